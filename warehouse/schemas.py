@@ -1,0 +1,137 @@
+"""Arrow schemas of the warehouse tables: the contracts by which data crosses folders.
+
+Every schema carries its version in its metadata (``leeroo.schema``). Columns are only ever added; a reader
+fills columns that an older file lacks with null.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import unicodedata
+from collections.abc import Sequence
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+
+def _schema(name: str, fields: Sequence[tuple[str, pa.DataType]], required: Sequence[str]) -> pa.Schema:
+    return pa.schema(
+        [pa.field(column, kind, nullable=column not in required) for column, kind in fields],
+        metadata={"leeroo.table": name, "leeroo.schema": str(SCHEMA_VERSION)},
+    )
+
+
+#: One row per question. ``answer`` is the index of the right choice as text ("0", "1", ...) when ``kind`` is
+#: ``choice``, else the reference answer. ``verifier`` is JSON ``{"name": ..., "payload": {...}}`` when
+#: ``kind`` is ``verified``. ``difficulty`` runs from 0 (easiest) upwards within a subject.
+QUESTIONS = _schema(
+    "questions",
+    [
+        ("question_id", pa.string()),
+        ("source", pa.string()),
+        ("domain", pa.string()),
+        ("subject", pa.string()),
+        ("prompt", pa.string()),
+        ("choices", pa.list_(pa.string())),
+        ("answer", pa.string()),
+        ("kind", pa.string()),  # choice | exact | verified | judged
+        ("verifier", pa.string()),
+        ("difficulty", pa.int32()),
+        ("round", pa.string()),
+        ("parent_id", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ],
+    required=["question_id", "source", "domain", "prompt", "answer", "kind"],
+)
+
+#: What a backend returns for each question, before grading.
+RAW_ANSWERS = _schema(
+    "raw_answers",
+    [
+        ("question_id", pa.string()),
+        ("text", pa.string()),
+        ("choice", pa.int32()),  # index of the chosen option, null for free-form
+        ("choice_logprobs", pa.list_(pa.float32())),  # one per option
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("latency_s", pa.float32()),
+        ("error", pa.string()),  # null, or "Class: message"; a failed answer is a row, not an absence
+    ],
+    required=["question_id"],
+)
+
+#: One row per (question, expert, expert_version). ``score`` is null when ``error`` is set or ungradable.
+ANSWERS = _schema(
+    "answers",
+    [
+        ("question_id", pa.string()),
+        ("expert", pa.string()),
+        ("expert_version", pa.string()),
+        ("text", pa.string()),
+        ("choice", pa.int32()),
+        ("choice_logprobs", pa.list_(pa.float32())),
+        ("score", pa.float32()),
+        ("grader", pa.string()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("cost_usd", pa.float64()),
+        ("latency_s", pa.float32()),
+        ("error", pa.string()),
+        ("round", pa.string()),
+        ("run_id", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ],
+    required=["question_id", "expert", "expert_version"],
+)
+
+#: One row per routed request. Predicted values are aligned with ``experts``.
+DECISIONS = _schema(
+    "decisions",
+    [
+        ("request_id", pa.string()),
+        ("router_version", pa.string()),
+        ("experts", pa.list_(pa.string())),
+        ("predicted_success", pa.list_(pa.float32())),
+        ("predicted_cost_usd", pa.list_(pa.float64())),
+        ("multiplier", pa.float64()),
+        ("expert", pa.string()),
+        ("fallbacks", pa.list_(pa.string())),
+        ("cost_usd", pa.float64()),
+        ("latency_s", pa.float32()),
+        ("key_id", pa.string()),
+        ("feedback_score", pa.float32()),
+        ("round", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ],
+    required=["request_id", "router_version", "expert"],
+)
+
+TABLES: dict[str, pa.Schema] = {"questions": QUESTIONS, "answers": ANSWERS, "decisions": DECISIONS}
+
+#: The columns that make a row unique. Appending a row whose key is already there does nothing.
+KEYS: dict[str, tuple[str, ...]] = {
+    "questions": ("question_id",),
+    "answers": ("question_id", "expert", "expert_version"),
+    "decisions": ("request_id",),
+}
+
+
+def normalise_text(text: str) -> str:
+    """Fold what does not change a question: Unicode form, case and runs of white space."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
+
+
+def question_id(prompt: str, choices: Sequence[str] | None, answer: str) -> str:
+    """Return the content hash (16 hex digits) that names a question for ever.
+
+    The same content gives the same id wherever it came from; the order of the choices counts, since a
+    model may depend on it. ``answer`` is as in :data:`QUESTIONS`.
+    """
+    parts = [normalise_text(prompt), *(normalise_text(c) for c in choices or ()), normalise_text(answer)]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+def router_text(prompt: str, choices: Sequence[str] | None) -> str:
+    """What the router reads of a question: the prompt, then the choices, one a line."""
+    return "\n".join([prompt, *choices]) if choices else prompt
