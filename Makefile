@@ -1,0 +1,59 @@
+# The habits of the project. `make` alone lists them; every one sets up what it needs.
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+# A benchmark is offered once its module is there.
+BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer serve)))
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint format doctor serve ui bench $(BENCHES) clean clean-all
+
+help: ## list these habits
+	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@$(foreach target,$(BENCHES),printf '  make %-12s %s\n' '$(target)' 'run bench/$(target:bench-%=%).py alone';)
+	@echo '  Options for a command go into ARGS: make test ARGS="-k routing", make serve ARGS="--port 8001".'
+
+setup: ## create .venv with everything (about a minute; nothing to do the second time)
+	@$(PYTHON) infra/setup_env.py
+
+demo: setup ## the whole loop with small real models: ask, learn, choose, evaluate, report
+	@$(BIN)/leeroo demo $(ARGS)
+
+test: setup ## every test, real engines included
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: setup ## the tests that start no engine
+	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+
+lint: setup ## formatting, style and types
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+
+format: setup ## put the code into the project's format
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+doctor: setup ## what is installed, what this machine can run, and what to do about the rest
+	@$(BIN)/leeroo doctor $(ARGS)
+
+bench: $(BENCHES) ## every benchmark
+
+$(BENCHES): bench-%: setup
+	@$(BIN)/python -m bench.$* $(ARGS)
+
+serve: setup ## the OpenAI-compatible endpoint on 127.0.0.1
+	@$(BIN)/leeroo serve $(ARGS)
+
+ui: setup ## MLflow's pages: rounds, router versions, figures
+	@$(BIN)/leeroo ui $(ARGS)
+
+# Only the default places: a home or cache that was chosen by LEEROO_HOME or LEEROO_CACHE is left alone.
+clean: ## remove the default home (.leeroo) and the tools' caches; keep .venv and the converted models
+	rm -rf .leeroo .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -path ./.venv -prune -o -name __pycache__ -type d -exec rm -rf {} +
+
+clean-all: clean ## remove .venv and the converted models (~/.cache/leeroo) as well
+	rm -rf .venv "$(HOME)/.cache/leeroo"
