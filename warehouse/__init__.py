@@ -1,0 +1,31 @@
+"""What happened, kept for good: table schemas, the Parquet store, DuckDB views and the outcomes matrix."""
+
+from warehouse.errors import InputError
+from warehouse.outcomes import Outcomes, load_outcomes, match_names
+from warehouse.schemas import (
+    ANSWERS,
+    DECISIONS,
+    QUESTIONS,
+    RAW_ANSWERS,
+    conform,
+    normalise_text,
+    question_id,
+    router_text,
+)
+from warehouse.store import Warehouse
+
+__all__ = [
+    "ANSWERS",
+    "DECISIONS",
+    "QUESTIONS",
+    "RAW_ANSWERS",
+    "InputError",
+    "Outcomes",
+    "Warehouse",
+    "conform",
+    "load_outcomes",
+    "match_names",
+    "normalise_text",
+    "question_id",
+    "router_text",
+]

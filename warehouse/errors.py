@@ -8,8 +8,8 @@ class InputError(ValueError):
 
     The message names what is wrong, where (file, line, field) and how to mend it:
 
-    >>> print(InputError("price is missing", where="catalogue.yaml, line 7, expert 'gemma'", fix="add `price:`"))
-    catalogue.yaml, line 7, expert 'gemma': price is missing. To mend it: add `price:`
+    >>> print(InputError("price is missing", where="catalogue.yaml, line 7", fix="add `price:`"))
+    catalogue.yaml, line 7: price is missing. To mend it: add `price:`
     """
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:

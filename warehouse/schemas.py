@@ -9,8 +9,12 @@ from __future__ import annotations
 import hashlib
 import unicodedata
 from collections.abc import Sequence
+from datetime import UTC, datetime
 
 import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.errors import InputError
 
 SCHEMA_VERSION = 1
 
@@ -135,3 +139,50 @@ def question_id(prompt: str, choices: Sequence[str] | None, answer: str) -> str:
 def router_text(prompt: str, choices: Sequence[str] | None) -> str:
     """What the router reads of a question: the prompt, then the choices, one a line."""
     return "\n".join([prompt, *choices]) if choices else prompt
+
+
+def table_schema(table_name: str) -> pa.Schema:
+    """Return a table's schema.
+
+    Raises:
+        InputError: there is no such table.
+    """
+    if table_name not in TABLES:
+        raise InputError(f"no table is called {table_name!r}", fix=f"use one of {', '.join(TABLES)}")
+    return TABLES[table_name]
+
+
+def conform(table_name: str, rows: pa.Table) -> pa.Table:
+    """Return the rows with exactly the table's columns and types; absent optional columns become null.
+
+    ``created_at`` is filled with the present moment where absent.
+
+    Raises:
+        InputError: a required column is absent or holds nulls, a column is unknown, or a type differs.
+    """
+    schema = table_schema(table_name)
+    unknown = [name for name in rows.column_names if name not in schema.names]
+    if unknown:
+        raise InputError(
+            f"unknown column {unknown[0]!r}",
+            where=f"table {table_name}",
+            fix=f"use {', '.join(schema.names)}",
+        )
+    columns = []
+    for field in schema:
+        where = f"table {table_name}, column {field.name}"
+        if field.name in rows.column_names:
+            try:
+                column = rows[field.name].cast(field.type)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
+                raise InputError(f"cannot be read as {field.type}: {error}", where=where) from error
+        elif field.name == "created_at":
+            now = pa.scalar(datetime.now(UTC), field.type)
+            column = pa.chunked_array([pa.repeat(now, rows.num_rows)])
+        else:
+            column = pa.chunked_array([pa.nulls(rows.num_rows, field.type)])
+        if not field.nullable and column.null_count:
+            row = pc.index(column.is_null(), True).as_py()
+            raise InputError("a required value is missing", where=f"{where}, row {row + 1}", fix="fill it in")
+        columns.append(column)
+    return pa.table(columns, schema=schema)

@@ -1,0 +1,104 @@
+"""Files that are there whole or not at all, on local disk or an object store, by one code path."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.fs as pafs
+
+from warehouse.errors import InputError
+
+
+class FileStore:
+    """A folder of files addressed by their path below its root.
+
+    Args:
+        url: a local path, a pyarrow.fs URL (``s3://``, ``gs://``, ``file://``) or any fsspec URL.
+
+    Raises:
+        InputError: the URL's scheme is unknown.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = str(url)
+        self.filesystem, self.root = _open_filesystem(self.url)
+        self._is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
+
+    def path(self, name: str) -> str:
+        """Return the path of a file as the filesystem knows it."""
+        return f"{self.root}/{name}"
+
+    def list(self, folder: str, *, recursive: bool = False) -> dict[str, float]:
+        """Return the files below a folder with their time of change (seconds since 1970); empty if none."""
+        selector = pafs.FileSelector(self.path(folder), recursive=recursive, allow_not_found=True)
+        return {
+            info.path[len(self.root) + 1 :]: info.mtime.timestamp() if info.mtime else 0.0
+            for info in self.filesystem.get_file_info(selector)
+            if info.is_file
+        }
+
+    def read(self, name: str) -> bytes:
+        """Return a file's bytes."""
+        with self.filesystem.open_input_stream(self.path(name)) as stream:
+            return bytes(stream.read())
+
+    def write(self, name: str, data: bytes | pa.Buffer) -> None:
+        """Write a file whole or not at all: beside and rename on disk, a single put on an object store."""
+        target = self.path(name)
+        if not self._is_local:
+            with self.filesystem.open_output_stream(target) as stream:
+                stream.write(data)
+            return
+        folder = target.rsplit("/", 1)[0]
+        self.filesystem.create_dir(folder, recursive=True)
+        beside = f"{folder}/.{uuid.uuid4().hex}.tmp"
+        try:
+            with self.filesystem.open_output_stream(beside) as stream:
+                stream.write(data)
+            self.filesystem.move(beside, target)
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.filesystem.delete_file(beside)
+            raise
+
+    def delete(self, name: str) -> None:
+        """Remove a file; nothing happens where it is gone already."""
+        with contextlib.suppress(FileNotFoundError):
+            self.filesystem.delete_file(self.path(name))
+
+    @contextlib.contextmanager
+    def lock(self, folder: str) -> Iterator[None]:
+        """Take turns with other processes on this machine; no lock on an object store."""
+        if not self._is_local:
+            yield
+            return
+        import filelock
+
+        directory = Path(self.path(folder))
+        directory.mkdir(parents=True, exist_ok=True)
+        with filelock.FileLock(directory / ".lock"):
+            yield
+
+
+def _open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:
+    if "://" not in url:
+        return pafs.LocalFileSystem(), str(Path(url).expanduser().absolute())
+    try:
+        filesystem, path = pafs.FileSystem.from_uri(url)
+        return filesystem, path.rstrip("/")
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
+        import fsspec
+
+        try:
+            fsspec_filesystem, path = fsspec.core.url_to_fs(url)
+        except (ValueError, ImportError) as error:
+            raise InputError(
+                f"cannot open the warehouse: {error}",
+                where=url,
+                fix="use a path, s3://..., gs://... or file://...",
+            ) from error
+        return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec_filesystem)), str(path).rstrip("/")

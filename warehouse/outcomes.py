@@ -1,0 +1,172 @@
+"""The outcomes matrix: what each expert scored and cost on each question."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from warehouse.errors import InputError
+from warehouse.schemas import normalise_text, router_text
+
+if TYPE_CHECKING:
+    from warehouse.store import Warehouse
+
+
+@dataclass(frozen=True)
+class Outcomes:
+    """Scores and costs of ``m`` experts on ``n`` questions; the table behind training, universes and reports.
+
+    A cell is NaN where the expert was not asked or its answer failed. Missing is missing, never wrong.
+    """
+
+    question_ids: NDArray[np.str_]  # [n]
+    texts: tuple[str, ...]  # [n] what the router reads: the prompt, then the choices one a line
+    sources: NDArray[np.str_]  # [n]
+    domains: NDArray[np.str_]  # [n]
+    subjects: NDArray[np.str_]  # [n]
+    chance: NDArray[np.float32]  # [n] score of a blind guess: 1 / choices, 0 for free-form
+    experts: tuple[str, ...]  # [m]
+    score: NDArray[np.float32]  # [n, m] in [0, 1]
+    cost_usd: NDArray[np.float64]  # [n, m]
+    prompt_tokens: NDArray[np.float32]  # [n, m]
+    completion_tokens: NDArray[np.float32]  # [n, m]
+    latency_s: NDArray[np.float32]  # [n, m]
+
+    def __len__(self) -> int:
+        return len(self.question_ids)
+
+    def take(self, index: NDArray[Any]) -> Outcomes:
+        """Return some of the questions: ``index`` holds positions, or is a boolean mask [n]."""
+        positions = np.flatnonzero(index) if index.dtype == bool else np.asarray(index)
+        changes: dict[str, Any] = {"texts": tuple(self.texts[i] for i in positions)}
+        for field in fields(self):
+            if field.name not in ("texts", "experts"):
+                changes[field.name] = getattr(self, field.name)[positions]
+        return replace(self, **changes)
+
+    def only(self, experts: Sequence[str]) -> Outcomes:
+        """Return some of the experts, in the order given; each may be a name or a glob such as ``helm/*``.
+
+        Questions stay, also those that none of these experts answered.
+
+        Raises:
+            InputError: a name or pattern matches no expert.
+        """
+        names = match_names(self.experts, experts)
+        columns = [self.experts.index(name) for name in names]
+        matrices = ("score", "cost_usd", "prompt_tokens", "completion_tokens", "latency_s")
+        return replace(self, experts=names, **{name: getattr(self, name)[:, columns] for name in matrices})
+
+    def answered(self, at_least: int = 1) -> Outcomes:
+        """Return the questions that at least so many of the experts have a score for."""
+        return self.take(np.isfinite(self.score).sum(axis=1) >= at_least)
+
+    def normalised_texts(self) -> NDArray[np.str_]:
+        """Texts with what does not change a question folded away; split by these, never by row."""
+        return np.array([normalise_text(text) for text in self.texts])
+
+    def fingerprint(self) -> str:
+        """Hash (16 hex digits) of the questions, experts, scores and costs: names a training set."""
+        digest = hashlib.sha256("\n".join([*self.question_ids, *self.experts]).encode())
+        digest.update(np.ascontiguousarray(self.score).tobytes())
+        digest.update(np.ascontiguousarray(self.cost_usd).tobytes())
+        return digest.hexdigest()[:16]
+
+
+def match_names(available: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
+    """Resolve names and globs against what there is, in the order wanted, each once.
+
+    Raises:
+        InputError: a name or pattern matches nothing.
+    """
+    found: dict[str, None] = {}
+    for pattern in wanted:
+        matches = [pattern] if pattern in available else fnmatch.filter(available, pattern)
+        if not matches:
+            raise InputError(
+                f"no expert matches {pattern!r}", fix=f"use names or globs of: {', '.join(sorted(available))}"
+            )
+        found.update(dict.fromkeys(matches))
+    return tuple(found)
+
+
+def load_outcomes(
+    warehouse: Warehouse,
+    *,
+    experts: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
+    rounds: Sequence[str] | None = None,
+) -> Outcomes:
+    """Load the outcomes matrix of the newest version of each expert.
+
+    Args:
+        warehouse: where the answers are.
+        experts: names or globs to keep, in this order; all by default, by name.
+        sources: question sources to keep (for example ``mmlu``).
+        rounds: rounds whose answers to keep.
+
+    Raises:
+        InputError: nothing matches.
+    """
+    connection = warehouse.connect()
+    conditions, parameters = [], []
+    for column, wanted in (("source", sources), ("round", rounds)):
+        if wanted:
+            conditions.append(f"{column} in ({', '.join('?' * len(wanted))})")
+            parameters += list(wanted)
+    where = f"where {' and '.join(conditions)}" if conditions else ""
+    answers = connection.sql(
+        "select question_id, expert, score, cost_usd, prompt_tokens, completion_tokens, latency_s"
+        f" from outcomes {where} order by question_id, expert",
+        params=parameters,
+    ).to_arrow_table()
+    if answers.num_rows == 0:
+        raise InputError(
+            "no graded answers match",
+            where=warehouse.url,
+            fix="run a round (`leeroo selfplay`) or `leeroo import recorded DIR` first, or widen the filters",
+        )
+    names = tuple(sorted(pc.unique(answers["expert"]).to_pylist()))
+    if experts:
+        names = match_names(names, experts)
+        answers = answers.filter(pc.is_in(answers["expert"], value_set=pa.array(names)))
+    ids = pc.unique(answers["question_id"].combine_chunks())
+    connection.register("wanted_ids", pa.table({"question_id": ids, "position": np.arange(len(ids))}))
+    questions = connection.sql(
+        "select q.* from questions q join wanted_ids using (question_id) order by position"
+    ).to_arrow_table()
+    rows = pc.index_in(answers["question_id"], value_set=ids).to_numpy()
+    columns = pc.index_in(answers["expert"], value_set=pa.array(names)).to_numpy()
+
+    def matrix(column: str, kind: type[np.floating[Any]]) -> NDArray[Any]:
+        cells = np.full((len(ids), len(names)), np.nan, dtype=kind)
+        cells[rows, columns] = answers[column].cast(pa.float64()).to_numpy().astype(kind)
+        return cells
+
+    choices = questions["choices"].to_pylist()
+    return Outcomes(
+        question_ids=np.array(ids.to_pylist()),
+        texts=tuple(router_text(p, c) for p, c in zip(questions["prompt"].to_pylist(), choices, strict=True)),
+        sources=_strings(questions["source"]),
+        domains=_strings(questions["domain"]),
+        subjects=_strings(questions["subject"]),
+        chance=np.array([1 / len(c) if c else 0.0 for c in choices], dtype=np.float32),
+        experts=names,
+        score=matrix("score", np.float32),
+        cost_usd=matrix("cost_usd", np.float64),
+        prompt_tokens=matrix("prompt_tokens", np.float32),
+        completion_tokens=matrix("completion_tokens", np.float32),
+        latency_s=matrix("latency_s", np.float32),
+    )
+
+
+def _strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
+    return np.array(column.fill_null("").to_pylist(), dtype=str)

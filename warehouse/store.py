@@ -1,0 +1,212 @@
+"""The warehouse: append-only Parquet tables with a manifest, on local disk or an object store.
+
+Layout below the root::
+
+    answers/round=r000/expert=gemma-3-270m/<name>.parquet     the rows
+    answers/_manifest/<name>.json                             written last: the rows exist from here on
+
+A reader opens only files that a manifest entry names, so it never sees half a write. File names come from
+the keys of their rows: a batch that is retried lands on the same name and changes nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as pads
+import pyarrow.parquet as pq
+
+from warehouse.errors import InputError
+from warehouse.files import FileStore
+from warehouse.manifest import Manifest, ManifestEntry
+from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, table_schema
+
+if TYPE_CHECKING:
+    import duckdb
+
+#: Data files that no manifest entry names (left by a crash or a compaction) are kept this long for readers.
+ORPHAN_AGE_S = 3600.0
+
+
+class Warehouse:
+    """Reads and writes the tables of :mod:`warehouse.schemas` below one root.
+
+    Any number of readers may run beside writers. Writers on one local disk take turns by a file lock; on an
+    object store, keep to one writer per (table, expert), which is how rounds work.
+    """
+
+    def __init__(self, url: str | Path) -> None:
+        self.url = str(url)
+        self._files = FileStore(url)
+        self._manifests = {name: Manifest(self._files, name) for name in TABLES}
+        self._known: dict[tuple[str, str | None], _KnownKeys] = {}
+
+    def __repr__(self) -> str:
+        return f"Warehouse({self.url!r})"
+
+    def append(self, table_name: str, rows: pa.Table, *, round: str, expert: str | None = None) -> int:
+        """Add rows whose key is not there yet; return how many were written.
+
+        The write is atomic: after a crash at any moment the rows are either all there or not at all.
+
+        Args:
+            table_name: questions, answers or decisions.
+            rows: columns of the table's schema; optional columns may be absent.
+            round: the partition, for example ``r001``.
+            expert: the second partition (answers only).
+
+        Raises:
+            InputError: a required column is absent or holds nulls, a column is unknown, or a type differs.
+        """
+        rows = conform(table_name, rows)
+        if rows.num_rows == 0:
+            return 0
+        with self._files.lock(table_name):
+            known = self._known_keys(table_name, expert)
+            rows = _drop_repeats(table_name, rows)
+            rows = rows.filter(pc.invert(pc.is_in(_join_keys(table_name, rows), value_set=known.array())))
+            if rows.num_rows == 0:
+                return 0
+            keys = _join_keys(table_name, rows)
+            folder = f"{table_name}/round={quote(round, safe='')}"
+            if expert is not None:
+                folder += f"/expert={quote(expert, safe='')}"
+            path = f"{folder}/{_name_of(keys.to_pylist())}.parquet"
+            entry = ManifestEntry(path, rows.num_rows, round, expert, SCHEMA_VERSION)
+            self._write(rows, entry)
+            known.add(entry.name, keys)
+        return int(rows.num_rows)
+
+    def compact(self, table_name: str) -> int:
+        """Merge the many small files of each partition into one; return how many files were merged.
+
+        The merged file and the end of the small ones are one commit, so neither a crash nor a reader in
+        between loses or doubles a row. Data files that no entry names are removed after an hour.
+        """
+        merged_files = 0
+        with self._files.lock(table_name):
+            partitions: dict[tuple[str, str | None], list[ManifestEntry]] = {}
+            for entry in self.files(table_name):
+                partitions.setdefault((entry.round, entry.expert), []).append(entry)
+            for (round_name, expert), group in partitions.items():
+                if len(group) < 2:
+                    continue
+                rows = _drop_repeats(table_name, self._read(table_name, group))
+                names = sorted(entry.name for entry in group)
+                path = f"{group[0].path.rsplit('/', 1)[0]}/{_name_of(names)}.parquet"
+                self._write(
+                    rows, ManifestEntry(path, rows.num_rows, round_name, expert, SCHEMA_VERSION), names
+                )
+                merged_files += len(group)
+            self._remove_orphans(table_name)
+        return merged_files
+
+    def scan(self, table_name: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read a table, or some of its columns; empty with the right schema where nothing is there."""
+        return self._read(table_name, self.files(table_name), columns)
+
+    def dataset(self, table_name: str) -> pads.Dataset:
+        """Return the table as a pyarrow dataset (lazy; filters and column choices are pushed down)."""
+        return self._dataset(table_name, self.files(table_name))
+
+    def files(self, table_name: str) -> list[ManifestEntry]:
+        """List the committed data files of a table."""
+        table_schema(table_name)
+        return list(self._manifests[table_name].entries().values())
+
+    def answered(self, expert: str, expert_version: str) -> set[str]:
+        """Return the ids of the questions this version of the expert has a row for (errors included)."""
+        entries = [entry for entry in self.files("answers") if entry.expert in (None, expert)]
+        table = self._read("answers", entries, ["question_id", "expert", "expert_version"])
+        mask = pc.and_(pc.equal(table["expert"], expert), pc.equal(table["expert_version"], expert_version))
+        return set(table.filter(mask)["question_id"].to_pylist())
+
+    def connect(self) -> duckdb.DuckDBPyConnection:
+        """Open DuckDB in memory with the views questions, answers, decisions and outcomes."""
+        from warehouse.views import open_connection
+
+        return open_connection(self)
+
+    def _dataset(self, table_name: str, entries: Sequence[ManifestEntry]) -> pads.Dataset:
+        # An older file may lack any column, so the reading side allows nulls everywhere.
+        required = table_schema(table_name)
+        schema = pa.schema([field.with_nullable(True) for field in required], metadata=required.metadata)
+        if not entries:
+            return pads.dataset(schema.empty_table())
+        paths = [self._files.path(entry.path) for entry in entries]
+        return pads.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
+
+    def _read(
+        self, table_name: str, entries: Sequence[ManifestEntry], columns: Sequence[str] | None = None
+    ) -> pa.Table:
+        try:
+            return self._dataset(table_name, entries).to_table(columns=list(columns) if columns else None)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise InputError(
+                f"the {table_name} table cannot be read: {str(error).splitlines()[0]}",
+                where=self.url,
+                fix="restore the file from a copy, or delete it with its entry in _manifest and answer again",
+            ) from error
+
+    def _write(self, rows: pa.Table, entry: ManifestEntry, replaces: Sequence[str] = ()) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(rows, sink, compression="zstd")
+        self._files.write(entry.path, sink.getvalue())
+        self._manifests[entry.path.split("/", 1)[0]].commit(entry, replaces=replaces)
+
+    def _known_keys(self, table_name: str, expert: str | None) -> _KnownKeys:
+        """The committed keys; only files that this object has not looked into yet are opened."""
+        known = self._known.setdefault((table_name, expert), _KnownKeys())
+        for entry in self.files(table_name):
+            if entry.name not in known.files and (expert is None or entry.expert in (None, expert)):
+                known.add(
+                    entry.name, _join_keys(table_name, self._read(table_name, [entry], KEYS[table_name]))
+                )
+        return known
+
+    def _remove_orphans(self, table_name: str) -> None:
+        named = {entry.path for entry in self.files(table_name)}
+        oldest = time.time() - ORPHAN_AGE_S
+        for path, changed in self._files.list(table_name, recursive=True).items():
+            if path.endswith((".parquet", ".tmp")) and path not in named and changed < oldest:
+                self._files.delete(path)
+
+
+class _KnownKeys:
+    """Keys of the data files looked into so far."""
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self._chunks: list[pa.Array] = []
+
+    def add(self, file_name: str, keys: pa.ChunkedArray) -> None:
+        self.files.add(file_name)
+        self._chunks += keys.chunks
+
+    def array(self) -> pa.Array:
+        if len(self._chunks) != 1:
+            self._chunks = [pa.chunked_array(self._chunks, pa.string()).combine_chunks()]
+        return self._chunks[0]
+
+
+def _join_keys(table_name: str, rows: pa.Table) -> pa.ChunkedArray:
+    columns = [rows[name].cast(pa.string()) for name in KEYS[table_name]]
+    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\x1f")
+
+
+def _drop_repeats(table_name: str, rows: pa.Table) -> pa.Table:
+    """Keep the first row of each key."""
+    keyed = pa.table({"key": _join_keys(table_name, rows), "row": pa.array(range(rows.num_rows), pa.int64())})
+    first = keyed.group_by("key", use_threads=False).aggregate([("row", "min")])["row_min"]
+    return rows if len(first) == rows.num_rows else rows.take(first)
+
+
+def _name_of(parts: Iterable[str]) -> str:
+    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:24]
