@@ -1,0 +1,164 @@
+"""Load public question sets from the Hugging Face hub, or from a folder that is laid out like one.
+
+The layout is ``<config>/<split>-*.parquet``, as in ``cais/mmlu`` (Hendrycks et al. 2021; one configuration
+per subject, and ``all``), ``allenai/ai2_arc`` (Clark et al. 2018) and ``openai/gsm8k`` (Cobbe et al. 2021).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from pipelines.questions.draft import Row, questions_table
+from pipelines.questions.fields import read_question
+from pipelines.questions.files import parquet_records
+from warehouse import InputError
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class PublicSet:
+    """A set that is loaded by name: its pinned revision and the configurations taken by default."""
+
+    revision: str
+    configs: tuple[str, ...]
+    domain: str | None = None  # None: each question's subject
+
+
+PUBLIC_SETS = {
+    "cais/mmlu": PublicSet("c30699e8356da336a370243923dbaf21066bb9fe", ("all",)),
+    "allenai/ai2_arc": PublicSet(
+        "210d026faf9955653af8916fad021475a3f00453", ("ARC-Easy", "ARC-Challenge"), domain="science"
+    ),
+    "openai/gsm8k": PublicSet("e53f048856ff4f594e959d75785d2c2d37b678ee", ("main",), domain="mathematics"),
+}
+
+
+def load_hub(
+    name: str,
+    *,
+    configs: Sequence[str] | None = None,
+    split: str = "test",
+    revision: str | None = None,
+    cache_dir: str | Path | None = None,
+    round: str = "r000",
+) -> pa.Table:
+    """Return a public set as a QUESTIONS table, downloading its Parquet files once into the hub's cache.
+
+    Args:
+        name: a key of :data:`PUBLIC_SETS`.
+        configs: its configurations, for MMLU the subjects (``"anatomy"``); None takes the set's own default.
+        split: ``test``, ``validation``, ...
+        revision: a commit of the data repository; None takes the pinned one.
+        cache_dir: where the hub client keeps its files, unless its default.
+        round: the round that the questions belong to.
+
+    Raises:
+        InputError: an unknown name, the hub client is missing, the hub cannot be reached, or the files that
+        come
+            are not as expected.
+    """
+    if name not in PUBLIC_SETS:
+        raise InputError(
+            f"unknown public set {name!r}", where="load_hub", fix=f"use {', '.join(PUBLIC_SETS)}"
+        )
+    known = PUBLIC_SETS[name]
+    wanted = tuple(configs or known.configs)
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError:
+        raise InputError(
+            "the hub client is missing", where=name, fix="pip install huggingface_hub, or give a local folder"
+        ) from None
+    try:
+        folder = snapshot_download(
+            name,
+            repo_type="dataset",
+            revision=revision or known.revision,
+            allow_patterns=[f"{config}/{split}-*.parquet" for config in wanted],
+            cache_dir=cache_dir,
+        )
+    except Exception as error:  # whatever the client raises, the set is not to be had; say why
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise InputError(
+            f"cannot be fetched ({reason[:200]})",
+            where=f"{name} at {revision or known.revision}",
+            fix="connect to the hub, unset HF_HUB_OFFLINE, or load a local copy: load_questions(<folder>)",
+        ) from error
+    return load_folder(folder, configs=wanted, split=split, source=name, domain=known.domain, round=round)
+
+
+def load_folder(
+    folder: str | Path,
+    *,
+    configs: Sequence[str] | None = None,
+    split: str = "test",
+    source: str | None = None,
+    domain: str | None = None,
+    round: str = "r000",
+) -> pa.Table:
+    """Return the questions under ``<folder>/<config>/<split>-*.parquet`` as a QUESTIONS table.
+
+    A row that cannot be a question (published sets hold a few, such as two equal choices) is skipped, and how
+    many were is logged; the subject is the row's own, else its configuration.
+
+    Args:
+        folder: the local copy.
+        configs: the configurations to read; None reads ``all`` if there is one, else every one.
+        split: ``test``, ``validation``, ...
+        source: the name of the source; the folder's name unless given.
+        domain: the domain of questions that name none; else their subject.
+        round: the round that the questions belong to.
+
+    Raises:
+        InputError: no such folder, configuration or split, an unreadable file, or no row that is a question.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise InputError("no such folder", where=str(folder), fix="check the path")
+    found = {path.parent.name for path in sorted(folder.glob(f"*/{split}-*.parquet"))}
+    if not found:
+        raise InputError(
+            f"no {split!r} split in it", where=str(folder), fix=f"lay it out as <config>/{split}-*.parquet"
+        )
+    wanted = tuple(configs) if configs else ("all",) if "all" in found else tuple(sorted(found))
+    if missing := [config for config in wanted if config not in found]:
+        raise InputError(
+            f"no {split!r} split of {', '.join(missing)}",
+            where=str(folder),
+            fix="use some of " + ", ".join(sorted(found)[:60]),
+        )
+    rows: list[Row] = []
+    refused: list[InputError] = []
+    for config in wanted:
+        for path in sorted((folder / config).glob(f"{split}-*.parquet")):
+            for place, record in parquet_records(path):
+                record = {**_final_answer(record), "subject": record.get("subject") or config}
+                try:
+                    where = f"{path}, {place}"
+                    rows.append(
+                        read_question(
+                            record, where=where, source=source or folder.name, domain=domain, round=round
+                        )
+                    )
+                except InputError as error:
+                    refused.append(error)
+    if not rows:
+        raise refused[0] if refused else InputError("no rows", where=str(folder), fix="check the files")
+    if refused:
+        _log.warning("%s: skipped %d rows that are no question, first: %s", folder, len(refused), refused[0])
+    return questions_table(rows)
+
+
+def _final_answer(record: dict[str, Any]) -> dict[str, Any]:
+    """Cut a worked solution down to what follows its last ``####``, as GSM8K marks the result."""
+    answer = record.get("answer")
+    if isinstance(answer, str) and "####" in answer:
+        return {**record, "answer": answer.rsplit("####", 1)[1].strip().replace(",", "")}
+    return record

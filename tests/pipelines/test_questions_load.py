@@ -1,0 +1,207 @@
+"""Questions from files, folders and the hub: what loads, and what a person is told when it does not."""
+
+import json
+import logging
+import sys
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from pipelines.questions import load_questions, make_questions
+from warehouse import QUESTIONS, InputError
+
+GOOD = {"question": "2 + 2?", "choices": ["3", "4", "5"], "answer": "B", "domain": "sums"}
+
+
+def _write(path, *records):
+    path.write_text("\n".join(r if isinstance(r, str) else json.dumps(r) for r in records), encoding="utf-8")
+    return path
+
+
+def test_a_jsonl_file_loads_in_every_way_to_write_it(tmp_path):
+    path = _write(
+        tmp_path / "mine.jsonl",
+        GOOD,
+        "",
+        {"prompt": "Capital of France?", "options": ["Rome", "Paris"], "answer": 1, "subject": "capitals"},
+        {"prompt": "Capital of Italy?", "choices": ["Rome", "Paris"], "answer": "rome", "difficulty": 2},
+        {"prompt": "Say hello.", "answer": "hello"},
+        {"prompt": "Write a poem.", "answer": "any", "kind": "judged"},
+        {"prompt": "1+1", "answer": "2", "verifier": {"name": "reasoning_gym:chain_sum", "payload": {}}},
+    )
+    table = load_questions(path, round="r007")
+    assert table.schema == QUESTIONS
+    rows = table.to_pylist()
+    assert [row["answer"] for row in rows] == ["1", "1", "0", "hello", "any", "2"]
+    assert [row["kind"] for row in rows] == ["choice"] * 3 + ["exact", "judged", "verified"]
+    assert [row["domain"] for row in rows] == ["sums", "capitals", "general", "general", "general", "general"]
+    assert {(row["source"], row["round"]) for row in rows} == {("mine", "r007")}
+
+
+def test_exact_duplicates_are_kept_once(tmp_path):
+    path = _write(tmp_path / "q.jsonl", GOOD, {**GOOD, "answer": "4"}, {**GOOD, "answer": "5"})
+    assert load_questions(path)["answer"].to_pylist() == ["1", "2"]
+
+
+def test_made_questions_survive_parquet_and_json(tmp_path):
+    made = make_questions(["arithmetic", "strings", "geography"], per_domain=20).drop_columns(["created_at"])
+    pq.write_table(made, tmp_path / "q.parquet")
+    _write(tmp_path / "q.jsonl", *made.to_pylist())
+    for name in ("q.parquet", "q.jsonl"):
+        back = load_questions(tmp_path / name).drop_columns(["created_at"])
+        assert back.equals(made)
+
+
+@pytest.mark.parametrize(
+    ("bad", "says"),
+    [
+        ('{"question": "x", ', r"line 2: malformed JSON at column"),
+        ("[1, 2]", r"line 2: list instead of an object"),
+        ({"choices": ["a", "b"], "answer": 0}, r"line 2, field prompt: no prompt"),
+        ({"question": "  ", "answer": "x"}, r"line 2, field question: prompt is blank"),
+        ({"question": 5, "answer": "x"}, r"line 2, field question: prompt is int"),
+        ({"question": "x", "choices": ["a", "b"]}, r"line 2, field answer: no answer"),
+        ({"question": "x", "choices": ["a", "b"], "answer": "c"}, r"'c' is not among the 2 choices.*A to B"),
+        ({"question": "x", "choices": ["a", "b"], "answer": 2}, r"2 is not among the 2 choices"),
+        ({"question": "x", "choices": ["a", "b"], "answer": True}, r"the answer is bool"),
+        (
+            {"question": "x", "choices": ["a", "b", "a "], "answer": 0},
+            r"field choices: duplicated choice 'a '",
+        ),
+        ({"question": "x", "choices": ["a"], "answer": 0}, r"field choices: one choice only"),
+        ({"question": "x", "choices": ["a", " "], "answer": 0}, r"field choices: a choice is blank"),
+        ({"question": "x", "choices": "ab", "answer": 0}, r"field choices: choices are not a list"),
+        ({"question": "x", "answer": "y", "kind": "essay"}, r"field kind: unknown kind 'essay'.*use choice"),
+        ({"question": "x", "answer": "y", "kind": "choice"}, r"field choices: a choice question without"),
+        ({"question": "x", "answer": "y", "kind": "verified"}, r"field verifier: .* without a verifier"),
+        ({"question": "x", "answer": "y", "verifier": "{"}, r"field verifier: the verifier is not JSON"),
+        ({"question": "x", "answer": "y", "verifier": {"payload": 1}}, r"names no checker"),
+        ({"question": "x", "answer": "y", "difficulty": "hard"}, r"field difficulty: difficulty 'hard'"),
+        (
+            {"question": "x", "choices": ["a", "b"], "answer": 0, "kind": "exact"},
+            r"choices on a question of kind",
+        ),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_field(tmp_path, bad, says):
+    path = _write(tmp_path / "mine.jsonl", GOOD, bad)
+    with pytest.raises(InputError, match=says) as caught:
+        load_questions(path)
+    assert str(path) in str(caught.value)
+    assert "To mend it:" in str(caught.value)
+
+
+def test_a_wrong_row_of_parquet_is_named(tmp_path):
+    pq.write_table(pa.Table.from_pylist([GOOD, {**GOOD, "answer": None}]), tmp_path / "q.parquet")
+    with pytest.raises(InputError, match=r"q\.parquet, row 1, field answer: no answer"):
+        load_questions(tmp_path / "q.parquet")
+
+
+def test_files_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="neither a file, a folder nor a known set"):
+        load_questions(tmp_path / "nothing")
+    with pytest.raises(InputError, match="no such file"):
+        load_questions(tmp_path / "nothing.jsonl")
+    with pytest.raises(InputError, match="no question in it"):
+        load_questions(_write(tmp_path / "empty.jsonl", ""))
+    with pytest.raises(InputError, match="not a readable Parquet file"):
+        load_questions(_write(tmp_path / "fake.parquet", "hello"))
+    with pytest.raises(InputError, match=r"cannot read \.csv"):
+        load_questions(_write(tmp_path / "q.csv", "a,b"))
+    (tmp_path / "latin.jsonl").write_bytes('{"question": "é"}'.encode("latin-1"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        load_questions(tmp_path / "latin.jsonl")
+    with pytest.raises(InputError, match="limit is 0"):
+        load_questions(_write(tmp_path / "good.jsonl", GOOD), limit=0)
+
+
+@pytest.fixture
+def mmlu(tmp_path):
+    """A folder laid out as MMLU: one configuration per subject, the answer an index."""
+    for subject in ("anatomy", "law"):
+        rows = [
+            {
+                "question": f"{subject} {i}?",
+                "subject": subject,
+                "choices": ["w", "x", "y", "z"],
+                "answer": i % 4,
+            }
+            for i in range(6)
+        ]
+        (tmp_path / "mmlu" / subject).mkdir(parents=True)
+        pq.write_table(
+            pa.Table.from_pylist(rows), tmp_path / "mmlu" / subject / "test-00000-of-00001.parquet"
+        )
+    return tmp_path / "mmlu"
+
+
+def test_a_folder_laid_out_as_mmlu(mmlu):
+    table = load_questions(mmlu)
+    assert table.num_rows == 12
+    assert table["domain"].to_pylist() == ["anatomy"] * 6 + ["law"] * 6
+    assert table["answer"].to_pylist() == ["0", "1", "2", "3", "0", "1"] * 2
+    assert set(load_questions(mmlu, configs=["law"])["subject"].to_pylist()) == {"law"}
+    drawn = load_questions(mmlu, limit=5, seed=1)
+    assert drawn.num_rows == 5
+    assert (
+        drawn["question_id"].to_pylist() == load_questions(mmlu, limit=5, seed=1)["question_id"].to_pylist()
+    )
+    with pytest.raises(InputError, match=r"no 'test' split of chess.*anatomy, law"):
+        load_questions(mmlu, configs=["chess"])
+    with pytest.raises(InputError, match="no 'dev' split"):
+        load_questions(mmlu, split="dev")
+
+
+def test_rows_that_are_no_question_are_skipped_and_counted(mmlu, caplog):
+    (mmlu / "odd").mkdir()
+    rows = [
+        {"question": "?", "choices": ["a", "a"], "answer": 0},
+        {"question": "!", "choices": ["a", "b"], "answer": 1},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), mmlu / "odd" / "test-00000-of-00001.parquet")
+    with caplog.at_level(logging.WARNING):
+        assert load_questions(mmlu).num_rows == 13
+    assert "skipped 1 rows" in caplog.text
+    pq.write_table(pa.Table.from_pylist(rows[:1]), mmlu / "odd" / "test-00000-of-00001.parquet")
+    with pytest.raises(InputError, match="duplicated choice"):
+        load_questions(mmlu, configs=["odd"])
+
+
+def test_folders_laid_out_as_arc_and_gsm8k(tmp_path):
+    arc = [
+        {
+            "id": "1",
+            "question": "Ice is?",
+            "choices": {"text": ["hot", "cold"], "label": ["A", "B"]},
+            "answerKey": "B",
+        },
+        {
+            "id": "2",
+            "question": "1 + 1?",
+            "choices": {"text": ["2", "3"], "label": ["1", "2"]},
+            "answerKey": "2",
+        },
+    ]
+    (tmp_path / "arc" / "ARC-Easy").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(arc), tmp_path / "arc" / "ARC-Easy" / "test-00000-of-00001.parquet")
+    assert load_questions(tmp_path / "arc")["answer"].to_pylist() == ["1", "1"]
+    gsm = [
+        {"question": "Tom has 3 bags of 400. How many?", "answer": "3 * 400 = <<3*400=1200>>1200\n#### 1,200"}
+    ]
+    (tmp_path / "gsm" / "main").mkdir(parents=True)
+    pq.write_table(pa.Table.from_pylist(gsm), tmp_path / "gsm" / "main" / "test-00000-of-00001.parquet")
+    (row,) = load_questions(tmp_path / "gsm", domain="mathematics").to_pylist()
+    assert (row["answer"], row["kind"], row["domain"]) == ("1200", "exact", "mathematics")
+
+
+def test_a_hub_that_cannot_be_had_says_how_to_go_on(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    constants = pytest.importorskip("huggingface_hub.constants")
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    with pytest.raises(InputError, match=r"cais/mmlu at c30699e.*cannot be fetched.*load a local copy"):
+        load_questions("cais/mmlu")
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(InputError, match="hub client is missing"):
+        load_questions("cais/mmlu")
