@@ -1,0 +1,61 @@
+"""The pool file: which experts training and serving use, and why they were chosen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from universe.select import Universe
+from warehouse import InputError
+
+PLAN_NAME = "universe.yaml"  # the last universe chosen, in the home directory
+POOL_NAME = "pool.yaml"  # the one in use
+
+
+def write_plan(home: Path, universe: Universe, reasons: Mapping[str, str]) -> Path:
+    """Write the universe beside the pool in use, for :func:`apply_plan` to take over."""
+    path = home / PLAN_NAME
+    document = {
+        "experts": list(universe.experts),
+        "why": {name: reasons.get(name, "") for name in universe.experts},
+        "status": universe.status,
+        "expected_score": round(universe.expected_score, 6),
+        "bound": round(universe.bound, 6),
+        "expected_cost_usd": float(f"{universe.expected_cost_usd:.6g}"),
+        "usd_per_hour": round(universe.usd_per_hour, 4),
+        "replicas": dict(universe.replicas),
+        "left_out": list(universe.left_out),
+    }
+    _write(path, document)
+    return path
+
+
+def apply_plan(home: Path) -> tuple[Path, list[str]]:
+    """Make the last universe chosen the pool in use; returns the pool file and its experts.
+
+    Raises:
+        InputError: no universe was chosen yet, or the file is damaged.
+    """
+    plan = home / PLAN_NAME
+    if not plan.exists():
+        raise InputError(
+            "no universe has been chosen yet", where=str(plan), fix="run `leeroo universe` first"
+        )
+    try:
+        document = yaml.safe_load(plan.read_text())
+        experts = [str(name) for name in document["experts"]]
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise InputError("the file is damaged", where=str(plan), fix="run `leeroo universe` again") from error
+    _write(home / POOL_NAME, document)
+    return home / POOL_NAME, experts
+
+
+def _write(path: Path, document: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_suffix(".tmp")
+    draft.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
+    os.replace(draft, path)
