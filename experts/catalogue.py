@@ -1,0 +1,273 @@
+"""The catalogue: which experts there are, where each runs and what it costs. One YAML file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from experts.bundled import BUNDLED_MODELS, BUNDLED_PREFIX
+from experts.pricing import Price
+from experts.prompts import DEFAULT_TEMPLATES, check_template
+from warehouse import InputError
+
+DEFAULT_CATALOGUE = Path(__file__).with_name("default.yaml")
+
+
+class Resources(BaseModel):
+    """What one replica of an expert holds, and how many replicas there may be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_gpus: float = Field(0, ge=0, description="GPUs per replica; 0 runs on the CPU")
+    num_cpus: float = Field(1, ge=0, description="logical CPUs per replica, for Ray's book-keeping")
+    accelerator_type: str | None = Field(None, description="Ray accelerator type, such as A100 or H100")
+    replicas_min: int = Field(1, ge=0, description="replicas kept when idle; 0 scales to zero")
+    replicas_max: int = Field(1, ge=1, description="replicas at full load")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Resources:
+        if self.replicas_min > self.replicas_max:
+            raise ValueError(f"replicas_min {self.replicas_min} exceeds replicas_max {self.replicas_max}")
+        return self
+
+
+class ExpertSpec(BaseModel):
+    """One expert: a model, how it is run, how it is asked, and what it costs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=200, description="the name shown everywhere, unique")
+    backend: Literal["vllm", "openai", "recorded"] = Field(description="what runs the model")
+    model: str = Field(
+        min_length=1, description="hub id, local folder, bundled:<name>, or the API's model name"
+    )
+    price: Price = Field(description="what its tokens cost")
+    revision: str | None = Field(None, description="commit or tag of the model on the hub")
+    engine: dict[str, Any] = Field(
+        default_factory=dict, description="vLLM engine options, passed on as they are"
+    )
+    lora: str | None = Field(None, description="folder or hub id of a LoRA adapter on top of the model")
+    resources: Resources = Field(default_factory=lambda: Resources(), description="hardware and replicas")
+    prompt: str | None = Field(None, description="template with {question}, {choices}, {letters}")
+    scoring: Literal["letter", "cloze", "generate"] = Field(
+        "letter",
+        description="multiple choice by likelihood of the letters, of the options' text, or by generation",
+    )
+    chat: bool = Field(False, description="wrap the prompt in the model's chat template")
+    max_tokens: int = Field(64, ge=1, description="completion tokens of a free-form answer at most")
+    temperature: float = Field(0.0, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
+    stop: tuple[str, ...] = Field((), description="texts that end a free-form answer")
+    context_tokens: int | None = Field(
+        None, ge=1, description="context window; the model's own when not given"
+    )
+    params_b: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="parameters, in thousand million"
+    )
+    trust_remote_code: bool = Field(False, description="run code that the model's repository carries")
+    base_url: str | None = Field(None, description="openai: address of the API; OpenAI's own when not given")
+    api_key_env: str | None = Field(None, description="openai: environment variable that holds the key")
+    concurrency: int = Field(16, ge=1, description="openai: requests in flight at most")
+    timeout_s: float = Field(60.0, gt=0, allow_inf_nan=False, description="openai: seconds per attempt")
+    max_retries: int = Field(5, ge=0, description="openai: attempts after the first, with backoff")
+    recording: str | None = Field(
+        None, description="recorded: Parquet file or folder with the answers to replay"
+    )
+    tags: tuple[str, ...] = Field((), description="free labels")
+
+    @field_validator("prompt")
+    @classmethod
+    def _template(cls, prompt: str | None) -> str | None:
+        if prompt is not None:
+            check_template(prompt)
+        return prompt
+
+    @field_validator("model")
+    @classmethod
+    def _bundled_model(cls, model: str) -> str:
+        if model.startswith(BUNDLED_PREFIX) and model not in BUNDLED_MODELS:
+            raise ValueError(f"unknown bundled model {model!r}; there are {', '.join(BUNDLED_MODELS)}")
+        return model
+
+    @model_validator(mode="after")
+    def _fits_backend(self) -> ExpertSpec:
+        if self.backend == "openai" and self.scoring == "cloze":
+            raise ValueError("scoring cloze needs the vllm backend; use letter or generate with an API")
+        if self.backend != "vllm" and self.model.startswith(BUNDLED_PREFIX):
+            raise ValueError("bundled models run on the vllm backend")
+        if self.lora and self.backend != "vllm":
+            raise ValueError("lora needs the vllm backend")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Hash (12 hex digits) of what decides the answers: model, adapter, templates, scoring, sampling."""
+        choice = self.prompt or DEFAULT_TEMPLATES[self.scoring]
+        free = self.prompt or DEFAULT_TEMPLATES["free"]
+        content: list[object] = [self.model, self.revision, self.lora, choice, free, self.scoring, self.chat]
+        content += [self.max_tokens, self.temperature, list(self.stop)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """The experts of one file, in its order."""
+
+    experts: tuple[ExpertSpec, ...]
+    path: Path
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The experts' names."""
+        return tuple(spec.name for spec in self.experts)
+
+    def get(self, name: str) -> ExpertSpec:
+        """Return the expert of that name; InputError with the nearest names when there is none."""
+        for spec in self.experts:
+            if spec.name == name:
+                return spec
+        raise InputError(f"no expert {name!r}", where=str(self.path), fix=_suggestion(name, self.names))
+
+
+def load_catalogue(path: str | Path | None = None) -> Catalogue:
+    """Read and check a catalogue; None gives the default one of small real models.
+
+    Raises InputError naming the file, the line, the expert, the field and the mend.
+    """
+    path = Path(path) if path is not None else DEFAULT_CATALOGUE
+    root = _parse(path)
+    if root is None:
+        raise InputError(
+            "the file is empty", where=str(path), fix="list at least one expert under `experts:`"
+        )
+    for node in _duplicate_keys(root):
+        raise InputError(
+            f"`{node.value}` is given twice", where=_place(path, node), fix="keep one of the two"
+        )
+    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if (
+        not isinstance(content, dict)
+        or not isinstance(content.get("experts"), list)
+        or not content["experts"]
+    ):
+        raise InputError(
+            "no experts found", where=_place(path, root), fix="begin with `experts:` and list one at least"
+        )
+    if extra := [key for key in content if key != "experts"]:
+        raise InputError(
+            f"unknown top-level field {extra[0]!r}", where=_place(path, root), fix="keep only `experts:`"
+        )
+    experts: list[ExpertSpec] = []
+    seen: dict[str, int] = {}
+    for index, entry in enumerate(content["experts"]):
+        node = _descend(root, ("experts", index))
+        spec = _check_entry(path, node, entry, index)
+        line = node.start_mark.line + 1
+        if spec.name in seen:
+            raise InputError(
+                f"two experts are named {spec.name!r} (the other is at line {seen[spec.name]})",
+                where=_place(path, node),
+                fix="rename one of them",
+            )
+        seen[spec.name] = line
+        experts.append(spec)
+    return Catalogue(tuple(experts), path)
+
+
+def _parse(path: Path) -> yaml.Node | None:
+    try:
+        return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+    except FileNotFoundError:
+        raise InputError("no such file", where=str(path), fix="check the path") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"cannot be read: {error}", where=str(path), fix="give a UTF-8 YAML file") from None
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
+        problem = getattr(error, "problem", None) or str(error)
+        raise InputError(f"not YAML: {problem}", where=where, fix="correct the syntax there") from None
+
+
+def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> ExpertSpec:
+    label = repr(entry["name"]) if isinstance(entry, dict) and "name" in entry else f"number {index + 1}"
+    if not isinstance(entry, dict):
+        raise InputError(
+            f"expert {label} is not a mapping",
+            where=_place(path, node),
+            fix="give name, backend, model, price",
+        )
+    try:
+        return ExpertSpec.model_validate(entry)
+    except ValidationError as failure:
+        error = failure.errors()[0]
+        loc = tuple(error["loc"])
+        what, fix = _explain(error, loc)
+        where = f"{_place(path, _descend(node, loc))}, expert {label}"
+        if loc:
+            where += f", field {'.'.join(map(str, loc))}"
+        raise InputError(what, where=where, fix=fix) from None
+
+
+def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
+    """Return what is wrong and how to mend it, from one of pydantic's errors."""
+    field = str(loc[-1]) if loc else ""
+    nested: dict[str, type[BaseModel]] = {"price": Price, "resources": Resources}
+    fields = nested.get(str(loc[0]), ExpertSpec).model_fields if len(loc) > 1 else ExpertSpec.model_fields
+    if error["type"] == "extra_forbidden":
+        return f"unknown field {field!r}", _suggestion(field, tuple(fields))
+    if error["type"] == "missing":
+        example = {
+            "price": "`price: {usd_per_mtok_in: 0.2, usd_per_mtok_out: 0.2}`",
+            "backend": "`backend: vllm`, `openai` or `recorded`",
+        }.get(field, f"`{field}: ...`")
+        return f"{field} is missing", f"add {example}"
+    described = fields.get(field)
+    hint = f"{field} is {described.description}" if described else "correct the value"
+    message = str(error["msg"]).removeprefix("Value error, ")
+    if error["type"] == "value_error":
+        return message, hint if field else "change one of the fields named"
+    return f"{message[0].lower()}{message[1:]}, got {error['input']!r}", hint
+
+
+def _suggestion(name: str, known: tuple[str, ...]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
+
+
+def _place(path: Path, node: yaml.Node) -> str:
+    return f"{path}, line {node.start_mark.line + 1}"
+
+
+def _descend(node: yaml.Node, loc: tuple[int | str, ...]) -> yaml.Node:
+    """Return the YAML node at a path of keys and indices, or the deepest one on the way there."""
+    for step in loc:
+        if isinstance(node, yaml.MappingNode):
+            found = next((value for key, value in node.value if key.value == str(step)), None)
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            found = node.value[step]
+        else:
+            found = None
+        if found is None:
+            return node
+        node = found
+    return node
+
+
+def _duplicate_keys(node: yaml.Node) -> Iterator[yaml.Node]:
+    if isinstance(node, yaml.MappingNode):
+        seen: set[str] = set()
+        for key, value in node.value:
+            if key.value in seen:
+                yield key
+            seen.add(str(key.value))
+            yield from _duplicate_keys(value)
+    elif isinstance(node, yaml.SequenceNode):
+        for item in node.value:
+            yield from _duplicate_keys(item)

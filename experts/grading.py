@@ -1,0 +1,119 @@
+"""Grading: each kind of question has one grader, whose name and version go on every row."""
+
+from __future__ import annotations
+
+import json
+import re
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+import pyarrow as pa
+
+from experts.parsing import final_answer
+from warehouse import InputError, normalise_text
+
+#: Grader name and version by kind of question. Raise the version when the grader judges differently.
+GRADERS = {"choice": "choice@1", "exact": "exact@1", "verified": "verified@1"}
+
+_VERIFIER_PREFIX = "reasoning_gym:"
+_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?|-?\.\d+")
+_LONGEST_VERIFIED = 4000
+
+
+def grade(questions: pa.Table, raw: pa.Table) -> pa.Table:
+    """Add ``score`` (float32 in [0, 1]) and ``grader`` to RAW_ANSWERS rows, aligned with their questions.
+
+    A score is null (unscored, never "wrong") when the answer failed, the kind has no grader here (``judged``)
+    or the grader itself failed. An answer that came, but from which no option can be read, scores 0.
+    Raises InputError when the rows do not belong together.
+    """
+    if questions["question_id"].to_pylist() != raw["question_id"].to_pylist():
+        raise InputError("answers and questions are not the same rows", fix="pass them in the same order")
+    names = ("kind", "choices", "answer", "verifier")
+    columns = [questions[name].to_pylist() for name in names]
+    columns += [raw[name].to_pylist() for name in ("text", "choice", "error")]
+    scores: list[float | None] = []
+    graders: list[str | None] = []
+    for kind, choices, answer, verifier, text, choice, error in zip(*columns, strict=True):
+        score, grader = None, None
+        if error is None and kind in GRADERS:
+            grader = GRADERS[kind]
+            if kind == "choice":
+                score = _grade_choice(choice, answer, choices)
+            elif kind == "exact":
+                score = float(matches(text or "", answer))
+            else:
+                score, grader = _grade_verified(text or "", verifier)
+        scores.append(score)
+        graders.append(grader)
+    graded = raw.append_column("score", pa.array(scores, pa.float32()))
+    return graded.append_column("grader", pa.array(graders, pa.string()))
+
+
+def _grade_choice(choice: int | None, answer: str, choices: list[str] | None) -> float | None:
+    if not answer.isdigit() or not choices or int(answer) >= len(choices):
+        return None  # the question itself names no right option
+    return float(choice == int(answer))
+
+
+def matches(text: str, answer: str) -> bool:
+    r"""Tell whether a generated text states the reference answer.
+
+    Numbers compare by value (``1,000`` is ``1000.0``), all else by normalised text without the end stop.
+
+    >>> matches("So \\boxed{1,000}", "1000.0"), matches("It is Paris.\nMore", "paris")
+    (True, False)
+    """
+    stated = final_answer(text)
+    expected = parse_number(answer)
+    if expected is not None:
+        numbers = [parse_number(n) for n in _NUMBER.findall(stated.replace("$", ""))]
+        return bool(numbers) and numbers[-1] == expected
+    fold = normalise_text(answer).rstrip(".")
+    return normalise_text(stated).rstrip(".") == fold
+
+
+def parse_number(text: str) -> Decimal | None:
+    """Return the number that the whole of ``text`` writes, or None."""
+    try:
+        number = Decimal(text.strip().replace(",", "").removeprefix("$").removesuffix("%").strip())
+    except InvalidOperation:
+        return None
+    return number if number.is_finite() else None
+
+
+def _grade_verified(text: str, verifier: str | None) -> tuple[float | None, str]:
+    """Score with the question's own verifier, a reasoning-gym data set; null when it cannot judge."""
+    try:
+        content: dict[str, Any] = json.loads(verifier or "")
+        name, payload = str(content["name"]), content["payload"]
+    except (ValueError, KeyError, TypeError):
+        return None, GRADERS["verified"]
+    grader = f"{name}@1"
+    # Some verifiers evaluate the answer as an expression: what could reach Python's internals stays out.
+    if not name.startswith(_VERIFIER_PREFIX) or "__" in text or len(text) > _LONGEST_VERIFIED:
+        return None, grader
+    score_answer = _verifier(name.removeprefix(_VERIFIER_PREFIX))
+    if score_answer is None:
+        return None, grader
+    stated = final_answer(text)
+    try:
+        score = max(float(score_answer(stated, payload)), float(score_answer(text.strip(), payload)))
+    except Exception:  # a verifier that fails on odd text has not judged it
+        return None, grader
+    return min(1.0, max(0.0, score)), grader
+
+
+_VERIFIERS: dict[str, Any] = {}
+
+
+def _verifier(name: str) -> Any:
+    """Return ``score_answer`` of a reasoning-gym data set, or None if there is no such set."""
+    if name not in _VERIFIERS:
+        try:
+            from reasoning_gym import get_score_answer_fn
+
+            _VERIFIERS[name] = get_score_answer_fn(name)
+        except Exception:  # any fault of the library means: no verifier
+            _VERIFIERS[name] = None
+    return _VERIFIERS[name]

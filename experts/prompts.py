@@ -1,0 +1,44 @@
+"""Prompt templates, and how the text of an option follows the prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import Formatter
+
+#: Names that a template may use. ``{choices}`` is one lettered option a line, empty for free-form questions.
+PLACEHOLDERS = frozenset({"question", "choices", "letters"})
+
+LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+
+#: The templates of an entry that names none, by scoring (``free`` for free-form questions).
+DEFAULT_TEMPLATES = {
+    "letter": "Question: {question}\n{choices}\nAnswer:",
+    "cloze": "Question: {question}\nAnswer:",
+    "generate": (
+        "Question: {question}\n{choices}\n"
+        "Reply with the letter of the right option ({letters}) and nothing else.\nAnswer:"
+    ),
+    "free": "Question: {question}\nAnswer:",
+}
+
+
+def check_template(template: str) -> None:
+    """Raise ValueError unless the template has ``{question}`` and no placeholder that is not known."""
+    names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
+    if unknown := sorted(names - PLACEHOLDERS):
+        raise ValueError(
+            f"unknown placeholder {{{unknown[0]}}}; known are {{question}}, {{choices}} and {{letters}} "
+            "(write a literal brace twice)"
+        )
+    if "question" not in names:
+        raise ValueError("the template must contain {question}")
+
+
+def render_prompt(template: str, question: str, choices: Sequence[str] | None = None) -> str:
+    """Fill a template with the question and, one a line as ``A. text``, its options."""
+    choices = choices or ()
+    return template.format(
+        question=question,
+        choices="\n".join(f"{letter}. {text}" for letter, text in zip(LETTERS, choices, strict=False)),
+        letters=", ".join(LETTERS[: len(choices)]),
+    )

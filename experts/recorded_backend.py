@@ -1,0 +1,84 @@
+"""Replays recorded answers: an honest stand-in where a model cannot be run, labelled as recorded."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from experts.backend import RawAnswer, raw_table
+from experts.catalogue import ExpertSpec
+from experts.recorded import read_recorded_folder
+from warehouse import ANSWERS, RAW_ANSWERS, InputError
+
+
+class RecordedBackend:
+    """Answers from a table of ANSWERS rows; see :class:`experts.backend.Backend`.
+
+    The table is ``recording``: a folder of recorded answers (:mod:`experts.recorded`), a Parquet file with
+    the columns of ANSWERS, or a folder of such files; or ``answers`` where the rows are at hand. A question
+    that was never recorded is a row with the error ``NotRecorded``, so that it stays a missing cell.
+    ``recorded_scores`` keeps the scores, for where the text was not recorded and cannot be graded again.
+    """
+
+    def __init__(self, spec: ExpertSpec, *, answers: pa.Table | None = None) -> None:
+        self.spec = spec
+        rows = answers if answers is not None else _load(spec)
+        rows = rows.filter(pc.equal(rows["expert"], spec.name))
+        if not rows.num_rows:
+            raise InputError(
+                f"the recording has no answer of expert {spec.name!r}",
+                where=spec.recording,
+                fix="check the name",
+            )
+        self._rows = rows
+        self._position = {qid: i for i, qid in enumerate(rows["question_id"].to_pylist())}
+
+    def answer(self, questions: pa.Table) -> pa.Table:
+        """Replay a batch; see :meth:`experts.backend.Backend.answer`."""
+        ids = questions["question_id"].to_pylist()
+        positions = self._positions(ids)
+        found = self._rows.select(RAW_ANSWERS.names).take(positions)
+        missing = positions.is_null()
+        if not missing.true_count:
+            return found.set_column(0, "question_id", questions["question_id"]).cast(RAW_ANSWERS)
+        blank = raw_table(
+            ids, [RawAnswer(error="NotRecorded: no recorded answer to this question")] * len(ids)
+        )
+        columns = [pc.if_else(missing, blank[name], found[name]) for name in RAW_ANSWERS.names]
+        return pa.table(columns, schema=RAW_ANSWERS)
+
+    def recorded_scores(self, question_ids: list[str]) -> pa.Array:
+        """Return the recorded scores (float32, null where there is none) of the questions."""
+        return self._rows["score"].combine_chunks().take(self._positions(question_ids))
+
+    def _positions(self, question_ids: list[str]) -> pa.Array:
+        return pa.array([self._position.get(qid) for qid in question_ids], pa.int64())
+
+
+def _load(spec: ExpertSpec) -> pa.Table:
+    if spec.recording is None:
+        raise InputError(f"expert {spec.name!r} has no recording", fix="set `recording:` in the catalogue")
+    path = Path(spec.recording)
+    if not path.exists():
+        raise InputError(
+            "no such recording", where=str(path), fix="set `recording:` to a Parquet file or folder"
+        )
+    if (path / "experts.csv").is_file():
+        return read_recorded_folder(path)[1]
+    try:
+        table = pq.read_table(path)
+    except (OSError, pa.ArrowInvalid) as error:
+        raise InputError(f"not Parquet: {error}", where=str(path), fix="give a Parquet file") from None
+    for column in ("question_id", "expert"):
+        if column not in table.column_names:
+            raise InputError(f"column {column!r} is missing", where=str(path))
+    n = np.intp(table.num_rows)
+    columns = [
+        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(int(n), f.type)
+        for f in ANSWERS
+    ]
+    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in ANSWERS]))

@@ -1,0 +1,269 @@
+"""Answers with a model that vLLM runs, in batches, on a GPU or a CPU."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from experts.backend import RawAnswer, raw_table
+from experts.bundled import BUNDLED_PREFIX, resolve_model
+from experts.catalogue import ExpertSpec
+from experts.hardware import probe_hardware
+from experts.likelihood import MAX_OPTIONS, ScoringRequest, plan_requests, read_logprobs, sum_logprobs
+from experts.parsing import parse_choice
+from experts.prompts import DEFAULT_TEMPLATES, LETTERS, render_prompt
+from warehouse import InputError
+
+
+def backend_env(spec: ExpertSpec) -> dict[str, str]:
+    """Return the environment variables that vLLM must find when it is first imported.
+
+    On the CPU: one process (it starts in seconds instead of a minute), 1 GiB of KV cache, threads not
+    bound to cores (beside Ray, binding piles the engines onto the same ones). On a GPU vLLM's own defaults stand.
+    A variable that is set already keeps its value. Ray actors get this as ``runtime_env``'s ``env_vars``.
+    """
+    defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
+    if spec.model.startswith(BUNDLED_PREFIX) or Path(spec.model).is_dir():
+        defaults["HF_HUB_OFFLINE"] = "1"
+    if spec.resources.num_gpus == 0:
+        declared = int(spec.resources.num_cpus)
+        defaults |= {
+            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
+            "VLLM_CPU_KVCACHE_SPACE": "1",
+            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_NUM_THREADS": str(declared if declared > 1 else probe_hardware().cpu_count),
+        }
+    return {name: os.environ.get(name, value) for name, value in defaults.items()}
+
+
+def engine_options(spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> dict[str, Any]:
+    """Return the keyword arguments of vLLM's engine for an expert; the catalogue's ``engine`` overrides."""
+    gpus = spec.resources.num_gpus
+    options: dict[str, Any] = {
+        "model": str(resolve_model(spec, cache_dir)),
+        "trust_remote_code": spec.trust_remote_code,
+        "enable_prefix_caching": True,
+        "seed": 0,
+    }
+    if spec.revision:
+        options["revision"] = spec.revision
+    if spec.context_tokens:
+        options["max_model_len"] = spec.context_tokens
+    if spec.lora:
+        options["enable_lora"] = True
+    if gpus == 0:
+        options["dtype"] = probe_hardware().cpu_dtype
+        options["block_size"] = 32  # the default of 128 leaves most shared prefixes too short to be cached
+    elif gpus > 1:
+        options["tensor_parallel_size"] = int(gpus)
+    elif gpus < 1:
+        options["gpu_memory_utilization"] = round(0.9 * gpus, 3)
+    return options | spec.engine
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """A question as the engine sees it: its prompt's tokens, and its options' tokens if they are scored."""
+
+    row: int
+    prompt: list[int]
+    options: list[tuple[int, ...]] | None
+    choices: list[str]
+
+
+class VllmBackend:
+    """A model held by vLLM in this process; see :class:`experts.backend.Backend`.
+
+    ``latency_s`` of a row is the wall time of its batch over the questions in it: batching makes the time
+    of one question alone meaningless. ``prompt_tokens`` are those of the question's prompt, once, and
+    ``completion_tokens`` those of the answer given (the chosen option or the text): what an API would bill.
+    """
+
+    def __init__(self, spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> None:
+        self.spec = spec
+        os.environ.update(backend_env(spec))
+        try:
+            from vllm import LLM
+        except ImportError as error:
+            raise InputError(
+                f"vLLM cannot be imported: {error}", fix="install the extra cpu or gpu"
+            ) from error
+        self._llm = LLM(**engine_options(spec, cache_dir=cache_dir), disable_log_stats=True)
+        self._tokenizer: Any = self._llm.get_tokenizer()
+        self._context_tokens = int(self._llm.llm_engine.model_config.max_model_len)
+        self._lora = self._lora_request()
+
+    def answer(self, questions: pa.Table) -> pa.Table:
+        """Answer a batch; see :meth:`experts.backend.Backend.answer`."""
+        start = time.perf_counter()
+        answers = [RawAnswer() for _ in range(questions.num_rows)]
+        prepared = list(self._prepare(questions, answers))
+        self._answer_safely([p for p in prepared if p.options is not None], self._score, answers)
+        self._answer_safely([p for p in prepared if p.options is None], self._generate, answers)
+        share_s = (time.perf_counter() - start) / max(1, questions.num_rows)
+        for answer in answers:
+            answer.latency_s = share_s
+        return raw_table(questions["question_id"].to_pylist(), answers)
+
+    def _prepare(self, questions: pa.Table, answers: list[RawAnswer]) -> Iterator[_Prepared]:
+        """Yield what can be asked; write the error of what cannot into ``answers``."""
+        columns = [questions[name].to_pylist() for name in ("prompt", "choices", "kind")]
+        for row, (question, choices, kind) in enumerate(zip(*columns, strict=True)):
+            choices = choices if kind == "choice" and choices else []
+            try:
+                yield self._encode(row, question, choices)
+            except ValueError as error:
+                answers[row].error = f"UnanswerableQuestion: {error}"
+
+    def _encode(self, row: int, question: str, choices: list[str]) -> _Prepared:
+        if not question.strip():
+            raise ValueError("the prompt is empty")
+        kind = self.spec.scoring if choices else "free"
+        scored = kind in {"letter", "cloze"}
+        limit = MAX_OPTIONS if kind == "cloze" else len(LETTERS)
+        if len(choices) > limit:
+            raise ValueError(f"{len(choices)} options, and scoring {kind} takes at most {limit}")
+        if kind == "cloze" and not all(choice.strip() for choice in choices):
+            raise ValueError("an option is empty")
+        text = render_prompt(self.spec.prompt or DEFAULT_TEMPLATES[kind], question, choices)
+        # A text far over the context is refused before the tokeniser spends seconds on it: no tokeniser
+        # in use makes fewer than one token of 64 characters on average.
+        if len(text) > 64 * self._context_tokens:
+            raise ValueError(f"{len(text)} characters exceed the context of {self._context_tokens} tokens")
+        prompt, joiner = self._encode_prompt(text)
+        options = None
+        if scored:
+            texts = LETTERS[: len(choices)] if kind == "letter" else choices
+            encoded = [self._tokenizer.encode(joiner + option, add_special_tokens=False) for option in texts]
+            options = [tuple(tokens) for tokens in encoded]
+            if not all(options):
+                raise ValueError("an option has no tokens")
+        room = max(map(len, options)) if options else 1
+        if len(prompt) + room > self._context_tokens:
+            raise ValueError(
+                f"{len(prompt)} prompt tokens and {room} of the answer exceed the context of "
+                f"{self._context_tokens} tokens"
+            )
+        return _Prepared(row, prompt, options, choices)
+
+    def _encode_prompt(self, text: str) -> tuple[list[int], str]:
+        """Return the prompt's tokens, and what goes between it and an option."""
+        if self.spec.chat:
+            message = [{"role": "user", "content": text}]
+            text = self._tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
+            return self._tokenizer.encode(text, add_special_tokens=False), ""
+        return self._tokenizer.encode(text), "" if text[-1:].isspace() else " "
+
+    def _answer_safely(self, batch: list[_Prepared], ask: Any, answers: list[RawAnswer]) -> None:
+        """Ask for a batch; if the engine refuses it, halve it until the refused question stands alone."""
+        from vllm.v1.engine.exceptions import EngineDeadError
+
+        if not batch:
+            return
+        try:
+            for prepared, answer in zip(batch, ask(batch), strict=True):
+                answers[prepared.row] = answer
+        except EngineDeadError:
+            raise
+        except Exception as error:
+            if len(batch) == 1:
+                answers[batch[0].row].error = f"{type(error).__name__}: {error}"
+                return
+            middle = len(batch) // 2
+            self._answer_safely(batch[:middle], ask, answers)
+            self._answer_safely(batch[middle:], ask, answers)
+
+    def _score(self, batch: Sequence[_Prepared]) -> list[RawAnswer]:
+        """Choose the likeliest option of each question."""
+        plans = [plan_requests(p.options or []) for p in batch]
+        jobs = [(p.prompt, request) for p, plan in zip(batch, plans, strict=True) for request in plan]
+        outputs = self._run_scoring(jobs, from_cache=True)
+        # A prompt's log-probabilities exist only where it was computed, not where it came from the cache.
+        again = [
+            i
+            for i, ((prompt, request), output) in enumerate(zip(jobs, outputs, strict=True))
+            if request.needs_prompt_logprobs and (output.num_cached_tokens or 0) > len(prompt)
+        ]
+        for i, output in zip(
+            again, self._run_scoring([jobs[i] for i in again], from_cache=False), strict=True
+        ):
+            outputs[i] = output
+        answers, position = [], 0
+        for prepared, plan in zip(batch, plans, strict=True):
+            options = prepared.options or []
+            logprobs = sum_logprobs(options, read_logprobs(plan, outputs[position : position + len(plan)]))
+            position += len(plan)
+            choice = max(range(len(options)), key=logprobs.__getitem__)
+            answers.append(
+                RawAnswer(
+                    text=prepared.choices[choice],
+                    choice=choice,
+                    choice_logprobs=logprobs,
+                    prompt_tokens=len(prepared.prompt),
+                    completion_tokens=len(options[choice]),
+                )
+            )
+        return answers
+
+    def _run_scoring(
+        self, jobs: Sequence[tuple[list[int], ScoringRequest]], *, from_cache: bool
+    ) -> list[Any]:
+        from vllm import SamplingParams
+
+        if not jobs:
+            return []
+        sampling = [
+            SamplingParams(
+                max_tokens=1,
+                temperature=0.0,
+                logprob_token_ids=list(request.following),
+                prompt_logprobs=0 if request.needs_prompt_logprobs else None,
+                skip_reading_prefix_cache=not from_cache,
+                detokenize=False,
+            )
+            for _, request in jobs
+        ]
+        prompts = [{"prompt_token_ids": prompt + list(request.prefix)} for prompt, request in jobs]
+        return list(self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=self._lora))
+
+    def _generate(self, batch: Sequence[_Prepared]) -> list[RawAnswer]:
+        """Generate a text for each question, and read the option it names where there are options."""
+        from vllm import SamplingParams
+
+        spec = self.spec
+        sampling = [
+            SamplingParams(
+                max_tokens=min(spec.max_tokens, self._context_tokens - len(prepared.prompt)),
+                temperature=spec.temperature,
+                stop=list(spec.stop) or None,
+                seed=0,
+            )
+            for prepared in batch
+        ]
+        prompts = [{"prompt_token_ids": prepared.prompt} for prepared in batch]
+        outputs = self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=self._lora)
+        answers = []
+        for prepared, output in zip(batch, outputs, strict=True):
+            text = output.outputs[0].text.strip()
+            answers.append(
+                RawAnswer(
+                    text=text,
+                    choice=parse_choice(text, prepared.choices) if prepared.choices else None,
+                    prompt_tokens=len(prepared.prompt),
+                    completion_tokens=len(output.outputs[0].token_ids),
+                )
+            )
+        return answers
+
+    def _lora_request(self) -> Any:
+        if self.spec.lora is None:
+            return None
+        from vllm.lora.request import LoRARequest
+
+        return LoRARequest(self.spec.name, 1, self.spec.lora)
