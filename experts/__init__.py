@@ -7,6 +7,7 @@ from experts.catalogue import Catalogue, ExpertSpec, Resources, load_catalogue
 from experts.grading import grade
 from experts.hardware import Hardware, Problem, check_runnable, probe_hardware
 from experts.pricing import Price
+from experts.recorded import read_recorded_folder
 from experts.vllm_backend import backend_env, engine_options
 
 __all__ = [
@@ -27,5 +28,6 @@ __all__ = [
     "grade",
     "load_catalogue",
     "probe_hardware",
+    "read_recorded_folder",
     "resolve_model",
 ]

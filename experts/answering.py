@@ -10,6 +10,7 @@ import pyarrow as pa
 from experts.backend import Backend
 from experts.catalogue import ExpertSpec
 from experts.grading import grade
+from experts.recorded_backend import RecordedBackend
 from warehouse import ANSWERS
 
 
@@ -19,8 +20,10 @@ def answer_and_grade(
     """Return ANSWERS rows for QUESTIONS rows, in the same order.
 
     ``cost_usd`` is the tokens at the expert's price, null where the tokens are unknown.
+    Recorded answers keep their recorded score.
     """
-    graded = grade(questions, backend.answer(questions))
+    raw = backend.answer(questions)
+    graded = backend.score(raw) if isinstance(backend, RecordedBackend) else grade(questions, raw)
     prompt_tokens, completion_tokens = (
         graded[name].to_numpy(zero_copy_only=False).astype(np.float64)
         for name in ("prompt_tokens", "completion_tokens")

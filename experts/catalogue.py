@@ -26,11 +26,13 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    num_gpus: float = Field(0, ge=0, description="GPUs per replica; 0 runs on the CPU")
-    num_cpus: float = Field(1, ge=0, description="logical CPUs per replica, for Ray's book-keeping")
-    accelerator_type: str | None = Field(None, description="Ray accelerator type, such as A100 or H100")
-    replicas_min: int = Field(1, ge=0, description="replicas kept when idle; 0 scales to zero")
-    replicas_max: int = Field(1, ge=1, description="replicas at full load")
+    num_gpus: float = Field(default=0, ge=0, description="GPUs per replica; 0 runs on the CPU")
+    num_cpus: float = Field(default=1, ge=0, description="logical CPUs per replica, for Ray's book-keeping")
+    accelerator_type: str | None = Field(
+        default=None, description="Ray accelerator type, such as A100 or H100"
+    )
+    replicas_min: int = Field(default=1, ge=0, description="replicas kept when idle; 0 scales to zero")
+    replicas_max: int = Field(default=1, ge=1, description="replicas at full load")
 
     @model_validator(mode="after")
     def _ordered(self) -> Resources:
@@ -50,37 +52,45 @@ class ExpertSpec(BaseModel):
         min_length=1, description="hub id, local folder, bundled:<name>, or the API's model name"
     )
     price: Price = Field(description="what its tokens cost")
-    revision: str | None = Field(None, description="commit or tag of the model on the hub")
+    revision: str | None = Field(default=None, description="commit or tag of the model on the hub")
     engine: dict[str, Any] = Field(
         default_factory=dict, description="vLLM engine options, passed on as they are"
     )
-    lora: str | None = Field(None, description="folder or hub id of a LoRA adapter on top of the model")
+    lora: str | None = Field(
+        default=None, description="folder or hub id of a LoRA adapter on top of the model"
+    )
     resources: Resources = Field(default_factory=lambda: Resources(), description="hardware and replicas")
-    prompt: str | None = Field(None, description="template with {question}, {choices}, {letters}")
+    prompt: str | None = Field(default=None, description="template with {question}, {choices}, {letters}")
     scoring: Literal["letter", "cloze", "generate"] = Field(
-        "letter",
+        default="letter",
         description="multiple choice by likelihood of the letters, of the options' text, or by generation",
     )
-    chat: bool = Field(False, description="wrap the prompt in the model's chat template")
-    max_tokens: int = Field(64, ge=1, description="completion tokens of a free-form answer at most")
-    temperature: float = Field(0.0, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
-    stop: tuple[str, ...] = Field((), description="texts that end a free-form answer")
+    chat: bool = Field(default=False, description="wrap the prompt in the model's chat template")
+    max_tokens: int = Field(default=64, ge=1, description="completion tokens of a free-form answer at most")
+    temperature: float = Field(default=0.0, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
+    stop: tuple[str, ...] = Field(default=(), description="texts that end a free-form answer")
     context_tokens: int | None = Field(
-        None, ge=1, description="context window; the model's own when not given"
+        default=None, ge=1, description="context window; the model's own when not given"
     )
     params_b: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="parameters, in thousand million"
+        default=None, gt=0, allow_inf_nan=False, description="parameters, in thousand million"
     )
-    trust_remote_code: bool = Field(False, description="run code that the model's repository carries")
-    base_url: str | None = Field(None, description="openai: address of the API; OpenAI's own when not given")
-    api_key_env: str | None = Field(None, description="openai: environment variable that holds the key")
-    concurrency: int = Field(16, ge=1, description="openai: requests in flight at most")
-    timeout_s: float = Field(60.0, gt=0, allow_inf_nan=False, description="openai: seconds per attempt")
-    max_retries: int = Field(5, ge=0, description="openai: attempts after the first, with backoff")
+    trust_remote_code: bool = Field(default=False, description="run code that the model's repository carries")
+    base_url: str | None = Field(
+        default=None, description="openai: address of the API; OpenAI's own when not given"
+    )
+    api_key_env: str | None = Field(
+        default=None, description="openai: environment variable that holds the key"
+    )
+    concurrency: int = Field(default=16, ge=1, description="openai: requests in flight at most")
+    timeout_s: float = Field(
+        default=60.0, gt=0, allow_inf_nan=False, description="openai: seconds per attempt"
+    )
+    max_retries: int = Field(default=5, ge=0, description="openai: attempts after the first, with backoff")
     recording: str | None = Field(
-        None, description="recorded: Parquet file or folder with the answers to replay"
+        default=None, description="recorded: Parquet file or folder with the answers to replay"
     )
-    tags: tuple[str, ...] = Field((), description="free labels")
+    tags: tuple[str, ...] = Field(default=(), description="free labels")
 
     @field_validator("prompt")
     @classmethod

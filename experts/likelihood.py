@@ -1,11 +1,12 @@
 """Multiple choice by likelihood: which requests an engine needs to score every option, and the scores.
 
 The log-likelihood of an option with tokens t1 ... tk after the prompt p is the sum of
-log P(ti | p t1 ... ti-1). Asking the engine for the log-probabilities of whole prompts would run the output layer on every position,
-and in a small model with a large vocabulary that layer is most of the work. So the requests follow the
-options' prefix tree instead: one request for the bare prompt reads the first token of every option, and one
-request per distinct ``t1 ... tk-1`` reads the last tokens after it, with the middle tokens from prompt
-log-probabilities where k > 2. Options of one token (letters, most short words) cost the prompt once.
+log P(ti | p t1 ... ti-1). Asking the engine for the log-probabilities of whole prompts would run the output
+layer on every position, and in a small model with a large vocabulary that layer is most of the work. So the
+requests follow the options' prefix tree instead: one request for the bare prompt reads the first token of
+every option, and one request per distinct ``t1 ... tk-1`` reads the last tokens after it, with the middle
+tokens from prompt log-probabilities where k > 2. Options of one token (letters, most short words) cost the
+prompt once.
 """
 
 from __future__ import annotations

@@ -25,12 +25,16 @@ class Price(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    usd_per_mtok_in: Money | None = Field(None, description="USD per million prompt tokens")
-    usd_per_mtok_out: Money | None = Field(None, description="USD per million completion tokens")
-    usd_per_hour: Money | None = Field(None, description="USD per hour of the hardware one replica holds")
-    tokens_per_s_in: Rate | None = Field(None, description="measured prompt tokens per second of one replica")
+    usd_per_mtok_in: Money | None = Field(default=None, description="USD per million prompt tokens")
+    usd_per_mtok_out: Money | None = Field(default=None, description="USD per million completion tokens")
+    usd_per_hour: Money | None = Field(
+        default=None, description="USD per hour of the hardware one replica holds"
+    )
+    tokens_per_s_in: Rate | None = Field(
+        default=None, description="measured prompt tokens per second of one replica"
+    )
     tokens_per_s_out: Rate | None = Field(
-        None, description="measured completion tokens per second of one replica"
+        default=None, description="measured completion tokens per second of one replica"
     )
 
     @model_validator(mode="after")

@@ -1,9 +1,9 @@
 """Folders of recorded answers: public benchmarks and what real models answered, read into our tables.
 
-A folder holds ``questions.parquet`` (question_id, subject, domain, question, choices and the letter of the
-answer where it is multiple choice, prompt_tokens_0shot), ``answers.parquet`` (question_id, expert, correct;
-response and completion_chars where recorded) and ``experts.csv`` (expert, usd_per_mtok_in, usd_per_mtok_out,
-params_b). Cells that were never asked stay absent.
+A folder holds ``questions.parquet`` (question_id, subject, domain, question; where multiple choice, choices
+and the letter of the answer; where free-form, the text of the answer, or none; prompt_tokens_0shot),
+``answers.parquet`` (question_id, expert, correct; response and completion_chars where recorded) and
+``experts.csv`` (expert, usd_per_mtok_in, usd_per_mtok_out, params_b). Cells that were never asked stay absent.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import ValidationError
@@ -25,6 +25,9 @@ from experts.catalogue import ExpertSpec
 from experts.pricing import Price
 from experts.prompts import LETTERS
 from warehouse import ANSWERS, QUESTIONS, InputError, question_id
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Marks every row and every expert that was replayed, not run.
 RECORDED = "recorded"
@@ -35,10 +38,11 @@ _CHARACTERS_PER_TOKEN = 4
 def read_recorded_folder(directory: str | Path) -> tuple[pa.Table, pa.Table, list[ExpertSpec]]:
     """Return the QUESTIONS, the ANSWERS and the experts of a folder of recorded answers.
 
-    Questions get the id of their content; where the folder holds a question twice, the first stays, with the
-    answers that were recorded for it. Prompt tokens are the folder's estimate without examples (``0shot``; a
-    router sends the bare question), else characters / 4. Completion tokens are characters / 4 where
-    recorded, else 1 for multiple choice and null for free-form. The score is the recorded one.
+    Questions get the id of their content. Where the folder holds a question twice, the first stays, and so
+    does each expert's first answer. A free-form question without a reference answer is of kind ``judged``.
+    Prompt tokens are the folder's estimate without examples (``0shot``: a router sends the bare question),
+    else characters / 4. Completion tokens are characters / 4 where recorded, else 1 for multiple choice and
+    null for free-form. The score is the recorded one.
 
     Raises InputError naming the file and the column that is wrong.
     """
@@ -112,6 +116,8 @@ def _read_experts(path: Path, directory: Path) -> list[ExpertSpec]:
 
 def _questions(frame: pd.DataFrame, source: str, where: str) -> tuple[pa.Table, pd.DataFrame]:
     """Return the QUESTIONS, and per recorded id: our id, prompt tokens, and whether it is multiple choice."""
+    import pandas as pd
+
     frame = frame.reset_index(drop=True)
     repeated = frame["question_id"].duplicated()
     if repeated.any():
@@ -134,7 +140,9 @@ def _questions(frame: pd.DataFrame, source: str, where: str) -> tuple[pa.Table, 
             )
         answers.append(str(index))
     ids = [question_id(p, c, a) for p, c, a in zip(frame["question"], choices, answers, strict=True)]
-    kinds = np.where([c is not None for c in choices], "choice", "exact")
+    kinds = np.where(
+        [c is not None for c in choices], "choice", np.where(np.array(answers) != "", "exact", "judged")
+    )
     columns = {
         "question_id": ids,
         "source": [source] * len(frame),
@@ -164,10 +172,12 @@ def _questions(frame: pd.DataFrame, source: str, where: str) -> tuple[pa.Table, 
             "is_choice": kinds == "choice",
         }
     )
-    return table.filter(pa.array(first)), tokens[first]
+    return table.filter(pa.array(first)), tokens
 
 
 def _answers(frame: pd.DataFrame, tokens: pd.DataFrame, specs: list[ExpertSpec], path: Path) -> pa.Table:
+    import pandas as pd
+
     by_name = {spec.name: spec for spec in specs}
     experts = pd.Categorical(frame["expert"], categories=list(by_name))
     if (experts.codes < 0).any():
@@ -185,12 +195,12 @@ def _answers(frame: pd.DataFrame, tokens: pd.DataFrame, specs: list[ExpertSpec],
     joined = frame.merge(tokens, left_on="question_id", right_on="recorded_id", suffixes=("_recorded", ""))
     joined = joined.drop_duplicates(["question_id", "code"])
     characters = joined.get("completion_chars", pd.Series(np.nan, index=joined.index)).astype(float)
-    completion_tokens = np.ceil(characters / _CHARACTERS_PER_TOKEN)
-    completion_tokens = completion_tokens.fillna(joined["is_choice"].map({True: 1.0, False: math.nan}))
+    unrecorded = np.where(joined["is_choice"], 1.0, math.nan)
+    completion_tokens = np.where(characters.isna(), unrecorded, np.ceil(characters / _CHARACTERS_PER_TOKEN))
     per_token = np.array([spec.price.usd_per_token for spec in specs])  # [m, 2]: prompt, completion
     code = joined["code"].to_numpy()
     prompt_tokens = joined["prompt_tokens"].to_numpy()
-    cost_usd = prompt_tokens * per_token[code, 0] + completion_tokens.to_numpy() * per_token[code, 1]
+    cost_usd = prompt_tokens * per_token[code, 0] + completion_tokens * per_token[code, 1]
     response = (
         joined["response"] if "response" in joined else pd.Series(None, index=joined.index, dtype=object)
     )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from experts.backend import RawAnswer, raw_table
 from experts.catalogue import ExpertSpec
-from experts.recorded import read_recorded_folder
+from experts.recorded import RECORDED, read_recorded_folder
 from warehouse import ANSWERS, RAW_ANSWERS, InputError
 
 
@@ -21,7 +20,7 @@ class RecordedBackend:
     The table is ``recording``: a folder of recorded answers (:mod:`experts.recorded`), a Parquet file with
     the columns of ANSWERS, or a folder of such files; or ``answers`` where the rows are at hand. A question
     that was never recorded is a row with the error ``NotRecorded``, so that it stays a missing cell.
-    ``recorded_scores`` keeps the scores, for where the text was not recorded and cannot be graded again.
+    Scores come from the recording as well (:meth:`score`): the text of the answer is often not in it.
     """
 
     def __init__(self, spec: ExpertSpec, *, answers: pa.Table | None = None) -> None:
@@ -51,9 +50,12 @@ class RecordedBackend:
         columns = [pc.if_else(missing, blank[name], found[name]) for name in RAW_ANSWERS.names]
         return pa.table(columns, schema=RAW_ANSWERS)
 
-    def recorded_scores(self, question_ids: list[str]) -> pa.Array:
-        """Return the recorded scores (float32, null where there is none) of the questions."""
-        return self._rows["score"].combine_chunks().take(self._positions(question_ids))
+    def score(self, raw: pa.Table) -> pa.Table:
+        """Add ``score`` and ``grader`` to replayed rows: the recorded score, graded by "recorded"."""
+        positions = self._positions(raw["question_id"].to_pylist())
+        score = pc.if_else(raw["error"].is_null(), self._rows["score"].take(positions), None)
+        grader = pc.if_else(score.is_null(), None, pa.scalar(RECORDED))
+        return raw.append_column("score", score).append_column("grader", grader)
 
     def _positions(self, question_ids: list[str]) -> pa.Array:
         return pa.array([self._position.get(qid) for qid in question_ids], pa.int64())
@@ -76,9 +78,8 @@ def _load(spec: ExpertSpec) -> pa.Table:
     for column in ("question_id", "expert"):
         if column not in table.column_names:
             raise InputError(f"column {column!r} is missing", where=str(path))
-    n = np.intp(table.num_rows)
     columns = [
-        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(int(n), f.type)
+        table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
         for f in ANSWERS
     ]
     return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in ANSWERS]))

@@ -25,7 +25,8 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
     """Return the environment variables that vLLM must find when it is first imported.
 
     On the CPU: one process (it starts in seconds instead of a minute), 1 GiB of KV cache, threads not
-    bound to cores (beside Ray, binding piles the engines onto the same ones). On a GPU vLLM's own defaults stand.
+    bound to cores (beside Ray, binding piles the engines onto the same ones). On a GPU vLLM's own defaults
+    stand.
     A variable that is set already keeps its value. Ray actors get this as ``runtime_env``'s ``env_vars``.
     """
     defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
