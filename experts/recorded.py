@@ -3,7 +3,8 @@
 A folder holds ``questions.parquet`` (question_id, subject, domain, question; where multiple choice, choices
 and the letter of the answer; where free-form, the text of the answer, or none; prompt_tokens_0shot),
 ``answers.parquet`` (question_id, expert, correct; response and completion_chars where recorded) and
-``experts.csv`` (expert, usd_per_mtok_in, usd_per_mtok_out, params_b). Cells that were never asked stay absent.
+``experts.csv`` (expert, usd_per_mtok_in, usd_per_mtok_out, params_b). Cells that were never
+asked stay absent.
 """
 
 from __future__ import annotations
