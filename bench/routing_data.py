@@ -1,0 +1,81 @@
+"""Recorded outcomes as the routing benchmark reads them: the pools and their prices, from the files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+
+from warehouse import InputError, Outcomes, router_text
+
+TOKENS_PER_QUERY = 1_000  # a flat price per million tokens becomes a price per query of this length
+
+
+@dataclass(frozen=True)
+class Pool:
+    name: str
+    benchmark: str
+    experts: tuple[str, ...]
+    floor: dict[str, float]  # "best_single", "oracle", and a share of the best single's price -> accuracy
+
+
+def read_pools(directory: Path) -> dict[str, Pool]:
+    path = directory / "pools.yaml"
+    if not path.is_file():
+        raise InputError("no pools.yaml", where=str(directory), fix="pass the folder of recorded answers")
+    pools = yaml.safe_load(path.read_text())
+    return {
+        name: Pool(name, pool["benchmark"], tuple(pool["experts"]), pool["floor"])
+        for name, pool in pools.items()
+    }
+
+
+def load_pool(directory: Path, pool: Pool) -> Outcomes:
+    return load_recorded(directory / pool.benchmark).only(pool.experts).answered()
+
+
+def load_recorded(folder: Path) -> Outcomes:
+    """All experts of one benchmark at the benchmark's price per query (the head of pools.yaml)."""
+    questions = pd.read_parquet(folder / "questions.parquet").drop_duplicates("question_id")
+    answers = pd.read_parquet(folder / "answers.parquet")
+    experts = pd.read_csv(folder / "experts.csv").set_index("expert")
+    names = tuple(sorted(set(answers.expert)))
+    rows = pd.Index(questions.question_id).get_indexer(answers.question_id)
+    columns = pd.Index(names).get_indexer(answers.expert)
+
+    def matrix(values: Any) -> np.ndarray:
+        cells = np.full((len(questions), len(names)), np.nan)
+        cells[rows, columns] = values
+        return cells
+
+    characters = answers.completion_chars if "completion_chars" in answers else 4.0
+    completion_tokens = np.asarray(characters, float) / 4 * np.ones(len(answers))
+    price_in = experts.usd_per_mtok_in[answers.expert].to_numpy()
+    price_out = experts.usd_per_mtok_out[answers.expert].to_numpy()
+    costs: dict[str, Callable[[], np.ndarray]] = {
+        "mmlu": lambda: price_in * TOKENS_PER_QUERY / 1e6,
+        "mmlu_pro": lambda: (0.75 * price_in + 0.25 * price_out) * TOKENS_PER_QUERY / 1e6,
+        "gsm8k_math": lambda: price_out * completion_tokens / 1e6,
+    }
+    choices = [list(c) for c in questions.choices] if "choices" in questions else [None] * len(questions)
+    prompt_tokens = questions.question.str.len().to_numpy(float)[rows] / 4
+    nothing = np.full((len(questions), len(names)), np.nan, np.float32)
+    return Outcomes(
+        question_ids=questions.question_id.to_numpy(str),
+        texts=tuple(router_text(q, c) for q, c in zip(questions.question, choices, strict=True)),
+        sources=np.full(len(questions), folder.name),
+        domains=questions.domain.to_numpy(str),
+        subjects=questions.subject.to_numpy(str),
+        chance=np.array([1 / len(c) if c else 0.0 for c in choices], np.float32),
+        experts=names,
+        score=matrix(answers.correct.to_numpy()).astype(np.float32),
+        cost_usd=matrix(costs[folder.name]()),
+        prompt_tokens=matrix(prompt_tokens).astype(np.float32),
+        completion_tokens=matrix(completion_tokens).astype(np.float32),
+        latency_s=nothing,
+    )

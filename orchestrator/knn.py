@@ -1,0 +1,150 @@
+"""k nearest neighbours: the mean outcome of similar questions, with k, metric and temperature tuned."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import Any, ClassVar, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.predictor import State, inner_products, squared_loss
+from orchestrator.queries import Examples, Queries
+from warehouse import InputError
+
+Metric = Literal["cosine", "centred"]
+
+NEIGHBOURS = (20, 50, 100, 200)
+TEMPERATURES = (0.02, 0.05, 0.1, float("inf"))
+PRIOR_WEIGHT = 5.0  # questions' worth of each expert's mean score, which steadies thin neighbourhoods
+BLOCK = 256  # queries scored at once; bounds memory at BLOCK x examples
+
+
+class KnnPredictor:
+    """Weighted vote of the k nearest training questions.
+
+    A neighbour of similarity s weighs exp((s - s_max) / temperature); an expert's success is the weighted
+    mean over the neighbours it answered, shrunk to its overall mean where few did. The metric is the cosine,
+    as it is or after the mean of the training embeddings is taken away.
+    """
+
+    kind: ClassVar[str] = "knn"
+
+    def __init__(
+        self,
+        *,
+        neighbours: tuple[int, ...] = NEIGHBOURS,
+        metrics: tuple[Metric, ...] = ("cosine", "centred"),
+        temperatures: tuple[float, ...] = TEMPERATURES,
+    ) -> None:
+        self._grid = (neighbours, metrics, temperatures)
+        self.experts: tuple[str, ...] = ()
+
+    def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
+        """Keep the training questions; choose k, metric and temperature by squared error on validation."""
+        if not len(train):
+            raise InputError("there are no questions to learn from", fix="answer questions first")
+        neighbours, metrics, temperatures = self._grid
+        self.experts = train.outcomes.experts
+        self._score = train.outcomes.score
+        self._mean_score = mean_scores(self._score)
+        best = float("inf")
+        for metric in metrics:
+            self._place(train.queries.embeddings, metric)
+            ranked = self._rank(validation.queries.embeddings, max(neighbours))
+            for k, temperature in product(neighbours, temperatures):
+                success = self._vote(*ranked, k=k, temperature=temperature)
+                loss = squared_loss(success, validation.outcomes.score)
+                if loss < best or not self._chosen_yet:
+                    best, self.metric, self.k, self.temperature = loss, metric, k, temperature
+        self._place(train.queries.embeddings, self.metric)
+        return self
+
+    def predict(self, queries: Queries) -> NDArray[np.float32]:
+        """Return expected success [n, m]."""
+        out = np.empty((len(queries), len(self.experts)), np.float32)
+        for start in range(0, len(queries), BLOCK):
+            part = slice(start, start + BLOCK)
+            ranked = self._rank(queries.embeddings[part], self.k)
+            out[part] = self._vote(*ranked, k=self.k, temperature=self.temperature)
+        return out
+
+    def state(self) -> State:
+        """Return the memory and the settings chosen."""
+        config: dict[str, Any] = {
+            "experts": list(self.experts),
+            "metric": self.metric,
+            "k": self.k,
+            "temperature": self.temperature if np.isfinite(self.temperature) else None,
+        }
+        arrays = {
+            "memory": self._memory,
+            "score": self._score,
+            "centre": self._centre,
+            "mean": self._mean_score,
+        }
+        return State(self.kind, config, arrays)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Rebuild a fitted predictor."""
+        knn = cls()
+        knn.experts = tuple(state.config["experts"])
+        knn.metric, knn.k = state.config["metric"], state.config["k"]
+        temperature = state.config["temperature"]
+        knn.temperature = float("inf") if temperature is None else temperature
+        knn._memory, knn._score = state.arrays["memory"], state.arrays["score"]
+        knn._centre, knn._mean_score = state.arrays["centre"], state.arrays["mean"]
+        return knn
+
+    @property
+    def _chosen_yet(self) -> bool:
+        return hasattr(self, "metric")
+
+    def _place(self, embeddings: NDArray[np.float32], metric: Metric) -> None:
+        self._centre = (
+            embeddings.mean(axis=0) if metric == "centred" else np.zeros(embeddings.shape[1], np.float32)
+        )
+        self._memory = np.ascontiguousarray(_unit_rows(embeddings - self._centre))
+
+    def _rank(self, embeddings: NDArray[np.float32], k: int) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """Return the k nearest training rows, nearest first: positions and similarities, both [n, k]."""
+        k = min(k, len(self._memory))
+        index = np.empty((len(embeddings), k), np.intp)
+        similarity = np.empty((len(embeddings), k), np.float32)
+        for start in range(0, len(embeddings), BLOCK):
+            part = slice(start, start + BLOCK)
+            products = inner_products(_unit_rows(embeddings[part] - self._centre), self._memory)
+            near = np.argpartition(products, -k, axis=1)[:, -k:]
+            near_products = np.take_along_axis(products, near, axis=1)
+            order = np.lexsort((near, -near_products), axis=1)
+            index[part] = np.take_along_axis(near, order, axis=1)
+            similarity[part] = np.take_along_axis(near_products, order, axis=1)
+        return index, similarity
+
+    def _vote(
+        self, index: NDArray[np.intp], similarity: NDArray[np.float32], *, k: int, temperature: float
+    ) -> NDArray[np.float32]:
+        index, similarity = index[:, :k], similarity[:, :k]
+        weight = np.exp((similarity - similarity[:, :1]) / np.float32(temperature))
+        score = self._score[index]  # [n, k, m]
+        asked = np.isfinite(score)
+        total = (weight[:, :, None] * np.where(asked, score, 0)).sum(axis=1)
+        mass = (weight[:, :, None] * asked).sum(axis=1)
+        prior = np.float32(PRIOR_WEIGHT)
+        success: NDArray[np.float32] = (total + prior * self._mean_score) / (mass + prior)
+        return success
+
+
+def mean_scores(score: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Mean score of each expert [m] over the questions it answered; 0 for one that answered none."""
+    asked = np.isfinite(score)
+    total = np.where(asked, score, 0).sum(axis=0, dtype=np.float64)
+    mean: NDArray[np.float32] = (total / np.maximum(asked.sum(axis=0), 1)).astype(np.float32)
+    return mean
+
+
+def _unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
+    unit: NDArray[np.float32] = vectors / np.maximum(length, np.float32(1e-12))
+    return unit

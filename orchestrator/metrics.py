@@ -1,0 +1,241 @@
+"""The measures of a routing policy, each a pure function of arrays.
+
+A *curve* is a set of points (mean cost, mean quality), one per setting of a policy. Sources: AIQ and the
+zero-router, RouterBench (Hu et al. 2024); PGR, APGR, CPT, RouteLLM (Ong et al. 2024); arena-style score and
+optimality, RouterArena (Lu et al. 2025); PerfGain and CostSave, LLMRouterBench; QNC and nAUC, UniRoute.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def convex_hull(cost: ArrayLike, quality: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the non-decreasing upper convex hull of the points, as costs and qualities in rising order.
+
+    What random mixing between the settings of a policy can reach. Of single experts it is the zero-router.
+    """
+    points = np.column_stack([np.asarray(cost, float), np.asarray(quality, float)])
+    points = points[np.lexsort((-points[:, 1], points[:, 0]))]
+    hull: list[tuple[float, float]] = []
+    for x, y in points.tolist():
+        if hull and y <= hull[-1][1]:
+            continue  # dearer and no better
+        while len(hull) >= 2:
+            (x0, y0), (x1, y1) = hull[-2], hull[-1]
+            if (y1 - y0) * (x - x0) > (y - y0) * (x1 - x0):
+                break
+            hull.pop()
+        if hull and hull[-1][0] == x:
+            hull.pop()
+        hull.append((x, y))
+    corners = np.array(hull)
+    return corners[:, 0], corners[:, 1]
+
+
+def hull_value(cost: ArrayLike, hull_cost: Floats, hull_quality: Floats) -> Floats:
+    """Quality of a hull at some costs: linear between corners, flat after the last, -inf before the first."""
+    at = np.asarray(cost, float)
+    value = np.interp(at, hull_cost, hull_quality)
+    return np.where(at < hull_cost[0] * (1 - 1e-12), -np.inf, value)
+
+
+def aiq(
+    cost: ArrayLike,
+    quality: ArrayLike,
+    single_cost: ArrayLike,
+    single_quality: ArrayLike,
+    *,
+    log_cost: bool = False,
+) -> float:
+    """Average improvement in quality (RouterBench): the mean height of a policy's hull over the pool's costs.
+
+    The integral runs from the mean cost of the cheapest to that of the dearest single expert, so that it
+    depends on the pool alone; below the policy's own cheapest point the zero-router stands in. With
+    ``log_cost`` the integral is over the logarithm of cost (each decade of price counts the same).
+    """
+    single_cost = np.asarray(single_cost, float)
+    low, high = float(single_cost.min()), float(single_cost.max())
+    zero_cost, zero_quality = convex_hull(single_cost, single_quality)
+    if high <= low * (1 + 1e-12):
+        return float(np.max(np.asarray(quality, float)))
+    hull_cost, hull_quality = convex_hull(cost, quality)
+    first = min(max(hull_cost[0], low), high)
+    below = _area(zero_cost, zero_quality, low, first, log_cost)
+    above = _area(hull_cost, hull_quality, first, high, log_cost)
+    return (below + above) / (np.log(high / low) if log_cost else high - low)
+
+
+def _area(corner_cost: Floats, corner_quality: Floats, low: float, high: float, log_cost: bool) -> float:
+    """Exact integral of the piecewise linear hull over cost, or over log cost, from ``low`` to ``high``."""
+    if high <= low:
+        return 0.0
+    inner = corner_cost[(corner_cost > low) & (corner_cost < high)]
+    x = np.concatenate([[low], inner, [high]])
+    y = np.interp(x, corner_cost, corner_quality)
+    if not log_cost:
+        return float(np.sum(np.diff(x) * (y[1:] + y[:-1]) / 2))
+    slope = np.diff(y) / np.diff(x)
+    # integral of (y0 + slope (c - x0)) / c dc
+    return float(np.sum((y[:-1] - slope * x[:-1]) * np.log(x[1:] / x[:-1]) + np.diff(y)))
+
+
+def share_of_headroom(value: float, zero_router: float, oracle: float) -> float:
+    """Lift over the zero-router as a share of what the oracle would lift (all three are AIQ values)."""
+    return (value - zero_router) / (oracle - zero_router) if oracle > zero_router else 0.0
+
+
+@dataclass(frozen=True)
+class GapRecovered:
+    """How a two-expert router closes the gap between the weak and the strong expert (RouteLLM)."""
+
+    apgr: float
+    cpt: dict[int, float]  # percent of the gap -> least share of queries sent to the strong expert
+
+
+def gap_recovered(share_strong: ArrayLike, quality: ArrayLike, weak: float, strong: float) -> GapRecovered:
+    """APGR and CPT(20, 50, 80) from a router's (share sent to the strong expert, quality) points.
+
+    Raises:
+        ValueError: the strong expert is not better than the weak one: the gap does not exist.
+    """
+    if strong <= weak:
+        raise ValueError("the strong expert must be better than the weak one")
+    order = np.argsort(np.asarray(share_strong, float), kind="stable")
+    share = np.concatenate([[0.0], np.asarray(share_strong, float)[order], [1.0]])
+    recovered = np.concatenate([[0.0], (np.asarray(quality, float)[order] - weak) / (strong - weak), [1.0]])
+    best = np.maximum.accumulate(recovered)
+    apgr = float(np.sum(np.diff(share) * (best[1:] + best[:-1]) / 2))
+    cpt = {}
+    for percent in (20, 50, 80):
+        target = percent / 100
+        i = int(np.argmax(best >= target))
+        rise = best[i] - best[i - 1]
+        cpt[percent] = float(share[i - 1] + (share[i] - share[i - 1]) * (target - best[i - 1]) / rise)
+    return GapRecovered(apgr, cpt)
+
+
+def cost_to_match(cost: ArrayLike, quality: ArrayLike, target: float) -> float:
+    """The smallest cost at which the points of a policy reach ``target`` quality; infinity if none does."""
+    cost, quality = np.asarray(cost, float), np.asarray(quality, float)
+    reached = quality >= target - 1e-12
+    return float(cost[reached].min()) if reached.any() else float("inf")
+
+
+def qnc(cost: ArrayLike, quality: ArrayLike, best_quality: float, best_cost: float) -> float | None:
+    """Query-normalised cost: cost to match the best single expert over that expert's cost; None if never."""
+    matched = cost_to_match(cost, quality, best_quality)
+    return matched / best_cost if np.isfinite(matched) else None
+
+
+def perf_gain(quality: ArrayLike, best_quality: float) -> float:
+    """Best quality on the curve over the best single expert's, minus 1."""
+    return float(np.max(np.asarray(quality, float)) / best_quality - 1)
+
+
+def cost_save(cost: ArrayLike, quality: ArrayLike, best_quality: float, best_cost: float) -> float | None:
+    """1 minus :func:`qnc`: what is saved at the first match of the best single expert; None if never."""
+    normalised = qnc(cost, quality, best_quality, best_cost)
+    return None if normalised is None else 1 - normalised
+
+
+def nauc(cost: ArrayLike, quality: ArrayLike, max_cost: float) -> float:
+    """Area under the Pareto front over cost / ``max_cost``: a staircase, 0 before its first point."""
+    order = np.lexsort((-np.asarray(quality, float), np.asarray(cost, float)))
+    x = np.clip(np.asarray(cost, float)[order] / max_cost, 0, 1)
+    front = np.maximum.accumulate(np.asarray(quality, float)[order])
+    return float(np.sum(front * np.diff(np.append(x, 1.0))))
+
+
+def arena_style_score(accuracy: float, usd_per_1k_queries: float) -> float:
+    """RouterArena's formula on our own data, in [0, 100]; never to be called an Arena score."""
+    dearest, cheapest = np.log2(200), np.log2(0.0044)
+    cheapness = np.clip((dearest - np.log2(usd_per_1k_queries)) / (dearest - cheapest), 0, 1)
+    denominator = 0.1 * accuracy + cheapness
+    return float(100 * 1.1 * accuracy * cheapness / denominator) if denominator > 0 else 0.0
+
+
+@dataclass(frozen=True)
+class Optimality:
+    """RouterArena's three shares, each in [0, 1]."""
+
+    selection: float  # of the correctly answered queries, those that went to the cheapest correct expert
+    cost: float  # cheapest correct cost over actual cost, mean over those queries
+    accuracy: float  # accuracy over the oracle's
+
+
+def optimality(choice: NDArray[np.intp], score: NDArray[Any], cost_usd: NDArray[Any]) -> Optimality:
+    """Compare the chosen experts [n] with the cheapest correct ones; an answer counts as correct from 0.5."""
+    rows = np.arange(len(choice))
+    correct = score >= 0.5
+    cheapest = np.where(correct, cost_usd, np.inf).min(axis=1)
+    paid = cost_usd[rows, choice]
+    right = correct[rows, choice]
+    oracle = score.max(axis=1).mean()
+    if not right.any():
+        return Optimality(0.0, 0.0, 0.0)
+    ratio = cheapest[right] / np.maximum(paid[right], 1e-300)
+    return Optimality(
+        selection=float(np.mean(paid[right] <= cheapest[right] * (1 + 1e-9))),
+        cost=float(np.mean(np.minimum(ratio, 1.0))),
+        accuracy=float(score[rows, choice].mean() / oracle),
+    )
+
+
+def expected_calibration_error(predicted: ArrayLike, outcome: ArrayLike, *, bins: int = 15) -> float:
+    """Mean gap between predicted and observed success over bins of equal mass; NaN cells are left out."""
+    gaps = calibration_bins(predicted, outcome, bins=bins)
+    return float(np.sum(gaps[:, 2] * np.abs(gaps[:, 0] - gaps[:, 1])) / max(gaps[:, 2].sum(), 1))
+
+
+def calibration_bins(predicted: ArrayLike, outcome: ArrayLike, *, bins: int = 15) -> Floats:
+    """Return [bins, 3]: mean predicted, mean observed and count of equal-mass bins, from low to high."""
+    p, y = _observed(predicted, outcome)
+    parts = np.array_split(np.argsort(p, kind="stable"), min(bins, max(len(p), 1)))
+    return np.array([[p[i].mean(), y[i].mean(), len(i)] if len(i) else [0.0, 0.0, 0] for i in parts])
+
+
+def brier_score(predicted: ArrayLike, outcome: ArrayLike) -> float:
+    """Mean squared difference between predicted success and outcome; cells with NaN are left out."""
+    p, y = _observed(predicted, outcome)
+    return float(np.mean((p - y) ** 2))
+
+
+def auroc(predicted: ArrayLike, outcome: ArrayLike) -> float:
+    """Chance that a right answer was given a higher prediction than a wrong one (ties count half)."""
+    from scipy.stats import rankdata
+
+    p, y = _observed(predicted, outcome)
+    right = y >= 0.5
+    n_right, n_wrong = int(right.sum()), int((~right).sum())
+    if not n_right or not n_wrong:
+        return float("nan")
+    ranks = rankdata(p)
+    return float((ranks[right].sum() - n_right * (n_right + 1) / 2) / (n_right * n_wrong))
+
+
+def _observed(predicted: ArrayLike, outcome: ArrayLike) -> tuple[Floats, Floats]:
+    p, y = np.asarray(predicted, float).ravel(), np.asarray(outcome, float).ravel()
+    seen = np.isfinite(y)
+    return p[seen], y[seen]
+
+
+def question_weights(n: int, replicates: int, seed: int) -> Floats:
+    """Bootstrap weights [replicates, n] over questions: how often each question is drawn.
+
+    One matrix for all policies and splits makes every difference between them paired.
+    """
+    rng = np.random.default_rng(seed)
+    return rng.multinomial(n, np.full(n, 1 / n), size=replicates).astype(float)
+
+
+def interval(replicates: ArrayLike) -> tuple[float, float]:
+    """The central 95% of bootstrap replicates."""
+    low, high = np.nanpercentile(np.asarray(replicates, float), [2.5, 97.5])
+    return float(low), float(high)

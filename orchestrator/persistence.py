@@ -1,0 +1,63 @@
+"""Fitted parts on disk: JSON for settings, safetensors for arrays; nothing is pickled or executed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from orchestrator.knn import KnnPredictor
+from orchestrator.predictor import Predictor, State
+from warehouse import InputError
+
+SETTINGS, ARRAYS = "states.json", "states.safetensors"
+
+PREDICTORS: dict[str, type[Predictor]] = {KnnPredictor.kind: KnnPredictor}
+
+
+def build_predictor(kind: str) -> Predictor:
+    """Return an unfitted predictor.
+
+    Raises:
+        InputError: no predictor is of that kind.
+    """
+    if kind not in PREDICTORS:
+        raise InputError(
+            f"no predictor is called {kind!r}", fix=f"use one of {', '.join(sorted(PREDICTORS))}"
+        )
+    return PREDICTORS[kind]()
+
+
+def predictor_from_state(state: State) -> Predictor:
+    """Rebuild the fitted predictor that a state describes."""
+    if state.kind not in PREDICTORS:
+        raise InputError(f"the saved predictor {state.kind!r} is not known to this version")
+    return PREDICTORS[state.kind].from_state(state)
+
+
+def write_states(directory: Path, states: dict[str, State]) -> None:
+    """Write named states as one JSON and one safetensors file."""
+    from safetensors.numpy import save_file
+
+    settings = {name: {"kind": state.kind, "config": state.config} for name, state in states.items()}
+    arrays = {
+        f"{name}/{key}": np.ascontiguousarray(array)
+        for name, state in states.items()
+        for key, array in state.arrays.items()
+    }
+    save_file(arrays, directory / ARRAYS)
+    (directory / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
+
+
+def read_states(directory: Path) -> dict[str, State]:
+    """Read what :func:`write_states` wrote."""
+    from safetensors.numpy import load_file
+
+    settings: dict[str, Any] = json.loads((directory / SETTINGS).read_text())
+    arrays: dict[str, dict[str, Any]] = {name: {} for name in settings}
+    for key, array in load_file(directory / ARRAYS).items():
+        name, _, rest = key.partition("/")
+        arrays[name][rest] = array
+    return {name: State(part["kind"], part["config"], arrays[name]) for name, part in settings.items()}

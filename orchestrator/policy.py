@@ -1,0 +1,206 @@
+"""The orchestrator: what is trained, versioned and served. It reads a text and says who should answer it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.cost import CostPredictor
+from orchestrator.embedding import Embedder, load_embedder
+from orchestrator.persistence import predictor_from_state, read_states, write_states
+from orchestrator.predictor import Prediction, Predictor
+from orchestrator.queries import read_queries
+from warehouse import InputError
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Who answers one query, who stands in if that fails, and what was expected of everyone."""
+
+    expert: str
+    fallbacks: tuple[str, ...]  # in the order to try them
+    success: dict[str, float]  # expected score in [0, 1] of every expert
+    cost_usd: dict[str, float]  # expected cost of every expert's answer
+    multiplier: float  # points of success that a dollar had to buy
+    reason: str
+
+
+@dataclass
+class Orchestrator:
+    """Embedder, success predictor, cost predictor and the price on cost, as one thing that decides.
+
+    ``multiplier`` is the default price: success per USD that a dearer expert must promise. ``presets`` names
+    other prices (``quality``, ``balanced``, ``cost``). ``info`` says where it came from: pool, fingerprint of
+    the training data, seed, metrics.
+    """
+
+    embedder: Embedder
+    predictor: Predictor
+    cost: CostPredictor
+    multiplier: float = 0.0
+    presets: dict[str, float] = field(default_factory=lambda: {"quality": 0.0})
+    info: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The pool, in the order of every array."""
+        return self.predictor.experts
+
+    def predict(self, texts: Sequence[str]) -> Prediction:
+        """Return expected success and cost of every expert on every text."""
+        queries = read_queries(texts, self.embedder)
+        return Prediction(self.experts, self.predictor.predict(queries), self.cost.predict(queries))
+
+    def decide(
+        self,
+        texts: Sequence[str],
+        *,
+        multiplier: float | None = None,
+        preset: str | None = None,
+        max_cost_usd: float | None = None,
+        min_success: float | None = None,
+        allow: Sequence[str] | None = None,
+        deny: Sequence[str] | None = None,
+    ) -> list[Decision]:
+        """Choose an expert for each text: the greatest expected success - multiplier * cost.
+
+        Args:
+            texts: what the user asks.
+            multiplier: price on cost for this call; else that of ``preset``; else the default.
+            preset: a name in ``presets``.
+            max_cost_usd: leave out experts expected to cost more than this per query.
+            min_success: prefer experts expected to reach this; where none does, the most successful answers.
+            allow: the only experts that may answer.
+            deny: experts that may not answer.
+
+        Raises:
+            InputError: an unknown preset or expert, or nobody is left to answer.
+        """
+        price = self._price(multiplier, preset)
+        allowed = self._allowed(allow, deny)
+        prediction = self.predict(texts)
+        return [
+            self._decide_one(success, cost_usd, price, allowed, max_cost_usd, min_success)
+            for success, cost_usd in zip(prediction.success, prediction.cost_usd, strict=True)
+        ]
+
+    def save(self, directory: Path) -> None:
+        """Write the orchestrator as JSON and safetensors; ``load`` gives the same decisions to the bit."""
+        directory.mkdir(parents=True, exist_ok=True)
+        header = {
+            "format": FORMAT,
+            "embedder": self.embedder.name,
+            "multiplier": self.multiplier,
+            "presets": self.presets,
+            "info": self.info,
+        }
+        states = {"predictor": self.predictor.state(), "cost": self.cost.state()}
+        write_states(directory, states)
+        (directory / "orchestrator.json").write_text(json.dumps(header, indent=2, default=str) + "\n")
+
+    @classmethod
+    def load(cls, directory: Path) -> Self:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            InputError: the directory holds no orchestrator, or one of a newer format.
+        """
+        path = Path(directory) / "orchestrator.json"
+        if not path.is_file():
+            raise InputError(
+                "no orchestrator is saved here", where=str(directory), fix="train one: `leeroo train`"
+            )
+        header = json.loads(path.read_text())
+        if header.get("format") != FORMAT:
+            raise InputError(
+                f"format {header.get('format')!r} is not the one this version reads ({FORMAT})",
+                where=str(path),
+                fix="load it with the version that saved it, or train again",
+            )
+        states = read_states(Path(directory))
+        return cls(
+            embedder=load_embedder(header["embedder"]),
+            predictor=predictor_from_state(states["predictor"]),
+            cost=CostPredictor.from_state(states["cost"]),
+            multiplier=header["multiplier"],
+            presets=header["presets"],
+            info=header["info"],
+        )
+
+    def _price(self, multiplier: float | None, preset: str | None) -> float:
+        if multiplier is not None:
+            if not multiplier >= 0:
+                raise InputError(f"the multiplier must be 0 or more, not {multiplier}")
+            return multiplier
+        if preset is not None:
+            if preset not in self.presets:
+                raise InputError(
+                    f"no preset is called {preset!r}", fix=f"use one of {', '.join(self.presets)}"
+                )
+            return self.presets[preset]
+        return self.multiplier
+
+    def _allowed(self, allow: Sequence[str] | None, deny: Sequence[str] | None) -> NDArray[np.bool_]:
+        for name in [*(allow or ()), *(deny or ())]:
+            if name not in self.experts:
+                raise InputError(
+                    f"no expert is called {name!r}", fix=f"use names of {', '.join(self.experts)}"
+                )
+        mask = np.array(
+            [(allow is None or name in allow) and name not in (deny or ()) for name in self.experts]
+        )
+        if not mask.any():
+            raise InputError(
+                "the allow and deny lists leave no expert", fix="allow at least one that is not denied"
+            )
+        return mask
+
+    def _decide_one(
+        self,
+        success: NDArray[np.float32],
+        cost_usd: NDArray[np.float64],
+        multiplier: float,
+        allowed: NDArray[np.bool_],
+        max_cost_usd: float | None,
+        min_success: float | None,
+    ) -> Decision:
+        usable = allowed
+        if max_cost_usd is not None:
+            usable = allowed & (cost_usd <= max_cost_usd)
+            if not usable.any():
+                cheapest = int(np.where(allowed, cost_usd, np.inf).argmin())
+                raise InputError(
+                    f"no expert is expected to answer for ${max_cost_usd:.3g} or less",
+                    fix=f"allow ${cost_usd[cheapest]:.3g} ({self.experts[cheapest]})",
+                )
+        value = success - (multiplier * cost_usd if np.isfinite(multiplier) else cost_usd * 1e12)
+        rank = np.lexsort((cost_usd, -value))
+        rank = rank[usable[rank]]
+        reason = "greatest expected success" if multiplier == 0 else "best expected success for its cost"
+        if min_success is not None:
+            reaches = success[rank] >= min_success
+            if reaches.any():
+                rank = np.concatenate([rank[reaches], rank[~reaches]])
+                reason += f" among those expected to reach {min_success:g}"
+            else:
+                rank = rank[np.argsort(-success[rank], kind="stable")]
+                reason = f"nobody is expected to reach {min_success:g}; this one comes nearest"
+        if max_cost_usd is not None:
+            reason += f" within ${max_cost_usd:g}"
+        names = self.experts
+        return Decision(
+            expert=names[rank[0]],
+            fallbacks=tuple(names[i] for i in rank[1:]),
+            success={name: float(value) for name, value in zip(names, success, strict=True)},
+            cost_usd={name: float(value) for name, value in zip(names, cost_usd, strict=True)},
+            multiplier=float(multiplier),
+            reason=reason,
+        )

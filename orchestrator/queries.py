@@ -1,0 +1,65 @@
+"""What a predictor reads of a text: its embedding and a few surface features. And examples to learn from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.embedding import Embedder
+from warehouse import Outcomes
+
+SURFACE_FEATURES = ("log_characters", "log_lines", "digit_share", "symbol_share", "mean_word_length")
+
+
+@dataclass(frozen=True)
+class Queries:
+    """``n`` texts as arrays."""
+
+    embeddings: NDArray[np.float32]  # [n, d], rows of unit length
+    surface: NDArray[np.float32]  # [n, len(SURFACE_FEATURES)]
+
+    def __len__(self) -> int:
+        return len(self.embeddings)
+
+    def take(self, index: NDArray[np.intp]) -> Queries:
+        """Return some of the queries."""
+        return Queries(self.embeddings[index], self.surface[index])
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Queries with what the experts made of them, row by row."""
+
+    queries: Queries  # [n]
+    outcomes: Outcomes  # [n, m]
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def take(self, index: NDArray[np.intp]) -> Examples:
+        """Return some of the examples."""
+        return Examples(self.queries.take(index), self.outcomes.take(index))
+
+
+def read_queries(texts: Sequence[str], embedder: Embedder) -> Queries:
+    """Embed the texts and measure their surface."""
+    return Queries(
+        embedder.embed(texts), np.array([_surface(text) for text in texts], np.float32).reshape(-1, 5)
+    )
+
+
+def _surface(text: str) -> tuple[float, ...]:
+    length = max(len(text), 1)
+    digits = sum(map(str.isdigit, text))
+    letters_or_space = sum(map(str.isalpha, text)) + sum(map(str.isspace, text))
+    words = max(len(text.split()), 1)
+    return (
+        float(np.log(length)),
+        float(np.log1p(text.count("\n"))),
+        digits / length,
+        (length - digits - letters_or_space) / length,
+        length / words,
+    )

@@ -1,0 +1,274 @@
+"""Versions of the router, kept in MLflow: logged, aliased champion and challenger, loaded, rolled back."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.policy import Orchestrator
+from warehouse import InputError
+
+if TYPE_CHECKING:
+    from orchestrator.report import EvaluationReport
+
+MODEL_NAME = "leeroo-router"
+EXPERIMENT = "leeroo-router"
+CHAMPION, CHALLENGER = "champion", "challenger"
+FORMER = "leeroo.former_champion"  # tag on a champion: the version it replaced, which rollback restores
+NOTE = "leeroo.note"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered router."""
+
+    version: str
+    aliases: tuple[str, ...]
+    created_at: datetime
+    run_id: str
+    pool: tuple[str, ...]
+    predictor: str
+    embedder: str
+    training_data: str
+    metrics: dict[str, float]
+    note: str
+
+
+def home_tracking_uri(home: Path) -> str:
+    """The SQLite store of an installation."""
+    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
+
+
+def log_version(
+    orchestrator: Orchestrator,
+    report: EvaluationReport | None = None,
+    *,
+    tracking_uri: str,
+    metrics: dict[str, float] | None = None,
+    artifact_root: Path | None = None,
+    run_name: str | None = None,
+) -> str:
+    """Log a run, register the orchestrator as the next version, aliased ``challenger``; return the version.
+
+    Inside an active MLflow run the new run is its child. Figures and JSON of the report are logged with it.
+
+    Args:
+        artifact_root: where files go when the experiment is first made (default: what the store decides).
+    """
+    import mlflow
+    from mlflow.entities import Metric, Param
+
+    with _quiet(), tempfile.TemporaryDirectory() as scratch:
+        mlflow.set_tracking_uri(tracking_uri)
+        client = mlflow.MlflowClient(tracking_uri)
+        experiment_id = _experiment(client, artifact_root)
+        nested = mlflow.active_run() is not None
+        with mlflow.start_run(
+            experiment_id=None if nested else experiment_id,
+            run_name=run_name or "train router",
+            nested=nested,
+        ) as run:
+            figures = {**(metrics or {}), **(report.metrics() if report else {})}
+            now = int(datetime.now(UTC).timestamp() * 1000)
+            params = {
+                key: str(value)[:500]
+                for key, value in orchestrator.info.items()
+                if not isinstance(value, dict)
+            }
+            params["multiplier"] = repr(orchestrator.multiplier)
+            client.log_batch(
+                run.info.run_id,
+                metrics=[Metric(key, float(value), now, 0) for key, value in figures.items()],
+                params=[Param(key, value) for key, value in params.items()],
+            )
+            if report:
+                for path in report.write(Path(scratch) / "report"):
+                    client.log_artifact(run.info.run_id, str(path), "evaluation")
+            saved = Path(scratch) / "orchestrator"
+            orchestrator.save(saved)
+            logged = mlflow.pyfunc.log_model(
+                name="router",
+                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                artifacts={"orchestrator": str(saved)},
+                signature=_signature(),
+                pip_requirements=["leeroo-orchestrator"],
+                registered_model_name=MODEL_NAME,
+            )
+    version = str(logged.registered_model_version)
+    client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version)
+    return version
+
+
+def load_version(tracking_uri: str, version: str) -> Orchestrator:
+    """Load a version by number or alias.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    import mlflow
+
+    found = _find(_client(tracking_uri), version)
+    with _quiet():
+        mlflow.set_tracking_uri(tracking_uri)
+        directory = mlflow.artifacts.download_artifacts(f"models:/{MODEL_NAME}/{found.version}")
+    return Orchestrator.load(Path(directory) / "artifacts" / "orchestrator")
+
+
+def load_champion(tracking_uri: str) -> tuple[Orchestrator, str]:
+    """Load the champion; return it with its version.
+
+    Raises:
+        InputError: nothing has been promoted yet.
+    """
+    version = champion_version(tracking_uri)
+    if version is None:
+        raise InputError(
+            "no router is champion yet", where=tracking_uri, fix="`leeroo train`, then `leeroo promote`"
+        )
+    return load_version(tracking_uri, version), version
+
+
+def champion_version(tracking_uri: str) -> str | None:
+    """The champion's version, or None."""
+    return _alias(_client(tracking_uri), CHAMPION)
+
+
+def set_champion(tracking_uri: str, version: str, *, note: str = "") -> None:
+    """Make a version champion, remembering the one it replaces. No test is made here."""
+    client = _client(tracking_uri)
+    found = str(_find(client, version).version)
+    former = _alias(client, CHAMPION)
+    if former is not None and former != found:
+        client.set_model_version_tag(MODEL_NAME, found, FORMER, former)
+    if note:
+        client.set_model_version_tag(MODEL_NAME, found, NOTE, note)
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, found)
+    if _alias(client, CHALLENGER) == found:
+        client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
+
+
+def rollback(tracking_uri: str) -> tuple[str, str]:
+    """Make the champion before this one champion again; return (restored, replaced).
+
+    Raises:
+        InputError: there is no champion, or it replaced none.
+    """
+    client = _client(tracking_uri)
+    current = _alias(client, CHAMPION)
+    if current is None:
+        raise InputError("no router is champion yet", fix="promote a version first")
+    former = client.get_model_version(MODEL_NAME, current).tags.get(FORMER)
+    if former is None:
+        raise InputError(
+            f"version {current} replaced no earlier champion",
+            fix="`leeroo promote VERSION --force` picks any version",
+        )
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, former)
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    client.set_model_version_tag(MODEL_NAME, current, NOTE, f"rolled back to version {former} at {stamp}")
+    return former, current
+
+
+def versions(tracking_uri: str) -> list[Version]:
+    """All versions, newest first."""
+    client = _client(tracking_uri)
+    by_alias = {alias: _alias(client, alias) for alias in (CHAMPION, CHALLENGER)}
+    found = []
+    for entry in client.search_model_versions(f"name='{MODEL_NAME}'"):
+        data = client.get_run(entry.run_id).data
+        found.append(
+            Version(
+                version=str(entry.version),
+                aliases=tuple(alias for alias, number in by_alias.items() if number == str(entry.version)),
+                created_at=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
+                run_id=entry.run_id,
+                pool=_names(data.params.get("experts", "")),
+                predictor=data.params.get("predictor", ""),
+                embedder=data.params.get("embedder", ""),
+                training_data=data.params.get("training_data", ""),
+                metrics=dict(data.metrics),
+                note=entry.tags.get(NOTE, ""),
+            )
+        )
+    return sorted(found, key=lambda v: -int(v.version))
+
+
+def _names(listed: str) -> tuple[str, ...]:
+    return tuple(name.strip(" '\"") for name in listed.strip("[]").split(",") if name.strip())
+
+
+def _client(tracking_uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    with _quiet():
+        return MlflowClient(tracking_uri)
+
+
+def _alias(client: Any, alias: str) -> str | None:
+    """The version an alias points at. Asked for one by one: a search returns versions without aliases."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(MODEL_NAME, alias).version)
+    except MlflowException:
+        return None
+
+
+def _find(client: Any, version: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    number = version if version.isdigit() else _alias(client, version)
+    try:
+        if number is not None:
+            return client.get_model_version(MODEL_NAME, number)
+    except MlflowException:
+        pass
+    raise InputError(f"there is no router version {version!r}", fix="`leeroo versions` lists what there is")
+
+
+def _experiment(client: Any, artifact_root: Path | None) -> str:
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known is not None:
+        return str(known.experiment_id)
+    location = (artifact_root.resolve() / EXPERIMENT).as_uri() if artifact_root else None
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "text")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "expert"),
+                ColSpec(DataType.string, "fallbacks"),
+                ColSpec(DataType.double, "success"),
+                ColSpec(DataType.double, "cost_usd"),
+                ColSpec(DataType.string, "reason"),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("multiplier", DataType.double, -1.0)]),
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """MLflow tells of every table it makes and every file it moves; people asked for none of it."""
+    import logging
+
+    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

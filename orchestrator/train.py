@@ -1,0 +1,135 @@
+"""Train a router on what the warehouse holds, and choose its price on cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.cost import CostPredictor
+from orchestrator.embedding import load_embedder
+from orchestrator.evaluate import multiplier_grid
+from orchestrator.persistence import build_predictor
+from orchestrator.policy import Orchestrator
+from orchestrator.predictor import Prediction, squared_loss
+from orchestrator.queries import Examples, read_queries
+from orchestrator.selector import select_at_multiplier
+from orchestrator.splits import frozen_split
+from warehouse import InputError, Outcomes
+
+DEFAULT_EMBEDDER = "minilm-int8+wordllama"
+DEFAULT_PREDICTOR = "knn"
+COST_PRESET_SHARE = 0.25  # the preset "cost" spends at most this share of the best single expert's price
+
+
+@dataclass(frozen=True)
+class TrainedRouter:
+    """An orchestrator and what its validation questions said of it."""
+
+    orchestrator: Orchestrator
+    metrics: dict[str, float]
+
+
+def train_router(
+    outcomes: Outcomes,
+    *,
+    embedder: str = DEFAULT_EMBEDDER,
+    predictor: str = DEFAULT_PREDICTOR,
+    seed: int = 0,
+    cache_dir: Path | None = None,
+) -> TrainedRouter:
+    """Fit predictor and cost model on the frozen train part; choose settings and presets on validation.
+
+    The frozen test part (a fifth of the questions, by hash of the text) is never looked at: it is what
+    versions are compared on.
+
+    Raises:
+        InputError: no expert has an answer, or there are too few questions.
+    """
+    outcomes = outcomes.answered()
+    split = frozen_split(outcomes.texts)
+    if min(map(len, (split.train, split.validation))) < 5:
+        raise InputError(
+            f"{len(outcomes)} answered questions are too few to train on",
+            fix="answer at least 50, better 500",
+        )
+    reader = load_embedder(embedder, cache_dir=cache_dir)
+    everything = Examples(read_queries(outcomes.texts, reader), outcomes)
+    train, validation = everything.take(split.train), everything.take(split.validation)
+    fitted = build_predictor(predictor).fit(train, validation, seed=seed)
+    cost = CostPredictor().fit(train, validation)
+    prediction = Prediction(
+        fitted.experts, fitted.predict(validation.queries), cost.predict(validation.queries)
+    )
+    presets, chosen = choose_presets(prediction, validation.outcomes)
+    info: dict[str, Any] = {
+        "experts": list(fitted.experts),
+        "predictor": predictor,
+        "embedder": embedder,
+        "seed": seed,
+        "questions": len(outcomes),
+        "sources": sorted(set(outcomes.sources.tolist())),
+        "training_data": outcomes.fingerprint(),
+        "mean_cost_usd": {
+            name: float(np.nanmean(outcomes.cost_usd[:, j]))
+            if np.isfinite(outcomes.cost_usd[:, j]).any()
+            else None
+            for j, name in enumerate(outcomes.experts)
+        },
+    }
+    chosen["validation_squared_loss"] = squared_loss(prediction.success, validation.outcomes.score)
+    orchestrator = Orchestrator(
+        # requests do not repeat: the served embedder keeps no cache
+        embedder=load_embedder(embedder),
+        predictor=fitted,
+        cost=cost,
+        multiplier=presets["balanced"],
+        presets=presets,
+        info=info,
+    )
+    return TrainedRouter(orchestrator, chosen)
+
+
+def choose_presets(prediction: Prediction, outcomes: Outcomes) -> tuple[dict[str, float], dict[str, float]]:
+    """Choose the prices on cost behind the presets, on questions the predictor has not learned from.
+
+    ``quality`` is free of cost; ``balanced`` is the highest price at which accuracy is no lower than the best
+    single expert's (else the most accurate price); ``cost`` keeps within a quarter of that expert's cost.
+    """
+    score = np.where(np.isfinite(outcomes.score), outcomes.score, prediction.success)
+    cost = np.where(np.isfinite(outcomes.cost_usd), outcomes.cost_usd, prediction.cost_usd)
+    grid = multiplier_grid(prediction.success, prediction.cost_usd)
+    rows = np.arange(len(score))
+    choices = [select_at_multiplier(prediction.success, prediction.cost_usd, x) for x in grid]
+    accuracy = np.array([score[rows, choice].mean() for choice in choices])
+    spend = np.array([cost[rows, choice].mean() for choice in choices])
+    best = int(score.mean(axis=0).argmax())
+    best_accuracy, best_cost = float(score[:, best].mean()), float(cost[:, best].mean())
+    finite = np.isfinite(grid)
+    balanced = _last(
+        finite & (accuracy >= best_accuracy), otherwise=int(np.where(finite, accuracy, -1).argmax())
+    )
+    frugal = _first(finite & (spend <= COST_PRESET_SHARE * best_cost), otherwise=int(np.where(finite)[0][-1]))
+    figures = {
+        "validation_best_single_accuracy": best_accuracy,
+        "validation_best_single_cost_usd": best_cost,
+        "validation_accuracy": float(accuracy[balanced]),
+        "validation_cost_usd": float(spend[balanced]),
+    }
+    presets = {
+        "quality": 0.0,
+        "balanced": float(grid[balanced]),
+        "cost": float(max(grid[frugal], grid[balanced])),
+    }
+    return presets, figures
+
+
+def _first(mask: NDArray[np.bool_], *, otherwise: int) -> int:
+    return int(mask.argmax()) if mask.any() else otherwise
+
+
+def _last(mask: NDArray[np.bool_], *, otherwise: int) -> int:
+    return len(mask) - 1 - int(mask[::-1].argmax()) if mask.any() else otherwise

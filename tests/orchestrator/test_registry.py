@@ -1,0 +1,39 @@
+import pytest
+
+from orchestrator import load_champion, load_version, log_version, rollback, set_champion, versions
+from warehouse import InputError
+
+TEXT = "Question: ring ideal field kernel polynomial root?"
+
+
+def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    with pytest.raises(InputError, match="no router is champion"):
+        load_champion(uri)
+    first = log_version(orchestrator, tracking_uri=uri, artifact_root=tmp_path / "files", metrics={"x": 1.0})
+    set_champion(uri, first)
+    second = log_version(orchestrator, tracking_uri=uri)
+    assert [v.aliases for v in versions(uri)] == [("challenger",), ("champion",)]
+    with pytest.raises(InputError, match="replaced no earlier"):
+        rollback(uri)
+    set_champion(uri, second, note="looks right")
+    loaded, version = load_champion(uri)
+    assert version == second
+    assert loaded.decide([TEXT]) == orchestrator.decide([TEXT])
+    assert rollback(uri) == (first, second)
+    assert load_champion(uri)[1] == first
+    newest = versions(uri)[0]
+    assert newest.pool == orchestrator.experts
+    assert "rolled back" in newest.note
+    assert versions(uri)[1].metrics["x"] == 1.0
+    with pytest.raises(InputError, match="no router version"):
+        load_version(uri, "99")
+
+    import mlflow
+    import pandas as pd
+
+    mlflow.set_tracking_uri(uri)
+    answer = mlflow.pyfunc.load_model("models:/leeroo-router@champion").predict(
+        pd.DataFrame({"text": [TEXT]})
+    )
+    assert answer["expert"].tolist() == [orchestrator.decide([TEXT])[0].expert]

@@ -1,0 +1,150 @@
+"""From outcomes to decisions: training, constraints, saving, evaluation."""
+
+import numpy as np
+import pytest
+from synthetic import TOPICS, make_outcomes
+
+from orchestrator import Orchestrator, evaluate_router, load_embedder, train_router
+from orchestrator.embedding import CachedEmbedder
+from orchestrator.splits import frozen_split, split_by_text
+from warehouse import InputError
+
+ALGEBRA = "Question: ring ideal field kernel polynomial root?"
+HISTORY = "Question: king treaty empire war crown dynasty?"
+
+
+def test_it_learns_who_is_good_at_what(orchestrator):
+    algebra, history = orchestrator.decide([ALGEBRA, HISTORY], multiplier=0.0)
+    assert algebra.expert == "algebraist"
+    assert history.expert == "historian"
+    assert set(algebra.fallbacks) | {algebra.expert} == set(orchestrator.experts)
+    assert algebra.cost_usd["generalist"] > 5 * algebra.cost_usd["algebraist"]
+
+
+def test_constraints_of_a_request(orchestrator):
+    (denied,) = orchestrator.decide([ALGEBRA], deny=["algebraist"])
+    assert "algebraist" not in (denied.expert, *denied.fallbacks)
+    (only,) = orchestrator.decide([ALGEBRA], allow=["chemist"])
+    assert (only.expert, only.fallbacks) == ("chemist", ())
+    (capped,) = orchestrator.decide(
+        [ALGEBRA], allow=["chemist", "generalist"], max_cost_usd=2e-4, multiplier=0
+    )
+    assert capped.expert == "chemist"
+    (sure,) = orchestrator.decide([ALGEBRA], deny=["algebraist"], min_success=0.5, multiplier=1e9)
+    assert sure.expert == "generalist"
+    (hopeless,) = orchestrator.decide([ALGEBRA], min_success=0.999)
+    assert hopeless.expert == max(hopeless.success, key=hopeless.success.__getitem__)
+    assert "nobody" in hopeless.reason
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        ({"allow": ["nobody"]}, "no expert is called"),
+        ({"allow": ["chemist"], "deny": ["chemist"]}, "leave no expert"),
+        ({"max_cost_usd": 1e-9}, "expected to answer for"),
+        ({"preset": "best"}, "no preset"),
+        ({"multiplier": -1.0}, "multiplier"),
+    ],
+)
+def test_impossible_constraints_are_bad_input(orchestrator, constraint, message):
+    with pytest.raises(InputError, match=message):
+        orchestrator.decide([ALGEBRA], **constraint)
+
+
+def test_saved_decisions_are_the_same_to_the_bit_alone_or_in_a_batch(orchestrator, tmp_path):
+    texts = make_outcomes(40, seed=3).texts
+    orchestrator.save(tmp_path)
+    loaded = Orchestrator.load(tmp_path)
+    batch = orchestrator.decide(texts)
+    assert loaded.decide(texts) == batch
+    assert [loaded.decide([text])[0] for text in texts] == batch
+    assert not [path for path in tmp_path.iterdir() if path.suffix not in (".json", ".safetensors")]
+
+
+def test_loading_nothing_is_bad_input(tmp_path):
+    with pytest.raises(InputError, match="no orchestrator"):
+        Orchestrator.load(tmp_path)
+
+
+def test_splits_keep_copies_together_and_rotate_over_everything(outcomes):
+    texts = [*outcomes.texts, *(text.upper() for text in outcomes.texts[:50])]
+    n = len(outcomes)
+    for split in (split_by_text(texts, seed=7), frozen_split(texts)):
+        parts = [set(part.tolist()) for part in (split.train, split.validation, split.test)]
+        assert sum(map(len, parts)) == len(texts)
+        for i in range(50):
+            assert sum(i in part and n + i in part for part in parts) == 1
+    tests = np.concatenate([split_by_text(texts, seed=seed).test for seed in range(5)])
+    assert sorted(tests.tolist()) == list(range(len(texts)))
+
+
+def test_frozen_split_does_not_move_when_data_grows(outcomes):
+    few = frozen_split(outcomes.texts[:100])
+    all_of_it = frozen_split(outcomes.texts)
+    assert [i for i in all_of_it.test if i < 100] == few.test.tolist()
+
+
+@pytest.mark.parametrize("name", ["wordllama", "minilm-int8"])
+def test_embeddings_are_unit_rows_and_do_not_depend_on_the_batch(name):
+    embedder = load_embedder(name)
+    texts = ["What is a ring?", "Who was crowned in 1066?\nHarold\nWilliam", "x" * 3000]
+    vectors = embedder.embed(texts)
+    assert vectors.shape == (3, embedder.dim)
+    assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-5)
+    assert np.array_equal(vectors, np.vstack([embedder.embed([text]) for text in texts]))
+
+
+def test_cache_computes_each_text_once(tmp_path):
+    class Counting:
+        name, dim = "counting", 2
+        calls = 0
+
+        def embed(self, texts):
+            self.calls += len(texts)
+            return np.array([[len(text), 1.0] for text in texts], np.float32)
+
+    inner = Counting()
+    first = CachedEmbedder(inner, tmp_path).embed(["a", "bb", "a"])
+    again = CachedEmbedder(inner, tmp_path).embed(["bb", "ccc"])
+    assert inner.calls == 3
+    assert np.array_equal(first[1], again[0])
+
+
+def test_unknown_names_are_bad_input(outcomes):
+    with pytest.raises(InputError, match="no embedder"):
+        load_embedder("word2vec")
+    with pytest.raises(InputError, match="no predictor"):
+        train_router(outcomes, embedder="wordllama", predictor="oracle")
+
+
+def test_evaluation_orders_the_rows_as_they_must_be(tmp_path):
+    report = evaluate_router(
+        make_outcomes(600), embedder="wordllama", seeds=2, replicates=50, budgets=(0.5, 1.0)
+    )
+    names = [row.name for row in report.rows]
+    assert names == ["random", "cheapest", "best single", "zero-router", "knn", "oracle"]
+    accuracy = {row.name: row.measures["accuracy"] for row in report.rows}
+    assert accuracy["random"].value < accuracy["best single"].value < accuracy["knn"].value
+    assert accuracy["knn"].value < accuracy["oracle"].value
+    assert accuracy["knn"].low < accuracy["knn"].value < accuracy["knn"].high
+    assert report.difference("knn", "zero-router", "aiq_log").low > 0
+    assert (
+        report.row("knn").measures["cost@0.5"].value
+        <= 0.55 * report.row("best single").measures["cost_usd"].value
+    )
+    assert set(report.row("knn").accuracy_by_domain) == set(TOPICS)
+    assert sum(report.row("knn").share.values()) == pytest.approx(1)
+    written = report.write(tmp_path)
+    assert {path.suffix for path in written} == {".json", ".png"}
+    assert all(path.stat().st_size > 1000 for path in written)
+
+
+def test_a_pool_that_cannot_be_evaluated_is_bad_input():
+    outcomes = make_outcomes(100)
+    with pytest.raises(InputError, match="one expert"):
+        evaluate_router(outcomes.only(["chemist"]), embedder="wordllama")
+    outcomes.score[:60, 0] = np.nan
+    outcomes.cost_usd[:60, 0] = np.nan
+    with pytest.raises(InputError, match="answered by all"):
+        evaluate_router(outcomes, embedder="wordllama")
