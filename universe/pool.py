@@ -45,11 +45,7 @@ def apply_plan(home: Path) -> tuple[Path, list[str]]:
         raise InputError(
             "no universe has been chosen yet", where=str(plan), fix="run `leeroo universe` first"
         )
-    try:
-        document = yaml.safe_load(plan.read_text())
-        experts = [str(name) for name in document["experts"]]
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise InputError("the file is damaged", where=str(plan), fix="run `leeroo universe` again") from error
+    document, experts = _read(plan)
     _write(home / POOL_NAME, document)
     return home / POOL_NAME, experts
 
@@ -59,3 +55,27 @@ def _write(path: Path, document: dict[str, Any]) -> None:
     draft = path.with_suffix(".tmp")
     draft.write_text(yaml.safe_dump(document, sort_keys=False, allow_unicode=True))
     os.replace(draft, path)
+
+
+def read_pool(home: Path) -> list[str]:
+    """Experts of the pool in use.
+
+    Raises:
+        InputError: no pool is in use, or the file is damaged.
+    """
+    path = home / POOL_NAME
+    if not path.exists():
+        raise InputError(
+            "no pool is in use",
+            where=str(path),
+            fix="run `leeroo universe`, then `leeroo universe apply`",
+        )
+    return _read(path)[1]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    try:
+        document = yaml.safe_load(path.read_text())
+        return document, [str(name) for name in document["experts"]]
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise InputError("the file is damaged", where=str(path), fix="run `leeroo universe` again") from error

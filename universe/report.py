@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+import numpy as np
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from universe.candidate import CandidateValue
+from universe.explain import BindingLimit, MarginalValue
+from universe.frontier import Frontier
+from universe.gaps import GapReport
+from universe.robust import RobustChoice
 from universe.select import Universe
 from universe.solve import Progress
 
@@ -55,3 +61,112 @@ def search_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
             )
 
         yield show
+
+
+def render_marginal_values(values: Sequence[MarginalValue], *, show_left_out: int = 6) -> Table:
+    """What each kept expert carries, and what the best of the others would add."""
+    table = Table(title="What each expert is worth (score)", title_justify="left")
+    table.add_column("expert")
+    table.add_column("lost without it", justify="right")
+    table.add_column("added on top", justify="right")
+    left = 0
+    for value in values:
+        number = "the limits need it" if math.isinf(value.value) else f"{value.value:.4f}"
+        if value.kept:
+            table.add_row(value.expert, number, "")
+        elif left < show_left_out:
+            table.add_row(value.expert, "", number)
+            left += 1
+    return table
+
+
+def render_binding(limits: Sequence[BindingLimit]) -> Table | Text:
+    """The limits that cost score."""
+    if not limits:
+        return Text("No limit binds: nothing would be gained without any one of them.")
+    table = Table(title="Limits that bind", title_justify="left")
+    table.add_column("limit")
+    table.add_column("score gained without it", justify="right")
+    for limit in limits:
+        table.add_row(limit.name, f"{limit.worth:.4f}")
+    return table
+
+
+def render_frontier(frontier: Frontier) -> Table:
+    """One row per budget."""
+    table = Table(title=f"Frontier over {frontier.budget}", title_justify="left")
+    for name in ("budget", "score", "gap", "USD per 1,000", "shadow price", "seconds", "experts"):
+        table.add_column(name, justify="left" if name == "experts" else "right")
+    for budget, universe in zip(frontier.limits, frontier.universes, strict=True):
+        if universe is None:
+            table.add_row(f"{budget:.4g}", "none", "", "", "", "", "")
+            continue
+        table.add_row(
+            f"{budget:.4g}",
+            f"{universe.expected_score:.4f}",
+            f"{universe.gap:.0e}",
+            f"{universe.expected_cost_usd * 1000:.4g}",
+            f"{universe.cost_multiplier / 1000:.4g}",
+            f"{universe.wall_s:.1f}",
+            ", ".join(universe.experts),
+        )
+    return table
+
+
+def render_candidate(value: CandidateValue) -> Text:
+    """What a candidate would add, and the price at which it earns its place."""
+    if math.isinf(value.break_even_usd):
+        price = "it earns its place at any price (no limit or weight here makes price count)"
+    elif value.break_even_usd == 0:
+        price = "it would not earn its place even for nothing"
+    else:
+        price = f"it earns its place up to {value.break_even_usd * 1000:.4g} USD per 1,000 queries"
+    chosen = "chosen" if value.chosen else "not chosen"
+    instead = f", instead of {', '.join(value.replaces)}" if value.replaces else ""
+    return Text(
+        f"{value.expert}: {chosen}{instead} at its present {value.price_usd * 1000:.4g} USD per 1,000"
+        f" queries; it adds {value.gain:.4f} ({value.value_without:.4f} without it); {price}."
+    )
+
+
+def render_robust(choice: RobustChoice) -> Text:
+    """The two sets and what the robust one costs and saves."""
+    broken = int(np.isinf(choice.nominal_values).sum())
+    saving = (
+        f"today's best breaks a limit in {broken} of {len(choice.nominal_values)} scenarios"
+        if broken
+        else f"and saves {choice.saving:.4f} in the worst of {len(choice.nominal_values)} scenarios"
+    )
+    return Text(
+        f"best for today: {', '.join(choice.nominal)}\nrobust: {', '.join(choice.robust)}\n"
+        f"the robust set costs {choice.premium:.4f} if nothing moves; {saving} (gap {choice.gap:.1g})"
+    )
+
+
+def render_gaps(report: GapReport) -> RenderableType:
+    """Gaps, worth most first, each with its briefs below the table."""
+    if not report.gaps:
+        return Text(f"No gaps: every region reaches about {report.target:.2f} (chance taken out).")
+    table = Table(title="Gaps of the universe", title_justify="left")
+    columns = ("region", "kind", "questions", "traffic", "reached", "95% interval", "best expert", "worth",
+               "USD per 1,000", "found again")  # fmt: skip
+    for name in columns:
+        table.add_column(name, justify="left" if name in ("region", "kind", "best expert") else "right")
+    for gap in report.gaps:
+        table.add_row(
+            gap.name,
+            gap.kind,
+            str(gap.questions),
+            f"{gap.traffic_share:.1%}",
+            f"{gap.reached:.2f}",
+            f"{gap.interval[0]:.2f} to {gap.interval[1]:.2f}",
+            f"{gap.best_expert} ({gap.best_score:.2f})",
+            f"{gap.accuracy_worth:.4f}",
+            "" if math.isnan(gap.usd_worth) else f"{gap.usd_worth:.3g}",
+            f"{gap.stability:.0%}",
+        )
+    note = Text(
+        f"reached: chance taken out; the universe overall: {report.target:.2f}. Regions found again on"
+        f" {report.resamples} resamples overlap by {report.overlap:.0%} of their questions."
+    )
+    return Group(table, note)

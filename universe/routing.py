@@ -164,7 +164,7 @@ class Router:
     def cut(
         self, y: Vector, multiplier: Vector, *, feasibility: bool = False, runner_up: bool = False
     ) -> Cut:
-        """The cut that is tight at y at these prices; ``runner_up`` puts its thresholds at the second best."""
+        """The cut that is tight at y at these prices; ``runner_up``: thresholds at the second best."""
         columns = np.flatnonzero(y > 1e-9)
         constant = np.empty(len(self.groups))
         coefficient = np.empty((len(self.groups), len(y)))

@@ -143,7 +143,12 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
     best = solution.best
     if best is None:
         if solution.status == "infeasible":
-            raise InputError("no set of experts holds all the limits", fix="loosen one of them")
+            from universe.explain import conflicting_limits
+
+            names = conflicting_limits(solved)
+            raise InputError(
+                f"no set of experts holds these limits together: {'; '.join(names)}", fix="loosen one of them"
+            )
         raise InputError("no set was found in time", fix="allow more time")
     share = np.mean([r.share for r in best.routed], axis=0)
     keep = best.members & ((share > 1e-12) | np.isin(solved.experts, program.limits.must_have))

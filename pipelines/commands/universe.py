@@ -1,17 +1,26 @@
-"""``leeroo universe``: which experts to keep."""
+"""``leeroo universe`` and ``leeroo gaps``: which experts to keep, and where they fall short."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.home import DEFAULT_HOME, Home, HomeOption
+
 if TYPE_CHECKING:
-    from universe.expected import Expected, Rows
+    from universe.expected import Expected
+    from universe.limits import Limits
+    from universe.program import Program
+    from universe.select import Universe
     from warehouse import Outcomes
 
-Home = Annotated[Path, typer.Option(envvar="LEEROO_HOME", help="Where this installation keeps its state.")]
+Experts = Annotated[list[str] | None, typer.Option(help="Names or globs of the experts to consider.")]
+Source = Annotated[list[str] | None, typer.Option(help="Question source to count; all by default.")]
+Embedding = Annotated[str, typer.Option(help="Embedding behind the expected success.")]
+Track = Annotated[bool, typer.Option(help="Log an MLflow run with the figures.")]
+DEFAULT_EMBEDDER = "wordllama"
 
 
 def register(app: typer.Typer) -> None:
@@ -20,96 +29,182 @@ def register(app: typer.Typer) -> None:
     group.callback()(choose)
     group.command("apply")(apply)
     app.add_typer(group, name="universe")
+    app.command("gaps")(gaps)
 
 
 def choose(
     context: typer.Context,
-    home: Home = Path(".leeroo"),
+    home: HomeOption = DEFAULT_HOME,
     max_experts: Annotated[int | None, typer.Option(help="Experts to keep at most.")] = None,
     max_cost_usd: Annotated[float | None, typer.Option(help="Mean cost of a query at most, in USD.")] = None,
+    max_usd_per_hour: Annotated[float | None, typer.Option(help="Hosting at most, in USD per hour.")] = None,
     price_weight: Annotated[float, typer.Option(help="Score that one USD per query is worth.")] = 0.0,
-    must_have: Annotated[
-        list[str] | None, typer.Option(help="Expert that must be kept; may be repeated.")
-    ] = None,
+    must_have: Annotated[list[str] | None, typer.Option(help="Expert that must be kept.")] = None,
     must_not: Annotated[list[str] | None, typer.Option(help="Expert that must be left out.")] = None,
-    experts: Annotated[
-        list[str] | None, typer.Option(help="Names or globs of the experts to consider.")
+    min_score: Annotated[list[str] | None, typer.Option(help="DOMAIN=SCORE that routing must reach.")] = None,
+    hosting: Annotated[Path | None, typer.Option(help="YAML: hosting of each expert, and the nodes.")] = None,
+    queries_per_s: Annotated[float | None, typer.Option(help="Load to carry; buys replicas.")] = None,
+    agreement: Annotated[
+        float | None, typer.Option(help="Keep one of experts that agree on this share of questions.")
     ] = None,
-    source: Annotated[
-        list[str] | None, typer.Option(help="Question source to count; all by default.")
-    ] = None,
-    raw: Annotated[
-        bool, typer.Option(help="Choose on the outcomes themselves, not on expected success.")
-    ] = False,
-    embedder: Annotated[str, typer.Option(help="Embedding behind the expected success.")] = "wordllama",
-    time_limit_s: Annotated[
-        float, typer.Option(help="Seconds after which the best set so far is given.")
-    ] = 60.0,
+    experts: Experts = None,
+    source: Source = None,
+    raw: Annotated[bool, typer.Option(help="Choose on the outcomes, not on expected success.")] = False,
+    embedder: Embedding = DEFAULT_EMBEDDER,
+    explain: Annotated[bool, typer.Option(help="Show what experts are worth and which limits bind.")] = True,
+    frontier: Annotated[str | None, typer.Option(help="Trace a budget: cost, hosting or experts.")] = None,
+    points: Annotated[int, typer.Option(help="Points of the frontier.")] = 20,
+    candidate: Annotated[str | None, typer.Option(help="What would this expert add?")] = None,
+    robust: Annotated[bool, typer.Option(help="Also choose for prices and traffic that move.")] = False,
+    price_spread: Annotated[float, typer.Option(help="Spread of log prices, for --robust.")] = 0.5,
+    traffic_spread: Annotated[float, typer.Option(help="Spread of log domain shares, for --robust.")] = 0.3,
+    time_limit_s: Annotated[float, typer.Option(help="Seconds until the best set so far is given.")] = 60.0,
+    track: Track = True,
 ) -> None:
     """Choose the best set of experts within the limits, with a proof, and keep it for `universe apply`."""
     if context.invoked_subcommand:
         return
     from rich.console import Console
 
+    from universe.explain import binding_limits, marginal_values
+    from universe.figures import draw_frontier, draw_marginal_values, draw_robustness
+    from universe.hosting_file import HostingFile, read_hosting
+    from universe.limits import Limits
     from universe.pool import write_plan
-    from universe.report import render_universe, search_progress
-    from universe.select import select_universe
+    from universe.program import near_identical
+    from universe.report import (
+        render_binding,
+        render_candidate,
+        render_marginal_values,
+        render_robust,
+        render_universe,
+        search_progress,
+    )
+    from universe.robust import select_robust, uncertain_world
+    from universe.select import select_universe, universe_program
 
     console = Console()
-    outcomes = _outcomes(home, experts, source)
-    expected = (
-        None
-        if raw
-        else expected_success(outcomes, embedder=embedder, cache_dir=home / "cache" / "embeddings")
+    here = Home.open(home)
+    file = read_hosting(hosting) if hosting else HostingFile()
+    floors = dict(_floor(text) for text in min_score or ())
+    limits = Limits(
+        max_experts=max_experts,
+        max_cost_usd=max_cost_usd,
+        max_usd_per_hour=max_usd_per_hour,
+        nodes=file.nodes,
+        must_have=tuple(must_have or ()),
+        must_not=tuple(must_not or ()),
+        min_score=floors,
+        queries_per_s=queries_per_s,
     )
+    outcomes = _outcomes(here, experts, source)
+    if agreement is not None:
+        limits = _exclude_alike(limits, near_identical(outcomes.experts, outcomes.score, agreement=agreement))
+    costs = {name: entry for name, entry in file.experts.items() if name in outcomes.experts}
+    expected = None if raw else expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings)
+    settings: dict[str, Any] = {"expected": expected, "hosting": costs, "price_weight": price_weight}
+    program = universe_program(outcomes, limits=limits, **settings)
+    figures: dict[str, Any] = {}
+    if candidate:
+        from universe.candidate import value_candidate
+
+        console.print(render_candidate(value_candidate(program, candidate, time_limit_s=time_limit_s)))
+        return
     with search_progress(console) as on_progress:
         universe = select_universe(
-            outcomes,
-            expected=expected,
-            max_experts=max_experts,
-            max_cost_usd=max_cost_usd,
-            price_weight=price_weight,
-            must_have=must_have or (),
-            must_not=must_not or (),
-            time_limit_s=time_limit_s,
-            on_progress=on_progress,
+            outcomes, limits=limits, time_limit_s=time_limit_s, on_progress=on_progress, **settings
         )
     console.print(render_universe(universe))
-    reasons = {name: f"carries {share:.1%} of the queries" for name, share in universe.share.items()}
-    path = write_plan(home, universe, reasons)
+    values = marginal_values(program, universe.experts)
+    figures["marginal_values"] = draw_marginal_values(values)
+    if explain:
+        console.print(render_marginal_values(values))
+        console.print(render_binding(binding_limits(program, universe.objective)))
+    if frontier:
+        traced = _trace(console, program, frontier, points, time_limit_s)
+        figures["frontier"] = draw_frontier(traced)
+    if robust:
+        worlds = uncertain_world(program, price_spread=price_spread, traffic_spread=traffic_spread)
+        choice = select_robust(program, worlds, time_limit_s=time_limit_s)
+        console.print(render_robust(choice))
+        figures["robustness"] = draw_robustness(choice)
+    worth = {v.expert: v.value for v in values}
+    path = write_plan(
+        here.path, universe, {name: _reason(name, universe, worth) for name in universe.experts}
+    )
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that training and serving use.")
+    if track:
+        from universe.tracking import log_universe
+
+        run = log_universe(universe, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
+                           fingerprint=outcomes.fingerprint(), figures=figures)  # fmt: skip
+        console.print(f"MLflow run {run} in experiment 'universe' holds the figures.")
 
 
-def apply(home: Home = Path(".leeroo")) -> None:
+def apply(home: HomeOption = DEFAULT_HOME) -> None:
     """Make the last universe chosen the pool that training and serving use."""
     from universe.pool import apply_plan
 
-    path, experts = apply_plan(home)
+    path, experts = apply_plan(Home.open(home).path)
     typer.echo(f"{path}: {', '.join(experts)}")
 
 
-def _outcomes(home: Path, experts: list[str] | None, source: list[str] | None) -> Outcomes:
-    from warehouse import Warehouse, load_outcomes
+def gaps(
+    home: HomeOption = DEFAULT_HOME,
+    experts: Experts = None,
+    source: Source = None,
+    embedder: Embedding = DEFAULT_EMBEDDER,
+    target: Annotated[float | None, typer.Option(help="Level to reach, chance taken out.")] = None,
+    margin: Annotated[float, typer.Option(help="How far below the level counts as a gap.")] = 0.1,
+    score_price_usd: Annotated[float | None, typer.Option(help="USD that a right answer is worth.")] = None,
+    briefs: Annotated[bool, typer.Option(help="Write out the briefs.")] = True,
+    track: Track = True,
+) -> None:
+    """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
+    from rich.console import Console
 
-    return load_outcomes(Warehouse(str(home / "warehouse")), experts=experts, sources=source)
+    from orchestrator.embedding import load_embedder
+    from universe.figures import draw_gaps
+    from universe.gaps import brief_for_expert, brief_for_questions, find_gaps
+    from universe.pool import read_pool
+    from universe.report import render_gaps
+
+    console = Console()
+    here = Home.open(home)
+    outcomes = _outcomes(here, experts or read_pool(here.path), source)
+    expected = expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings)
+    embeddings = load_embedder(embedder, cache_dir=here.embeddings).embed(outcomes.texts)
+    report = find_gaps(outcomes, expected, outcomes.experts, embeddings, target=target, margin=margin,
+                       score_price_usd=score_price_usd)  # fmt: skip
+    console.print(render_gaps(report))
+    texts = [
+        f"{g.name}\n  {brief_for_questions(g)}\n  {brief_for_expert(g, report.target)}" for g in report.gaps
+    ]
+    if briefs:
+        console.print("\n".join(texts), markup=False)
+    if track:
+        from universe.tracking import log_gaps
+
+        run = log_gaps(report, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
+                       fingerprint=outcomes.fingerprint(), figure=draw_gaps(report),
+                       briefs="\n\n".join(texts))  # fmt: skip
+        console.print(f"MLflow run {run} in experiment 'gaps' holds the figure and the briefs.")
 
 
 def expected_success(
-    outcomes: Outcomes,
-    *,
-    embedder: str = "wordllama",
-    folds: int = 5,
-    seed: int = 0,
-    cache_dir: Path | None = None,
+    outcomes: Outcomes, *, embedder: str = DEFAULT_EMBEDDER, seed: int = 0, cache_dir: Path | None = None
 ) -> Expected:
-    """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert."""
+    """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert.
+
+    Each fold is predicted by models fitted on four fifths of the other folds and tuned on the last fifth.
+    """
     import numpy as np
 
     from orchestrator.cost import CostPredictor
     from orchestrator.embedding import load_embedder
     from orchestrator.knn import KnnPredictor
     from orchestrator.queries import Examples, read_queries
-    from universe.expected import cross_fit
+    from universe.expected import Rows, cross_fit
 
     examples = Examples(read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir)), outcomes)
 
@@ -121,4 +216,63 @@ def expected_success(
         success = KnnPredictor().fit(fit, validation, seed=seed).predict(queries)
         return success, CostPredictor().fit(fit, validation).predict(queries)
 
-    return cross_fit(outcomes, fit_predict, folds=folds, seed=seed)
+    return cross_fit(outcomes, fit_predict, seed=seed)
+
+
+def _outcomes(home: Home, experts: list[str] | None, source: list[str] | None) -> Outcomes:
+    from warehouse import load_outcomes
+
+    return load_outcomes(home.warehouse(), experts=experts, sources=source).answered()
+
+
+def _floor(text: str) -> tuple[str, float]:
+    from warehouse import InputError
+
+    domain, _, number = text.rpartition("=")
+    try:
+        return domain, float(number)
+    except ValueError as error:
+        raise InputError(f"{text!r} is not DOMAIN=SCORE", where="--min-score", fix="e.g. math=0.6") from error
+
+
+def _exclude_alike(limits: Limits, groups: tuple[tuple[str, ...], ...]) -> Limits:
+    from dataclasses import replace
+
+    return replace(limits, exclusive=groups)
+
+
+def _reason(name: str, universe: Universe, worth: dict[str, float]) -> str:
+    if name in universe.limits.must_have:
+        return "asked for"
+    lost = worth[name]
+    needed = "the limits need it" if lost == float("inf") else f"without it the score falls by {lost:.4f}"
+    return f"answers {universe.share[name]:.1%} of the queries; {needed}"
+
+
+def _trace(console: Any, program: Program, budget: str, points: int, time_limit_s: float) -> Any:
+    from rich.progress import track as progress
+
+    from universe.frontier import Budget, default_budgets, trace_frontier
+    from universe.report import render_frontier
+    from warehouse import InputError
+
+    names: dict[str, Budget] = {
+        "cost": "max_cost_usd",
+        "hosting": "max_usd_per_hour",
+        "experts": "max_experts",
+    }
+    if budget not in names:
+        raise InputError(f"no budget {budget!r}", where="--frontier", fix="use cost, hosting or experts")
+    values = default_budgets(program, names[budget], points)
+    bar = iter(progress(range(len(values)), description="frontier", console=console, transient=True))
+
+    def advance() -> None:
+        next(bar, None)
+
+    traced = trace_frontier(
+        program, names[budget], values, time_limit_s=time_limit_s, on_point=lambda *_: advance()
+    )
+    for _ in bar:
+        pass
+    console.print(render_frontier(traced))
+    return traced

@@ -1,0 +1,105 @@
+"""The commands, on a small real warehouse."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import typer
+import yaml
+from typer.testing import CliRunner
+
+from pipelines.commands.universe import register
+from universe.hosting_file import read_hosting
+from warehouse import InputError, Warehouse, conform, question_id
+
+runner = CliRunner()
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("home")
+    rng = np.random.default_rng(0)
+    words = {"law": ["court", "judge", "verdict"], "maths": ["integral", "prime", "matrix"]}
+    success = {"law": [0.5, 0.9, 0.1], "maths": [0.2, 0.7, 0.9]}
+    questions, answers = [], {name: [] for name in ("small", "large", "maths")}
+    for i in range(240):
+        domain = "law" if i % 2 else "maths"
+        prompt = f"Question {i}: {' '.join(rng.choice(words[domain], 4))} number {i}?"
+        choices = ["yes", "no"]
+        qid = question_id(prompt, choices, "0")
+        questions.append({"question_id": qid, "source": "made", "domain": domain, "subject": domain,
+                          "prompt": prompt, "choices": choices, "answer": "0", "kind": "choice"})  # fmt: skip
+        for j, name in enumerate(answers):
+            answers[name].append({"question_id": qid, "expert": name, "expert_version": "v1",
+                                  "score": float(rng.random() < success[domain][j]),
+                                  "cost_usd": [1e-5, 1e-3, 2e-4][j],
+                                  "prompt_tokens": 10, "completion_tokens": 1})  # fmt: skip
+    store = Warehouse(str(home / "warehouse"))
+    store.append("questions", conform("questions", pa.Table.from_pylist(questions)), round="r1")
+    for name, rows in answers.items():
+        store.append("answers", conform("answers", pa.Table.from_pylist(rows)), round="r1", expert=name)
+    return home
+
+
+def run(*arguments: str) -> str:
+    app = typer.Typer()
+    register(app)
+    result = runner.invoke(app, list(arguments), catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.output
+
+
+def test_universe_is_chosen_applied_and_its_gaps_found(home: Path) -> None:
+    output = run("universe", "--home", str(home), "--max-experts", "2", "--frontier", "experts", "--robust")
+    assert "proven optimal" in output
+    assert "max_experts 2" in output or "No limit binds" in output
+    plan = yaml.safe_load((home / "universe.yaml").read_text())
+    assert set(plan["experts"]) == {"large", "maths"}
+    assert "without it the score falls" in plan["why"]["large"]
+    assert not (home / "pool.yaml").exists()
+    run("universe", "apply", "--home", str(home))
+    assert yaml.safe_load((home / "pool.yaml").read_text()) == plan
+    assert "gaps" in run("gaps", "--home", str(home), "--no-track").lower()
+
+
+def test_runs_are_tracked_with_figures(home: Path) -> None:
+    import mlflow
+
+    run("universe", "--home", str(home), "--max-experts", "1", "--raw")
+    client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("universe")
+    assert experiment is not None
+    logged = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    assert logged.data.metrics["gap"] < 1e-4
+    assert logged.data.params["max_experts"] == "1"
+    names = [f.path for f in client.list_artifacts(logged.info.run_id, "figures")]
+    assert "figures/marginal_values.png" in names
+
+
+def test_candidate_names_its_break_even_price(home: Path) -> None:
+    output = run("universe", "--home", str(home), "--candidate", "maths", "--price-weight", "100")
+    assert "earns its place up to" in " ".join(output.split())
+
+
+def test_hosting_files_are_checked_field_by_field(tmp_path: Path) -> None:
+    path = tmp_path / "hosting.yaml"
+    path.write_text("experts:\n  a: {gpus: 2, node_type: l4, usd_per_hour: 1.5}\nnodes:\n  l4: {gpus: 4}\n")
+    read = read_hosting(path)
+    assert read.experts["a"].usd_per_hour == 1.5
+    for text, message in [
+        ("experts:\n  a: {gpus: -1}\n", "expert 'a', hosting, field gpus"),
+        ("experts:\n  a: {gpu: 1}\n", "no field 'gpu'"),
+        ("experts:\n  a: {gpus: two}\n", "field gpus"),
+        ("experts:\n  a: {gpus: 8, node_type: l4}\nnodes:\n  l4: {gpus: 4}\n", "does not fit"),
+        ("extra: 1\n", "sections"),
+        ("experts: [1]\n", "section experts"),
+        ("a: [", "not valid YAML"),
+    ]:
+        path.write_text(text)
+        with pytest.raises(InputError, match=message):
+            read_hosting(path)
+    with pytest.raises(InputError, match="no such file"):
+        read_hosting(tmp_path / "none.yaml")

@@ -1,0 +1,113 @@
+"""Gaps: planted ones are found, chance is taken out, resamples agree."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from universe.expected import Expected
+from universe.figures import draw_frontier, draw_gaps, draw_marginal_values
+from universe.gaps import brief_for_expert, brief_for_questions, find_gaps
+from universe.regions import find_regions
+from warehouse import InputError, Outcomes
+
+WORDS = {"law": "court judge contract", "maths": "integral prime matrix", "music": "chord melody tempo"}
+
+
+def world(
+    *, planted: str | None, dear_only: str | None = None, seed: int = 0
+) -> tuple[Outcomes, Expected, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    n = 900
+    domains = np.array(list(WORDS))[rng.integers(0, 3, n)]
+    success = np.full((n, 2), 0.8)
+    if planted:
+        success[domains == planted] = 0.25  # four choices: blind guessing
+    if dear_only:
+        success[domains == dear_only, 0] = 0.3
+        success[domains == dear_only, 1] = 0.9
+    texts = tuple(f"about {rng.choice(WORDS[d].split())} and {rng.choice(WORDS[d].split())} no {i}"
+                  for i, d in enumerate(domains))  # fmt: skip
+    centres = {d: rng.standard_normal(16) for d in WORDS}
+    vectors = np.stack([centres[d] for d in domains]) + rng.normal(0, 0.5, (n, 16))
+    blank = np.full((n, 2), np.nan, dtype=np.float32)
+    outcomes = Outcomes(
+        question_ids=np.array([f"q{i}" for i in range(n)]),
+        texts=texts,
+        sources=np.full(n, "made"),
+        domains=domains,
+        subjects=domains,
+        chance=np.full(n, 0.25, dtype=np.float32),
+        experts=("cheap", "dear"),
+        score=(rng.random((n, 2)) < success).astype(np.float32),
+        cost_usd=np.tile([0.1, 1.0], (n, 1)),
+        prompt_tokens=blank,
+        completion_tokens=blank,
+        latency_s=blank,
+    )
+    return (
+        outcomes,
+        Expected(success, outcomes.cost_usd),
+        vectors / np.linalg.norm(vectors, axis=1, keepdims=True),
+    )
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_planted_gap_is_found_every_time_and_nothing_else(seed: int) -> None:
+    outcomes, expected, vectors = world(planted="maths", seed=seed)
+    report = find_gaps(outcomes, expected, ["cheap", "dear"], vectors, score_price_usd=2.0, seed=seed)
+    assert report.gaps
+    assert {d for g in report.gaps for d in g.domains} == {"maths"}
+    covered = np.isin(report.regions.label, [g.region for g in report.gaps])
+    assert covered[outcomes.domains == "maths"].mean() > 0.9
+    for gap in report.gaps:
+        assert gap.kind == "no expert"
+        assert abs(gap.reached) < 0.25  # chance taken out: guessing is about 0
+        assert gap.stability == 1.0
+        assert gap.usd_worth == pytest.approx(gap.accuracy_worth * 2000)
+    assert report.overlap > 0.9
+    assert set(WORDS["maths"].split()) & set(report.gaps[0].words)
+
+
+def test_regions_that_only_the_dearest_does_well_are_told_apart() -> None:
+    outcomes, expected, vectors = world(planted=None, dear_only="music")
+    report = find_gaps(outcomes, expected, ["cheap", "dear"], vectors)
+    assert report.gaps
+    assert {g.kind for g in report.gaps} == {"only the dearest"}
+    assert {d for g in report.gaps for d in g.domains} == {"music"}
+    gap = report.gaps[0]
+    assert gap.best_expert == "dear"
+    assert gap.usd_worth == pytest.approx(gap.traffic_share * 0.9 * 1000, rel=0.01)
+    assert "cheaper" in brief_for_expert(gap, report.target)
+    assert gap.example_ids[0] in brief_for_questions(gap)
+
+
+def test_no_gap_is_invented_where_there_is_none() -> None:
+    outcomes, expected, vectors = world(planted=None)
+    assert find_gaps(outcomes, expected, ["cheap", "dear"], vectors).gaps == ()
+
+
+def test_bad_requests_are_refused() -> None:
+    outcomes, expected, vectors = world(planted=None)
+    with pytest.raises(InputError, match="nobody"):
+        find_gaps(outcomes, expected, ["nobody"], vectors)
+    with pytest.raises(InputError, match="margin"):
+        find_gaps(outcomes, expected, ["cheap"], vectors, margin=2.0)
+    with pytest.raises(InputError, match="too few"):
+        find_regions(outcomes.take(np.arange(10)), vectors[:10])
+
+
+def test_figures_are_drawn() -> None:
+    from tests.universe.test_select import table, truth
+    from universe.explain import marginal_values
+    from universe.frontier import trace_frontier
+    from universe.select import universe_program
+
+    outcomes, expected, vectors = world(planted="law")
+    report = find_gaps(outcomes, expected, ["cheap", "dear"], vectors, resamples=1)
+    assert len(draw_gaps(report).axes[0].patches) == len(report.gaps)
+    small = table()
+    program = universe_program(small, expected=truth(small))
+    frontier = trace_frontier(program, points=4)
+    assert len(draw_frontier(frontier).axes[0].lines[0].get_xdata()) == 4
+    assert len(draw_marginal_values(marginal_values(program, ["dear"])).axes[0].patches) == 4
