@@ -1,0 +1,91 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+from experts import Hardware, load_catalogue, probe_hardware
+from experts.hardware import Gpu
+from pipelines import doctor
+from pipelines.cli import app
+
+LAPTOP = Hardware(cpu_count=4, memory_gib=16.0, cpu_flags=frozenset({"avx2", "sse"}), gpus=())
+EXAMPLES = Path(__file__).parents[2] / "experts" / "examples"
+
+
+@pytest.fixture
+def healthy(tmp_path):
+    diagnosis = doctor.diagnose(load_catalogue(), probe_hardware(), home=tmp_path, cache=tmp_path)
+    return dataclasses.replace(diagnosis, disks=(doctor.Disk("state", tmp_path, 100.0),))
+
+
+def run(*arguments):
+    return CliRunner().invoke(app, ["doctor", *map(str, arguments)])
+
+
+def test_default_catalogue_runs_here(tmp_path):
+    result = run("--home", tmp_path)
+    assert result.exit_code == 0, result.output
+    assert "smollm2-135m" in result.output
+    assert "gemma-3-270m" in result.output
+
+
+def test_json_says_the_same(tmp_path):
+    result = run("--home", tmp_path, "--json")
+    report = json.loads(result.output)
+    assert report["healthy"] is True
+    assert report["hardware"]["cpu_dtype"] in ("float32", "bfloat16")
+    assert all(expert["runs"] for expert in report["experts"])
+    assert {component["name"]: component["version"] for component in report["components"]}["Ray"]
+    assert report["disks"][0]["free_gib"] > 0
+    assert not list(tmp_path.iterdir())  # looking changes nothing
+
+
+def test_an_expert_that_needs_gpus_is_named_with_a_remedy(tmp_path):
+    diagnosis = doctor.diagnose(
+        load_catalogue(EXAMPLES / "gpu-node.yaml"), LAPTOP, home=tmp_path / "not" / "yet", cache=tmp_path
+    )
+    assert not diagnosis.healthy
+    names = {who for who, _, _ in diagnosis.problems}
+    assert names >= {
+        spec.name for spec in load_catalogue(EXAMPLES / "gpu-node.yaml").experts if spec.resources.num_gpus
+    }
+    console = Console(record=True, width=200)
+    doctor.print_diagnosis(diagnosis, console)
+    text = console.export_text()
+    for _, what, fix in diagnosis.problems:
+        assert what in text
+        assert fix in text
+
+
+def test_exit_code_tells_that_a_catalogue_cannot_run(monkeypatch, tmp_path):
+    monkeypatch.setattr("experts.probe_hardware", lambda: LAPTOP)
+    result = run("--home", tmp_path, "--catalogue", EXAMPLES / "gpu-node.yaml", "--json")
+    assert result.exit_code == 1
+    assert json.loads(result.output)["healthy"] is False
+
+
+def test_a_missing_required_part_is_a_problem_and_a_missing_optional_one_is_not(monkeypatch, healthy):
+    monkeypatch.setattr(doctor, "COMPONENTS", (("Nothing", ("no-such-distribution",), True),))
+    broken = dataclasses.replace(healthy, components=doctor.find_components())
+    assert broken.problems == (("Nothing", "is not installed", "run `make setup`"),)
+    monkeypatch.setattr(doctor, "COMPONENTS", (("Nothing", ("no-such-distribution",), False),))
+    assert dataclasses.replace(healthy, components=doctor.find_components()).healthy
+
+
+def test_a_full_disk_is_a_problem(healthy, tmp_path):
+    full = dataclasses.replace(healthy, disks=(doctor.Disk("converted models", tmp_path, 0.5),))
+    ((who, what, _),) = full.problems
+    assert who == str(tmp_path)
+    assert "0.5 GiB" in what
+
+
+def test_gpus_are_shown(healthy):
+    hardware = dataclasses.replace(LAPTOP, gpus=(Gpu("NVIDIA L4", 22.5), Gpu("NVIDIA L4", 22.5)))
+    diagnosis = dataclasses.replace(healthy, hardware=hardware)
+    console = Console(record=True, width=120)
+    doctor.print_diagnosis(diagnosis, console)
+    assert console.export_text().count("NVIDIA L4, 22 GiB") == 2
+    assert len(diagnosis.to_json()["hardware"]["gpus"]) == 2
