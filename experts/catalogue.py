@@ -37,7 +37,9 @@ class Resources(BaseModel):
     @model_validator(mode="after")
     def _ordered(self) -> Resources:
         if self.replicas_min > self.replicas_max:
-            raise ValueError(f"replicas_min {self.replicas_min} exceeds replicas_max {self.replicas_max}")
+            raise ValueError(
+                f"replicas_min {self.replicas_min} exceeds replicas_max {self.replicas_max}; change one"
+            )
         return self
 
 
@@ -103,17 +105,17 @@ class ExpertSpec(BaseModel):
     @classmethod
     def _bundled_model(cls, model: str) -> str:
         if model.startswith(BUNDLED_PREFIX) and model not in BUNDLED_MODELS:
-            raise ValueError(f"unknown bundled model {model!r}; there are {', '.join(BUNDLED_MODELS)}")
+            raise ValueError(f"unknown bundled model {model!r}; use one of {', '.join(BUNDLED_MODELS)}")
         return model
 
     @model_validator(mode="after")
     def _fits_backend(self) -> ExpertSpec:
         if self.backend == "openai" and self.scoring == "cloze":
-            raise ValueError("scoring cloze needs the vllm backend; use letter or generate with an API")
+            raise ValueError("scoring cloze needs the vllm backend; set `scoring:` to letter or generate")
         if self.backend != "vllm" and self.model.startswith(BUNDLED_PREFIX):
-            raise ValueError("bundled models run on the vllm backend")
+            raise ValueError("bundled models run on the vllm backend alone; set `backend: vllm`")
         if self.lora and self.backend != "vllm":
-            raise ValueError("lora needs the vllm backend")
+            raise ValueError("lora needs the vllm backend; set `backend: vllm` or drop it")
         return self
 
     @property
@@ -242,7 +244,8 @@ def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
     hint = f"{field} is {described.description}" if described else "correct the value"
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
-        return message, hint if field else "change one of the fields named"
+        what, _, fix = message.partition("; ")  # our own validators say what is wrong, then the mend
+        return what, fix or hint
     return f"{message[0].lower()}{message[1:]}, got {error['input']!r}", hint
 
 

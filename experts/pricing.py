@@ -45,6 +45,7 @@ class Price(BaseModel):
         started = [any(v is not None for v in way) for way in (per_token, per_hour)]
         if sum(complete) != 1 or started != complete:
             raise ValueError(
+                "the price is incomplete, or given in two ways; "
                 "give either usd_per_mtok_in and usd_per_mtok_out, "
                 "or usd_per_hour, tokens_per_s_in and tokens_per_s_out"
             )

@@ -27,11 +27,11 @@ def check_template(template: str) -> None:
     names = {name for _, name, _, _ in Formatter().parse(template) if name is not None}
     if unknown := sorted(names - PLACEHOLDERS):
         raise ValueError(
-            f"unknown placeholder {{{unknown[0]}}}; known are {{question}}, {{choices}} and {{letters}} "
+            f"unknown placeholder {{{unknown[0]}}}; use {{question}}, {{choices}} and {{letters}} "
             "(write a literal brace twice)"
         )
     if "question" not in names:
-        raise ValueError("the template must contain {question}")
+        raise ValueError("the template must contain {question}; put it where the question goes")
 
 
 def render_prompt(template: str, question: str, choices: Sequence[str] | None = None) -> str:

@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experts import grade
+from experts.backend import RawAnswer, raw_table
+from experts.grading import matches
+from warehouse import InputError
+
+CHOICE = {"prompt": "2 + 2?", "choices": ["3", "4"], "answer": "1"}
+
+
+def graded(questions_of, row, answer: RawAnswer) -> tuple[float | None, str | None]:
+    questions = questions_of([row])
+    table = grade(questions, raw_table(questions["question_id"].to_pylist(), [answer]))
+    return table["score"][0].as_py(), table["grader"][0].as_py()
+
+
+@pytest.mark.parametrize(
+    ("answer", "score"),
+    [
+        (RawAnswer(choice=1), 1.0),
+        (RawAnswer(choice=0), 0.0),
+        (RawAnswer(text="no idea"), 0.0),
+        (RawAnswer(error="Timeout: 5 s"), None),
+    ],
+)
+def test_choice(questions_of, answer: RawAnswer, score: float | None) -> None:
+    found, grader = graded(questions_of, CHOICE, answer)
+    assert found == score
+    assert grader == (None if answer.error else "choice@1")
+
+
+@pytest.mark.parametrize("answer", ["7", "B", ""])
+def test_a_question_without_a_right_option_is_unscored(questions_of, answer: str) -> None:
+    assert graded(questions_of, {**CHOICE, "answer": answer}, RawAnswer(choice=1))[0] is None
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "right"),
+    [
+        ("Paris", "paris", True),
+        ("Paris.\n\nQuestion: ...", "Paris", True),
+        ("It is Paris", "Paris", False),
+        ("The answer is 1,000.", "1000", True),
+        ("#### 12.50", "12.5", True),
+        ("It costs 3 and then 4", "4", True),
+        ("$18", "18", True),
+        ("18 dollars", "18", True),
+        ("19", "18", False),
+        ("", "18", False),
+        ("-3", "3", False),
+        ("½", "1⁄2", True),
+        ("NaN", "nan", True),
+    ],
+)
+def test_exact(text: str, answer: str, right: bool) -> None:
+    assert matches(text, answer) is right
+
+
+@given(st.text(), st.text())
+def test_exact_never_fails(text: str, answer: str) -> None:
+    assert matches(text, answer) in (True, False)
+
+
+@given(st.integers(-(10**9), 10**9))
+def test_numbers_compare_by_value(n: int) -> None:
+    assert matches(f"The answer is {n:,}.0", str(n))
+    assert not matches(f"The answer is {n + 1:,}", str(n))
+
+
+def verified(dataset: str) -> tuple[dict, dict]:
+    import reasoning_gym
+
+    entry = reasoning_gym.create_dataset(dataset, size=1, seed=3)[0]
+    row = {
+        "prompt": entry["question"],
+        "answer": str(entry["answer"]),
+        "kind": "verified",
+        "verifier": json.dumps({"name": f"reasoning_gym:{dataset}", "payload": entry}, default=str),
+    }
+    return row, entry
+
+
+@pytest.mark.parametrize("dataset", ["basic_arithmetic", "leg_counting", "number_sorting", "countdown"])
+def test_verified_uses_the_verifier_itself(questions_of, dataset: str) -> None:
+    row, entry = verified(dataset)
+    assert graded(questions_of, row, RawAnswer(text=str(entry["answer"]))) == (
+        1.0,
+        f"reasoning_gym:{dataset}@1",
+    )
+    wrong = graded(questions_of, row, RawAnswer(text="certainly not this"))[0]
+    assert wrong is not None
+    assert wrong < 0.1
+
+
+@pytest.mark.parametrize(
+    "verifier",
+    [None, "", "not json", "[]", '{"name": "os:system", "payload": {}}', '{"name": "reasoning_gym:no"}'],
+)
+def test_a_broken_verifier_leaves_the_answer_unscored(questions_of, verifier: str | None) -> None:
+    row, _ = verified("leg_counting")
+    assert graded(questions_of, {**row, "verifier": verifier}, RawAnswer(text="4"))[0] is None
+
+
+@pytest.mark.parametrize("text", ["__import__('os').system('true')", "9" * 5000])
+def test_hostile_text_does_not_reach_the_verifier(questions_of, text: str) -> None:
+    row, _ = verified("countdown")
+    assert graded(questions_of, row, RawAnswer(text=text))[0] is None
+
+
+def test_judged_is_unscored(questions_of) -> None:
+    row = {"prompt": "Write a poem", "answer": "", "kind": "judged"}
+    assert graded(questions_of, row, RawAnswer(text="Roses")) == (None, None)
+
+
+def test_rows_must_belong_together(questions_of) -> None:
+    with pytest.raises(InputError):
+        grade(questions_of([CHOICE]), raw_table(["other"], [RawAnswer(choice=1)]))

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import pytest
+
+from experts import Hardware, check_runnable, load_catalogue, probe_hardware
+from experts.catalogue import DEFAULT_CATALOGUE
+from experts.hardware import Gpu
+
+GPU_NODE = DEFAULT_CATALOGUE.parent / "examples" / "gpu-node.yaml"
+APIS = DEFAULT_CATALOGUE.parent / "examples" / "apis.yaml"
+
+
+def hardware(flags: str = "avx2", memory_gib: float = 16, gpus: tuple[Gpu, ...] = ()) -> Hardware:
+    return Hardware(4, memory_gib, frozenset(flags.split()), gpus)
+
+
+def test_this_machine_is_seen() -> None:
+    here = probe_hardware()
+    assert here.cpu_count >= 1
+    assert here.memory_gib > 0.5
+    assert here.cpu_flags
+
+
+@pytest.mark.parametrize(
+    ("flags", "dtype"),
+    [("avx2 avx512f", "float32"), ("avx512_bf16", "bfloat16"), ("amx_bf16", "bfloat16"), ("", "float32")],
+)
+def test_dtype_follows_the_flags(flags: str, dtype: str) -> None:
+    assert hardware(flags).cpu_dtype == dtype
+
+
+def test_default_catalogue_runs_on_a_laptop() -> None:
+    assert [check_runnable(spec, hardware()) for spec in load_catalogue().experts] == [[], []]
+
+
+def test_small_machine_gets_reasons() -> None:
+    mixtral = load_catalogue(GPU_NODE).get("mixtral-8x7b")
+    problems = check_runnable(mixtral, hardware())
+    assert any("2 GPU" in problem.what for problem in problems)
+    assert all(problem.fix for problem in problems)
+    node = hardware(gpus=(Gpu("A100", 80.0),) * 8)
+    assert check_runnable(mixtral, node) == []
+    cards = hardware(gpus=(Gpu("small", 24.0),) * 2)
+    assert any("GiB" in problem.what for problem in check_runnable(mixtral, cards))
+
+
+def test_no_avx2(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "x86_64")
+    problems = check_runnable(load_catalogue().experts[0], hardware("sse4"))
+    assert ["AVX2" in problem.what for problem in problems] == [True]
+
+
+def test_missing_key_is_named_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = load_catalogue(APIS).get("gpt-4o")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    assert "OPENAI_API_KEY" in check_runnable(spec, hardware())[0].what
+    monkeypatch.setenv("OPENAI_API_KEY", "secret")
+    assert check_runnable(spec, hardware()) == []

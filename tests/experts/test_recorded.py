@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from experts import ExpertSpec, answer_and_grade, build_backend, read_recorded_folder
+from experts.recorded_backend import RecordedBackend
+from warehouse import ANSWERS, QUESTIONS, InputError, conform, question_id
+
+QUESTION_ROWS = pd.DataFrame(
+    {
+        "question_id": ["a/0", "a/1", "a/2", "b/0"],
+        "subject": ["a", "a", "a", "b"],
+        "domain": ["x", "x", "x", "y"],
+        "question": ["One?", "Two?", "One?", "Free?"],
+        "choices": [["p", "q"], ["r", "s", "t"], ["p", "q"], None],
+        "answer": ["B", "C", "B", None],
+        "prompt_tokens_0shot": [10, 20, 10, 30],
+    }
+)
+ANSWER_ROWS = pd.DataFrame(
+    {
+        "question_id": ["a/0", "a/1", "a/2", "b/0", "a/2"],
+        "expert": ["big", "big", "big", "big", "small"],
+        "correct": [1, 0, 0, 1, 1],
+        "response": ["B", "A", "A", None, None],
+        "completion_chars": [None, None, None, 41.0, None],
+    }
+)
+EXPERTS = (
+    "expert,params_b,usd_per_mtok_in,usd_per_mtok_out,note\nbig,46.7 (12.9 active),2,4,\nsmall,small,1,1,\n"
+)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    write(tmp_path)
+    return tmp_path
+
+
+def write(path: Path, questions=QUESTION_ROWS, answers=ANSWER_ROWS, experts=EXPERTS) -> None:
+    questions.to_parquet(path / "questions.parquet")
+    answers.to_parquet(path / "answers.parquet")
+    (path / "experts.csv").write_text(experts)
+
+
+def test_tables(folder: Path) -> None:
+    questions, answers, specs = read_recorded_folder(folder)
+    assert questions.schema == QUESTIONS
+    assert answers.schema == ANSWERS
+    assert (
+        conform("answers", answers).num_rows == 4
+    )  # the repeated question's second answer of big is dropped
+    assert questions["question_id"].to_pylist() == [
+        question_id("One?", ["p", "q"], "1"),
+        question_id("Two?", ["r", "s", "t"], "2"),
+        question_id("Free?", None, ""),
+    ]
+    assert questions["answer"].to_pylist() == ["1", "2", ""]
+    assert questions["kind"].to_pylist() == ["choice", "choice", "judged"]
+    assert set(questions["source"].to_pylist()) == {folder.name}
+    rows = answers.to_pylist()
+    assert [(r["expert"], r["score"], r["choice"]) for r in rows] == [
+        ("big", 1.0, 1),
+        ("big", 0.0, 0),
+        ("big", 1.0, None),
+        ("small", 1.0, None),
+    ]
+    assert [r["completion_tokens"] for r in rows] == [1, 1, 11, 1]
+    assert rows[2]["cost_usd"] == pytest.approx((30 * 2 + 11 * 4) / 1e6)
+    assert {r["grader"] for r in rows} == {"recorded"}
+    assert {r["error"] for r in rows} == {None}
+    assert [(s.name, s.backend, s.params_b) for s in specs] == [
+        ("big", "recorded", 46.7),
+        ("small", "recorded", None),
+    ]
+
+
+def test_replay_keeps_recorded_scores_and_says_what_is_missing(folder: Path) -> None:
+    questions, recorded, specs = read_recorded_folder(folder)
+    for spec in specs:
+        rows = answer_and_grade(build_backend(spec), spec, questions, round="r1", run_id="run").to_pylist()
+        truth = {r["question_id"]: r for r in recorded.to_pylist() if r["expert"] == spec.name}
+        for row in rows:
+            if row["question_id"] in truth:
+                expected = truth[row["question_id"]]
+                for name in ("score", "grader", "choice", "cost_usd", "expert_version"):
+                    assert row[name] == expected[name]
+            else:
+                assert row["score"] is None
+                assert row["cost_usd"] is None
+                assert row["error"].startswith("NotRecorded: ")
+
+
+def test_replay_from_a_parquet_file_of_answers(folder: Path, tmp_path: Path) -> None:
+    questions, recorded, specs = read_recorded_folder(folder)
+    pq.write_table(recorded.drop_columns(["latency_s"]), tmp_path / "replay.parquet")
+    spec = specs[0].model_copy(update={"recording": str(tmp_path / "replay.parquet")})
+    first = answer_and_grade(build_backend(spec), spec, questions, round="r", run_id="r")
+    second = answer_and_grade(RecordedBackend(spec, answers=recorded), spec, questions, round="r", run_id="r")
+    assert first.drop_columns(["created_at"]) == second.drop_columns(["created_at"])
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"questions": QUESTION_ROWS.drop(columns="domain")}, r"questions\.parquet.*'domain'|'domain'.*"),
+        ({"questions": QUESTION_ROWS.assign(answer=["B", "D", "B", None])}, "column answer, row 2"),
+        ({"questions": QUESTION_ROWS.assign(question_id="a")}, "'a' is there twice"),
+        ({"questions": QUESTION_ROWS.assign(question=["One?", None, "One?", "F"])}, "column question, row 2"),
+        ({"answers": ANSWER_ROWS.drop(columns="correct")}, "'correct' is missing"),
+        ({"answers": ANSWER_ROWS.assign(correct=[1, 0, 2, 0, 1])}, "column correct, row 3"),
+        ({"answers": ANSWER_ROWS.assign(expert="unknown")}, "column expert, row 1"),
+        ({"answers": ANSWER_ROWS.iloc[:0]}, "no rows"),
+        ({"experts": "expert,usd_per_mtok_in\nbig,1\n"}, "'usd_per_mtok_out' is missing"),
+        ({"experts": EXPERTS + "big,1,1,1,\n"}, "line 4.*listed twice"),
+        ({"experts": EXPERTS.replace(",2,4,", ",-2,4,")}, "line 2"),
+        ({"experts": EXPERTS.replace(",2,4,", ",cheap,4,")}, "line 2"),
+    ],
+)
+def test_bad_folders_are_refused(tmp_path: Path, change: dict, says: str) -> None:
+    write(tmp_path, **change)
+    with pytest.raises(InputError, match=says):
+        read_recorded_folder(tmp_path)
+
+
+def test_absent_or_foreign_files_are_refused(folder: Path) -> None:
+    with pytest.raises(InputError, match="no such folder"):
+        read_recorded_folder(folder / "none")
+    (folder / "answers.parquet").write_bytes(b"not parquet")
+    with pytest.raises(InputError, match=r"answers\.parquet: not a Parquet file"):
+        read_recorded_folder(folder)
+
+
+def test_an_expert_without_recording_is_refused(folder: Path) -> None:
+    spec = read_recorded_folder(folder)[2][0]
+    for change in ({"recording": None}, {"recording": str(folder / "none")}, {"name": "other"}):
+        with pytest.raises(InputError):
+            RecordedBackend(ExpertSpec.model_validate(spec.model_dump() | change))
