@@ -1,0 +1,93 @@
+"""``leeroo demo``, ``leeroo selfplay`` and ``leeroo ui``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.home import DEFAULT_HOME, Home, HomeOption
+
+Catalogue = Annotated[str | None, typer.Option(help="YAML file of experts; small real models by default.")]
+PerDomain = Annotated[int, typer.Option(min=1, help="Questions made for each domain.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("demo")(demo)
+    app.command("selfplay")(selfplay)
+    app.command("ui")(ui)
+
+
+def main() -> None:
+    """Run ``selfplay`` alone, as a Ray job does."""
+    from pipelines.cli import run_app
+
+    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    alone.command()(selfplay)
+    run_app(alone)
+
+
+def demo(
+    home: HomeOption = DEFAULT_HOME,
+    per_domain: PerDomain = 40,
+    port: Annotated[int, typer.Option(help="Port of the endpoint; 0 takes a free one.")] = 0,
+) -> None:
+    """Run the whole loop, small and real: two models, one round, a universe, a router, a served answer."""
+    from pipelines.demo import run_demo
+
+    run_demo(Home.open(home), per_domain=per_domain, port=port)
+
+
+def selfplay(
+    home: HomeOption = DEFAULT_HOME,
+    warehouse: Annotated[str | None, typer.Option(help="URL of the warehouse, if not in the home.")] = None,
+    mlflow: Annotated[str | None, typer.Option(help="URI of the MLflow server, if not in the home.")] = None,
+    catalogue: Catalogue = None,
+    questions: Annotated[
+        str | None, typer.Option(help="JSONL, Parquet, folder or data set; made by generators by default.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Questions of a file or data set to use at most.")
+    ] = None,
+    domain: Annotated[list[str] | None, typer.Option(help="Domain or generator; may be repeated.")] = None,
+    per_domain: PerDomain = 40,
+    round: Annotated[str, typer.Option(help="Name of the round: resume one by its name.")] = "r000",
+    seed: Annotated[int, typer.Option(help="Decides which questions are made.")] = 0,
+    max_experts: Annotated[int | None, typer.Option(min=1, help="Experts the universe may keep.")] = None,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(help="Mean cost of a query that the universe may have, in USD.")
+    ] = None,
+    predictor: Annotated[str, typer.Option(help="Success predictor of the router.")] = "knn",
+    embedder: Annotated[str, typer.Option(help="Embedding of the router.")] = "minilm-int8+wordllama",
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
+    ] = None,
+) -> None:
+    """Run a self-play round: questions, answers, universe, router, evaluation. Run again to resume."""
+    from pipelines.selfplay import RoundConfig, run_round
+
+    config = RoundConfig(
+        round=round, catalogue=catalogue, questions=questions, limit=limit,
+        domains=tuple(domain) if domain else None, per_domain=per_domain, seed=seed, max_experts=max_experts,
+        max_cost_usd=max_cost_usd, predictor=predictor, embedder=embedder, address=address,
+    )  # fmt: skip
+    run_round(config, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow))
+
+
+def ui(
+    home: HomeOption = DEFAULT_HOME,
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
+) -> None:
+    """Open the MLflow UI on this home's runs and router versions."""
+    import subprocess
+    import sys
+
+    from pipelines.report import print_line
+
+    place = Home.open(home)
+    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.mlflow_uri]
+    command += ["--default-artifact-root", place.artifacts.as_uri(), "--host", host, "--port", str(port)]
+    print_line(f"MLflow on http://{host}:{port} (Ctrl-C ends it)")
+    raise typer.Exit(subprocess.call(command))

@@ -1,0 +1,111 @@
+"""``leeroo sql`` and ``leeroo import``: look into the warehouse and bring things in."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.home import DEFAULT_HOME, Home, HomeOption
+
+
+class Output(StrEnum):
+    """How a query's result is printed."""
+
+    table = "table"
+    csv = "csv"
+    json = "json"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    app.command("sql")(run_sql)
+    imports = typer.Typer(
+        help="Bring recorded answers or questions into the warehouse.", no_args_is_help=True
+    )
+    imports.command("recorded")(import_recorded)
+    imports.command("questions")(import_questions)
+    app.add_typer(imports, name="import")
+
+
+def run_sql(
+    query: Annotated[
+        str, typer.Argument(help="For example: select expert, avg(score) from outcomes group by 1")
+    ],
+    home: HomeOption = DEFAULT_HOME,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the rows.")] = Output.table,
+    limit: Annotated[int, typer.Option(help="Rows of a table to print; csv and json print all.")] = 200,
+) -> None:
+    """Query the views questions, answers, decisions and outcomes with DuckDB."""
+    import sys
+
+    import duckdb
+
+    from warehouse import InputError
+
+    connection = Home.open(home).warehouse().connect()
+    try:
+        result = connection.sql(query)
+    except duckdb.Error as error:
+        raise InputError(
+            str(error).strip(), where="sql", fix="see `leeroo sql 'describe answers'`"
+        ) from error
+    if result is None:
+        return
+    rows = result.to_arrow_table()
+    if output is Output.csv:
+        rows.to_pandas().to_csv(sys.stdout, index=False)
+    elif output is Output.json:
+        print(rows.to_pandas().to_json(orient="records", lines=True, date_format="iso"), end="")
+    else:
+        from pipelines.report import print_rows
+
+        print_rows(rows, limit=limit)
+
+
+def import_recorded(
+    folders: Annotated[list[Path], typer.Argument(help="Folders with questions, answers and experts.csv.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Bring recorded outcomes of real models in, as experts that can be studied but not called."""
+    from experts.recorded import read_recorded_folder
+    from pipelines.report import print_line
+
+    warehouse = Home.open(home).warehouse()
+    # All folders are read before anything is written: a bad one leaves the warehouse as it was.
+    read = [(folder, *read_recorded_folder(folder)) for folder in folders]
+    for folder, questions, answers, specs in read:
+        added = warehouse.append("questions", questions, round="recorded")
+        rows = sum(
+            warehouse.append("answers", part, round="recorded", expert=spec.name)
+            for spec in specs
+            if (part := answers.filter(_equals(answers["expert"], spec.name))).num_rows
+        )
+        print_line(
+            f"{folder}: {questions.num_rows:,} questions ({added:,} new), {len(specs)} experts,"
+            f" {answers.num_rows:,} answers ({rows:,} new)"
+        )
+
+
+def import_questions(
+    path: Annotated[
+        str, typer.Argument(help="JSONL or Parquet file, folder, or a data set such as cais/mmlu.")
+    ],
+    home: HomeOption = DEFAULT_HOME,
+    round: Annotated[str, typer.Option(help="Round to file them under.")] = "imported",
+) -> None:
+    """Check a file of questions and add those that are new."""
+    from pipelines.questions import load_questions
+    from pipelines.report import print_line
+
+    questions = load_questions(path)
+    added = Home.open(home).warehouse().append("questions", questions, round=round)
+    print_line(f"{path}: {questions.num_rows:,} questions, {added:,} new")
+
+
+def _equals(column: object, value: str) -> object:
+    import pyarrow.compute as pc
+
+    return pc.equal(column, value)

@@ -1,0 +1,57 @@
+"""The demo: the whole loop on one small machine, ending with a question answered by the endpoint."""
+
+from __future__ import annotations
+
+import time
+
+from pipelines.home import Home
+from pipelines.report import console, print_line, print_step
+from pipelines.selfplay import RoundConfig, run_round
+
+QUESTION = "What is the capital of France?"
+
+
+def run_demo(home: Home, *, per_domain: int = 40, port: int = 0) -> None:
+    """Run a round with the bundled models, then serve its router and ask a question through the endpoint."""
+    started = time.monotonic()
+    config = RoundConfig(round="demo", per_domain=per_domain)
+    result = run_round(config, home)
+    print_step("Serve")
+    ask_served(home, port=port)
+    print_step(f"Done in {(time.monotonic() - started) / 60:.1f} minutes")
+    for line in (
+        f"Round {result.config.round}, router version {result.training.version}, kept in {home.path}. Next:",
+        '  leeroo sql "select expert, avg(score), sum(cost_usd) from answers group by 1"',
+        "  leeroo ui                    the run, its figures and the router versions in MLflow",
+        "  leeroo serve                 the endpoint, for any OpenAI client",
+        '  leeroo ask "..."             ask it from the terminal',
+    ):
+        print_line(line)
+
+
+def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
+    """Deploy the champion beside its experts, ask with the OpenAI client, and end the deployment."""
+    from openai import OpenAI
+    from serve.run import ServeConfig, start_serving, stop_serving
+
+    from pipelines.cluster import ray_session
+
+    with ray_session():
+        print_line("Ray Serve starts the orchestrator and its experts (real vLLM engines) ...")
+        started = time.monotonic()
+        url = start_serving(ServeConfig(home=str(home.path), port=port))
+        try:
+            print_line(f"Ready after {time.monotonic() - started:.0f} s at {url}")
+            client = OpenAI(base_url=f"{url}/v1", api_key="none", timeout=120, max_retries=0)
+            reply = client.chat.completions.create(
+                model="leeroo", messages=[{"role": "user", "content": question}], max_tokens=24
+            )
+            details = (reply.model_extra or {}).get("leeroo", {})
+            console.print(f"  [bold]you[/]      {question}")
+            console.print(
+                f"  [bold]{details.get('expert', reply.model)}[/]  {reply.choices[0].message.content}"
+            )
+            print_line(f"  router version {details.get('router_version')}: {details.get('reason')}")
+            return str(reply.choices[0].message.content)
+        finally:
+            stop_serving()

@@ -1,0 +1,183 @@
+"""What a round prints: who answered what at which price, and what nobody can do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from pipelines.answer import AnswerReceipt
+
+console = Console(highlight=False, soft_wrap=True)
+
+#: One row per expert and domain, over the questions registered as `asked`.
+BY_DOMAIN = """
+select o.expert, o.domain,
+    count(o.score) as questions, avg(o.score) as accuracy, stddev_pop(o.score) as deviation,
+    avg(case when len(q.choices) > 0 then 1 / len(q.choices) else 0 end) as chance,
+    sum(o.prompt_tokens)::bigint as prompt_tokens, sum(o.completion_tokens)::bigint as completion_tokens,
+    sum(o.cost_usd) as cost_usd, count(*) - count(o.score) as unscored
+from outcomes o join questions q using (question_id) join asked using (question_id)
+where list_contains(?, o.expert)
+group by all order by o.domain, o.expert
+"""
+
+
+@dataclass(frozen=True)
+class DomainResult:
+    """One expert on one domain of a round's questions."""
+
+    expert: str
+    domain: str
+    questions: int
+    accuracy: float
+    low: float  # 95% interval of the accuracy (normal approximation)
+    high: float
+    chance: float  # what blind guessing scores
+    prompt_tokens: int
+    completion_tokens: int
+    cost_usd: float
+    unscored: int
+
+    @property
+    def knows(self) -> bool:
+        """Better than guessing, beyond what chance explains."""
+        return self.low > self.chance
+
+
+@dataclass(frozen=True)
+class DomainGap:
+    """A domain where no expert is better than guessing."""
+
+    domain: str
+    best_expert: str
+    accuracy: float
+    chance: float
+    questions: int
+
+
+def measure_domains(
+    connection: duckdb.DuckDBPyConnection, question_ids: Sequence[str], experts: Sequence[str]
+) -> list[DomainResult]:
+    """Read each expert's accuracy, tokens and cost per domain on these questions from the warehouse."""
+    connection.register("asked", pa.table({"question_id": pa.array(question_ids, pa.string())}))
+    results = []
+    for row in connection.sql(BY_DOMAIN, params=[list(experts)]).fetchall():
+        expert, domain, n, accuracy, deviation, chance, tokens_in, tokens_out, cost, unscored = row
+        if not n:
+            continue
+        # One more success and failure keep the interval from collapsing where all or none were right.
+        spread = max(deviation, math.sqrt((n + 1) / (n + 2) ** 2))
+        margin = 1.96 * spread / math.sqrt(n)
+        results.append(
+            DomainResult(
+                expert, domain, n, accuracy, max(0.0, accuracy - margin), min(1.0, accuracy + margin), chance,
+                tokens_in or 0, tokens_out or 0, cost or 0.0, unscored,
+            )
+        )  # fmt: skip
+    return results
+
+
+def find_domain_gaps(results: Sequence[DomainResult]) -> list[DomainGap]:
+    """Name the domains in which no expert does better than guessing."""
+    gaps = []
+    for domain in dict.fromkeys(result.domain for result in results):
+        of_domain = [result for result in results if result.domain == domain]
+        if not any(result.knows for result in of_domain):
+            best = max(of_domain, key=lambda result: result.accuracy - result.chance)
+            gaps.append(DomainGap(domain, best.expert, best.accuracy, best.chance, best.questions))
+    return gaps
+
+
+def domain_table(results: Sequence[DomainResult]) -> Table:
+    """Lay the results out as experts within domains."""
+    table = Table(title="Answers by domain and expert")
+    for name in ("domain", "expert"):
+        table.add_column(name)
+    for name in ("questions", "accuracy", "95%", "chance", "tokens in", "tokens out", "cost, USD"):
+        table.add_column(name, justify="right")
+    previous = None
+    for r in results:
+        if previous is not None and r.domain != previous:
+            table.add_section()
+        accuracy = f"[green]{r.accuracy:.2f}[/]" if r.knows else f"{r.accuracy:.2f}"
+        table.add_row(
+            r.domain if r.domain != previous else "", r.expert, str(r.questions), accuracy,
+            f"{r.low:.2f}-{r.high:.2f}", f"{r.chance:.2f}", f"{r.prompt_tokens:,}",
+            f"{r.completion_tokens:,}", f"{r.cost_usd:.6f}",
+        )  # fmt: skip
+        previous = r.domain
+    return table
+
+
+def expert_table(results: Sequence[DomainResult], receipts: Sequence[AnswerReceipt]) -> Table:
+    """Sum the results up per expert, with what this run asked and what it reused."""
+    table = Table(title="Experts")
+    table.add_column("expert")
+    names = (
+        "questions", "accuracy", "tokens in", "tokens out", "cost, USD", "asked now", "reused", "failed now",
+        "s", "answers/s",
+    )  # fmt: skip
+    for name in names:
+        table.add_column(name, justify="right")
+    for receipt in receipts:
+        own = [result for result in results if result.expert == receipt.expert]
+        n = sum(result.questions for result in own)
+        accuracy = sum(result.accuracy * result.questions for result in own) / n if n else math.nan
+        table.add_row(
+            receipt.expert, str(n), f"{accuracy:.3f}", f"{sum(r.prompt_tokens for r in own):,}",
+            f"{sum(r.completion_tokens for r in own):,}", f"{sum(r.cost_usd for r in own):.6f}",
+            str(receipt.asked), str(receipt.reused), str(receipt.failed), f"{receipt.wall_s:.0f}",
+            f"{receipt.asked / receipt.wall_s:.1f}" if receipt.asked else "-",
+        )  # fmt: skip
+    return table
+
+
+def gap_lines(gaps: Sequence[DomainGap]) -> list[str]:
+    """Say in a sentence each what no expert can do."""
+    if not gaps:
+        return ["Gaps: none; in every domain some expert is better than guessing."]
+    return [
+        f"Gap: {gap.domain}. The best of the experts, {gap.best_expert}, scores {gap.accuracy:.2f} on"
+        f" {gap.questions} questions; guessing scores {gap.chance:.2f}."
+        for gap in gaps
+    ]
+
+
+def print_line(text: str) -> None:
+    """Print one line of text as it is."""
+    console.print(text, markup=False)
+
+
+def print_step(text: str) -> None:
+    """Print the heading of a step."""
+    console.print(f"\n[bold]{text}[/]")
+
+
+def print_rows(rows: pa.Table, limit: int = 200) -> None:
+    """Print a query's result as a table; says how many rows were left out."""
+    table = Table()
+    numeric = [pa.types.is_integer(f.type) or pa.types.is_floating(f.type) for f in rows.schema]
+    for field, right in zip(rows.schema, numeric, strict=True):
+        table.add_column(field.name, justify="right" if right else "left", overflow="fold")
+    for row in rows.slice(0, limit).to_pylist():
+        table.add_row(*(_cell(value) for value in row.values()))
+    Console(highlight=False).print(table)
+    if rows.num_rows > limit:
+        print_line(f"{rows.num_rows - limit:,} more rows; use --limit or -o csv")
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "[dim]null[/]"
+    from rich.markup import escape
+
+    return f"{value:.6g}" if isinstance(value, float) else escape(str(value))
