@@ -1,0 +1,70 @@
+"""An expert behind an OpenAI-compatible API: a light deployment that passes requests on."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from experts import ExpertSpec
+from serve.errors import ExpertFailure
+from serve.vllm_expert import with_defaults
+
+
+class ApiExpert:
+    """One replica of an API expert. Same face as :class:`serve.vllm_expert.VllmExpert`."""
+
+    def __init__(self, spec: ExpertSpec) -> None:
+        from openai import AsyncOpenAI
+
+        self._spec = spec
+        key = os.environ.get(spec.api_key_env) if spec.api_key_env else None
+        # One retry only: a second failure is better answered by the next best expert.
+        self._client = AsyncOpenAI(
+            base_url=spec.base_url,
+            api_key=key or "none",
+            timeout=spec.timeout_s,
+            max_retries=min(1, spec.max_retries),
+        )
+
+    async def chat(self, body: dict[str, Any]) -> dict[str, Any] | ExpertFailure:
+        """Answer a conversation in one piece."""
+        answer = await self._create(body, stream=False)
+        return answer if isinstance(answer, ExpertFailure) else self._named(answer.to_dict())
+
+    async def stream_chat(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any] | ExpertFailure]:
+        """Answer a conversation piece by piece; the last piece holds the token counts."""
+        from openai import OpenAIError
+
+        pieces = await self._create(body, stream=True)
+        if isinstance(pieces, ExpertFailure):
+            yield pieces
+            return
+        try:
+            async for piece in pieces:
+                yield self._named(piece.to_dict())
+        except OpenAIError as error:
+            yield ExpertFailure(502, f"the API broke off: {error}")
+
+    async def _create(self, body: dict[str, Any], *, stream: bool) -> Any:
+        from openai import APIConnectionError, APIStatusError, APITimeoutError
+
+        fields = with_defaults(self._spec, body)
+        messages = fields.pop("messages")
+        if stream:
+            fields["stream_options"] = {"include_usage": True}
+        try:
+            return await self._client.chat.completions.create(
+                model=self._spec.model, messages=messages, stream=stream, extra_body=fields
+            )
+        except APITimeoutError:
+            return ExpertFailure(504, f"the API did not answer within {self._spec.timeout_s:g} s")
+        except APIConnectionError as error:
+            return ExpertFailure(502, f"the API cannot be reached: {error}")
+        except APIStatusError as error:
+            # A key of ours that the API refuses is our trouble, not the caller's.
+            status = 502 if error.status_code in {401, 403, 404} else error.status_code
+            return ExpertFailure(status, error.message, error.code)
+
+    def _named(self, answer: dict[str, Any]) -> dict[str, Any]:
+        return answer | {"model": self._spec.name}

@@ -1,0 +1,30 @@
+"""The Ray Serve application: ingress, router and one deployment per expert, from catalogue and champion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ray import serve as ray_serve
+
+from serve.champion import load_router
+from serve.config import ServeConfig, served_experts
+from serve.experts import bind_expert
+from serve.ingress import Ingress
+from serve.router import Router
+
+
+def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
+    """Return the application that ``serve run serve.app:build home=...`` and ``leeroo serve`` deploy.
+
+    Raises:
+        InputError: a setting is wrong, there is no champion, or an expert cannot be served. Nothing starts.
+    """
+    config = args if isinstance(args, ServeConfig) else ServeConfig.parse(args)
+    config = config.model_copy(update={"home": config.home.expanduser().absolute()})
+    _, orchestrator = load_router(config)
+    specs = served_experts(config, orchestrator.experts)
+    light: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0.1}, "max_ongoing_requests": 10_000}
+    router = ray_serve.deployment(Router, name="router", **light).bind(config)
+    return ray_serve.deployment(Ingress, name="ingress", **light).bind(
+        config, specs, router, [bind_expert(spec) for spec in specs]
+    )

@@ -1,0 +1,108 @@
+"""What a running endpoint needs to know: where its state lies, which experts it serves, and its limits."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from experts import ExpertSpec, load_catalogue
+from warehouse import InputError
+
+POOL_FILE = "pool.yaml"
+
+
+def default_home() -> Path:
+    """Return the home directory of this installation: ``LEEROO_HOME``, else ``.leeroo``."""
+    return Path(os.environ.get("LEEROO_HOME") or ".leeroo")
+
+
+class ServeConfig(BaseModel):
+    """Everything :func:`serve.app.build` reads. ``serve run serve.app:build home=...`` sets them too."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    home: Path = Field(default_factory=default_home, description="directory with all state")
+    catalogue: Path | None = Field(None, description="catalogue file; the default one when not given")
+    experts: tuple[str, ...] | None = Field(
+        None, description="experts to serve; the pool file's, else the champion's, when not given"
+    )
+    tracking_uri: str | None = Field(None, description="MLflow; the home's own store when not given")
+    router_dir: Path | None = Field(
+        None, description="serve this saved orchestrator instead of the registry's champion"
+    )
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    deadline_s: float = Field(120.0, gt=0, description="seconds in which a request is answered or refused")
+    max_in_flight: int = Field(256, ge=1, description="requests worked on at once; more get 429")
+    max_body_bytes: int = Field(
+        1_000_000, ge=1_000, description="bytes of a request at most; larger ones get 413"
+    )
+    poll_champion_s: float = Field(5.0, gt=0, description="seconds between looks for a new champion")
+
+    @classmethod
+    def parse(cls, fields: dict[str, Any]) -> Self:
+        """Check fields that came from a command line or a YAML file.
+
+        Raises:
+            InputError: a field is unknown or its value does not fit.
+        """
+        try:
+            return cls.model_validate(fields)
+        except ValidationError as failure:
+            error = failure.errors()[0]
+            field = ".".join(map(str, error["loc"]))
+            known = ", ".join(cls.model_fields)
+            raise InputError(
+                f"{error['msg'].lower()}, got {error['input']!r}",
+                where=f"endpoint settings, field {field}",
+                fix=f"the fields are {known}",
+            ) from None
+
+
+def read_pool(home: Path) -> tuple[str, ...] | None:
+    """Return the experts of the pool file, or None when there is no pool file.
+
+    Raises:
+        InputError: the file is damaged or names no expert.
+    """
+    path = home / POOL_FILE
+    if not path.exists():
+        return None
+    try:
+        experts = tuple(str(name) for name in yaml.safe_load(path.read_text(encoding="utf-8"))["experts"])
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise InputError(
+            "the file is damaged", where=str(path), fix="write it again: leeroo universe apply"
+        ) from error
+    if not experts:
+        raise InputError("the pool is empty", where=str(path), fix="write it again: leeroo universe apply")
+    return experts
+
+
+def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertSpec, ...]:
+    """Return the experts to start: those named, else the pool's, else those the champion knows.
+
+    Raises:
+        InputError: an expert is not in the catalogue or is a recording, or the champion knows none of them.
+    """
+    catalogue = load_catalogue(config.catalogue)
+    pool = read_pool(config.home)
+    names = config.experts or pool or known
+    specs = tuple(catalogue.get(name) for name in dict.fromkeys(names))
+    for spec in specs:
+        if spec.backend == "recorded":
+            raise InputError(
+                f"expert {spec.name!r} is a recording, which cannot answer new questions",
+                where=str(catalogue.path),
+                fix="choose a pool of vllm and openai experts (`leeroo universe apply`), or pass --expert",
+            )
+    if not {spec.name for spec in specs} & set(known):
+        raise InputError(
+            f"the champion knows none of the experts to serve ({', '.join(spec.name for spec in specs)})",
+            fix=f"train on them, or serve experts it knows: {', '.join(known)}",
+        )
+    return specs

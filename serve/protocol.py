@@ -1,0 +1,182 @@
+"""What goes over the wire: OpenAI's chat requests with our extensions, and the answers of our own paths."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
+Preset = Literal["quality", "balanced", "economy"]
+PRESETS: tuple[Preset, ...] = ("quality", "balanced", "economy")
+
+_MAX_MESSAGES = 2_048
+_EXTENSIONS = {"max_cost_usd", "min_success", "experts"}
+
+
+class Message(BaseModel):
+    """One turn of a conversation. Fields beyond these go to the expert as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"] = Field(
+        description="who speaks"
+    )
+    content: str | list[dict[str, Any]] | None = Field(None, description="a text, or a list of parts")
+
+    @property
+    def text(self) -> str:
+        """The words of the turn, without what is not text."""
+        if isinstance(self.content, list):
+            return "\n".join(str(part["text"]) for part in self.content if isinstance(part.get("text"), str))
+        return self.content or ""
+
+
+class StreamOptions(BaseModel):
+    """What a stream carries beside the text."""
+
+    model_config = ConfigDict(extra="allow")
+
+    include_usage: bool | None = Field(None, description="send the token counts in a last chunk")
+
+
+class Constraints(BaseModel):
+    """Our extensions: limits on who may answer."""
+
+    max_cost_usd: float | None = Field(
+        None, gt=0, allow_inf_nan=False, description="leave out experts expected to cost more than this"
+    )
+    min_success: float | None = Field(
+        None, ge=0, le=1, description="prefer experts expected to succeed at least this often"
+    )
+    experts: list[str] | None = Field(
+        None, min_length=1, max_length=100, description="the only experts that may answer"
+    )
+
+
+class ChatRequest(Constraints):
+    """A chat completion. Fields of OpenAI's API that are not named here go to the expert as they are."""
+
+    model_config = ConfigDict(extra="allow")
+
+    model: str = Field(
+        ROUTED,
+        max_length=200,
+        description="leeroo, leeroo:quality, leeroo:balanced, leeroo:economy, or an expert",
+    )
+    messages: list[Message] = Field(min_length=1, max_length=_MAX_MESSAGES, description="the conversation")
+    stream: bool | None = Field(None, description="send the answer as server-sent events")
+    stream_options: StreamOptions | None = Field(None, description="only with stream")
+    max_tokens: int | None = Field(None, ge=1, description="completion tokens at most")
+    max_completion_tokens: int | None = Field(None, ge=1, description="completion tokens at most")
+    temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
+    top_p: float | None = Field(None, gt=0, le=1, description="nucleus sampling")
+    n: int | None = Field(None, ge=1, le=16, description="answers to return")
+    stop: str | list[str] | None = Field(None, description="texts that end the answer")
+    seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
+    user: str | None = Field(None, max_length=256, description="who asks, for the operator's records")
+
+    @field_validator("messages")
+    @classmethod
+    def _someone_asks(cls, messages: list[Message]) -> list[Message]:
+        if not any(message.text.strip() for message in messages):
+            raise ValueError("no message has any text")
+        return messages
+
+    @property
+    def query(self) -> str:
+        """What the router reads: the last thing the user said that is a text, else the last text."""
+        spoken = [message for message in self.messages if message.text.strip()]
+        asked = [message for message in spoken if message.role == "user"]
+        return (asked or spoken)[-1].text
+
+    def for_expert(self) -> dict[str, Any]:
+        """Return the request without our extensions, as an expert gets it."""
+        return self.model_dump(
+            exclude_unset=True, exclude=_EXTENSIONS | {"model", "stream", "stream_options"}
+        )
+
+
+class RouteRequest(Constraints):
+    """Ask who would answer, without asking them. Give ``messages``, or the text as ``query``."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    query: str = Field(min_length=1, max_length=1_000_000, description="the text to route")
+    preset: Preset | None = Field(None, description="how much a point of success is worth")
+    multiplier: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="price on cost: success that one USD must buy"
+    )
+
+
+class ExpertForecast(BaseModel):
+    """What is expected of one expert on one query."""
+
+    expert: str = Field(description="its name")
+    success: float = Field(description="expected score, 0 to 1")
+    cost_usd: float = Field(description="expected cost of its answer in USD")
+    served: bool = Field(description="whether this endpoint runs it")
+
+
+class RouteReply(BaseModel):
+    """Who would answer, who stands in, and why."""
+
+    expert: str = Field(description="who answers")
+    fallbacks: list[str] = Field(description="who stands in, in order")
+    reason: str = Field(description="why, in words")
+    multiplier: float = Field(description="price on cost that was used: success that one USD must buy")
+    router_version: str = Field(description="version of the orchestrator that decided")
+    forecasts: list[ExpertForecast] = Field(description="one per expert that the router knows")
+
+
+class ModelCard(BaseModel):
+    """One model that a request may name."""
+
+    id: str = Field(description="what to put into `model`")
+    object: Literal["model"] = Field(default="model", description="always model")
+    created: int = Field(description="start of this endpoint, in seconds since 1970")
+    owned_by: str = Field(description="leeroo for routed names, else the backend")
+
+
+class ModelList(BaseModel):
+    """The models that a request may name."""
+
+    object: Literal["list"] = Field(default="list", description="always list")
+    data: list[ModelCard] = Field(description="routed names first, then the experts")
+
+
+class Health(BaseModel):
+    """That the endpoint is alive, and what it serves."""
+
+    status: Literal["ok"] = Field(default="ok", description="always ok")
+    router_version: str = Field(description="version of the orchestrator in use")
+    experts: list[str] = Field(description="the experts that it serves")
+
+
+class ErrorDetail(BaseModel):
+    """The inside of an error."""
+
+    message: str = Field(description="what is wrong, for people")
+    type: str = Field(description="OpenAI's class of error")
+    param: str | None = Field(None, description="the field to mend")
+    code: str | None = Field(None, description="machine-readable cause")
+
+
+class ErrorReply(BaseModel):
+    """Every refusal has this shape."""
+
+    error: ErrorDetail = Field(description="what is wrong")
+
+
+class ChatReply(BaseModel):
+    """OpenAI's chat completion, with a ``leeroo`` object that says who answered and why."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(description="id of the answer")
+    object: Literal["chat.completion"] = Field(description="always chat.completion")
+    created: int = Field(description="seconds since 1970")
+    model: str = Field(description="the expert that answered")
+    choices: list[dict[str, Any]] = Field(description="the answers")
+    usage: dict[str, Any] | None = Field(None, description="token counts")
+    leeroo: dict[str, Any] = Field(description="expert, router version, forecasts, cost, fallbacks, reason")

@@ -1,0 +1,77 @@
+"""Start and stop the endpoint from a program: the library behind ``leeroo serve``."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from serve.app import build
+from serve.config import ServeConfig
+from warehouse import InputError
+
+__all__ = ["ServeConfig", "start_serving", "stop_serving"]
+
+APP_NAME = "leeroo"
+
+
+def start_serving(
+    config: ServeConfig,
+    *,
+    on_status: Callable[[dict[str, str]], None] | None = None,
+    timeout_s: float = 900.0,
+) -> str:
+    """Deploy the endpoint on the Ray cluster that this process is connected to; return its base URL.
+
+    Returns when every part is ready. Other applications on the cluster are left alone.
+
+    Args:
+        on_status: told now and then of each deployment's status, for progress.
+
+    Raises:
+        InputError: a setting is wrong, there is no champion, an expert cannot be served or did not start,
+            or Serve already listens elsewhere on this cluster.
+    """
+    from ray import serve as ray_serve
+
+    app = build(config)
+    ray_serve.start(
+        http_options={"host": config.host, "port": config.port}, logging_config={"log_level": "WARNING"}
+    )
+    _check_address(config)
+    ray_serve.run(app, name=APP_NAME, route_prefix="/", blocking=False, _local_testing_mode=False)
+    deadline = time.monotonic() + timeout_s
+    while True:
+        status = ray_serve.status().applications[APP_NAME]
+        if on_status is not None:
+            on_status({name: str(part.status.value) for name, part in status.deployments.items()})
+        if status.status == "RUNNING":
+            return f"http://{config.host}:{config.port}"
+        if status.status in {"DEPLOY_FAILED", "UNHEALTHY"} or time.monotonic() > deadline:
+            told = [part.message for part in status.deployments.values() if part.message] or [status.message]
+            stop_serving()
+            raise InputError(
+                f"the endpoint did not start: {told[0].strip()}", fix="see Ray's logs, and `leeroo doctor`"
+            )
+        time.sleep(0.5)
+
+
+def stop_serving() -> None:
+    """Take the endpoint away again, and Serve with it if nothing else runs there."""
+    from ray import serve as ray_serve
+
+    ray_serve.delete(APP_NAME)
+    if not ray_serve.status().applications:
+        ray_serve.shutdown()
+
+
+def _check_address(config: ServeConfig) -> None:
+    """Serve listens once per cluster: a second address is silently ignored by Ray, and must not be by us."""
+    from ray.serve.context import _get_global_client
+
+    listening = _get_global_client().http_config
+    if (listening.host, listening.port) != (config.host, config.port):
+        raise InputError(
+            f"Ray Serve already listens on {listening.host}:{listening.port} in this cluster",
+            where=f"--host {config.host} --port {config.port}",
+            fix="use that address, or stop what runs there",
+        )

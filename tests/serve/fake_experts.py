@@ -1,0 +1,75 @@
+"""Experts that answer without an engine, for the paths between a request and its answer."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from experts import load_catalogue
+from serve.errors import ExpertFailure
+from serve.expert_client import OpenStream
+from serve.router import Query, Ruling, decide_all
+from warehouse import InputError
+
+
+class LocalRouter:
+    """The real orchestrator, without Ray around it."""
+
+    def __init__(self, orchestrator):
+        self.orchestrator = orchestrator
+
+    async def decide(self, query: Query) -> Ruling:
+        (decision,) = decide_all(self.orchestrator, [query])
+        if isinstance(decision, InputError):
+            raise decision
+        return Ruling(decision, "v1")
+
+    async def version(self) -> str:
+        return "v1"
+
+
+class ScriptedExpert:
+    """Fails as its script says, one entry a request, and answers once the script is done."""
+
+    def __init__(self, name: str, *script: ExpertFailure, cut_after: int | None = None):
+        self.spec = load_catalogue().get(name)
+        self.script = list(script)
+        self.cut_after = cut_after
+        self.bodies: list[dict[str, Any]] = []
+
+    async def chat(self, body: dict[str, Any], timeout_s: float):
+        self.bodies.append(body)
+        if self.script:
+            return self.script.pop(0)
+        message = {"role": "assistant", "content": f"{self.spec.name} says hello"}
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion",
+            "created": 1,
+            "model": self.spec.name,
+            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
+        }
+
+    async def open_stream(self, body: dict[str, Any], timeout_s: float):
+        self.bodies.append(body)
+        if self.script:
+            return self.script.pop(0)
+        return OpenStream(self._piece({"role": "assistant", "content": ""}), self._rest())
+
+    async def _rest(self) -> AsyncIterator[dict[str, Any] | ExpertFailure]:
+        for index, word in enumerate(("one", "two", "three")):
+            if index == self.cut_after:
+                yield ExpertFailure(502, "the replica died")
+                return
+            yield self._piece({"content": word})
+        usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+        yield self._piece(None) | {"choices": [], "usage": usage}
+
+    def _piece(self, delta: dict[str, Any] | None) -> dict[str, Any]:
+        choices = [{"index": 0, "delta": delta, "finish_reason": None}]
+        return {
+            "id": "chatcmpl-1",
+            "object": "chat.completion.chunk",
+            "created": 1,
+            "model": self.spec.name,
+            "choices": choices,
+        }

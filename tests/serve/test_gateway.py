@@ -1,0 +1,231 @@
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+import httpx
+import openai
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_experts import LocalRouter, ScriptedExpert
+
+from serve.api import create_api
+from serve.config import ServeConfig
+from serve.errors import ExpertFailure
+from serve.gateway import Gateway
+
+CAPITAL = [{"role": "user", "content": "What is the capital of Peru?"}]
+SUM = [{"role": "user", "content": "What is 3 + 21?"}]
+BROKEN = ExpertFailure(502, "engine dead")
+BUSY = ExpertFailure(429, "busy")
+TOO_LONG = ExpertFailure(400, "too long", "context_length_exceeded")
+
+
+def endpoint(orchestrator, *experts, **settings):
+    config = ServeConfig(**settings)
+    return Gateway(config, LocalRouter(orchestrator), {expert.spec.name: expert for expert in experts})
+
+
+def both(*, smol=(), gemma=()):
+    return ScriptedExpert("smollm2-135m", *smol), ScriptedExpert("gemma-3-270m", *gemma)
+
+
+def http(gateway):
+    transport = httpx.ASGITransport(app=create_api(gateway), raise_app_exceptions=False)
+    return httpx.AsyncClient(transport=transport, base_url="http://test")
+
+
+def client(gateway):
+    return openai.AsyncOpenAI(
+        base_url="http://test/v1", api_key="none", http_client=http(gateway), max_retries=0
+    )
+
+
+def ask(gateway, **body):
+    async def send():
+        async with http(gateway) as web:
+            return await web.post("/v1/chat/completions", json={"messages": CAPITAL, **body})
+
+    return asyncio.run(send())
+
+
+def test_the_openai_client_gets_the_answer_of_the_expert_that_fits_the_question(orchestrator):
+    async def talk():
+        web = client(endpoint(orchestrator, *both()))
+        models = [model.id async for model in web.models.list()]
+        geography = await web.chat.completions.create(model="leeroo:quality", messages=CAPITAL)
+        arithmetic = await web.chat.completions.create(model="leeroo:quality", messages=SUM)
+        return models, geography, arithmetic
+
+    models, geography, arithmetic = asyncio.run(talk())
+    assert models[:4] == ["leeroo", "leeroo:quality", "leeroo:balanced", "leeroo:economy"]
+    assert geography.model == "gemma-3-270m"
+    assert arithmetic.model == "smollm2-135m"
+    assert geography.leeroo["predicted_success"] > 0.6
+    assert geography.leeroo["cost_usd"] == pytest.approx(150 * 0.02e-6)
+
+
+def test_economy_takes_the_cheap_expert_and_a_name_goes_straight_through(orchestrator):
+    gateway = endpoint(orchestrator, *both())
+    assert ask(gateway, model="leeroo:economy").json()["model"] == "smollm2-135m"
+    named = ask(gateway, model="gemma-3-270m")
+    assert named.json()["leeroo"]["reason"] == "named by the request"
+    assert named.headers["x-leeroo-expert"] == "gemma-3-270m"
+    assert "x-leeroo-router-version" not in named.headers
+
+
+def test_limits_of_the_request_are_kept(orchestrator):
+    gateway = endpoint(orchestrator, *both())
+    assert ask(gateway, model="leeroo:quality", experts=["smollm2-135m"]).json()["model"] == "smollm2-135m"
+    assert ask(gateway, model="leeroo:quality", max_cost_usd=1.5e-6).json()["model"] == "smollm2-135m"
+    assert ask(gateway, model="leeroo:economy", min_success=0.6).json()["model"] == "gemma-3-270m"
+
+
+def test_an_expert_gets_the_request_without_our_fields(orchestrator):
+    expert = ScriptedExpert("smollm2-135m")
+    gateway = endpoint(orchestrator, expert)
+    ask(gateway, min_success=0.1, temperature=0.5, seed=None, response_format={"type": "json_object"})
+    (body,) = expert.bodies
+    assert body == {
+        "messages": CAPITAL,
+        "temperature": 0.5,
+        "seed": None,
+        "response_format": {"type": "json_object"},
+    }
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("failure", [BROKEN, BUSY, TOO_LONG])
+def test_the_next_best_expert_answers_when_the_chosen_one_fails(orchestrator, failure, stream):
+    gateway = endpoint(orchestrator, *both(gemma=[failure]))
+    reply = ask(gateway, model="leeroo:quality", stream=stream)
+    assert reply.status_code == 200
+    assert reply.headers["x-leeroo-expert"] == "smollm2-135m"
+    assert reply.headers["x-leeroo-tried"] == "gemma-3-270m"
+
+
+@pytest.mark.parametrize(
+    ("failures", "status", "code"),
+    [
+        ((BROKEN, BROKEN), 502, "no_expert_answered"),
+        ((BUSY, BUSY), 429, "overloaded"),
+        ((TOO_LONG, TOO_LONG), 400, "context_length_exceeded"),
+        ((TOO_LONG, BROKEN), 502, "no_expert_answered"),
+        ((BROKEN, ExpertFailure(504, "slow")), 504, "timeout"),
+    ],
+)
+def test_when_nobody_answers_the_error_says_why(orchestrator, failures, status, code):
+    gateway = endpoint(orchestrator, *both(gemma=failures[:1], smol=failures[1:]))
+    reply = ask(gateway, model="leeroo:quality")
+    assert reply.status_code == status
+    assert reply.json()["error"]["code"] == code
+    assert ("retry-after" in reply.headers) == (status == 429)
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "param"),
+    [
+        ({"messages": []}, 400, "messages"),
+        ({"messages": [{"role": "user", "content": " "}]}, 400, "messages"),
+        ({"messages": [{"role": "wizard", "content": "x"}]}, 400, "messages.0.role"),
+        ({"temperature": 3}, 400, "temperature"),
+        ({"max_cost_usd": -1}, 400, "max_cost_usd"),
+        ({"experts": ["nobody"]}, 400, "experts"),
+        ({"model": "gpt-9"}, 404, "model"),
+        ({"model": "leeroo:cheapest"}, 404, "model"),
+        ({"model": "leeroo:"}, 404, "model"),
+        ({"max_cost_usd": 1e-12}, 400, None),
+        ({"messages": [{"role": "user", "content": "x"}] * 3000}, 400, "messages"),
+        ({"messages": [{"role": "user", "content": "x" * 1_100_000}]}, 413, None),
+    ],
+)
+def test_a_bad_request_is_refused_in_openais_shape(orchestrator, body, status, param):
+    expert = ScriptedExpert("smollm2-135m")
+    reply = ask(endpoint(orchestrator, expert), **body)
+    assert reply.status_code == status
+    assert reply.json()["error"]["param"] == param
+    assert expert.bodies == []
+
+
+def test_a_body_that_hides_its_length_is_cut_off(orchestrator):
+    async def drip():
+        for _ in range(30):
+            yield b" " * 50_000
+
+    async def send():
+        async with http(endpoint(orchestrator, *both())) as web:
+            return await web.post(
+                "/v1/chat/completions", content=drip(), headers={"content-type": "application/json"}
+            )
+
+    assert asyncio.run(send()).status_code == 413
+
+
+def test_a_stream_gives_pieces_usage_and_cost(orchestrator):
+    async def talk():
+        web = client(endpoint(orchestrator, *both()))
+        stream = await web.chat.completions.create(
+            model="leeroo:quality", messages=CAPITAL, stream=True, stream_options={"include_usage": True}
+        )
+        return [piece async for piece in stream]
+
+    pieces = asyncio.run(talk())
+    assert "".join(p.choices[0].delta.content for p in pieces if p.choices) == "onetwothree"
+    assert pieces[0].leeroo["expert"] == "gemma-3-270m"
+    assert pieces[-1].usage.total_tokens == 150
+    assert pieces[-1].leeroo["cost_usd"] == pytest.approx(150 * 0.02e-6)
+
+
+def test_a_stream_that_breaks_off_ends_with_an_error_event(orchestrator):
+    gateway = endpoint(orchestrator, ScriptedExpert("smollm2-135m", cut_after=2))
+    events = [line for line in ask(gateway, stream=True).text.splitlines() if line]
+    assert events[-1] == "data: [DONE]"
+    assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "stream_cut"
+
+    async def talk():
+        web = client(endpoint(orchestrator, ScriptedExpert("smollm2-135m", cut_after=2)))
+        return [p async for p in await web.chat.completions.create(model="leeroo", messages=SUM, stream=True)]
+
+    with pytest.raises(openai.APIError, match="broke off"):
+        asyncio.run(talk())
+
+
+def test_more_requests_than_places_get_429_at_once(orchestrator):
+    gateway = endpoint(orchestrator, *both(), max_in_flight=1)
+    with gateway.admit():
+        reply = ask(gateway)
+    assert reply.status_code == 429
+    assert reply.headers["retry-after"] == "1"
+    assert ask(gateway).status_code == 200
+    assert ask(gateway, stream=True).status_code == 200
+    assert ask(gateway).status_code == 200  # the stream gave its place back
+
+
+def test_route_tells_the_forecasts_and_asks_nobody(orchestrator):
+    smol, gemma = both()
+
+    async def send(**body):
+        async with http(endpoint(orchestrator, smol, gemma)) as web:
+            return await web.post("/v1/route", json={"query": CAPITAL[0]["content"], **body})
+
+    told = asyncio.run(send(preset="quality")).json()
+    assert (told["expert"], told["fallbacks"]) == ("gemma-3-270m", ["smollm2-135m"])
+    assert {f["expert"]: f["served"] for f in told["forecasts"]} == {
+        "smollm2-135m": True,
+        "gemma-3-270m": True,
+    }
+    assert asyncio.run(send(multiplier=1e12)).json()["expert"] == "smollm2-135m"
+    assert asyncio.run(send(nonsense=1)).status_code == 400
+    assert smol.bodies == gemma.bodies == []
+
+
+def test_unknown_paths_and_methods_are_refused_in_openais_shape(orchestrator):
+    async def send():
+        async with http(endpoint(orchestrator, *both())) as web:
+            return await web.get("/v1/nothing"), await web.get("/v1/chat/completions")
+
+    missing, wrong = asyncio.run(send())
+    assert (missing.status_code, wrong.status_code) == (404, 405)
+    assert missing.json()["error"]["type"] == wrong.json()["error"]["type"] == "invalid_request_error"
