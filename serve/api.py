@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from fastapi import Body, FastAPI
-from fastapi.responses import JSONResponse, Response, StreamingResponse
+from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from serve.errors import add_error_handlers
 from serve.expert_client import Answer
@@ -21,8 +21,11 @@ from serve.protocol import (
     Health,
     ModelCard,
     ModelList,
+    Readiness,
     RouteReply,
     RouteRequest,
+    TextReply,
+    TextRequest,
 )
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
@@ -50,19 +53,12 @@ def create_api(gateway: Gateway) -> FastAPI:
     @app.post("/v1/chat/completions", responses={200: {"model": ChatReply}, **_REFUSALS}, response_model=None)
     async def chat_completions(request: Annotated[ChatRequest, Body()]) -> Response:
         """Answer a conversation: routed if ``model`` is leeroo, else by the expert it names."""
-        if not request.stream:
-            with gateway.admit():
-                answer = await gateway.chat(request)
-            return JSONResponse(answer, headers=_headers(answer["leeroo"]))
-        with ExitStack() as stack:
-            stack.enter_context(gateway.admit())
-            report, pieces = await gateway.stream(request)
-            held = stack.pop_all()  # the place is held until the last piece is sent
-        return StreamingResponse(
-            _events(pieces, held),
-            media_type="text/event-stream",
-            headers={"Cache-Control": "no-cache", **_headers(report)},
-        )
+        return await _complete(gateway, request)
+
+    @app.post("/v1/completions", responses={200: {"model": TextReply}, **_REFUSALS}, response_model=None)
+    async def completions(request: Annotated[TextRequest, Body()]) -> Response:
+        """Go on with a text: routed if ``model`` is leeroo, else by the expert it names."""
+        return await _complete(gateway, request)
 
     @app.post("/v1/route", responses=_REFUSALS)
     async def route(request: Annotated[RouteRequest, Body()]) -> RouteReply:
@@ -86,7 +82,39 @@ def create_api(gateway: Gateway) -> FastAPI:
         """Say that the endpoint is alive, and what it serves."""
         return Health(router_version=await gateway.router.version(), experts=list(gateway.experts))
 
+    @app.get("/readyz", responses={503: {"model": Readiness, "description": "no expert is in service"}})
+    async def readyz(response: Response) -> Readiness:
+        """Say whether requests can be answered now."""
+        resting = gateway.breaker.resting(gateway.experts)
+        ready = len(resting) < len(gateway.experts)
+        response.status_code = 200 if ready else 503
+        states: dict[str, Literal["ok", "resting"]] = {
+            name: "resting" if name in resting else "ok" for name in gateway.experts
+        }
+        return Readiness(ready=ready, experts=states)
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Give figures in Prometheus's text format."""
+        return PlainTextResponse(gateway.metrics.render(), media_type=gateway.metrics.content_type)
+
     return app
+
+
+async def _complete(gateway: Gateway, request: ChatRequest | TextRequest) -> Response:
+    if not request.stream:
+        with gateway.admit():
+            answer = await gateway.answer(request)
+        return JSONResponse(answer, headers=_headers(answer["leeroo"]))
+    with ExitStack() as stack:
+        stack.enter_context(gateway.admit())
+        report, pieces = await gateway.stream(request)
+        held = stack.pop_all()  # the place is held until the last piece is sent
+    return StreamingResponse(
+        _events(pieces, held),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", **_headers(report)},
+    )
 
 
 async def _events(pieces: AsyncGenerator[Answer, None], held: ExitStack) -> AsyncIterator[str]:

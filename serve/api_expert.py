@@ -27,13 +27,13 @@ class ApiExpert:
             max_retries=min(1, spec.max_retries),
         )
 
-    async def chat(self, body: dict[str, Any]) -> dict[str, Any] | ExpertFailure:
-        """Answer a conversation in one piece."""
+    async def answer(self, body: dict[str, Any]) -> dict[str, Any] | ExpertFailure:
+        """Answer in one piece: a conversation if the body has ``messages``, else its ``prompt``."""
         answer = await self._create(body, stream=False)
         return answer if isinstance(answer, ExpertFailure) else self._named(answer.to_dict())
 
-    async def stream_chat(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any] | ExpertFailure]:
-        """Answer a conversation piece by piece; the last piece holds the token counts."""
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any] | ExpertFailure]:
+        """Answer piece by piece; the last piece holds the token counts."""
         from openai import OpenAIError
 
         pieces = await self._create(body, stream=True)
@@ -50,13 +50,14 @@ class ApiExpert:
         from openai import APIConnectionError, APIStatusError, APITimeoutError
 
         fields = with_defaults(self._spec, body)
-        messages = fields.pop("messages")
+        create: Any = (
+            self._client.chat.completions.create if "messages" in fields else self._client.completions.create
+        )
+        content = {name: fields.pop(name) for name in ("messages", "prompt") if name in fields}
         if stream:
             fields["stream_options"] = {"include_usage": True}
         try:
-            return await self._client.chat.completions.create(
-                model=self._spec.model, messages=messages, stream=stream, extra_body=fields
-            )
+            return await create(model=self._spec.model, **content, stream=stream, extra_body=fields)
         except APITimeoutError:
             return ExpertFailure(504, f"the API did not answer within {self._spec.timeout_s:g} s")
         except APIConnectionError as error:

@@ -13,7 +13,7 @@ from ray.serve.handle import DeploymentHandle
 from experts import ExpertSpec
 from serve.errors import ExpertFailure
 
-Answer = dict[str, Any]  # a chat completion, or one piece of a streamed one, in OpenAI's shape
+Answer = dict[str, Any]  # a completion, or one piece of a streamed one, in OpenAI's shape
 
 
 class ExpertClient(Protocol):
@@ -21,7 +21,7 @@ class ExpertClient(Protocol):
 
     spec: ExpertSpec
 
-    async def chat(self, body: dict[str, Any], timeout_s: float) -> Answer | ExpertFailure:
+    async def answer(self, body: dict[str, Any], timeout_s: float) -> Answer | ExpertFailure:
         """Answer in one piece."""
         ...
 
@@ -46,11 +46,11 @@ class HandleClient:
         self._handle = handle
         self._stream_handle = handle.options(stream=True)
 
-    async def chat(self, body: dict[str, Any], timeout_s: float) -> Answer | ExpertFailure:
+    async def answer(self, body: dict[str, Any], timeout_s: float) -> Answer | ExpertFailure:
         """See :class:`ExpertClient`. When time runs out the replica is told to stop."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._handle.chat.remote(body)  # type: ignore[no-any-return]
+                return await self._handle.answer.remote(body)  # type: ignore[no-any-return]
         except Exception as error:
             return failure_of(self.spec, error, timeout_s)
 
@@ -58,7 +58,7 @@ class HandleClient:
         """See :class:`ExpertClient`."""
         try:
             async with asyncio.timeout(timeout_s):
-                pieces = self._stream_handle.stream_chat.remote(body)
+                pieces = self._stream_handle.stream.remote(body)
                 first = await anext(aiter(pieces))
         except Exception as error:
             return failure_of(self.spec, error, timeout_s)

@@ -9,17 +9,28 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
+from serve.breaker import Breaker
 from serve.config import ServeConfig
 from serve.dispatch import Answered, first_answer
 from serve.errors import ApiError, ExpertFailure
 from serve.expert_client import Answer, ExpertClient, OpenStream
-from serve.protocol import PRESETS, ROUTED, ChatRequest, ExpertForecast, RouteReply, RouteRequest
+from serve.metrics import Metrics
+from serve.protocol import (
+    PRESETS,
+    ROUTED,
+    ChatRequest,
+    ExpertForecast,
+    RouteReply,
+    RouteRequest,
+    TextRequest,
+)
 from serve.router import Query, Ruling
 from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
+CompletionRequest = ChatRequest | TextRequest
 
 
 class RouterClient(Protocol):
@@ -50,6 +61,8 @@ class Gateway:
     router: RouterClient
     experts: Mapping[str, ExpertClient]
     started: int = field(default_factory=lambda: int(time.time()))
+    breaker: Breaker = field(default_factory=Breaker)
+    metrics: Metrics = field(default_factory=Metrics)
     _in_flight: int = 0
 
     @property
@@ -101,8 +114,8 @@ class Gateway:
             ],
         )
 
-    async def chat(self, request: ChatRequest) -> Answer:
-        """Answer a conversation in one piece; the answer has a ``leeroo`` object.
+    async def answer(self, request: CompletionRequest) -> Answer:
+        """Answer in one piece; the answer has a ``leeroo`` object.
 
         Raises:
             ApiError: the request is refused, or nobody could answer it.
@@ -110,14 +123,14 @@ class Gateway:
         began = time.monotonic()
         plan = await self._plan(request)
         body = request.for_expert()
-        answered = await self._ask(plan, lambda expert, timeout_s: expert.chat(body, timeout_s), began)
+        answered = await self._ask(plan, lambda expert, timeout_s: expert.answer(body, timeout_s), began)
         answer = answered.value
         report = self._report(plan, answered, began)
-        report["cost_usd"] = cost_usd(answered.expert, answer.get("usage"))
+        report["cost_usd"] = self._count(answered, answer.get("usage"), began)
         return answer | {"leeroo": report}
 
-    async def stream(self, request: ChatRequest) -> tuple[dict[str, Any], AsyncGenerator[Answer, None]]:
-        """Begin to answer a conversation; returns what is known of it, and its pieces.
+    async def stream(self, request: CompletionRequest) -> tuple[dict[str, Any], AsyncGenerator[Answer, None]]:
+        """Begin to answer; returns what is known of it, and its pieces.
 
         The first piece and the last have a ``leeroo`` object, the last with the cost. A stream that
         breaks off ends with an ``{"error": ...}`` piece.
@@ -130,32 +143,31 @@ class Gateway:
         body = request.for_expert()
         answered = await self._ask(plan, lambda expert, timeout_s: expert.open_stream(body, timeout_s), began)
         report = self._report(plan, answered, began)
-        wants_usage = bool(request.stream_options and request.stream_options.include_usage)
-        return report, self._pieces(answered, report, began, wants_usage=wants_usage)
+        return report, self._pieces(answered, report, began, wants_usage=request.wants_usage)
 
     async def _pieces(
         self, answered: Answered[OpenStream], report: dict[str, Any], began: float, *, wants_usage: bool
     ) -> AsyncGenerator[Answer, None]:
-        yield answered.value.first | {"leeroo": report}
-        usage = None
-        last = answered.value.first
-        async for piece in answered.value.rest:
-            if isinstance(piece, ExpertFailure):
-                yield ApiError(502, f"the answer broke off: {piece.message}", code="stream_cut").body()
-                return
-            usage = piece.get("usage") or usage
-            if piece.get("choices"):
-                last = piece
-                yield {name: value for name, value in piece.items() if name != "usage"}
-        report = report | {
-            "cost_usd": cost_usd(answered.expert, usage),
-            "latency_s": round(time.monotonic() - began, 4),
-        }
-        closing: Answer = {name: last.get(name) for name in ("id", "object", "created", "model")}
+        usage = answered.value.first.get("usage")
+        first = answered.value.first
+        yield {name: value for name, value in first.items() if name != "usage"} | {"leeroo": report}
+        try:
+            async for piece in answered.value.rest:
+                if isinstance(piece, ExpertFailure):
+                    self._note(answered.expert.spec.name, piece)
+                    yield ApiError(502, f"the answer broke off: {piece.message}", code="stream_cut").body()
+                    return
+                usage = piece.get("usage") or usage
+                if piece.get("choices"):
+                    yield {name: value for name, value in piece.items() if name != "usage"}
+        finally:
+            cost = self._count(answered, usage, began)
+        report = report | {"cost_usd": cost, "latency_s": round(time.monotonic() - began, 4)}
+        closing: Answer = {name: first.get(name) for name in ("id", "object", "created", "model")}
         closing |= {"choices": [], "leeroo": report}
         yield closing | ({"usage": usage} if wants_usage else {})
 
-    async def _plan(self, request: ChatRequest) -> Plan:
+    async def _plan(self, request: CompletionRequest) -> Plan:
         if request.model in self.experts:
             return Plan((request.model,), None)
         name, _, preset = request.model.partition(":")
@@ -172,6 +184,7 @@ class Gateway:
             max_cost_usd=request.max_cost_usd,
             min_success=request.min_success,
             allow=self._allowed(request.experts),
+            deny=self._resting(request.experts),
         )
         ruling = await self._rule(query)
         return Plan((ruling.decision.expert, *ruling.decision.fallbacks), ruling)
@@ -200,8 +213,21 @@ class Gateway:
         experts = [self.experts[name] for name in plan.order if name in self.experts]
         return await first_answer(experts, ask, began + self.config.deadline_s, self._note)
 
+    def _resting(self, wanted: list[str] | None) -> tuple[str, ...]:
+        """Return the experts to leave alone for now; nobody, when that would leave nobody."""
+        resting = self.breaker.resting(self._allowed(wanted))
+        return resting if len(resting) < len(self._allowed(wanted)) else ()
+
+    def _count(self, answered: Answered[Any], usage: dict[str, Any] | None, began: float) -> float | None:
+        """Add an answer to the figures; return its cost in USD, None when it did not say what it used."""
+        name, cost = answered.expert.spec.name, cost_usd(answered.expert, usage)
+        self.metrics.count_answer(name, usage or {}, cost or 0.0, time.monotonic() - began)
+        return cost
+
     def _note(self, expert: str, failure: ExpertFailure | None) -> None:
+        self.breaker.record(expert, healthy=failure is None or not failure.is_our_fault)
         if failure is not None:
+            self.metrics.count_failure(expert, failure.status)
             logger.warning("expert %s failed with %d: %s", expert, failure.status, failure.message)
 
     def _report(self, plan: Plan, answered: Answered[Any], began: float) -> dict[str, Any]:

@@ -54,8 +54,8 @@ class Constraints(BaseModel):
     )
 
 
-class ChatRequest(Constraints):
-    """A chat completion. Fields of OpenAI's API that are not named here go to the expert as they are."""
+class CompletionOptions(Constraints):
+    """What chat and text completions share. OpenAI's other fields go to the expert as they are."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -64,17 +64,35 @@ class ChatRequest(Constraints):
         max_length=200,
         description="leeroo, leeroo:quality, leeroo:balanced, leeroo:economy, or an expert",
     )
-    messages: list[Message] = Field(min_length=1, max_length=_MAX_MESSAGES, description="the conversation")
     stream: bool | None = Field(None, description="send the answer as server-sent events")
     stream_options: StreamOptions | None = Field(None, description="only with stream")
-    max_tokens: int | None = Field(None, ge=1, description="completion tokens at most")
-    max_completion_tokens: int | None = Field(None, ge=1, description="completion tokens at most")
+    max_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="completion tokens at most")
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
     top_p: float | None = Field(None, gt=0, le=1, description="nucleus sampling")
     n: int | None = Field(None, ge=1, le=16, description="answers to return")
     stop: str | list[str] | None = Field(None, description="texts that end the answer")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
     user: str | None = Field(None, max_length=256, description="who asks, for the operator's records")
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream should end with the token counts."""
+        return bool(self.stream_options and self.stream_options.include_usage)
+
+    def for_expert(self) -> dict[str, Any]:
+        """Return the request without our extensions, as an expert gets it."""
+        return self.model_dump(
+            exclude_unset=True, exclude=_EXTENSIONS | {"model", "stream", "stream_options"}
+        )
+
+
+class ChatRequest(CompletionOptions):
+    """A chat completion."""
+
+    messages: list[Message] = Field(min_length=1, max_length=_MAX_MESSAGES, description="the conversation")
+    max_completion_tokens: int | None = Field(
+        None, ge=1, le=2**31 - 1, description="completion tokens at most"
+    )
 
     @field_validator("messages")
     @classmethod
@@ -90,11 +108,16 @@ class ChatRequest(Constraints):
         asked = [message for message in spoken if message.role == "user"]
         return (asked or spoken)[-1].text
 
-    def for_expert(self) -> dict[str, Any]:
-        """Return the request without our extensions, as an expert gets it."""
-        return self.model_dump(
-            exclude_unset=True, exclude=_EXTENSIONS | {"model", "stream", "stream_options"}
-        )
+
+class TextRequest(CompletionOptions):
+    """A text completion, of one prompt."""
+
+    prompt: str = Field(min_length=1, description="the text to go on with")
+
+    @property
+    def query(self) -> str:
+        """What the router reads: the whole prompt."""
+        return self.prompt
 
 
 class RouteRequest(Constraints):
@@ -166,6 +189,27 @@ class ErrorReply(BaseModel):
     """Every refusal has this shape."""
 
     error: ErrorDetail = Field(description="what is wrong")
+
+
+class Readiness(BaseModel):
+    """Whether requests can be answered, and who is out of service after failures."""
+
+    ready: bool = Field(description="whether at least one expert is in service")
+    experts: dict[str, Literal["ok", "resting"]] = Field(description="each expert's state")
+
+
+class TextReply(BaseModel):
+    """OpenAI's text completion, with a ``leeroo`` object that says who answered and why."""
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str = Field(description="id of the answer")
+    object: Literal["text_completion"] = Field(description="always text_completion")
+    created: int = Field(description="seconds since 1970")
+    model: str = Field(description="the expert that answered")
+    choices: list[dict[str, Any]] = Field(description="the answers")
+    usage: dict[str, Any] | None = Field(None, description="token counts")
+    leeroo: dict[str, Any] = Field(description="expert, router version, forecasts, cost, fallbacks, reason")
 
 
 class ChatReply(BaseModel):

@@ -64,15 +64,16 @@ class VllmExpert:
         state = State()
         tasks = await self._engine.get_supported_tasks()
         await init_app_state(self._engine, state, settings, tasks)
-        self._chat = state.openai_serving_chat
+        self._create_chat = state.openai_serving_chat.create_chat_completion
+        self._create_text = state.openai_serving_completion.create_completion
 
-    async def chat(self, body: dict[str, Any]) -> dict[str, Any] | ExpertFailure:
-        """Answer a conversation in one piece."""
+    async def answer(self, body: dict[str, Any]) -> dict[str, Any] | ExpertFailure:
+        """Answer in one piece: a conversation if the body has ``messages``, else its ``prompt``."""
         answer = await self._create(body, stream=False)
         return answer if isinstance(answer, ExpertFailure) else answer.model_dump(mode="json")
 
-    async def stream_chat(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any] | ExpertFailure]:
-        """Answer a conversation piece by piece; the last piece holds the token counts."""
+    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any] | ExpertFailure]:
+        """Answer piece by piece; every piece holds the token counts so far."""
         pieces = await self._create(body, stream=True)
         if isinstance(pieces, ExpertFailure):
             yield pieces
@@ -88,17 +89,22 @@ class VllmExpert:
     async def _create(self, body: dict[str, Any], *, stream: bool) -> Any:
         from pydantic import ValidationError
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
+        from vllm.entrypoints.openai.completion.protocol import CompletionRequest
         from vllm.entrypoints.serve.engine.protocol import ErrorResponse
         from vllm.exceptions import VLLMClientError
 
         fields = with_defaults(self._spec, body) | {"model": self._spec.name, "stream": stream}
         if stream:
-            fields["stream_options"] = {"include_usage": True}
-        if not self._has_chat_template:
+            fields["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+        is_chat = "messages" in fields
+        if is_chat and not self._has_chat_template:
             fields["add_special_tokens"] = True
             fields.setdefault("stop", list(self._spec.stop))
         try:
-            answer = await self._chat.create_chat_completion(ChatCompletionRequest.model_validate(fields))
+            if is_chat:
+                answer = await self._create_chat(ChatCompletionRequest.model_validate(fields))
+            else:
+                answer = await self._create_text(CompletionRequest.model_validate(fields))
         except ValidationError as error:
             first = error.errors()[0]
             return ExpertFailure(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")

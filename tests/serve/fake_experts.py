@@ -35,7 +35,7 @@ class ScriptedExpert:
         self.cut_after = cut_after
         self.bodies: list[dict[str, Any]] = []
 
-    async def chat(self, body: dict[str, Any], timeout_s: float):
+    async def answer(self, body: dict[str, Any], timeout_s: float):
         self.bodies.append(body)
         if self.script:
             return self.script.pop(0)

@@ -229,3 +229,50 @@ def test_unknown_paths_and_methods_are_refused_in_openais_shape(orchestrator):
     missing, wrong = asyncio.run(send())
     assert (missing.status_code, wrong.status_code) == (404, 405)
     assert missing.json()["error"]["type"] == wrong.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_a_text_completion_is_routed_too(orchestrator):
+    smol, gemma = both()
+
+    async def talk():
+        web = client(endpoint(orchestrator, smol, gemma))
+        return await web.completions.create(
+            model="leeroo:quality", prompt=CAPITAL[0]["content"], max_tokens=5
+        )
+
+    assert asyncio.run(talk()).leeroo["expert"] == "gemma-3-270m"
+    assert gemma.bodies == [{"prompt": CAPITAL[0]["content"], "max_tokens": 5}]
+
+
+def test_an_expert_that_keeps_failing_rests_and_readyz_tells(orchestrator):
+    smol, gemma = both(gemma=[BROKEN] * 3)
+    gateway = endpoint(orchestrator, smol, gemma)
+
+    async def get(path):
+        async with http(gateway) as web:
+            return await web.get(path)
+
+    tried = [ask(gateway, model="leeroo:quality").headers.get("x-leeroo-tried", "") for _ in range(5)]
+    assert tried == ["gemma-3-270m"] * 3 + [""] * 2
+    assert asyncio.run(get("/readyz")).json() == {
+        "ready": True,
+        "experts": {"smollm2-135m": "ok", "gemma-3-270m": "resting"},
+    }
+    alone = ask(gateway, model="leeroo:quality", experts=["gemma-3-270m"])
+    assert alone.status_code == 200  # who is the only one allowed is asked all the same
+    figures = asyncio.run(get("/metrics")).text
+    assert 'leeroo_expert_failures_total{expert="gemma-3-270m",status="502"} 3.0' in figures
+    assert 'leeroo_answers_total{expert="smollm2-135m"} 5.0' in figures
+    assert 'leeroo_tokens_total{expert="smollm2-135m",kind="prompt"} 500.0' in figures
+
+
+def test_readyz_is_503_when_everyone_rests(orchestrator):
+    gateway = endpoint(orchestrator, ScriptedExpert("smollm2-135m", *[BROKEN] * 3))
+    for _ in range(3):
+        ask(gateway)
+
+    async def get():
+        async with http(gateway) as web:
+            return await web.get("/readyz")
+
+    assert asyncio.run(get()).status_code == 503
