@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import re
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 import pyarrow as pa
 
 from experts.parsing import final_answer
+from experts.verifying import score_verified
 from warehouse import InputError, normalise_text
 
 #: Grader name and version by kind of question. Raise the version when the grader judges differently.
 GRADERS = {"choice": "choice@1", "exact": "exact@1", "verified": "verified@1"}
 
-_VERIFIER_PREFIX = "reasoning_gym:"
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?|-?\.\d+")
-_LONGEST_VERIFIED = 4000
 
 
 def grade(questions: pa.Table, raw: pa.Table) -> pa.Table:
@@ -43,7 +40,7 @@ def grade(questions: pa.Table, raw: pa.Table) -> pa.Table:
             elif kind == "exact":
                 score = float(matches(text or "", answer))
             else:
-                score, grader = _grade_verified(text or "", verifier)
+                score, grader = score_verified(text or "", final_answer(text or ""), verifier)
         scores.append(score)
         graders.append(grader)
     graded = raw.append_column("score", pa.array(scores, pa.float32()))
@@ -80,40 +77,3 @@ def parse_number(text: str) -> Decimal | None:
     except InvalidOperation:
         return None
     return number if number.is_finite() else None
-
-
-def _grade_verified(text: str, verifier: str | None) -> tuple[float | None, str]:
-    """Score with the question's own verifier, a reasoning-gym data set; null when it cannot judge."""
-    try:
-        content: dict[str, Any] = json.loads(verifier or "")
-        name, payload = str(content["name"]), content["payload"]
-    except (ValueError, KeyError, TypeError):
-        return None, GRADERS["verified"]
-    grader = f"{name}@1"
-    # Some verifiers evaluate the answer as an expression: what could reach Python's internals stays out.
-    if not name.startswith(_VERIFIER_PREFIX) or "__" in text or len(text) > _LONGEST_VERIFIED:
-        return None, grader
-    score_answer = _verifier(name.removeprefix(_VERIFIER_PREFIX))
-    if score_answer is None:
-        return None, grader
-    stated = final_answer(text)
-    try:
-        score = max(float(score_answer(stated, payload)), float(score_answer(text.strip(), payload)))
-    except Exception:  # a verifier that fails on odd text has not judged it
-        return None, grader
-    return min(1.0, max(0.0, score)), grader
-
-
-_VERIFIERS: dict[str, Any] = {}
-
-
-def _verifier(name: str) -> Any:
-    """Return ``score_answer`` of a reasoning-gym data set, or None if there is no such set."""
-    if name not in _VERIFIERS:
-        try:
-            from reasoning_gym import get_score_answer_fn
-
-            _VERIFIERS[name] = get_score_answer_fn(name)
-        except Exception:  # any fault of the library means: no verifier
-            _VERIFIERS[name] = None
-    return _VERIFIERS[name]

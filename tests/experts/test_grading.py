@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from experts import grade
 from experts.backend import RawAnswer, raw_table
 from experts.grading import matches
+from experts.verifying import is_harmless
 from warehouse import InputError
 
 CHOICE = {"prompt": "2 + 2?", "choices": ["3", "4"], "answer": "1"}
@@ -107,7 +108,7 @@ def test_a_broken_verifier_leaves_the_answer_unscored(questions_of, verifier: st
     assert graded(questions_of, {**row, "verifier": verifier}, RawAnswer(text="4"))[0] is None
 
 
-@pytest.mark.parametrize("text", ["__import__('os').system('true')", "9" * 5000])
+@pytest.mark.parametrize("text", ["__import__('os').system('true')", "9" * 5000, "9**9**9**9", "exit()"])
 def test_hostile_text_does_not_reach_the_verifier(questions_of, text: str) -> None:
     row, _ = verified("countdown")
     assert graded(questions_of, row, RawAnswer(text=text))[0] is None
@@ -121,3 +122,56 @@ def test_judged_is_unscored(questions_of) -> None:
 def test_rows_must_belong_together(questions_of) -> None:
     with pytest.raises(InputError):
         grade(questions_of([CHOICE]), raw_table(["other"], [RawAnswer(choice=1)]))
+
+
+HONEST = (
+    "(3 + 4) * 2",
+    "x**3 + 2*x**2",
+    "[['Q', '_'], ['_', 'Q']]",
+    "sin(x)/2 + C",
+    "Paris",
+    "2 and 3",
+    "",
+    "5!",
+)
+HONEST += (
+    "Zoey is a knight, and Owen (her friend) is a knave.",
+    "-x**(-2)",
+    "1,2,3",
+    "exp(x**2)",
+    "(" * 3000,
+)
+HOSTILE = (
+    "open('x', 'w')",
+    "5! + open('x')",
+    "().__class__",
+    "x.y",
+    "[0] * 10**9",
+    "'a' * 99999",
+    "2**(9**9)",
+)
+HOSTILE += (
+    "9**9**9",
+    "10**1000000",
+    "99999999!",
+    "(9*9*9*9)!",
+    "1 << 99999",
+    "lambda: 0",
+    "[i for i in 'a']",
+)
+HOSTILE += ("(x := 3)", "f'{1}'", "exec('1')", "9" * 100, "1e999999999", "a if b else c", "print(1)")
+
+
+@pytest.mark.parametrize("text", HONEST)
+def test_honest_answers_pass_the_gate(text: str) -> None:
+    assert is_harmless(text)
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_what_could_do_harm_does_not(text: str) -> None:
+    assert not is_harmless(text)
+
+
+@given(st.text(max_size=200))
+def test_the_gate_always_answers(text: str) -> None:
+    assert is_harmless(text) in (True, False)

@@ -187,7 +187,7 @@ def test_a_refused_request_stands_alone(backend: Any, questions_of, monkeypatch)
     no_such_token = 10**7
 
     def spoil(jobs: Any, *, from_cache: bool) -> Any:
-        jobs = [(p + [no_such_token] if marked in p else p, request) for p, request in jobs]
+        jobs = [([*p, no_such_token] if marked in p else p, request) for p, request in jobs]
         return real(jobs, from_cache=from_cache)
 
     monkeypatch.setattr(backend, "_run_scoring", spoil)
