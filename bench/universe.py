@@ -75,7 +75,7 @@ def frontier(recorded: Recorded, out: Out, max_experts: int = 5) -> None:
 
 
 @app.command()
-def baselines(recorded: Recorded, out: Out, draws: int = 20) -> None:
+def baselines(recorded: Recorded, out: Out, draws: int = 10) -> None:
     """Held-out routed accuracy beside greedy, top-k by accuracy and random sets, at equal budgets."""
     results: dict[str, Any] = {}
     for pool in ("A", "D"):
@@ -138,9 +138,9 @@ def greedy_traps(recorded: Recorded, out: Out) -> None:
     total = 0
     for pool in ("A", "D", "mmlu_pro"):
         outcomes, expected = _pool(recorded, out, pool)
-        for k in (2, 3, 4, 5):
+        for k in (2, 3, 4):
             base = universe_program(outcomes, expected=expected, limits=Limits(max_experts=k))
-            for budget in [None, *default_budgets(base, "max_cost_usd", 12)]:
+            for budget in [None, *default_budgets(base, "max_cost_usd", 6)]:
                 program = replace(base, limits=replace(base.limits, max_cost_usd=budget))
                 valuer = _valuer(program)
                 best = solve_program(program, time_limit_s=30).best
@@ -443,7 +443,7 @@ def _held_out_scores(
 
 
 def _paired_interval(
-    differences: Sequence[NDArray[np.float64]], draws: int = 2000
+    differences: Sequence[NDArray[np.float64]], draws: int = 1000
 ) -> tuple[float, float, float]:
     """Mean paired difference and its 95% bootstrap interval, over questions within seeds and over seeds."""
     rng = np.random.default_rng(0)

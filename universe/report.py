@@ -15,6 +15,7 @@ from universe.candidate import CandidateValue
 from universe.explain import BindingLimit, MarginalValue
 from universe.frontier import Frontier
 from universe.gaps import GapReport
+from universe.held_out import HeldOutValue
 from universe.robust import RobustChoice
 from universe.select import Universe
 from universe.solve import Progress
@@ -29,8 +30,10 @@ def render_universe(universe: Universe) -> RenderableType:
     for name in universe.experts:
         table.add_row(name, f"{universe.share[name]:.1%}", str(universe.replicas[name]))
     proof = (
-        f"proven optimal within {universe.gap:.1g}"
+        f"proven optimal: no other set is better by more than {max(universe.gap, 1e-6):.0e}"
         if universe.status == "optimal"
+        else f"sampled: with 95% confidence at most {universe.gap:.4f} below the best possible"
+        if universe.status == "sampled"
         else f"{universe.status}: at most {universe.gap:.4f} below the best possible"
     )
     lines = [
@@ -170,3 +173,12 @@ def render_gaps(report: GapReport) -> RenderableType:
         f" {report.resamples} resamples overlap by {report.overlap:.0%} of their questions."
     )
     return Group(table, note)
+
+
+def render_held_out(value: HeldOutValue) -> Text:
+    """What the same way of choosing reached on questions it had not seen."""
+    low, high = value.interval
+    return Text(
+        f"chosen in this way on 60% of the questions, it scores {value.score:.4f} (95% interval {low:.4f} to"
+        f" {high:.4f}) on the other {value.questions:,}, at {value.cost_usd * 1000:.4g} USD per 1,000 queries"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -12,6 +13,7 @@ from universe.expected import Expected, raw_outcomes
 from universe.limits import Hosting, Limits
 from universe.program import Program, build_program, drop_dominated
 from universe.routing import Router, Scenario
+from universe.sampling import solve_by_sampling
 from universe.solve import GAP, Progress, Solution, solve_program
 from warehouse import InputError, Outcomes
 
@@ -26,7 +28,7 @@ class Universe:
     """
 
     experts: tuple[str, ...]
-    status: str  # optimal | time limit | interrupted
+    status: str  # optimal | time limit | interrupted | sampled
     objective: float
     bound: float
     wall_s: float
@@ -63,6 +65,7 @@ def select_universe(
     weight: NDArray[np.floating] | None = None,
     gap: float = GAP,
     time_limit_s: float = 60.0,
+    sample: int | None = None,
     on_progress: Callable[[Progress], None] | None = None,
 ) -> Universe:
     """Choose the set of experts whose best routing is worth most: mean score minus priced cost.
@@ -81,6 +84,8 @@ def select_universe(
         weight: [n] relative traffic of each question.
         gap: absolute gap, in score, at which the search may stop.
         time_limit_s: after which the best set so far is returned with its gap.
+        sample: solve five samples of so many questions instead of the whole; the bound then holds with
+            95% confidence, and the set is valued on all questions.
         on_progress: called after every round of the search.
 
     Raises:
@@ -98,8 +103,20 @@ def select_universe(
         outcomes, expected=expected, limits=limits, hosting=hosting, weight=weight, price_weight=price_weight
     )
     small, dominated = drop_dominated(program)
+    if sample is not None:
+        return describe(program, small, dominated, solve_sampled(small, sample, time_limit_s))
     solution = solve_program(small, gap=gap, time_limit_s=time_limit_s, on_progress=on_progress)
     return describe(program, small, dominated, solution)
+
+
+def solve_sampled(program: Program, questions: int, time_limit_s: float) -> Solution:
+    """The best of five samples' sets as a solution whose bound holds with 95% confidence."""
+    began = time.perf_counter()
+    found = solve_by_sampling(program, questions=questions, time_limit_s=time_limit_s / 5)
+    high = max(found.bound_interval[1], found.best.value)
+    return Solution(
+        found.best, high, "sampled", time.perf_counter() - began, high, found.best.value, 0, found.samples
+    )
 
 
 def universe_program(

@@ -158,14 +158,13 @@ def solve_program(
                 break
             rounds += 1
             stalled = stalled + 1 if bound - solution.bound < 1e-6 else 0
-            bound = min(bound, solution.bound)
+            bound = lp_bound = min(bound, solution.bound)
             tell("relaxation")
             if closed():
                 return finish("optimal")
             value = separate(solution.y, solution.replicas, multipliers, integral=False)
             if solution.bound - value <= gap / 10 or stalled >= 10:
                 break
-        lp_bound = bound
         look_for_sets(multipliers)
         heuristic_value = best.value if best else -math.inf
         if closed():

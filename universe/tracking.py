@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -92,6 +93,7 @@ def _start_run(tracking_uri: str, artifacts: Path, experiment: str, name: str) -
     """Open a run; a store that is a local database gets its artifacts beside it."""
     import mlflow
 
+    logging.getLogger("mlflow").setLevel(logging.WARNING)  # a first run reports each table it creates
     client = mlflow.MlflowClient(tracking_uri)
     known = client.get_experiment_by_name(experiment)
     if known is None:

@@ -10,7 +10,9 @@ import typer
 from pipelines.home import DEFAULT_HOME, Home, HomeOption
 
 if TYPE_CHECKING:
-    from universe.expected import Expected
+    from orchestrator.queries import Examples
+    from universe.expected import Expected, Rows
+    from universe.held_out import HeldOutValue
     from universe.limits import Limits
     from universe.program import Program
     from universe.select import Universe
@@ -58,6 +60,8 @@ def choose(
     robust: Annotated[bool, typer.Option(help="Also choose for prices and traffic that move.")] = False,
     price_spread: Annotated[float, typer.Option(help="Spread of log prices, for --robust.")] = 0.5,
     traffic_spread: Annotated[float, typer.Option(help="Spread of log domain shares, for --robust.")] = 0.3,
+    judge: Annotated[bool, typer.Option(help="Judge this way of choosing on held-out questions.")] = True,
+    sample: Annotated[int | None, typer.Option(help="Solve on samples of so many questions.")] = None,
     time_limit_s: Annotated[float, typer.Option(help="Seconds until the best set so far is given.")] = 60.0,
     track: Track = True,
 ) -> None:
@@ -75,6 +79,7 @@ def choose(
     from universe.report import (
         render_binding,
         render_candidate,
+        render_held_out,
         render_marginal_values,
         render_robust,
         render_universe,
@@ -112,9 +117,20 @@ def choose(
         return
     with search_progress(console) as on_progress:
         universe = select_universe(
-            outcomes, limits=limits, time_limit_s=time_limit_s, on_progress=on_progress, **settings
+            outcomes,
+            limits=limits,
+            time_limit_s=time_limit_s,
+            sample=sample,
+            on_progress=on_progress,
+            **settings,
         )
     console.print(render_universe(universe))
+    metrics: dict[str, float] = {}
+    if judge:
+        value = held_out(outcomes, limits, settings, embedder=embedder, cache_dir=here.embeddings)
+        console.print(render_held_out(value))
+        metrics = {"held_out_score": value.score, "held_out_low": value.interval[0],
+                   "held_out_high": value.interval[1], "held_out_cost_usd": value.cost_usd}  # fmt: skip
     values = marginal_values(program, universe.experts)
     figures["marginal_values"] = draw_marginal_values(values)
     if explain:
@@ -137,7 +153,7 @@ def choose(
         from universe.tracking import log_universe
 
         run = log_universe(universe, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
-                           fingerprint=outcomes.fingerprint(), figures=figures)  # fmt: skip
+                           fingerprint=outcomes.fingerprint(), figures=figures, metrics=metrics)  # fmt: skip
         console.print(f"MLflow run {run} in experiment 'universe' holds the figures.")
 
 
@@ -194,29 +210,63 @@ def gaps(
 def expected_success(
     outcomes: Outcomes, *, embedder: str = DEFAULT_EMBEDDER, seed: int = 0, cache_dir: Path | None = None
 ) -> Expected:
-    """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert.
+    """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert."""
+    from universe.expected import cross_fit
 
-    Each fold is predicted by models fitted on four fifths of the other folds and tuned on the last fifth.
-    """
+    examples = _examples(outcomes, embedder, cache_dir)
+    return cross_fit(outcomes, lambda train, test: _fit_predict(examples, train, test, seed), seed=seed)
+
+
+def held_out(
+    outcomes: Outcomes,
+    limits: Limits,
+    settings: dict[str, Any],
+    *,
+    embedder: str,
+    cache_dir: Path,
+    seed: int = 0,
+) -> HeldOutValue:
+    """Choose on 60% of the questions, in the same way, and route the other 40% over that choice."""
+    import numpy as np
+
+    from universe.expected import Expected
+    from universe.held_out import route_held_out
+    from universe.select import select_universe
+
+    _, text = np.unique(outcomes.normalised_texts(), return_inverse=True)
+    trained = np.random.default_rng(seed).random(int(text.max()) + 1)[text] < 0.6
+    train, test = np.flatnonzero(trained), np.flatnonzero(~trained)
+    seen = outcomes.take(train)
+    settings = {**settings}
+    if settings["expected"] is not None:
+        settings["expected"] = expected_success(seen, embedder=embedder, seed=seed, cache_dir=cache_dir)
+    universe = select_universe(seen, limits=limits, **settings)
+    score, cost = _fit_predict(_examples(outcomes, embedder, cache_dir), train, test, seed)
+    multiplier = universe.cost_multiplier + universe.price_weight
+    predicted = Expected(np.clip(score, 0, 1), cost)
+    return route_held_out(outcomes.take(test), predicted, universe.experts, cost_multiplier=multiplier)
+
+
+def _examples(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Examples:
+    from orchestrator.embedding import load_embedder
+    from orchestrator.queries import Examples, read_queries
+
+    return Examples(read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir)), outcomes)
+
+
+def _fit_predict(examples: Examples, train: Rows, test: Rows, seed: int) -> tuple[Any, Any]:
+    """Fit on four fifths of the training rows, tune on the last fifth; success and cost of the others."""
     import numpy as np
 
     from orchestrator.cost import CostPredictor
-    from orchestrator.embedding import load_embedder
     from orchestrator.knn import KnnPredictor
-    from orchestrator.queries import Examples, read_queries
-    from universe.expected import Rows, cross_fit
 
-    examples = Examples(read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir)), outcomes)
-
-    def fit_predict(train: Rows, test: Rows) -> tuple[np.ndarray, np.ndarray]:
-        shuffled = np.random.default_rng(seed).permutation(train)
-        tune = max(1, len(shuffled) // 5)
-        fit, validation = examples.take(shuffled[tune:]), examples.take(shuffled[:tune])
-        queries = examples.queries.take(test)
-        success = KnnPredictor().fit(fit, validation, seed=seed).predict(queries)
-        return success, CostPredictor().fit(fit, validation).predict(queries)
-
-    return cross_fit(outcomes, fit_predict, seed=seed)
+    shuffled = np.random.default_rng(seed).permutation(train)
+    tune = max(1, len(shuffled) // 5)
+    fit, validation = examples.take(shuffled[tune:]), examples.take(shuffled[:tune])
+    queries = examples.queries.take(test)
+    success = KnnPredictor().fit(fit, validation, seed=seed).predict(queries)
+    return success, CostPredictor().fit(fit, validation).predict(queries)
 
 
 def _outcomes(home: Home, experts: list[str] | None, source: list[str] | None) -> Outcomes:

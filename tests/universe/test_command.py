@@ -56,6 +56,7 @@ def test_universe_is_chosen_applied_and_its_gaps_found(home: Path) -> None:
     output = run("universe", "--home", str(home), "--max-experts", "2", "--frontier", "experts", "--robust")
     assert "proven optimal" in output
     assert "max_experts 2" in output or "No limit binds" in output
+    assert "on the other" in " ".join(output.split())
     plan = yaml.safe_load((home / "universe.yaml").read_text())
     assert set(plan["experts"]) == {"large", "maths"}
     assert "without it the score falls" in plan["why"]["large"]
@@ -77,6 +78,13 @@ def test_runs_are_tracked_with_figures(home: Path) -> None:
     assert logged.data.params["max_experts"] == "1"
     names = [f.path for f in client.list_artifacts(logged.info.run_id, "figures")]
     assert "figures/marginal_values.png" in names
+
+
+def test_a_choice_on_samples_says_so(home: Path) -> None:
+    output = run(
+        "universe", "--home", str(home), "--sample", "100", "--no-judge", "--no-track", "--no-explain"
+    )
+    assert "95% confidence" in output
 
 
 def test_candidate_names_its_break_even_price(home: Path) -> None:
