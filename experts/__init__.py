@@ -6,6 +6,7 @@ from experts.bundled import BUNDLED_MODELS, default_cache_dir, resolve_model
 from experts.catalogue import Catalogue, ExpertSpec, Resources, load_catalogue
 from experts.grading import grade
 from experts.hardware import Hardware, Problem, check_runnable, probe_hardware
+from experts.loadable import check_loadable
 from experts.pricing import Price
 from experts.recorded import read_recorded_folder
 from experts.vllm_backend import backend_env, engine_options
@@ -22,6 +23,7 @@ __all__ = [
     "answer_and_grade",
     "backend_env",
     "build_backend",
+    "check_loadable",
     "check_runnable",
     "default_cache_dir",
     "engine_options",

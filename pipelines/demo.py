@@ -10,11 +10,16 @@ from pipelines.selfplay import RoundConfig, run_round
 
 QUESTION = "What is the capital of France?"
 
+#: Knowledge that the two small models have to different degrees, and tasks that are beyond both.
+DOMAINS = (
+    "geography", "chemistry", "economics", "english", "languages", "measurement", "arithmetic", "logic",
+)  # fmt: skip
 
-def run_demo(home: Home, *, per_domain: int = 40, port: int = 0) -> None:
+
+def run_demo(home: Home, *, per_domain: int = 30, port: int = 0) -> None:
     """Run a round with the bundled models, then serve its router and ask a question through the endpoint."""
     started = time.monotonic()
-    config = RoundConfig(round="demo", per_domain=per_domain)
+    config = RoundConfig(round="demo", domains=DOMAINS, per_domain=per_domain)
     result = run_round(config, home)
     print_step("Serve")
     ask_served(home, port=port)
@@ -32,14 +37,17 @@ def run_demo(home: Home, *, per_domain: int = 40, port: int = 0) -> None:
 def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
     """Deploy the champion beside its experts, ask with the OpenAI client, and end the deployment."""
     from openai import OpenAI
-    from serve.run import ServeConfig, start_serving, stop_serving
 
     from pipelines.cluster import ray_session
+    from serve.config import ServeConfig
+    from serve.run import start_serving, stop_serving
 
     with ray_session():
         print_line("Ray Serve starts the orchestrator and its experts (real vLLM engines) ...")
         started = time.monotonic()
-        url = start_serving(ServeConfig(home=str(home.path), port=port))
+        url = start_serving(
+            ServeConfig(home=home.path, tracking_uri=home.mlflow_uri, port=port or free_port())
+        )
         try:
             print_line(f"Ready after {time.monotonic() - started:.0f} s at {url}")
             client = OpenAI(base_url=f"{url}/v1", api_key="none", timeout=120, max_retries=0)
@@ -55,3 +63,12 @@ def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
             return str(reply.choices[0].message.content)
         finally:
             stop_serving()
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

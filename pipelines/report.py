@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -16,7 +17,9 @@ if TYPE_CHECKING:
 
     from pipelines.answer import AnswerReceipt
 
-console = Console(highlight=False, soft_wrap=True)
+#: Wide enough for the tables also where the output goes to a file.
+WIDTH = None if sys.stdout.isatty() else 130
+console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 
 #: One row per expert and domain, over the questions registered as `asked`.
 BY_DOMAIN = """
@@ -170,7 +173,7 @@ def print_rows(rows: pa.Table, limit: int = 200) -> None:
         table.add_column(field.name, justify="right" if right else "left", overflow="fold")
     for row in rows.slice(0, limit).to_pylist():
         table.add_row(*(_cell(value) for value in row.values()))
-    Console(highlight=False).print(table)
+    Console(highlight=False, width=WIDTH).print(table)
     if rows.num_rows > limit:
         print_line(f"{rows.num_rows - limit:,} more rows; use --limit or -o csv")
 

@@ -117,7 +117,7 @@ def load_runnable(path: str | None) -> Catalogue:
     Raises:
         InputError: a bad catalogue, or an expert that cannot be asked here (named, with the mend).
     """
-    from experts import check_runnable, load_catalogue, probe_hardware, resolve_model
+    from experts import check_loadable, check_runnable, load_catalogue, probe_hardware
 
     catalogue = load_catalogue(path)
     hardware = probe_hardware()
@@ -130,8 +130,7 @@ def load_runnable(path: str | None) -> Catalogue:
         # On a cluster the GPUs are on other machines; Ray waits for them and says so.
         for problem in check_runnable(spec, hardware) if spec.resources.num_gpus == 0 else ():
             raise InputError(problem.what, where=where, fix=problem.fix)
-        if spec.backend == "vllm":
-            resolve_model(spec)
+        check_loadable(spec, where=where)
     return catalogue
 
 

@@ -64,7 +64,5 @@ def train_version(
     if champion is None:
         set_champion(home.mlflow_uri, version, note="the first version")
         return TrainingResult(version, "champion", report)
-    print_line(
-        f"Router version {version} is challenger to {champion}; `leeroo promote {version}` puts it to the test."
-    )
+    print_line(f"Router version {version} is challenger to {champion}; `leeroo promote {version}` tests it.")
     return TrainingResult(version, "challenger", report)

@@ -30,7 +30,7 @@ def main() -> None:
 
 def demo(
     home: HomeOption = DEFAULT_HOME,
-    per_domain: PerDomain = 40,
+    per_domain: PerDomain = 30,
     port: Annotated[int, typer.Option(help="Port of the endpoint; 0 takes a free one.")] = 0,
 ) -> None:
     """Run the whole loop, small and real: two models, one round, a universe, a router, a served answer."""
