@@ -16,7 +16,7 @@ from universe.heuristics import Candidate, SetValuer, grow_greedily, search_loca
 from universe.master import Master
 from universe.program import Program
 from universe.risk import Risk
-from universe.routing import Router, Scenario, Vector
+from universe.routing import TOLERANCE, Router, Scenario, Vector
 
 GAP = 1e-5  # score; below the noise of any outcome table
 LP_ROUNDS = 200
@@ -119,8 +119,11 @@ def solve_program(
             """Add the cuts that are tight at y; return the value of y (an upper bound in the relaxation)."""
             nonlocal cuts
             values = []
+            # any multipliers give a valid cut: in the relaxation they need be no finer than the gap
+            far = bound - best.value if best is not None and math.isfinite(bound) else 0.0
+            tolerance = TOLERANCE if integral else max(TOLERANCE, far / 50)
             for s, router in enumerate(routers):
-                value, mu, _, usage = router.route(y, replicas, start=starts[s])
+                value, mu, _, usage = router.route(y, replicas, start=starts[s], tolerance=tolerance)
                 violation = float(np.max(usage - router.capacity(replicas), initial=0.0))
                 if violation > 1e-5:
                     _, ray, _, _ = router.route(y, replicas, feasibility=True)
