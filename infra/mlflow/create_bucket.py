@@ -3,8 +3,9 @@
 import os
 import sys
 
-import boto3
-from botocore.exceptions import ClientError
+# Installed in this image only.
+import boto3  # type: ignore[import-not-found]
+from botocore.exceptions import ClientError  # type: ignore[import-not-found]
 
 bucket = sys.argv[1]
 client = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])
