@@ -46,6 +46,11 @@ class Embedder(Protocol):
         """Width d of the vectors."""
         ...
 
+    @property
+    def widths(self) -> tuple[int, ...]:
+        """Widths of the vectors that are joined into one; they sum to d."""
+        ...
+
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [n, d], rows of unit length (a text without tokens is the zero vector)."""
         ...
@@ -77,6 +82,7 @@ class WordLlamaEmbedder:
 
     name = "wordllama"
     dim = 256
+    widths = (256,)
 
     def __init__(self) -> None:
         from safetensors.numpy import load_file
@@ -104,6 +110,7 @@ class MiniLmEmbedder:
 
     name = "minilm-int8"
     dim = 384
+    widths = (384,)
 
     def __init__(self) -> None:
         from tokenizers import Tokenizer
@@ -157,6 +164,7 @@ class JoinedEmbedder:
         self._parts = tuple(parts)
         self.name = "+".join(part.name for part in self._parts)
         self.dim = sum(part.dim for part in self._parts)
+        self.widths = tuple(width for part in self._parts for width in part.widths)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [n, sum of the parts' d]."""
@@ -174,6 +182,7 @@ class CachedEmbedder:
         self._embedder = embedder
         self.name = embedder.name
         self.dim = embedder.dim
+        self.widths = embedder.widths
         self._directory = directory / embedder.name
         self._vectors: dict[bytes, Vectors] = {}
         self._shards_read: set[str] = set()

@@ -203,18 +203,23 @@ def _run_predictor(
     embed_s: float,
     seed: int,
 ) -> tuple[tuple[PolicyPoints, PolicyPoints], NDArray[np.float32]]:
-    """Fit on train, sweep the multiplier; return (test, validation) points and predicted test success."""
+    """Fit on train, choose on validation, learn again from both; sweep the multiplier.
+
+    Returns the (test, validation) points and the predicted test success. The validation points come from
+    before the validation questions were learned from.
+    """
     everything = Examples(queries, outcomes)
     train, held_out = everything.take(split.train), everything.take(split.validation)
     predictor.fit(train, held_out, seed=seed)
     cost_model = CostPredictor().fit(train, held_out)
+    validation_success = predictor.predict(queries.take(validation))
+    validation_cost = cost_model.predict(queries.take(validation))
+    predictor.refit(everything.take(np.sort(np.concatenate([split.train, split.validation]))))
     started = time.perf_counter()
     success = predictor.predict(queries.take(test))
     decision_s = embed_s + (time.perf_counter() - started) / max(len(test), 1)
     decision_usd = decision_s / 3600 * USD_PER_CORE_HOUR
     cost = cost_model.predict(queries.take(test))
-    validation_success = predictor.predict(queries.take(validation))
-    validation_cost = cost_model.predict(queries.take(validation))
     grid = multiplier_grid(validation_success, validation_cost)
 
     def sweep(rows: NDArray[np.intp], s: NDArray[np.float32], c: Floats) -> PolicyPoints:

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from orchestrator.cluster import ClusterPredictor
+from orchestrator.extended import ExtendedPredictor
 from orchestrator.knn import KnnPredictor
+from orchestrator.latent import LatentExpertPredictor
 from orchestrator.predictor import Predictor, State
+from orchestrator.ridge import RidgePredictor
+from orchestrator.stack import StackPredictor, knn_and_domain
+from orchestrator.subject import SubjectPredictor
 from warehouse import InputError
 
 SETTINGS, ARRAYS = "states.json", "states.safetensors"
 
-PREDICTORS: dict[str, type[Predictor]] = {KnnPredictor.kind: KnnPredictor}
+PREDICTORS: dict[str, type[Predictor]] = {
+    predictor.kind: predictor
+    for predictor in (
+        KnnPredictor,
+        ClusterPredictor,
+        RidgePredictor,
+        LatentExpertPredictor,
+        SubjectPredictor,
+        StackPredictor,
+    )
+}
+
+#: What ``--predictor`` may name: every kind, and one stack with other members.
+BUILDERS: dict[str, Callable[[], Predictor]] = {
+    **PREDICTORS,
+    "knn+domain": lambda: StackPredictor(knn_and_domain),
+}
 
 
 def build_predictor(kind: str) -> Predictor:
@@ -23,15 +46,15 @@ def build_predictor(kind: str) -> Predictor:
     Raises:
         InputError: no predictor is of that kind.
     """
-    if kind not in PREDICTORS:
-        raise InputError(
-            f"no predictor is called {kind!r}", fix=f"use one of {', '.join(sorted(PREDICTORS))}"
-        )
-    return PREDICTORS[kind]()
+    if kind not in BUILDERS:
+        raise InputError(f"no predictor is called {kind!r}", fix=f"use one of {', '.join(sorted(BUILDERS))}")
+    return BUILDERS[kind]()
 
 
 def predictor_from_state(state: State) -> Predictor:
     """Rebuild the fitted predictor that a state describes."""
+    if state.kind == ExtendedPredictor.kind:
+        return ExtendedPredictor.from_state(state)
     if state.kind not in PREDICTORS:
         raise InputError(f"the saved predictor {state.kind!r} is not known to this version")
     return PREDICTORS[state.kind].from_state(state)

@@ -36,10 +36,18 @@ class Predictor(Protocol):
     """
 
     kind: ClassVar[str]
-    experts: tuple[str, ...]
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The pool, in the order of the columns."""
+        ...
 
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
         """Learn from ``train``; settings are chosen by their loss on ``validation``."""
+        ...
+
+    def refit(self, examples: Examples) -> Self:
+        """Learn again from these examples, with the settings that :meth:`fit` chose."""
         ...
 
     def predict(self, queries: Queries) -> NDArray[np.float32]:
@@ -60,6 +68,25 @@ def squared_loss(success: NDArray[Any], score: NDArray[Any]) -> float:
     """Mean squared error over the cells that were asked: the proper loss by which settings are chosen."""
     seen = np.isfinite(score)
     return float(np.mean((success[seen] - score[seen]) ** 2)) if seen.any() else float("inf")
+
+
+def contrasts(values: NDArray[Any], where: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+    """Take away from each row its mean over the cells in ``where``: what is left tells experts apart."""
+    seen = np.ones(values.shape, bool) if where is None else where
+    count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    mean = np.where(seen, values, 0).sum(axis=1, keepdims=True) / count
+    return np.where(seen, values - mean, 0)
+
+
+def contrast_loss(success: NDArray[Any], score: NDArray[Any]) -> float:
+    """Squared error of the contrasts between experts: the loss by which settings are chosen.
+
+    How hard a question is for everyone moves every expert alike and no choice between them. The plain squared
+    error is ruled by it, and favours settings (few neighbours, little shrinkage) that route worse.
+    """
+    seen = np.isfinite(score)
+    error = contrasts(success, seen) - contrasts(score, seen)
+    return float(np.sum(error**2) / max(seen.sum(), 1))
 
 
 def inner_products(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -20,13 +20,21 @@ class Queries:
 
     embeddings: NDArray[np.float32]  # [n, d], rows of unit length
     surface: NDArray[np.float32]  # [n, len(SURFACE_FEATURES)]
+    widths: tuple[int, ...]  # of the embeddings joined in a row; they sum to d
 
     def __len__(self) -> int:
         return len(self.embeddings)
 
     def take(self, index: NDArray[np.intp]) -> Queries:
         """Return some of the queries."""
-        return Queries(self.embeddings[index], self.surface[index])
+        return Queries(self.embeddings[index], self.surface[index], self.widths)
+
+    def part(self, number: int | None) -> NDArray[np.float32]:
+        """One of the joined embeddings [n, width], or all of them for None."""
+        if number is None:
+            return self.embeddings
+        start = sum(self.widths[:number])
+        return self.embeddings[:, start : start + self.widths[number]]
 
 
 @dataclass(frozen=True)
@@ -46,9 +54,8 @@ class Examples:
 
 def read_queries(texts: Sequence[str], embedder: Embedder) -> Queries:
     """Embed the texts and measure their surface."""
-    return Queries(
-        embedder.embed(texts), np.array([_surface(text) for text in texts], np.float32).reshape(-1, 5)
-    )
+    surface = np.array([_surface(text) for text in texts], np.float32).reshape(-1, len(SURFACE_FEATURES))
+    return Queries(embedder.embed(texts), surface, embedder.widths)
 
 
 def _surface(text: str) -> tuple[float, ...]:

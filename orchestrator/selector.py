@@ -13,6 +13,7 @@ from warehouse import InputError
 
 CHUNK = 65_536  # queries worked on at once, so that memory stays near the size of the input
 DUAL_STEPS = 60
+SAMPLE = 20_000  # queries of a large batch on which the multiplier is sought first
 BREAKPOINT_WINDOW = 4_096  # queries whose exchange is searched in the repair
 
 
@@ -66,9 +67,12 @@ def select_batch(prediction: Prediction, budget_usd: float) -> BatchSelection:
     cheap, dear = low, high
     lower, upper = 0.0, _largest_multiplier(success, cost)
     bound = high.success
+    guesses = _guess(prediction, budget_usd)
     for _ in range(DUAL_STEPS):
         # Where the two Lagrangian lines cross: exact on a piecewise linear dual; bisect if it stalls.
         middle = (dear.success - cheap.success) / max(dear.cost - cheap.cost, 1e-300)
+        if guesses:
+            middle = guesses.pop()
         if not lower < middle < upper:
             middle = (lower + upper) / 2
         step = _evaluate(select_at_multiplier(success, cost, middle), success, cost)
@@ -86,6 +90,18 @@ def select_batch(prediction: Prediction, budget_usd: float) -> BatchSelection:
     chosen = _repair(cheap, success, cost, budget_usd, upper)
     gap = max(bound - chosen.success, 0.0) / max(abs(bound), 1e-300)
     return BatchSelection(chosen.choice, chosen.success, chosen.cost, upper, bound, gap)
+
+
+def _guess(prediction: Prediction, budget_usd: float) -> list[float]:
+    """Multipliers on both sides of that of a sample: a large batch then needs few passes."""
+    n = len(prediction.success)
+    if n <= 2 * SAMPLE:
+        return []
+    rows = np.linspace(0, n - 1, SAMPLE).astype(np.intp)
+    sample = Prediction(prediction.experts, prediction.success[rows], prediction.cost_usd[rows])
+    cheapest = float(sample.cost_usd.min(axis=1).sum())
+    multiplier = select_batch(sample, max(budget_usd * SAMPLE / n, cheapest * (1 + 1e-9))).multiplier
+    return [multiplier * 0.98, multiplier * 1.02]
 
 
 @dataclass(frozen=True)

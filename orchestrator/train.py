@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from orchestrator.cost import CostPredictor
 from orchestrator.embedding import load_embedder
 from orchestrator.evaluate import multiplier_grid
+from orchestrator.knn import mean_scores
 from orchestrator.persistence import build_predictor
 from orchestrator.policy import Orchestrator
 from orchestrator.predictor import Prediction, squared_loss
@@ -21,7 +22,7 @@ from orchestrator.splits import frozen_split
 from warehouse import InputError, Outcomes
 
 DEFAULT_EMBEDDER = "minilm-int8+wordllama"
-DEFAULT_PREDICTOR = "knn"
+DEFAULT_PREDICTOR = "stack"
 COST_PRESET_SHARE = 0.25  # the preset "cost" spends at most this share of the best single expert's price
 
 
@@ -41,7 +42,7 @@ def train_router(
     seed: int = 0,
     cache_dir: Path | None = None,
 ) -> TrainedRouter:
-    """Fit predictor and cost model on the frozen train part; choose settings and presets on validation.
+    """Fit on the frozen train part, choose settings and presets on validation, learn again from both.
 
     The frozen test part (a fifth of the questions, by hash of the text) is never looked at: it is what
     versions are compared on.
@@ -64,6 +65,7 @@ def train_router(
     prediction = Prediction(
         fitted.experts, fitted.predict(validation.queries), cost.predict(validation.queries)
     )
+    learned = everything.take(np.sort(np.concatenate([split.train, split.validation])))
     presets, chosen = choose_presets(prediction, validation.outcomes)
     info: dict[str, Any] = {
         "experts": list(fitted.experts),
@@ -73,6 +75,10 @@ def train_router(
         "questions": len(outcomes),
         "sources": sorted(set(outcomes.sources.tolist())),
         "training_data": outcomes.fingerprint(),
+        "mean_score": {
+            name: float(mean)
+            for name, mean in zip(outcomes.experts, mean_scores(outcomes.score), strict=True)
+        },
         "mean_cost_usd": {
             name: float(np.nanmean(outcomes.cost_usd[:, j]))
             if np.isfinite(outcomes.cost_usd[:, j]).any()
@@ -80,6 +86,7 @@ def train_router(
             for j, name in enumerate(outcomes.experts)
         },
     }
+    fitted.refit(learned)
     chosen["validation_squared_loss"] = squared_loss(prediction.success, validation.outcomes.score)
     orchestrator = Orchestrator(
         # requests do not repeat: the served embedder keeps no cache

@@ -32,13 +32,17 @@ def register(app: typer.Typer) -> None:
     app.command()(promote)
     app.command()(rollback)
     app.command()(versions)
+    experts = typer.Typer(help="Change the champion's pool without retraining.", no_args_is_help=True)
+    experts.command("add")(add_expert)
+    experts.command("retire")(retire_expert)
+    app.add_typer(experts, name="experts")
 
 
 def train(
     pool: PoolOption = None,
     experts: ExpertsOption = None,
     source: SourceOption = None,
-    predictor: Annotated[str, typer.Option(help="Kind of predictor.")] = "knn",
+    predictor: Annotated[str, typer.Option(help="Kind of predictor.")] = "stack",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     home: HomeOption = DEFAULT_HOME,
@@ -79,7 +83,7 @@ def evaluate(
     pool: PoolOption = None,
     experts: ExpertsOption = None,
     source: SourceOption = None,
-    predictors: Annotated[str, typer.Option(help="Kinds of predictor to compare, by commas.")] = "knn",
+    predictors: Annotated[str, typer.Option(help="Kinds of predictor to compare, by commas.")] = "knn,stack",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
     seeds: Annotated[int, typer.Option(min=1, help="Splits; five of them test every question once.")] = 5,
     price_basis: Annotated[
@@ -118,18 +122,39 @@ def evaluate(
 
 def promote(
     version: Annotated[str, typer.Argument(help="Version or alias.")] = "challenger",
-    force: Annotated[bool, typer.Option("--force", help="Promote without a test; leaves a note.")] = False,
+    source: SourceOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Promote whatever the test says; leaves a note.")
+    ] = False,
     reason: Annotated[str, typer.Option(help="Why, for the note.")] = "",
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Make a version champion."""
+    """Make a version champion if it beats the champion on held-out questions; exit code 1 if it does not."""
     from rich.console import Console
 
-    from orchestrator.registry import set_champion
+    from orchestrator.promote import promote as put_to_the_test
+    from orchestrator.registry import load_version
 
     place = Home.open(home)
-    set_champion(place.mlflow_uri, version, note=f"forced: {reason}" if force else reason)
-    Console().print(f"version {version} is champion")
+    pool = load_version(place.mlflow_uri, version).info
+    names = _pool_names(place, pool["experts"])
+    outcomes = load_pool_outcomes(place, None, ",".join(names), source or ",".join(pool["sources"]))
+    outcome = put_to_the_test(
+        place.mlflow_uri, version, outcomes, force=force, reason=reason, cache_dir=place.embeddings
+    )
+    console = Console()
+    if outcome.comparison is None:
+        console.print(f"version {outcome.version} is champion: there was none before")
+        return
+    console.print(
+        f"version {outcome.version} against champion {outcome.former}: {outcome.comparison}", highlight=False
+    )
+    if not outcome.promoted:
+        console.print(
+            "refused: the interval is not above 0. --force promotes it all the same and leaves a note"
+        )
+        raise typer.Exit(1)
+    console.print(f"version {outcome.version} is champion" + ("" if outcome.comparison.won else " (forced)"))
 
 
 def rollback(home: HomeOption = DEFAULT_HOME) -> None:
@@ -167,6 +192,94 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
             v.note,
         )
     console.print(table)
+
+
+def add_expert(
+    name: Annotated[str, typer.Argument(help="An expert of the catalogue, or one with recorded answers.")],
+    probes: Annotated[int, typer.Option(min=10, help="How many questions to ask it.")] = 200,
+    catalogue: Annotated[Path | None, typer.Option(help="Catalogue of experts [the default one].")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Add an expert to the champion's pool: ask it the most telling questions, retrain nothing."""
+    from rich.console import Console
+
+    from orchestrator.pool import add_expert as place_expert
+    from orchestrator.pool import choose_probes
+    from orchestrator.registry import load_champion, log_version
+
+    place = Home.open(home)
+    champion, champion_version = load_champion(place.mlflow_uri)
+    info = champion.info
+    known = load_pool_outcomes(place, None, ",".join(info["mean_score"]), ",".join(info["sources"]))
+    chosen = known.take(choose_probes(champion, known, probes))
+    asked = _ask(place, name, chosen.question_ids.tolist(), catalogue)
+    answers = load_pool_outcomes(
+        place, None, ",".join([*info["mean_score"], name]), ",".join(info["sources"])
+    )
+    rows = [i for i, question in enumerate(answers.question_ids) if question in set(chosen.question_ids)]
+    import numpy as np
+
+    extended = place_expert(champion, name, answers.take(np.array(rows, np.intp)))
+    version = log_version(extended, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
+    Console().print(
+        f"{name} placed from {len(rows)} probes ({asked} asked now): version {version} is challenger to "
+        f"champion {champion_version}; `leeroo promote {version}` puts it to the test"
+    )
+
+
+def retire_expert(
+    name: Annotated[str, typer.Argument(help="An expert of the champion's pool.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Take an expert out of the champion's pool at once; the version without it becomes champion."""
+    from rich.console import Console
+
+    from orchestrator.pool import retire_expert as remove
+    from orchestrator.registry import load_champion, log_version, set_champion
+
+    place = Home.open(home)
+    champion, former = load_champion(place.mlflow_uri)
+    version = log_version(
+        remove(champion, name), tracking_uri=place.mlflow_uri, artifact_root=place.artifacts
+    )
+    set_champion(place.mlflow_uri, version, note=f"retired {name}")
+    Console().print(f"version {version} is champion, without {name} (before: version {former})")
+
+
+def _ask(place: Home, name: str, question_ids: list[str], catalogue: Path | None) -> int:
+    """Have the expert answer the questions that it has no answer to yet; return how many those were."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    from experts import answer_and_grade, build_backend, load_catalogue
+    from warehouse import InputError
+
+    warehouse = place.warehouse()
+    wanted = pa.array(question_ids)
+    rows = warehouse.scan("answers", columns=["question_id", "expert"])
+    done = rows.filter(pc.equal(rows["expert"], name))["question_id"]
+    todo = wanted.filter(pc.invert(pc.is_in(wanted, value_set=done.combine_chunks())))
+    known = load_catalogue(catalogue)
+    if not len(todo) or (len(done) and name not in [spec.name for spec in known.experts]):
+        return 0
+    if name not in [spec.name for spec in known.experts]:
+        raise InputError(
+            f"no expert is called {name!r} and no answers of it are recorded", fix="add it to the catalogue"
+        )
+    spec = known.get(name)
+    questions = warehouse.scan("questions")
+    questions = questions.filter(pc.is_in(questions["question_id"], value_set=todo))
+    answers = answer_and_grade(build_backend(spec), spec, questions, round="probes", run_id="")
+    return int(warehouse.append("answers", answers, round="probes", expert=name))
+
+
+def _pool_names(place: Home, experts: list[str]) -> list[str]:
+    """The experts of a version and of the champion it will be compared with."""
+    from orchestrator.registry import champion_version, load_version
+
+    former = champion_version(place.mlflow_uri)
+    champion = load_version(place.mlflow_uri, former).info["experts"] if former else []
+    return list(dict.fromkeys([*champion, *experts]))
 
 
 def load_pool_outcomes(place: Home, pool: str | None, experts: str | None, source: str | None) -> Outcomes:

@@ -97,7 +97,7 @@ def test_embeddings_are_unit_rows_and_do_not_depend_on_the_batch(name):
 
 def test_cache_computes_each_text_once(tmp_path):
     class Counting:
-        name, dim = "counting", 2
+        name, dim, widths = "counting", 2, (2,)
         calls = 0
 
         def embed(self, texts):

@@ -1,0 +1,40 @@
+"""How much of a full retrain's gain an added expert keeps with 200 probes, every expert held out in turn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from bench.routing_data import Pool, load_pool
+from orchestrator import train_router
+from orchestrator.pool import add_expert, choose_probes
+from orchestrator.promote import compare_routers
+
+PROBES = 200
+
+
+def print_probes(
+    recorded: Path, pools: list[Pool], cache: Path, console: Console, embedder: str = "wordllama"
+) -> None:
+    for pool in pools:
+        outcomes = load_pool(recorded, pool)
+        full = train_router(outcomes, embedder=embedder, cache_dir=cache).orchestrator
+        table = Table(
+            "held out", "gain of retraining", "gain of probes", title=f"pool {pool.name}, {PROBES} probes"
+        )
+        gains = []
+        for name in pool.experts:
+            rest = [other for other in pool.experts if other != name]
+            without = train_router(outcomes.only(rest), embedder=embedder, cache_dir=cache).orchestrator
+            probes = choose_probes(without, outcomes, PROBES)
+            added = add_expert(without, name, outcomes.take(probes))
+            retrained = compare_routers(full, without, outcomes, replicates=100, cache_dir=cache).difference
+            placed = compare_routers(added, without, outcomes, replicates=100, cache_dir=cache).difference
+            gains.append((retrained, placed))
+            table.add_row(name, f"{100 * retrained:+.2f}", f"{100 * placed:+.2f}")
+        mean = 100 * np.mean(gains, axis=0)
+        table.add_row("mean", f"{mean[0]:+.3f}", f"{mean[1]:+.3f}", style="bold")
+        console.print(table, f"kept: {mean[1] / mean[0]:.0%}" if mean[0] > 0 else "retraining gained nothing")

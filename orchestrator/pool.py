@@ -1,0 +1,99 @@
+"""Change the pool of a trained orchestrator without retraining: add an expert from probes, retire one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.cost import CostPredictor
+from orchestrator.extended import ExtendedPredictor, pick_probes
+from orchestrator.policy import Orchestrator
+from orchestrator.queries import read_queries
+from orchestrator.splits import frozen_split
+from warehouse import InputError, Outcomes
+
+
+def choose_probes(
+    orchestrator: Orchestrator, outcomes: Outcomes, count: int, *, seed: int = 0
+) -> NDArray[np.intp]:
+    """Choose which questions to ask a new expert: rows of ``outcomes``, none from the frozen test part.
+
+    Raises:
+        InputError: there are no questions to choose from.
+    """
+    split = frozen_split(outcomes.texts)
+    candidates = np.sort(np.concatenate([split.train, split.validation]))
+    if not len(candidates):
+        raise InputError(
+            "there are no questions to probe an expert with", fix="import or make questions first"
+        )
+    prediction = orchestrator.predict([outcomes.texts[i] for i in candidates])
+    return candidates[pick_probes(prediction.success, count, seed=seed)]
+
+
+def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orchestrator:
+    """Return an orchestrator whose pool has one expert more, placed by its answers to the probes.
+
+    Args:
+        orchestrator: left as it is.
+        name: the new expert, a column of ``probes``.
+        probes: what it and the known experts scored and cost on the probe questions.
+
+    Raises:
+        InputError: it is in the pool already, or answered fewer than 10 probes.
+    """
+    if name in orchestrator.experts:
+        raise InputError(f"{name!r} is in the pool already", fix=f"`leeroo experts retire {name}` first")
+    column = probes.experts.index(name)
+    answered = int(np.isfinite(probes.score[:, column]).sum())
+    if answered < 10:
+        raise InputError(
+            f"{name!r} answered {answered} probes, too few to place it", fix="ask at least 10, better 200"
+        )
+    predictor, means = _extended(orchestrator)
+    own = list(means)
+    known = np.full((len(probes), len(own)), np.nan, np.float32)
+    for j, expert in enumerate(own):
+        if expert in probes.experts:
+            known[:, j] = probes.score[:, probes.experts.index(expert)]
+    queries = read_queries(probes.texts, orchestrator.embedder)
+    predictor.add_expert(name, queries, probes.score[:, column], known)
+    cost = CostPredictor.from_state(orchestrator.cost.state())
+    cost.add_expert(name, queries, probes.cost_usd[:, column])
+    return _changed(orchestrator, predictor, cost, f"added {name} from {answered} probes")
+
+
+def retire_expert(orchestrator: Orchestrator, name: str) -> Orchestrator:
+    """Return an orchestrator that will not choose ``name`` any more.
+
+    Raises:
+        InputError: it is not in the pool, or the last one there.
+    """
+    if orchestrator.experts == (name,):
+        raise InputError(f"{name!r} is the only expert", fix="add another one first")
+    predictor, _ = _extended(orchestrator)
+    predictor.remove_expert(name)
+    cost = CostPredictor.from_state(orchestrator.cost.state())
+    cost.remove_expert(name)
+    return _changed(orchestrator, predictor, cost, f"retired {name}")
+
+
+def _extended(orchestrator: Orchestrator) -> tuple[ExtendedPredictor, dict[str, float]]:
+    """A predictor of its own whose pool can change, and the mean scores of the experts it was trained on."""
+    means: dict[str, float] = orchestrator.info["mean_score"]
+    if isinstance(orchestrator.predictor, ExtendedPredictor):
+        return ExtendedPredictor.from_state(orchestrator.predictor.state()), means
+    return ExtendedPredictor(orchestrator.predictor, np.array(list(means.values()), np.float32)), means
+
+
+def _changed(
+    orchestrator: Orchestrator, predictor: ExtendedPredictor, cost: CostPredictor, change: str
+) -> Orchestrator:
+    info = {
+        **orchestrator.info,
+        "experts": list(predictor.experts),
+        "changes": [*orchestrator.info.get("changes", []), change],
+    }
+    return replace(orchestrator, predictor=predictor, cost=cost, info=info)

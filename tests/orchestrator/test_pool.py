@@ -1,0 +1,84 @@
+import numpy as np
+import pytest
+from synthetic import make_outcomes
+
+from orchestrator import Orchestrator, log_version, set_champion, train_router
+from orchestrator.pool import add_expert, choose_probes, retire_expert
+from orchestrator.promote import compare_routers, promote
+from orchestrator.registry import champion_version, rollback, versions
+from orchestrator.splits import frozen_split
+from warehouse import InputError
+
+ALGEBRA = "Question: ring ideal field kernel polynomial root?"
+
+
+@pytest.fixture(scope="module")
+def outcomes():
+    return make_outcomes(900)
+
+
+@pytest.fixture(scope="module")
+def full(outcomes):
+    return train_router(outcomes, embedder="wordllama").orchestrator
+
+
+def test_an_added_expert_is_placed_from_its_probes(outcomes, full, tmp_path):
+    three = train_router(
+        outcomes.only(["chemist", "historian", "generalist"]), embedder="wordllama"
+    ).orchestrator
+    probes = choose_probes(three, outcomes, 150)
+    assert len(set(probes.tolist())) == 150
+    assert not set(probes.tolist()) & set(frozen_split(outcomes.texts).test.tolist())
+    before = three.decide([ALGEBRA])
+    four = add_expert(three, "algebraist", outcomes.take(probes))
+    assert three.decide([ALGEBRA]) == before
+    assert four.experts == ("chemist", "historian", "generalist", "algebraist")
+    decision = four.decide([ALGEBRA], multiplier=0)[0]
+    assert decision.success["algebraist"] > decision.success["chemist"] + 0.2
+    assert decision.cost_usd["algebraist"] == pytest.approx(1e-4, rel=0.3)
+    gain = compare_routers(four, three, outcomes).difference
+    assert gain > 0.5 * compare_routers(full, three, outcomes).difference > 0
+    four.save(tmp_path)
+    assert Orchestrator.load(tmp_path).decide([ALGEBRA]) == four.decide([ALGEBRA])
+
+
+def test_retiring_is_immediate_and_leaves_the_others_alone(full):
+    rest = retire_expert(full, "algebraist")
+    assert rest.experts == ("chemist", "historian", "generalist")
+    (before,), (after,) = full.decide([ALGEBRA]), rest.decide([ALGEBRA])
+    assert "algebraist" not in (after.expert, *after.fallbacks)
+    assert all(after.success[name] == before.success[name] for name in rest.experts)
+    with pytest.raises(InputError, match="no expert is called"):
+        retire_expert(rest, "algebraist")
+    with pytest.raises(InputError, match="only expert"):
+        retire_expert(retire_expert(retire_expert(rest, "chemist"), "historian"), "generalist")
+
+
+def test_an_expert_cannot_be_added_twice_or_from_nothing(outcomes, full):
+    with pytest.raises(InputError, match="already"):
+        add_expert(full, "chemist", outcomes)
+    with pytest.raises(InputError, match="too few"):
+        add_expert(retire_expert(full, "chemist"), "chemist", outcomes.take(np.arange(5)))
+
+
+def test_promotion_refuses_the_worse_promotes_the_better_and_rolls_back(outcomes, full, tmp_path):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    worse = train_router(outcomes.take(np.arange(60)), embedder="wordllama", predictor="cluster").orchestrator
+    first = log_version(worse, tracking_uri=uri, artifact_root=tmp_path / "files")
+    assert promote(uri, first, outcomes).comparison is None
+    better = log_version(full, tracking_uri=uri)
+    won = promote(uri, better, outcomes)
+    assert won.promoted
+    assert won.comparison.low > 0
+    assert "won against version 1" in versions(uri)[0].note
+    again = log_version(worse, tracking_uri=uri)
+    refused = promote(uri, again, outcomes)
+    assert not refused.promoted
+    assert refused.comparison.high < 0
+    assert str(refused.comparison).count("[") == 1
+    assert champion_version(uri) == better
+    forced = promote(uri, again, outcomes, force=True, reason="drill")
+    assert forced.promoted
+    assert "forced" in versions(uri)[0].note
+    assert rollback(uri) == (better, again)
+    set_champion(uri, better)

@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+from synthetic import make_outcomes
+
+from orchestrator import Orchestrator, load_embedder, train_router
+from orchestrator.persistence import BUILDERS, build_predictor, predictor_from_state
+from orchestrator.predictor import contrast_loss, contrasts, squared_loss
+from orchestrator.queries import Examples, read_queries
+from orchestrator.splits import split_by_text
+
+
+@pytest.fixture(scope="module")
+def parts():
+    outcomes = make_outcomes(500, missing=0.2)
+    everything = Examples(read_queries(outcomes.texts, load_embedder("wordllama")), outcomes)
+    split = split_by_text(outcomes.texts, seed=0)
+    return [everything.take(index) for index in (split.train, split.validation, split.test)]
+
+
+@pytest.mark.parametrize("kind", sorted(BUILDERS))
+def test_every_predictor_learns_and_is_saved_to_the_bit(kind, parts):
+    train, validation, test = parts
+    predictor = build_predictor(kind).fit(train, validation, seed=1)
+    success = predictor.predict(test.queries)
+    assert success.shape == test.outcomes.score.shape
+    assert success.dtype == np.float32
+    assert ((success >= 0) & (success <= 1)).all()
+    constant = np.broadcast_to(np.nanmean(train.outcomes.score, axis=0), success.shape)
+    assert squared_loss(success, test.outcomes.score) < 0.9 * squared_loss(constant, test.outcomes.score)
+    rebuilt = predictor_from_state(predictor.state())
+    assert rebuilt.experts == predictor.experts
+    assert np.array_equal(rebuilt.predict(test.queries), success)
+    alone = np.vstack([rebuilt.predict(test.queries.take(np.array([i]))) for i in range(20)])
+    assert np.array_equal(alone, success[:20])
+
+
+@pytest.mark.parametrize("kind", sorted(BUILDERS))
+def test_an_expert_that_was_never_asked_hurts_no_predictor(kind, parts):
+    train, validation, test = parts
+    for part in (train, validation):
+        part.outcomes.score[:, 1] = np.nan
+    success = build_predictor(kind).fit(train, validation).predict(test.queries)
+    assert np.isfinite(success).all()
+
+
+def test_contrasts_do_not_see_what_moves_every_expert_alike():
+    rng = np.random.default_rng(0)
+    success, score = rng.random((50, 3)), rng.random((50, 3))
+    harder = success - rng.random((50, 1))
+    assert contrast_loss(success, score) == pytest.approx(contrast_loss(harder, score))
+    assert contrasts(success).sum(axis=1) == pytest.approx(0)
+    score[0] = [0.5, np.nan, np.nan]
+    assert np.isfinite(contrast_loss(success, score))
+
+
+def test_a_stack_is_saved_with_its_members(tmp_path):
+    orchestrator = train_router(make_outcomes(300), embedder="wordllama", predictor="stack").orchestrator
+    orchestrator.save(tmp_path)
+    texts = make_outcomes(30, seed=5).texts
+    assert Orchestrator.load(tmp_path).decide(texts) == orchestrator.decide(texts)
