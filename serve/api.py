@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack, aclosing
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import Body, FastAPI
-from fastapi.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi import Body, Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
+from serve.authentication import Authentication
 from serve.errors import add_error_handlers
 from serve.expert_client import Answer
 from serve.gateway import Gateway
+from serve.ledger import Caller
 from serve.limits import BodyLimit
 from serve.protocol import (
     ChatReply,
     ChatRequest,
     ErrorReply,
+    FeedbackReply,
+    FeedbackRequest,
     Health,
     ModelCard,
     ModelList,
@@ -30,12 +35,30 @@ from serve.protocol import (
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorReply, "description": "the request does not hold together, or nobody may answer it"},
-    404: {"model": ErrorReply, "description": "no such model"},
+    401: {"model": ErrorReply, "description": "no key, or one that is not valid"},
+    403: {"model": ErrorReply, "description": "the key permits no expert that is served"},
+    404: {"model": ErrorReply, "description": "no such model or answer"},
     413: {"model": ErrorReply, "description": "the request is too large"},
     429: {"model": ErrorReply, "description": "too many requests; Retry-After says when to come back"},
+    503: {"model": ErrorReply, "description": "the ledger or the router is starting again"},
     502: {"model": ErrorReply, "description": "no expert could answer"},
     504: {"model": ErrorReply, "description": "no expert answered in time"},
 }
+
+
+_PAGE = Path(__file__).parent / "playground" / "index.html"
+_PAGE_POLICY = (
+    "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;"
+    " frame-ancestors 'none'"
+)
+
+
+def _caller(request: Request) -> Caller:
+    caller: Caller = request.state.caller
+    return caller
+
+
+FromKey = Annotated[Caller, Depends(_caller)]
 
 
 def create_api(gateway: Gateway) -> FastAPI:
@@ -48,24 +71,32 @@ def create_api(gateway: Gateway) -> FastAPI:
         docs_url=None,
     )
     add_error_handlers(app)
+    page = _PAGE.read_text(encoding="utf-8")
     app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
+    app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
 
     @app.post("/v1/chat/completions", responses={200: {"model": ChatReply}, **_REFUSALS}, response_model=None)
-    async def chat_completions(request: Annotated[ChatRequest, Body()]) -> Response:
+    async def chat_completions(request: Annotated[ChatRequest, Body()], caller: FromKey) -> Response:
         """Answer a conversation: routed if ``model`` is leeroo, else by the expert it names."""
-        return await _complete(gateway, request)
+        return await _complete(gateway, request, caller)
 
     @app.post("/v1/completions", responses={200: {"model": TextReply}, **_REFUSALS}, response_model=None)
-    async def completions(request: Annotated[TextRequest, Body()]) -> Response:
+    async def completions(request: Annotated[TextRequest, Body()], caller: FromKey) -> Response:
         """Go on with a text: routed if ``model`` is leeroo, else by the expert it names."""
-        return await _complete(gateway, request)
+        return await _complete(gateway, request, caller)
 
     @app.post("/v1/route", responses=_REFUSALS)
-    async def route(request: Annotated[RouteRequest, Body()]) -> RouteReply:
+    async def route(request: Annotated[RouteRequest, Body()], caller: FromKey) -> RouteReply:
         """Say who would answer, with the forecasts behind it, and ask nobody."""
-        return await gateway.route(request)
+        return await gateway.route(request, caller)
 
-    @app.get("/v1/models")
+    @app.post("/v1/feedback", responses=_REFUSALS)
+    async def feedback(request: Annotated[FeedbackRequest, Body()], caller: FromKey) -> FeedbackReply:
+        """Say how good an answer was; the next round of training reads it."""
+        await gateway.add_feedback(request, caller)
+        return FeedbackReply()
+
+    @app.get("/v1/models", responses={401: _REFUSALS[401]})
     async def models() -> ModelList:
         """List what a request may put into ``model``."""
         cards = [
@@ -93,6 +124,11 @@ def create_api(gateway: Gateway) -> FastAPI:
         }
         return Readiness(ready=ready, experts=states)
 
+    @app.get("/", include_in_schema=False)
+    async def playground() -> Response:
+        """Give the page on which to try the endpoint; it loads nothing from elsewhere."""
+        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
+
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Give figures in Prometheus's text format."""
@@ -101,14 +137,14 @@ def create_api(gateway: Gateway) -> FastAPI:
     return app
 
 
-async def _complete(gateway: Gateway, request: ChatRequest | TextRequest) -> Response:
+async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller) -> Response:
     if not request.stream:
         with gateway.admit():
-            answer = await gateway.answer(request)
+            answer = await gateway.answer(request, caller)
         return JSONResponse(answer, headers=_headers(answer["leeroo"]))
     with ExitStack() as stack:
         stack.enter_context(gateway.admit())
-        report, pieces = await gateway.stream(request)
+        report, pieces = await gateway.stream(request, caller)
         held = stack.pop_all()  # the place is held until the last piece is sent
     return StreamingResponse(
         _events(pieces, held),
@@ -128,10 +164,12 @@ async def _events(pieces: AsyncGenerator[Answer, None], held: ExitStack) -> Asyn
 def _headers(report: dict[str, Any]) -> dict[str, str]:
     """Return the headers that say who answered; the same facts as the ``leeroo`` object."""
     named = {
+        "x-leeroo-request-id": report.get("request_id"),
         "x-leeroo-expert": report.get("expert"),
         "x-leeroo-router-version": report.get("router_version"),
         "x-leeroo-predicted-success": report.get("predicted_success"),
         "x-leeroo-cost-usd": report.get("cost_usd"),
+        "x-leeroo-remaining-usd": report.get("remaining_usd"),
         "x-leeroo-tried": ",".join(attempt["expert"] for attempt in report["tried"]) or None,
     }
     return {name: _header_value(value) for name, value in named.items() if value is not None}

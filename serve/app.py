@@ -6,11 +6,13 @@ from typing import Any
 
 from ray import serve as ray_serve
 
+from serve.bookkeeper import Bookkeeper, is_loopback
 from serve.champion import load_router
 from serve.config import ServeConfig, served_experts
 from serve.experts import bind_expert
 from serve.ingress import Ingress
 from serve.router import Router
+from warehouse import InputError
 
 
 def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
@@ -19,12 +21,19 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
     Raises:
         InputError: a setting is wrong, there is no champion, or an expert cannot be served. Nothing starts.
     """
-    config = args if isinstance(args, ServeConfig) else ServeConfig.parse(args)
+    # From a command line or a configuration file, an endpoint is closed unless it says otherwise.
+    config = args if isinstance(args, ServeConfig) else ServeConfig.parse({"access": "keys", **args})
+    if config.access == "open" and not is_loopback(config.host):
+        raise InputError(
+            f"an endpoint open to all may not listen on {config.host}",
+            fix="use --host 127.0.0.1, or make keys: leeroo keys create NAME",
+        )
     config = config.model_copy(update={"home": config.home.expanduser().absolute()})
     _, orchestrator = load_router(config)
     specs = served_experts(config, orchestrator.experts)
     light: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0.1}, "max_ongoing_requests": 10_000}
     router = ray_serve.deployment(Router, name="router", **light).bind(config)
+    bookkeeper = ray_serve.deployment(Bookkeeper, name="bookkeeper", **light).bind(config)
     return ray_serve.deployment(Ingress, name="ingress", **light).bind(
-        config, specs, router, [bind_expert(spec) for spec in specs]
+        config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs]
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -40,6 +40,14 @@ class ServeConfig(BaseModel):
     max_in_flight: int = Field(256, ge=1, description="requests worked on at once; more get 429")
     max_body_bytes: int = Field(
         1_000_000, ge=1_000, description="bytes of a request at most; larger ones get 413"
+    )
+    access: Literal["auto", "keys", "open"] = Field(
+        "auto",
+        description="keys: no key, no answer; open: anyone on this machine; auto: open until there is a key, "
+        "on a loopback address only",
+    )
+    feedback_window_s: float = Field(
+        600.0, gt=0, description="seconds in which feedback can still be given to an answer"
     )
     poll_champion_s: float = Field(5.0, gt=0, description="seconds between looks for a new champion")
 

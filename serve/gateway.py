@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
+import uuid
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
@@ -14,17 +16,20 @@ from serve.config import ServeConfig
 from serve.dispatch import Answered, first_answer
 from serve.errors import ApiError, ExpertFailure
 from serve.expert_client import Answer, ExpertClient, OpenStream
+from serve.ledger import Caller, Grant, Refusal
 from serve.metrics import Metrics
 from serve.protocol import (
     PRESETS,
     ROUTED,
     ChatRequest,
-    ExpertForecast,
+    FeedbackRequest,
     RouteReply,
     RouteRequest,
     TextRequest,
 )
+from serve.records import answer_report, decision_row, route_reply
 from serve.router import Query, Ruling
+from serve.spending import bound_usd, cost_usd, estimate_usage
 from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
@@ -45,20 +50,40 @@ class RouterClient(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Who is to answer a request, in which order; no ruling where the caller named the expert."""
+class LedgerClient(Protocol):
+    """What the gateway needs of the bookkeeper; see :class:`serve.bookkeeper.Bookkeeper`."""
 
-    order: tuple[str, ...]
-    ruling: Ruling | None
+    async def identify(self, secret_hash: str | None) -> Caller | None: ...  # noqa: D102
+    async def reserve(  # noqa: D102
+        self, caller: Caller, request_id: str, bounds_usd: Sequence[float]
+    ) -> Grant | Refusal | float: ...
+    async def settle(  # noqa: D102
+        self, caller: Caller, request_id: str, cost_usd: float, decision: dict[str, Any] | None
+    ) -> None: ...
+    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool: ...  # noqa: D102
+
+
+@dataclass(frozen=True)
+class Job:
+    """One request on its way: who asks what, who may answer in which order, and since when."""
+
+    request_id: str
+    caller: Caller
+    began: float  # on the clock of time.monotonic
+    body: dict[str, Any]  # as the experts get it
+    order: tuple[ExpertClient, ...]
+    ruling: Ruling | None  # None where the caller named the expert
+    remaining_usd: float | None  # of the budget, beyond what this request may cost
+    reserved_usd: float
 
 
 @dataclass
 class Gateway:
-    """Routes requests and asks the experts; knows nothing of HTTP."""
+    """Routes requests, asks the experts and keeps the books; knows nothing of HTTP."""
 
     config: ServeConfig
     router: RouterClient
+    ledger: LedgerClient
     experts: Mapping[str, ExpertClient]
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
@@ -85,109 +110,149 @@ class Gateway:
         finally:
             self._in_flight -= 1
 
-    async def route(self, request: RouteRequest) -> RouteReply:
+    async def route(self, request: RouteRequest, caller: Caller) -> RouteReply:
         """Decide only."""
         query = Query(
             request.query,
-            preset=request.preset,
+            preset=request.preset or caller.preset,
             multiplier=request.multiplier,
             max_cost_usd=request.max_cost_usd,
             min_success=request.min_success,
-            allow=self._allowed(request.experts),
+            allow=self._allowed(request.experts, caller),
         )
-        ruling = await self._rule(query)
-        decision = ruling.decision
-        return RouteReply(
-            expert=decision.expert,
-            fallbacks=list(decision.fallbacks),
-            reason=decision.reason,
-            multiplier=decision.multiplier,
-            router_version=ruling.version,
-            forecasts=[
-                ExpertForecast(
-                    expert=name,
-                    success=success,
-                    cost_usd=decision.cost_usd[name],
-                    served=name in self.experts,
-                )
-                for name, success in decision.success.items()
-            ],
-        )
+        return route_reply(await self._rule(query), self.experts)
 
-    async def answer(self, request: CompletionRequest) -> Answer:
+    async def answer(self, request: CompletionRequest, caller: Caller) -> Answer:
         """Answer in one piece; the answer has a ``leeroo`` object.
 
         Raises:
-            ApiError: the request is refused, or nobody could answer it.
+            ApiError: the request is refused, or nobody could answer it. Nothing is charged then.
         """
-        began = time.monotonic()
-        plan = await self._plan(request)
-        body = request.for_expert()
-        answered = await self._ask(plan, lambda expert, timeout_s: expert.answer(body, timeout_s), began)
-        answer = answered.value
-        report = self._report(plan, answered, began)
-        report["cost_usd"] = self._count(answered, answer.get("usage"), began)
-        return answer | {"leeroo": report}
+        job = await self._begin(request, caller)
+        cost: float | None = None
+        expert = ""
+        try:
+            answered = await self._ask(job, lambda client, timeout_s: client.answer(job.body, timeout_s))
+            expert = answered.expert.spec.name
+            cost = self._count(job, answered, answered.value.get("usage") or estimate_usage(job.body, 0))
+        finally:
+            await asyncio.shield(self._settle(job, expert, cost))
+        report = answer_report(job, answered, self.experts) | self._costs(job, cost)
+        return answered.value | {"leeroo": report}
 
-    async def stream(self, request: CompletionRequest) -> tuple[dict[str, Any], AsyncGenerator[Answer, None]]:
+    async def stream(
+        self, request: CompletionRequest, caller: Caller
+    ) -> tuple[dict[str, Any], AsyncGenerator[Answer, None]]:
         """Begin to answer; returns what is known of it, and its pieces.
 
         The first piece and the last have a ``leeroo`` object, the last with the cost. A stream that
-        breaks off ends with an ``{"error": ...}`` piece.
+        breaks off ends with an ``{"error": ...}`` piece; what came before it is charged.
 
         Raises:
-            ApiError: the request is refused, or nobody could begin to answer it.
+            ApiError: the request is refused, or nobody could begin to answer it. Nothing is charged then.
         """
-        began = time.monotonic()
-        plan = await self._plan(request)
-        body = request.for_expert()
-        answered = await self._ask(plan, lambda expert, timeout_s: expert.open_stream(body, timeout_s), began)
-        report = self._report(plan, answered, began)
-        return report, self._pieces(answered, report, began, wants_usage=request.wants_usage)
+        job = await self._begin(request, caller)
+        try:
+            answered = await self._ask(job, lambda client, timeout_s: client.open_stream(job.body, timeout_s))
+        except BaseException:
+            await self._settle(job, "", None)
+            raise
+        report = answer_report(job, answered, self.experts)
+        return report, self._pieces(job, answered, report, wants_usage=request.wants_usage)
+
+    async def add_feedback(self, request: FeedbackRequest, caller: Caller) -> None:
+        """Attach a score to the decision behind an answer.
+
+        Raises:
+            ApiError: this caller has no such answer, or its time for feedback is over.
+        """
+        if not await self.ledger.add_feedback(caller, request.request_id, request.score):
+            raise ApiError(
+                404,
+                f"no routed answer {request.request_id!r} waits for feedback "
+                f"(it does for {self.config.feedback_window_s:g} s)",
+                param="request_id",
+                code="unknown_request",
+            )
 
     async def _pieces(
-        self, answered: Answered[OpenStream], report: dict[str, Any], began: float, *, wants_usage: bool
+        self, job: Job, answered: Answered[OpenStream], report: dict[str, Any], *, wants_usage: bool
     ) -> AsyncGenerator[Answer, None]:
-        usage = answered.value.first.get("usage")
+        expert = answered.expert.spec.name
         first = answered.value.first
-        yield {name: value for name, value in first.items() if name != "usage"} | {"leeroo": report}
+        usage, count = first.get("usage"), 1
+        failure: ExpertFailure | None = None
         try:
+            yield _without_usage(first) | {"leeroo": report}
             async for piece in answered.value.rest:
                 if isinstance(piece, ExpertFailure):
-                    self._note(answered.expert.spec.name, piece)
-                    yield ApiError(502, f"the answer broke off: {piece.message}", code="stream_cut").body()
-                    return
-                usage = piece.get("usage") or usage
+                    failure = piece
+                    self._note(expert, piece)
+                    break
+                usage, count = piece.get("usage") or usage, count + 1
                 if piece.get("choices"):
-                    yield {name: value for name, value in piece.items() if name != "usage"}
+                    yield _without_usage(piece)
         finally:
-            cost = self._count(answered, usage, began)
-        report = report | {"cost_usd": cost, "latency_s": round(time.monotonic() - began, 4)}
+            # A client that went away is charged for what was made until then.
+            usage = usage or estimate_usage(job.body, count)
+            cost = self._count(job, answered, usage)
+            await asyncio.shield(self._settle(job, expert, cost))
+        if failure is not None:
+            yield ApiError(502, f"the answer broke off: {failure.message}", code="stream_cut").body()
+            return
         closing: Answer = {name: first.get(name) for name in ("id", "object", "created", "model")}
+        report = report | self._costs(job, cost) | {"latency_s": round(time.monotonic() - job.began, 4)}
         closing |= {"choices": [], "leeroo": report}
         yield closing | ({"usage": usage} if wants_usage else {})
 
-    async def _plan(self, request: CompletionRequest) -> Plan:
+    async def _begin(self, request: CompletionRequest, caller: Caller) -> Job:
+        """Decide who answers, and set aside what that can cost."""
+        began = time.monotonic()
+        names, ruling = await self._plan(request, caller)
+        body = request.for_expert()
+        order = [self.experts[name] for name in names if name in self.experts]
+        bounds = [bound_usd(client.spec, body) for client in order]
+        request_id = f"req-{uuid.uuid4().hex}"
+        grant = await self.ledger.reserve(caller, request_id, bounds)
+        if isinstance(grant, float):
+            raise ApiError(429, "this key asks too often", code="rate_limit_exceeded", retry_after_s=grant)
+        if isinstance(grant, Refusal):
+            status = 401 if grant.code == "invalid_api_key" else 429
+            raise ApiError(status, grant.message, code=grant.code)
+        affordable = tuple(
+            client for client, bound in zip(order, bounds, strict=True) if bound <= grant.reserved_usd + 1e-12
+        )
+        return Job(
+            request_id, caller, began, body, affordable, ruling, grant.remaining_usd, grant.reserved_usd
+        )
+
+    async def _plan(
+        self, request: CompletionRequest, caller: Caller
+    ) -> tuple[tuple[str, ...], Ruling | None]:
         if request.model in self.experts:
-            return Plan((request.model,), None)
-        name, _, preset = request.model.partition(":")
-        if name != ROUTED or (preset and preset not in PRESETS) or request.model.endswith(":"):
+            self._allowed([request.model], caller)
+            return (request.model,), None
+        name, colon, preset = request.model.partition(":")
+        if name != ROUTED or (colon and preset not in PRESETS):
             raise ApiError(
                 404,
                 f"no model {request.model!r}; there are {', '.join((*self.routed_names, *self.experts))}",
                 param="model",
                 code="model_not_found",
             )
+        allowed = self._allowed(request.experts, caller)
+        resting = self.breaker.resting(allowed)
         query = Query(
             request.query,
-            preset=preset or None,
+            preset=preset or caller.preset,
+            multiplier=request.multiplier,
             max_cost_usd=request.max_cost_usd,
             min_success=request.min_success,
-            allow=self._allowed(request.experts),
-            deny=self._resting(request.experts),
+            allow=allowed,
+            deny=resting if len(resting) < len(allowed) else (),
         )
         ruling = await self._rule(query)
-        return Plan((ruling.decision.expert, *ruling.decision.fallbacks), ruling)
+        return (ruling.decision.expert, *ruling.decision.fallbacks), ruling
 
     async def _rule(self, query: Query) -> Ruling:
         try:
@@ -195,34 +260,42 @@ class Gateway:
         except InputError as error:
             raise ApiError(400, str(error), code="no_expert_allowed") from None
 
-    def _allowed(self, wanted: list[str] | None) -> tuple[str, ...]:
-        """Return the experts among which the router may choose: those we run and the caller wants."""
+    def _allowed(self, wanted: list[str] | None, caller: Caller) -> tuple[str, ...]:
+        """Return the experts that may answer: those we run, the key permits and the request wants."""
+        permitted = [name for name in self.experts if caller.experts is None or name in caller.experts]
         for name in wanted or ():
-            if name not in self.experts:
+            if name not in permitted:
                 raise ApiError(
                     400,
-                    f"no expert {name!r}; there are {', '.join(self.experts)}",
+                    f"no expert {name!r} for this key; there are {', '.join(permitted)}",
                     param="experts",
                     code="unknown_expert",
                 )
-        return tuple(wanted or self.experts)
+        if not permitted:
+            raise ApiError(403, "none of the experts of this key is served here", code="no_expert_allowed")
+        return tuple(wanted or permitted)
 
     async def _ask(
-        self, plan: Plan, ask: Callable[[ExpertClient, float], Awaitable[T | ExpertFailure]], began: float
+        self, job: Job, ask: Callable[[ExpertClient, float], Awaitable[T | ExpertFailure]]
     ) -> Answered[T]:
-        experts = [self.experts[name] for name in plan.order if name in self.experts]
-        return await first_answer(experts, ask, began + self.config.deadline_s, self._note)
+        return await first_answer(job.order, ask, job.began + self.config.deadline_s, self._note)
 
-    def _resting(self, wanted: list[str] | None) -> tuple[str, ...]:
-        """Return the experts to leave alone for now; nobody, when that would leave nobody."""
-        resting = self.breaker.resting(self._allowed(wanted))
-        return resting if len(resting) < len(self._allowed(wanted)) else ()
-
-    def _count(self, answered: Answered[Any], usage: dict[str, Any] | None, began: float) -> float | None:
-        """Add an answer to the figures; return its cost in USD, None when it did not say what it used."""
-        name, cost = answered.expert.spec.name, cost_usd(answered.expert, usage)
-        self.metrics.count_answer(name, usage or {}, cost or 0.0, time.monotonic() - began)
+    def _count(self, job: Job, answered: Answered[Any], usage: dict[str, Any]) -> float:
+        """Add an answer to the figures; return its cost in USD."""
+        cost = cost_usd(answered.expert.spec, usage)
+        self.metrics.count_answer(answered.expert.spec.name, usage, cost, time.monotonic() - job.began)
         return cost
+
+    async def _settle(self, job: Job, expert: str, cost: float | None) -> None:
+        """Charge the cost and keep the decision; without an answer, only give the reservation back."""
+        decision = decision_row(job, expert, cost) if cost is not None and job.ruling is not None else None
+        if job.caller.key_id is not None or decision is not None:
+            await self.ledger.settle(job.caller, job.request_id, cost or 0.0, decision)
+
+    def _costs(self, job: Job, cost: float | None) -> dict[str, Any]:
+        if job.remaining_usd is None:
+            return {"cost_usd": cost}
+        return {"cost_usd": cost, "remaining_usd": job.remaining_usd + job.reserved_usd - (cost or 0.0)}
 
     def _note(self, expert: str, failure: ExpertFailure | None) -> None:
         self.breaker.record(expert, healthy=failure is None or not failure.is_our_fault)
@@ -230,42 +303,6 @@ class Gateway:
             self.metrics.count_failure(expert, failure.status)
             logger.warning("expert %s failed with %d: %s", expert, failure.status, failure.message)
 
-    def _report(self, plan: Plan, answered: Answered[Any], began: float) -> dict[str, Any]:
-        """Return the ``leeroo`` object of an answer, but for the cost."""
-        expert = answered.expert.spec.name
-        report: dict[str, Any] = {
-            "expert": expert,
-            "tried": [
-                {
-                    "expert": attempt.expert,
-                    "status": attempt.failure.status,
-                    "message": attempt.failure.message,
-                }
-                for attempt in answered.attempts
-            ],
-            "latency_s": round(time.monotonic() - began, 4),
-        }
-        if plan.ruling is None:
-            return report | {"reason": "named by the request"}
-        decision = plan.ruling.decision
-        return report | {
-            "reason": decision.reason,
-            "router_version": plan.ruling.version,
-            "multiplier": decision.multiplier,
-            "predicted_success": decision.success[expert],
-            "predicted_cost_usd": decision.cost_usd[expert],
-            "forecasts": [
-                {"expert": name, "success": success, "cost_usd": decision.cost_usd[name]}
-                for name, success in decision.success.items()
-                if name in self.experts
-            ],
-        }
 
-
-def cost_usd(expert: ExpertClient, usage: dict[str, Any] | None) -> float | None:
-    """Return what an answer cost by the expert's price list; None when it did not say what it used."""
-    if not usage:
-        return None
-    return expert.spec.price.cost_usd(
-        float(usage.get("prompt_tokens") or 0), float(usage.get("completion_tokens") or 0)
-    )
+def _without_usage(piece: Answer) -> Answer:
+    return {name: value for name, value in piece.items() if name != "usage"}

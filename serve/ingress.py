@@ -2,17 +2,49 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+
 from fastapi import FastAPI
 from ray import serve as ray_serve
+from ray.exceptions import RayError, RayTaskError
+from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec
 from serve.api import create_api
 from serve.config import ServeConfig
+from serve.errors import ApiError
 from serve.expert_client import HandleClient
 from serve.gateway import Gateway
+from serve.ledger import Caller, Grant, Refusal
 from serve.router import Query, Ruling
 from warehouse import InputError
+
+PATIENCE_S = 20.0  # how long a request waits for a router or bookkeeper that is starting again
+
+
+async def call(method: Any, *args: Any) -> Any:
+    """Call a deployment's method that may be repeated without harm; wait while its replica starts again.
+
+    Raises:
+        ApiError: 503, when it is not back in time.
+    """
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            async with asyncio.timeout(max(0.1, deadline - time.monotonic())):
+                return await method.remote(*args)
+        except RayTaskError:
+            raise  # the method ran, and failed
+        except (RayError, RayServeException, TimeoutError) as error:
+            if time.monotonic() > deadline:
+                raise ApiError(
+                    503, "a part of the endpoint is starting again", code="restarting", retry_after_s=5
+                ) from error
+            await asyncio.sleep(0.2)
 
 
 class RouterHandle:
@@ -23,14 +55,45 @@ class RouterHandle:
 
     async def decide(self, query: Query) -> Ruling:
         """Decide on one query; InputError when nobody may answer."""
-        ruling: Ruling | InputError = await self._handle.decide.remote(query)
+        ruling: Ruling | InputError = await call(self._handle.decide, query)
         if isinstance(ruling, InputError):
             raise ruling
         return ruling
 
     async def version(self) -> str:
         """Return the version of the orchestrator in use."""
-        return await self._handle.version.remote()  # type: ignore[no-any-return]
+        return str(await call(self._handle.version))
+
+
+class BookkeeperHandle:
+    """Talks to the bookkeeper's deployment; see :class:`serve.bookkeeper.Bookkeeper`."""
+
+    def __init__(self, handle: DeploymentHandle) -> None:
+        self._handle = handle
+
+    async def identify(self, secret_hash: str | None) -> Caller | None:
+        """Return who asks."""
+        caller: Caller | None = await call(self._handle.identify, secret_hash)
+        return caller
+
+    async def reserve(
+        self, caller: Caller, request_id: str, bounds_usd: Sequence[float]
+    ) -> Grant | Refusal | float:
+        """Set money aside. Where nobody is charged there is nothing to set aside."""
+        if caller.key_id is None:
+            return Grant(max(bounds_usd), None)
+        grant: Grant | Refusal | float = await call(self._handle.reserve, caller, request_id, bounds_usd)
+        return grant
+
+    async def settle(
+        self, caller: Caller, request_id: str, cost_usd: float, decision: dict[str, Any] | None
+    ) -> None:
+        """Charge a call and keep its decision."""
+        await call(self._handle.settle, caller, request_id, cost_usd, decision)
+
+    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool:
+        """Attach a score to a decision."""
+        return bool(await call(self._handle.add_feedback, caller, request_id, score))
 
 
 @ray_serve.ingress()
@@ -42,12 +105,12 @@ class Ingress:
         config: ServeConfig,
         specs: tuple[ExpertSpec, ...],
         router: DeploymentHandle,
+        bookkeeper: DeploymentHandle,
         experts: list[DeploymentHandle],
     ) -> None:
         clients = [HandleClient(spec, handle) for spec, handle in zip(specs, experts, strict=True)]
-        self._gateway = Gateway(
-            config, RouterHandle(router), {client.spec.name: client for client in clients}
-        )
+        by_name = {client.spec.name: client for client in clients}
+        self._gateway = Gateway(config, RouterHandle(router), BookkeeperHandle(bookkeeper), by_name)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the web application; Ray Serve calls this once, in the replica."""

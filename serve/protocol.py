@@ -11,7 +11,7 @@ Preset = Literal["quality", "balanced", "economy"]
 PRESETS: tuple[Preset, ...] = ("quality", "balanced", "economy")
 
 _MAX_MESSAGES = 2_048
-_EXTENSIONS = {"max_cost_usd", "min_success", "experts"}
+_EXTENSIONS = {"max_cost_usd", "min_success", "multiplier", "experts"}
 
 
 class Message(BaseModel):
@@ -48,6 +48,9 @@ class Constraints(BaseModel):
     )
     min_success: float | None = Field(
         None, ge=0, le=1, description="prefer experts expected to succeed at least this often"
+    )
+    multiplier: float | None = Field(
+        None, ge=0, allow_inf_nan=False, description="price on cost: success that one USD must buy"
     )
     experts: list[str] | None = Field(
         None, min_length=1, max_length=100, description="the only experts that may answer"
@@ -127,9 +130,23 @@ class RouteRequest(Constraints):
 
     query: str = Field(min_length=1, max_length=1_000_000, description="the text to route")
     preset: Preset | None = Field(None, description="how much a point of success is worth")
-    multiplier: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="price on cost: success that one USD must buy"
+
+
+class FeedbackRequest(BaseModel):
+    """How good an answer was."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    request_id: str = Field(
+        min_length=1, max_length=100, description="the answer's leeroo.request_id, or its x-leeroo-request-id"
     )
+    score: float = Field(ge=0, le=1, description="0 is useless, 1 is right")
+
+
+class FeedbackReply(BaseModel):
+    """That a score was taken down."""
+
+    recorded: Literal[True] = Field(default=True, description="always true")
 
 
 class ExpertForecast(BaseModel):

@@ -1,7 +1,8 @@
-"""``leeroo serve`` and ``leeroo ask``: the endpoint, and a question to it."""
+"""``leeroo serve``, ``leeroo keys`` and ``leeroo ask``: the endpoint, who may use it, a question to it."""
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -10,10 +11,31 @@ import typer
 from pipelines.home import DEFAULT_HOME, HomeOption
 
 
+class Period(StrEnum):
+    """How long a budget lasts."""
+
+    DAY = "day"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+class Preset(StrEnum):
+    """What the model name ``leeroo`` may mean."""
+
+    QUALITY = "quality"
+    BALANCED = "balanced"
+    ECONOMY = "economy"
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("serve")(serve)
     app.command("ask")(ask)
+    keys = typer.Typer(help="Say who may use the endpoint, and for how much.", no_args_is_help=True)
+    keys.command("create")(create_key)
+    keys.command("revoke")(revoke_key)
+    keys.command("list")(list_keys)
+    app.add_typer(keys, name="keys")
 
 
 def serve(
@@ -26,6 +48,9 @@ def serve(
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
+    open_access: Annotated[
+        bool, typer.Option("--open", help="Let anyone on this machine in without a key (loopback only).")
+    ] = False,
 ) -> None:
     """Serve the champion and its experts behind OpenAI's API until Ctrl-C."""
     import time
@@ -37,7 +62,8 @@ def serve(
 
     console = Console()
     settings: dict[str, Any] = {"home": home, "catalogue": catalogue, "host": host, "port": port}
-    config = ServeConfig.parse(settings | {"experts": tuple(expert) if expert else None})
+    settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
+    config = ServeConfig.parse(settings)
     with ray_session():
         from serve.run import start_serving, stop_serving
 
@@ -49,6 +75,8 @@ def serve(
                 ),
             )
         console.print(f"Ready: {url}/v1 takes any OpenAI client, with model leeroo. Ctrl-C stops it.")
+        if not open_access:
+            console.print("It asks for a key: `leeroo keys create NAME` makes one.")
         try:
             while True:
                 time.sleep(3600)
@@ -58,11 +86,73 @@ def serve(
             stop_serving()
 
 
+def create_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    home: HomeOption = DEFAULT_HOME,
+    budget_usd: Annotated[
+        float | None, typer.Option(help="What it may spend per period; no limit if not given.")
+    ] = None,
+    period: Annotated[Period, typer.Option(help="How long the budget lasts.")] = Period.MONTH,
+    requests_per_minute: Annotated[int | None, typer.Option(help="How often it may ask.")] = None,
+    expert: Annotated[list[str] | None, typer.Option(help="Only expert it may use; may be repeated.")] = None,
+    preset: Annotated[Preset | None, typer.Option(help="What the model name leeroo means for it.")] = None,
+) -> None:
+    """Make a key. Its secret is shown once and kept nowhere."""
+    from serve.ledger import LEDGER_FILE, Ledger
+
+    key_id, secret = Ledger(home / LEDGER_FILE).create_key(
+        name,
+        budget_usd=budget_usd,
+        period=period.value,
+        requests_per_minute=requests_per_minute,
+        experts=expert,
+        preset=preset.value if preset else None,
+    )
+    typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
+
+
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="Name or id of the key.")], home: HomeOption = DEFAULT_HOME
+) -> None:
+    """End a key, at once and for good."""
+    from serve.ledger import LEDGER_FILE, Ledger
+
+    typer.echo(f"{Ledger(home / LEDGER_FILE).revoke_key(name)} is revoked.")
+
+
+def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
+    """Show the keys, their limits and what they spent in their present period."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from serve.ledger import LEDGER_FILE, Ledger
+
+    table = Table(
+        "key", "name", "spent USD", "budget USD", "period", "requests/min", "experts", "preset", "state"
+    )
+    for key in Ledger(home / LEDGER_FILE).list_keys():
+        table.add_row(
+            key.key_id,
+            key.name,
+            f"{key.spent_usd:.6g}",
+            "-" if key.budget_usd is None else f"{key.budget_usd:g}",
+            key.period,
+            str(key.requests_per_minute or "-"),
+            ", ".join(key.experts or ("all",)),
+            key.preset or "-",
+            "revoked" if key.revoked else "active",
+        )
+    Console().print(table)
+
+
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
     url: Annotated[
         str, typer.Option(envvar="LEEROO_URL", help="Address of the endpoint.")
     ] = "http://127.0.0.1:8000",
+    key: Annotated[
+        str | None, typer.Option(envvar="LEEROO_KEY", help="Key, if the endpoint wants one.")
+    ] = None,
     model: Annotated[str, typer.Option(help="leeroo, leeroo:<preset>, or an expert.")] = "leeroo",
     max_cost_usd: Annotated[
         float | None, typer.Option(help="Leave out experts expected to cost more.")
@@ -80,8 +170,9 @@ def ask(
     body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
     limits = {"max_cost_usd": max_cost_usd, "min_success": min_success}
     body |= {name: value for name, value in limits.items() if value is not None}
+    headers = {"Authorization": f"Bearer {key}"} if key else {}
     try:
-        reply = httpx.post(f"{url.rstrip('/')}/v1/chat/completions", json=body, timeout=300)
+        reply = httpx.post(f"{url.rstrip('/')}/v1/chat/completions", json=body, headers=headers, timeout=300)
     except httpx.HTTPError as error:
         raise InputError(
             f"no endpoint answers there ({error})", where=url, fix="start one: leeroo serve"
@@ -91,7 +182,12 @@ def ask(
     except ValueError:
         raise InputError(f"status {reply.status_code}, and no JSON", where=url, fix="check --url") from None
     if reply.is_error:
-        raise InputError(content.get("error", {}).get("message", reply.text), where=url)
+        fix = (
+            "pass --key or set LEEROO_KEY; `leeroo keys create NAME` makes one"
+            if reply.status_code == 401
+            else None
+        )
+        raise InputError(content.get("error", {}).get("message", reply.text), where=url, fix=fix)
     told = content["leeroo"]
     console = Console()
     console.print(content["choices"][0]["message"]["content"].strip(), markup=False)
@@ -99,7 +195,5 @@ def ask(
     if "predicted_success" in told:
         facts.append(f"expected success {told['predicted_success']:.2f}")
         facts.append(f"expected cost ${told['predicted_cost_usd']:.3g}")
-    if told.get("cost_usd") is not None:
-        facts.append(f"cost ${told['cost_usd']:.3g}")
-    facts.append(f"{told['latency_s']:.2f} s")
+    facts += [f"cost ${told['cost_usd']:.3g}", f"{told['latency_s']:.2f} s"]
     console.print(f"({', '.join(facts)}; {told['reason']})", style="dim", markup=False)

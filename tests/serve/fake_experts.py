@@ -4,8 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from experts import load_catalogue
+from serve.bookkeeper import Bookkeeper
 from serve.errors import ExpertFailure
 from serve.expert_client import OpenStream
+from serve.ledger import Grant
 from serve.router import Query, Ruling, decide_all
 from warehouse import InputError
 
@@ -73,3 +75,18 @@ class ScriptedExpert:
             "model": self.spec.name,
             "choices": choices,
         }
+
+
+class LocalLedger:
+    """The real ledger, without Ray around it."""
+
+    def __init__(self, config):
+        self._bookkeeper = Bookkeeper(config)
+        self.identify = self._bookkeeper.identify
+        self.settle = self._bookkeeper.settle
+        self.add_feedback = self._bookkeeper.add_feedback
+
+    async def reserve(self, caller, request_id, bounds_usd):
+        if caller.key_id is None:
+            return Grant(max(bounds_usd), None)
+        return await self._bookkeeper.reserve(caller, request_id, bounds_usd)

@@ -1,6 +1,7 @@
 import asyncio
 import json
 import sys
+import tempfile
 from pathlib import Path
 
 import httpx
@@ -9,7 +10,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_experts import LocalRouter, ScriptedExpert
+from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
 from serve.api import create_api
 from serve.config import ServeConfig
@@ -24,8 +25,9 @@ TOO_LONG = ExpertFailure(400, "too long", "context_length_exceeded")
 
 
 def endpoint(orchestrator, *experts, **settings):
-    config = ServeConfig(**settings)
-    return Gateway(config, LocalRouter(orchestrator), {expert.spec.name: expert for expert in experts})
+    config = ServeConfig(**({"home": Path(tempfile.mkdtemp(prefix="leeroo-test-"))} | settings))
+    by_name = {expert.spec.name: expert for expert in experts}
+    return Gateway(config, LocalRouter(orchestrator), LocalLedger(config), by_name)
 
 
 def both(*, smol=(), gemma=()):
@@ -276,3 +278,28 @@ def test_readyz_is_503_when_everyone_rests(orchestrator):
             return await web.get("/readyz")
 
     assert asyncio.run(get()).status_code == 503
+
+
+def test_the_playground_comes_whole_and_loads_nothing_from_elsewhere(orchestrator):
+    import re
+
+    async def get():
+        async with http(endpoint(orchestrator, *both())) as web:
+            return await web.get("/")
+
+    page = asyncio.run(get())
+    assert page.headers["content-type"].startswith("text/html")
+    assert "default-src 'self'" in page.headers["content-security-policy"]
+    assert re.findall(r"""(?:src|href)=["'](?!data:)|url\(|https?://|@import""", page.text) == []
+    told = set(re.findall(r'fetch\("([\w/]+)"', page.text))
+    paths = {route.path.lstrip("/") for route in create_api(endpoint(orchestrator, *both())).routes}
+    assert told == {"v1/route", "v1/chat/completions", "v1/feedback", "healthz"}
+    assert told <= paths
+
+
+def test_a_price_on_cost_can_be_named_in_a_request(orchestrator):
+    smol, gemma = both()
+    gateway = endpoint(orchestrator, smol, gemma)
+    assert ask(gateway, multiplier=0).json()["model"] == "gemma-3-270m"
+    assert ask(gateway, multiplier=1e9).json()["model"] == "smollm2-135m"
+    assert "multiplier" not in smol.bodies[0]

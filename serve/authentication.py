@@ -1,0 +1,64 @@
+"""Who asks: found out from the key, before anything of a request's body is read."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Protocol
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve.errors import ApiError
+from serve.ledger import Caller, hash_secret
+
+KNOWN_FOR_S = 2.0  # how long a revoked key may still pass here; the ledger refuses it at once all the same
+_MAX_KNOWN = 10_000
+
+
+class Identifier(Protocol):
+    """What finds out whose a key is."""
+
+    async def identify(self, secret_hash: str | None) -> Caller | None:
+        """Return who asks, by the digest of the key; None when the request may not come in."""
+        ...
+
+
+class Authentication:
+    """ASGI middleware: requests under ``/v1/`` need a valid key; ``scope["state"]["caller"]`` says whose."""
+
+    def __init__(self, app: ASGIApp, identifier: Identifier) -> None:
+        self._app = app
+        self._identifier = identifier
+        self._known: OrderedDict[str | None, tuple[float, Caller | None]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on if its key is valid."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+        secret = secret.strip() if kind.lower() == "bearer" else ""
+        try:
+            caller = await self._identify(hash_secret(secret) if secret else None)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        if caller is None:
+            message = "this key is not valid" if secret else "give a key: Authorization: Bearer <key>"
+            await ApiError(401, message, code="invalid_api_key").response()(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, receive, send)
+
+    async def _identify(self, secret_hash: str | None) -> Caller | None:
+        now = time.monotonic()
+        known = self._known.get(secret_hash)
+        if known is not None and now - known[0] < KNOWN_FOR_S:
+            return known[1]
+        caller = await self._identifier.identify(secret_hash)
+        self._known[secret_hash] = (now, caller)
+        self._known.move_to_end(secret_hash)
+        if len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+        return caller

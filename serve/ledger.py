@@ -1,0 +1,325 @@
+"""The ledger: keys, budgets and what was spent, in one SQLite file that survives any crash.
+
+Money is kept in whole picodollars (1e-12 USD), so that sums are exact. A call reserves the most it can cost
+before it is made and settles what it did cost afterwards; both are one transaction, and doing either twice
+does nothing. A reservation whose process died runs out and costs nothing: its caller got no whole answer.
+
+The write-ahead log is synchronised at checkpoints, not at every commit: a crash of a process loses nothing,
+a crash of the machine may lose the last moments.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import os
+import secrets
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from warehouse import InputError
+
+LEDGER_FILE = "ledger.db"
+PICO_PER_USD = 10**12
+
+Period = Literal["day", "month", "total"]
+PERIODS: tuple[Period, ...] = ("day", "month", "total")
+
+_TABLES = """
+create table if not exists keys (
+  key_id text primary key, name text not null, secret_hash text not null unique, budget integer,
+  period text not null, requests_per_minute integer, experts text, preset text,
+  created_at real not null, revoked_at real);
+create table if not exists spending (
+  key_id text not null, period_start text not null, spent integer not null default 0,
+  reserved integer not null default 0, primary key (key_id, period_start)) without rowid;
+create table if not exists calls (
+  request_id text primary key, key_id text not null, period_start text not null, reserved integer not null,
+  cost integer, state text not null, expires_at real not null, created_at real not null);
+create index if not exists open_calls on calls (expires_at) where state = 'open';
+create table if not exists decisions (
+  request_id text primary key, key_id text, content text not null, feedback_score real,
+  created_at real not null);
+"""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a key and what it may do. ``key_id`` is None where the endpoint is open to all."""
+
+    key_id: str | None = None
+    experts: tuple[str, ...] | None = None  # the only ones that may answer
+    preset: str | None = None  # what the model name "leeroo" means for this key
+    requests_per_minute: int | None = None
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """A key as the operator sees it; amounts are of its present period."""
+
+    key_id: str
+    name: str
+    budget_usd: float | None
+    period: Period
+    requests_per_minute: int | None
+    experts: tuple[str, ...] | None
+    preset: str | None
+    spent_usd: float
+    reserved_usd: float
+    revoked: bool
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Leave to spend up to ``reserved_usd``; ``remaining_usd`` is what the budget holds beyond it."""
+
+    reserved_usd: float
+    remaining_usd: float | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A call that may not be made."""
+
+    message: str
+    code: Literal["invalid_api_key", "insufficient_quota"]
+
+
+def hash_secret(secret: str) -> str:
+    """Return the digest under which a key is kept. Keys are 256 random bits, so a plain digest is enough."""
+    return hashlib.sha256(secret.encode()).hexdigest()
+
+
+class Ledger:
+    """The ledger in one SQLite file. Several processes may have it open at once."""
+
+    def __init__(self, path: Path) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+        self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
+        self._db.row_factory = sqlite3.Row
+        self._db.execute("pragma journal_mode = wal")
+        self._db.execute("pragma synchronous = normal")
+        self._db.executescript(_TABLES)
+
+    def create_key(
+        self,
+        name: str,
+        *,
+        budget_usd: float | None = None,
+        period: Period = "month",
+        requests_per_minute: int | None = None,
+        experts: Sequence[str] | None = None,
+        preset: str | None = None,
+    ) -> tuple[str, str]:
+        """Add a key; return its id and its secret, which is shown this once and kept nowhere.
+
+        Raises:
+            InputError: a key that is not revoked has that name, or a limit is negative.
+        """
+        if (budget_usd is not None and budget_usd < 0) or (
+            requests_per_minute is not None and requests_per_minute < 1
+        ):
+            raise InputError("a budget is 0 or more, a rate 1 or more")
+        if self._db.execute("select 1 from keys where name = ? and revoked_at is null", (name,)).fetchone():
+            raise InputError(f"there is a key named {name!r}", fix="choose another name, or revoke that one")
+        secret = f"lk-{secrets.token_urlsafe(32)}"
+        key_id = f"key-{secrets.token_hex(6)}"
+        budget = None if budget_usd is None else round(budget_usd * PICO_PER_USD)
+        allowed = json.dumps(list(experts)) if experts else None
+        row = (key_id, name, hash_secret(secret), budget, period, requests_per_minute, allowed, preset)
+        self._db.execute("insert into keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, null)", (*row, time.time()))
+        return key_id, secret
+
+    def revoke_key(self, name_or_id: str) -> str:
+        """End a key; return its id.
+
+        Raises:
+            InputError: there is no such key, or it was revoked before.
+        """
+        row = self._db.execute(
+            "update keys set revoked_at = ? where ? in (name, key_id) and revoked_at is null"
+            " returning key_id",
+            (time.time(), name_or_id),
+        ).fetchone()
+        if row is None:
+            raise InputError(f"there is no active key {name_or_id!r}", fix="see `leeroo keys list`")
+        return str(row["key_id"])
+
+    def list_keys(self) -> list[KeyRecord]:
+        """Return all keys, oldest first, with what they spent in their present period."""
+        records = []
+        for row in self._db.execute("select * from keys order by created_at").fetchall():
+            spent, reserved = self._spending(row["key_id"], _period_start(row["period"], time.time()))
+            records.append(
+                KeyRecord(
+                    key_id=row["key_id"],
+                    name=row["name"],
+                    budget_usd=None if row["budget"] is None else row["budget"] / PICO_PER_USD,
+                    period=row["period"],
+                    requests_per_minute=row["requests_per_minute"],
+                    experts=tuple(json.loads(row["experts"])) if row["experts"] else None,
+                    preset=row["preset"],
+                    spent_usd=spent / PICO_PER_USD,
+                    reserved_usd=reserved / PICO_PER_USD,
+                    revoked=row["revoked_at"] is not None,
+                )
+            )
+        return records
+
+    def identify(self, secret_hash: str) -> Caller | Literal["revoked"] | None:
+        """Return whose key has this digest; None where nobody's has."""
+        row = self._db.execute("select * from keys where secret_hash = ?", (secret_hash,)).fetchone()
+        if row is None:
+            return None
+        if row["revoked_at"] is not None:
+            return "revoked"
+        experts = tuple(json.loads(row["experts"])) if row["experts"] else None
+        return Caller(row["key_id"], experts, row["preset"], row["requests_per_minute"])
+
+    def reserve(
+        self,
+        key_id: str,
+        request_id: str,
+        bounds_usd: Sequence[float],
+        *,
+        lifetime_s: float,
+        now: float | None = None,
+    ) -> Grant | Refusal:
+        """Set money aside for a call: the most that any expert the budget affords can cost.
+
+        Args:
+            key_id: whose budget.
+            request_id: names the call; reserving again for the same one gives the same grant.
+            bounds_usd: per expert, the most that its answer can cost.
+            lifetime_s: after so many seconds an unsettled reservation is given back.
+            now: seconds since 1970; the present by default.
+        """
+        now = time.time() if now is None else now
+        with self._transaction():
+            self._expire(now)
+            key = self._db.execute("select * from keys where key_id = ?", (key_id,)).fetchone()
+            if key is None or key["revoked_at"] is not None:
+                return Refusal("this key is not valid", "invalid_api_key")
+            start = _period_start(key["period"], now)
+            spent, reserved = self._spending(key_id, start)
+            left = None if key["budget"] is None else key["budget"] - spent - reserved
+            held = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
+            if held is not None:
+                return Grant(held["reserved"] / PICO_PER_USD, None if left is None else left / PICO_PER_USD)
+            bounds = [math.ceil(bound * PICO_PER_USD) for bound in bounds_usd]
+            affordable = [bound for bound in bounds if left is None or bound <= left]
+            if not affordable:
+                return Refusal(
+                    f"this key has ${(left or 0) / PICO_PER_USD:.6g} left of its budget ({key['period']}),"
+                    f" and this request may cost ${min(bounds) / PICO_PER_USD:.6g}",
+                    "insufficient_quota",
+                )
+            amount = max(affordable)
+            self._db.execute(
+                "insert into calls values (?, ?, ?, ?, null, 'open', ?, ?)",
+                (request_id, key_id, start, amount, now + lifetime_s, now),
+            )
+            self._add_spending(key_id, start, 0, amount)
+            return Grant(amount / PICO_PER_USD, None if left is None else (left - amount) / PICO_PER_USD)
+
+    def settle(
+        self,
+        request_id: str,
+        cost_usd: float,
+        *,
+        decision: dict[str, Any] | None = None,
+        key_id: str | None = None,
+    ) -> None:
+        """Charge what a call cost, give the rest of its reservation back, and keep the decision behind it.
+
+        A call that is settled already is left as it is; one without a reservation charges nobody. A call that
+        settles after its reservation ran out is charged all the same: its answer was given.
+        """
+        cost = round(cost_usd * PICO_PER_USD)
+        with self._transaction():
+            call = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
+            if call is not None and call["state"] != "settled":
+                self._db.execute(
+                    "update calls set state = 'settled', cost = ? where request_id = ?", (cost, request_id)
+                )
+                held = call["reserved"] if call["state"] == "open" else 0
+                self._add_spending(call["key_id"], call["period_start"], cost, -held)
+            if decision is not None:
+                self._db.execute(
+                    "insert or ignore into decisions values (?, ?, ?, null, ?)",
+                    (request_id, key_id, json.dumps(decision), time.time()),
+                )
+
+    def add_feedback(self, request_id: str, key_id: str | None, score: float) -> bool:
+        """Attach a score to a decision that this key caused; False when it is not (or no longer) here."""
+        changed = self._db.execute(
+            "update decisions set feedback_score = ? where request_id = ? and key_id is ?",
+            (score, request_id, key_id),
+        )
+        return changed.rowcount == 1
+
+    def take_decisions(self, older_than_s: float, limit: int = 10_000) -> list[dict[str, Any]]:
+        """Return decisions that have waited so long for feedback, oldest first; they stay until dropped."""
+        rows = self._db.execute(
+            "select * from decisions where created_at <= ? order by created_at limit ?",
+            (time.time() - older_than_s, limit),
+        ).fetchall()
+        return [
+            json.loads(row["content"]) | {"key_id": row["key_id"], "feedback_score": row["feedback_score"]}
+            for row in rows
+        ]
+
+    def drop_decisions(self, request_ids: Sequence[str]) -> None:
+        """Forget decisions that are in the warehouse."""
+        with self._transaction():
+            self._db.executemany(
+                "delete from decisions where request_id = ?", [(request_id,) for request_id in request_ids]
+            )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._db.close()
+
+    def _expire(self, now: float) -> None:
+        """Give back the reservations of calls that never settled."""
+        for call in self._db.execute(
+            "update calls set state = 'expired' where state = 'open' and expires_at < ? returning *", (now,)
+        ).fetchall():
+            self._add_spending(call["key_id"], call["period_start"], 0, -call["reserved"])
+
+    def _spending(self, key_id: str, start: str) -> tuple[int, int]:
+        row = self._db.execute(
+            "select spent, reserved from spending where key_id = ? and period_start = ?", (key_id, start)
+        ).fetchone()
+        return (0, 0) if row is None else (int(row["spent"]), int(row["reserved"]))
+
+    def _add_spending(self, key_id: str, start: str, spent: int, reserved: int) -> None:
+        self._db.execute(
+            "insert into spending values (?, ?, ?, ?) on conflict do update set"
+            " spent = spent + excluded.spent, reserved = reserved + excluded.reserved",
+            (key_id, start, spent, reserved),
+        )
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        self._db.execute("begin immediate")
+        try:
+            yield
+        except BaseException:
+            self._db.execute("rollback")
+            raise
+        self._db.execute("commit")
+
+
+def _period_start(period: str, now: float) -> str:
+    moment = datetime.fromtimestamp(now, UTC)
+    return {"day": f"{moment:%Y-%m-%d}", "month": f"{moment:%Y-%m}", "total": "ever"}[period]

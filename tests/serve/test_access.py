@@ -1,0 +1,234 @@
+import asyncio
+import logging
+import sys
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
+
+from serve.api import create_api
+from serve.app import build
+from serve.bookkeeper import carry_decisions
+from serve.config import ServeConfig
+from serve.errors import ExpertFailure
+from serve.gateway import Gateway
+from serve.ledger import LEDGER_FILE, Ledger
+from warehouse import InputError, Warehouse
+
+BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
+PAID_USD = 150 * 0.01e-6  # what the scripted answer of smollm2-135m costs
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / LEDGER_FILE)
+
+
+@pytest.fixture
+def gateway(orchestrator, tmp_path):
+    def make(*experts, access="keys", **settings):
+        config = ServeConfig(home=tmp_path, access=access, **settings)
+        by_name = {e.spec.name: e for e in experts or (ScriptedExpert("smollm2-135m"),)}
+        return Gateway(config, LocalRouter(orchestrator), LocalLedger(config), by_name)
+
+    return make
+
+
+def send(gateway, secret=None, path="/v1/chat/completions", body=BODY, headers=None, method="POST"):
+    async def go():
+        transport = httpx.ASGITransport(app=create_api(gateway), raise_app_exceptions=False)
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+            headers_ = {"Authorization": f"Bearer {secret}"} if secret else {}
+            return await web.request(method, path, json=body, headers=headers_ | (headers or {}))
+
+    return asyncio.run(go())
+
+
+def spending(ledger):
+    return [(key.spent_usd, key.reserved_usd) for key in ledger.list_keys()]
+
+
+def test_no_key_no_answer(gateway, ledger):
+    expert = ScriptedExpert("smollm2-135m")
+    endpoint = gateway(expert)
+    _, secret = ledger.create_key("ann")
+    for headers in (
+        {},
+        {"Authorization": f"Basic {secret}"},
+        {"Authorization": "Bearer"},
+        {"api-key": secret},
+    ):
+        reply = send(endpoint, headers=headers)
+        assert reply.status_code == 401
+        assert reply.json()["error"] | {"message": ""} == {
+            "message": "",
+            "type": "authentication_error",
+            "param": None,
+            "code": "invalid_api_key",
+        }
+    for path in ("/v1/models", "/v1/route", "/v1/feedback", "/v1/completions", "/v1//chat/completions"):
+        assert send(endpoint, path=path).status_code == 401
+    assert send(endpoint, "lk-wrong").status_code == 401
+    assert expert.bodies == []
+    assert send(endpoint, secret).status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/V1/models", "//v1/models", "/./v1/models", "/v1%2fmodels", "/v1/models/../models"]
+)
+def test_no_other_spelling_of_a_path_gets_round_the_key(gateway, ledger, path):
+    ledger.create_key("ann")
+    assert send(gateway(), path=path, method="GET").status_code in {401, 404}
+
+
+def test_large_bodies_without_a_key_are_refused_before_they_are_read(gateway, ledger):
+    read = 0
+
+    async def body():
+        nonlocal read
+        for _ in range(160):
+            read += 65_536
+            yield b"x" * 65_536
+
+    async def go():
+        transport = httpx.ASGITransport(app=create_api(gateway()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+            return await web.post("/v1/chat/completions", content=body())
+
+    assert asyncio.run(go()).status_code == 401
+    assert read <= 65_536
+
+
+def test_many_messages_are_refused_quickly(gateway, ledger):
+    _, secret = ledger.create_key("ann")
+    many = {"messages": [{"role": "user", "content": "x"}] * 100_000}
+    started = time.perf_counter()
+    reply = send(gateway(max_body_bytes=20_000_000), secret, body=many)
+    assert reply.status_code == 400
+    assert send(gateway(), secret, body=many).status_code == 413
+    assert time.perf_counter() - started < 5
+
+
+def test_a_revoked_key_stops_working(gateway, ledger):
+    endpoint = gateway()
+    _, secret = ledger.create_key("ann")
+    assert send(endpoint, secret).status_code == 200
+    ledger.revoke_key("ann")
+    assert send(endpoint, secret).status_code == 401
+
+
+def test_open_and_auto_access(gateway, ledger):
+    assert send(gateway(access="open"), "whatever").status_code == 200
+    assert send(gateway(access="auto"), "whatever").status_code == 200
+    assert send(gateway(access="auto", host="0.0.0.0")).status_code == 401
+    _, secret = ledger.create_key("ann")
+    assert send(gateway(access="auto")).status_code == 401
+    ledger.revoke_key("ann")
+    assert send(gateway(access="open"), secret).status_code == 401
+    with pytest.raises(InputError, match="may not listen"):
+        build({"access": "open", "host": "0.0.0.0"})
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_is_charged_and_a_failure_is_not(gateway, ledger, stream):
+    _, secret = ledger.create_key("ann", budget_usd=1.0)
+    reply = send(gateway(), secret, body=BODY | {"stream": stream})
+    assert spending(ledger) == [(pytest.approx(PAID_USD), 0)]
+    if not stream:
+        assert reply.json()["leeroo"]["remaining_usd"] == pytest.approx(1 - PAID_USD)
+        assert float(reply.headers["x-leeroo-remaining-usd"]) == pytest.approx(1, abs=1e-5)
+    broken = ScriptedExpert("smollm2-135m", ExpertFailure(502, "dead"))
+    assert send(gateway(broken), secret, body=BODY | {"stream": stream}).status_code == 502
+    assert spending(ledger) == [(pytest.approx(PAID_USD), 0)]
+
+
+def test_a_stream_that_breaks_off_is_charged_for_what_came(gateway, ledger):
+    _, secret = ledger.create_key("ann", budget_usd=1.0)
+    send(gateway(ScriptedExpert("smollm2-135m", cut_after=2)), secret, body=BODY | {"stream": True})
+    ((spent, reserved),) = spending(ledger)
+    assert 0 < spent < PAID_USD
+    assert reserved == 0
+
+
+def test_an_empty_budget_is_refused_as_openai_does(gateway, ledger):
+    expert = ScriptedExpert("smollm2-135m")
+    _, secret = ledger.create_key("ann", budget_usd=1e-7)
+    reply = send(gateway(expert), secret)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert expert.bodies == []
+
+
+def test_experts_that_the_budget_does_not_cover_are_left_out(gateway, ledger):
+    smol, gemma = ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m")
+    _, secret = ledger.create_key("ann", budget_usd=2.5e-6)
+    reply = send(gateway(smol, gemma), secret, body=BODY | {"model": "leeroo:quality"})
+    assert reply.headers["x-leeroo-expert"] == "smollm2-135m"
+
+
+def test_a_rate_limit_tells_when_to_come_back(gateway, ledger):
+    _, secret = ledger.create_key("ann", requests_per_minute=2)
+    endpoint = gateway()
+    replies = [send(endpoint, secret) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert 1 <= int(replies[2].headers["retry-after"]) <= 30
+
+
+def test_a_keys_policy_holds(gateway, ledger):
+    smol, gemma = ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m")
+    _, frugal = ledger.create_key("frugal", preset="economy")
+    _, narrow = ledger.create_key("narrow", experts=["gemma-3-270m"], preset="quality")
+    endpoint = gateway(smol, gemma)
+    assert send(endpoint, frugal).headers["x-leeroo-expert"] == "smollm2-135m"
+    assert send(endpoint, narrow).headers["x-leeroo-expert"] == "gemma-3-270m"
+    assert send(endpoint, narrow, body=BODY | {"model": "smollm2-135m"}).status_code == 400
+    assert send(endpoint, narrow, body=BODY | {"experts": ["smollm2-135m"]}).status_code == 400
+
+
+def test_decisions_and_feedback_are_kept_for_training(gateway, ledger, tmp_path):
+    _, secret = ledger.create_key("ann")
+    _, other = ledger.create_key("bob")
+    endpoint = gateway()
+    request_id = send(endpoint, secret).headers["x-leeroo-request-id"]
+    send(endpoint, secret, body=BODY | {"model": "smollm2-135m"})  # not routed: no decision
+    feedback = {"request_id": request_id, "score": 0.5}
+    assert send(endpoint, other, "/v1/feedback", feedback).status_code == 404
+    assert send(endpoint, secret, "/v1/feedback", feedback).json() == {"recorded": True}
+    assert carry_decisions(endpoint.config, older_than_s=0) == 1
+    (row,) = Warehouse(str(tmp_path / "warehouse")).scan("decisions").to_pylist()
+    assert (row["request_id"], row["feedback_score"], row["expert"]) == (request_id, 0.5, "smollm2-135m")
+    assert row["cost_usd"] == pytest.approx(PAID_USD)
+    assert row["experts"] == ["smollm2-135m", "gemma-3-270m"]
+
+
+def test_secrets_stay_out_of_the_logs(gateway, ledger, caplog):
+    _, secret = ledger.create_key("ann")
+    with caplog.at_level(logging.DEBUG):
+        send(gateway(ScriptedExpert("smollm2-135m", ExpertFailure(502, "dead"))), secret)
+        send(gateway(), "lk-a-wrong-one")
+    assert "dead" in caplog.text
+    assert secret not in caplog.text
+    assert "lk-a-wrong-one" not in caplog.text
+
+
+def test_keys_on_the_command_line(tmp_path):
+    from typer.testing import CliRunner
+
+    from pipelines.cli import app
+
+    run = CliRunner().invoke
+    made = run(
+        app, ["keys", "create", "ann", "--home", str(tmp_path), "--budget-usd", "2", "--period", "day"]
+    )
+    secret = made.output.split()[-1]
+    assert secret.startswith("lk-")
+    listed = run(app, ["keys", "list", "--home", str(tmp_path)], env={"COLUMNS": "200"}).output
+    assert "ann" in listed
+    assert secret not in listed
+    assert "revoked" in run(app, ["keys", "revoke", "ann", "--home", str(tmp_path)]).output
+    again = run(app, ["keys", "revoke", "ann", "--home", str(tmp_path)])
+    assert isinstance(again.exception, InputError)
