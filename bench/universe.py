@@ -324,6 +324,8 @@ def gaps(recorded: Recorded, out: Out) -> None:
         "universe": experts,
         "target": report.target,
         "overlap": report.overlap,
+        "recovery": report.recovery,
+        "unstable": report.unstable,
         "gaps": [
             {"name": g.name, "kind": g.kind, "questions": g.questions, "reached": g.reached,
              "stability": g.stability, "worth": g.accuracy_worth} for g in report.gaps

@@ -8,7 +8,7 @@ mean real outcome of the experts that the router picks, with the level of blind 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -51,6 +51,8 @@ class GapReport:
     regions: Regions
     target: float  # level a region should reach, chance taken out
     overlap: float  # mean Jaccard overlap of the questions in gaps, between resamples and the report
+    recovery: float  # mean share of the report's questions that lie in a resample's gaps
+    unstable: int  # regions that fell short but were not found again often enough to be named
     resamples: int
 
 
@@ -64,6 +66,7 @@ def find_gaps(
     margin: float = 0.1,
     score_price_usd: float | None = None,
     resamples: int = 5,
+    min_stability: float = 0.6,
     seed: int = 0,
 ) -> GapReport:
     """Find the regions where a universe falls short by more than noise, and check them on resamples.
@@ -84,6 +87,7 @@ def find_gaps(
         score_price_usd: what one whole point of score is worth on one query, in USD; without it the
             dollar value of gaps that no expert fills is not a number.
         resamples: bootstrap samples for the stability.
+        min_stability: share of the resamples in which a gap must be found again to be named.
         seed: of clusters and resamples.
 
     Raises:
@@ -105,7 +109,7 @@ def find_gaps(
     rng = np.random.default_rng(seed + 1)
     again = np.zeros(len(gaps))
     overlaps = []
-    in_gap = np.isin(regions.label, [g.region for g in gaps])
+    flags: list[tuple[NDArray[np.int64], NDArray[np.bool_]]] = []
     for r in range(resamples):
         rows = np.unique(rng.integers(0, len(outcomes), len(outcomes)))
         part = outcomes.take(rows)
@@ -116,15 +120,24 @@ def find_gaps(
         for i, gap in enumerate(gaps):
             mine = regions.label[rows] == gap.region
             again[i] += bool(mine.any() and flagged[mine].mean() > 0.5)
-        union = (flagged | in_gap[rows]).sum()
-        overlaps.append((flagged & in_gap[rows]).sum() / union if union else 1.0)
-    share = again / max(resamples, 1)
-    stable = tuple(_with_stability(gap, float(s)) for gap, s in zip(gaps, share, strict=True))
+        flags.append((rows, flagged))
+    share = again / resamples if resamples else np.ones(len(gaps))
+    stable = [
+        replace(gap, stability=float(s)) for gap, s in zip(gaps, share, strict=True) if s >= min_stability
+    ]
+    named = np.isin(regions.label, [g.region for g in stable])
+    recovered = []
+    for rows, flagged in flags:
+        both, either = (flagged & named[rows]).sum(), (flagged | named[rows]).sum()
+        overlaps.append(both / either if either else 1.0)
+        recovered.append(both / named[rows].sum() if named[rows].any() else 1.0)
     return GapReport(
         tuple(sorted(stable, key=lambda g: -g.accuracy_worth)),
         regions,
         float(level),
         float(np.mean(overlaps)) if overlaps else 1.0,
+        float(np.mean(recovered)) if recovered else 1.0,
+        len(gaps) - len(stable),
         resamples,
     )
 
@@ -251,9 +264,3 @@ def _mean_interval(
     means = values[rng.integers(0, len(values), (400, len(values)))].mean(axis=1)
     low, high = np.quantile(means, [0.025, 0.975])
     return float(values.mean()), (float(low), float(high))
-
-
-def _with_stability(gap: Gap, stability: float) -> Gap:
-    from dataclasses import replace
-
-    return replace(gap, stability=stability)

@@ -169,8 +169,9 @@ def render_gaps(report: GapReport) -> RenderableType:
             f"{gap.stability:.0%}",
         )
     note = Text(
-        f"reached: chance taken out; the universe overall: {report.target:.2f}. Regions found again on"
-        f" {report.resamples} resamples overlap by {report.overlap:.0%} of their questions."
+        f"reached: chance taken out; the universe overall: {report.target:.2f}. On {report.resamples}"
+        f" resamples {report.recovery:.0%} of the questions named here were in gaps again (overlap"
+        f" {report.overlap:.0%}); {report.unstable} regions too uncertain to name were left out."
     )
     return Group(table, note)
 

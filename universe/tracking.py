@@ -77,6 +77,7 @@ def log_gaps(
         "gaps": float(len(report.gaps)),
         "target": report.target,
         "overlap": report.overlap,
+        "recovery": report.recovery,
         "traffic_in_gaps": sum(g.traffic_share for g in report.gaps),
         "accuracy_worth": sum(g.accuracy_worth for g in report.gaps),
     }

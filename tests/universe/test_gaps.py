@@ -66,6 +66,7 @@ def test_a_planted_gap_is_found_every_time_and_nothing_else(seed: int) -> None:
         assert gap.stability == 1.0
         assert gap.usd_worth == pytest.approx(gap.accuracy_worth * 2000)
     assert report.overlap > 0.9
+    assert report.recovery > 0.9
     assert set(WORDS["maths"].split()) & set(report.gaps[0].words)
 
 
