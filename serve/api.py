@@ -46,6 +46,9 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+_STREAM = {"content": {"text/event-stream": {"schema": _EVENT}}}
+
 _PAGE = Path(__file__).parent / "playground" / "index.html"
 _PAGE_POLICY = (
     "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;"
@@ -75,12 +78,18 @@ def create_api(gateway: Gateway) -> FastAPI:
     app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
     app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
 
-    @app.post("/v1/chat/completions", responses={200: {"model": ChatReply}, **_REFUSALS}, response_model=None)
+    @app.post(
+        "/v1/chat/completions",
+        responses={200: {"model": ChatReply, **_STREAM}, **_REFUSALS},
+        response_model=None,
+    )
     async def chat_completions(request: Annotated[ChatRequest, Body()], caller: FromKey) -> Response:
         """Answer a conversation: routed if ``model`` is leeroo, else by the expert it names."""
         return await _complete(gateway, request, caller)
 
-    @app.post("/v1/completions", responses={200: {"model": TextReply}, **_REFUSALS}, response_model=None)
+    @app.post(
+        "/v1/completions", responses={200: {"model": TextReply, **_STREAM}, **_REFUSALS}, response_model=None
+    )
     async def completions(request: Annotated[TextRequest, Body()], caller: FromKey) -> Response:
         """Go on with a text: routed if ``model`` is leeroo, else by the expert it names."""
         return await _complete(gateway, request, caller)

@@ -75,6 +75,11 @@ def add_error_handlers(app: FastAPI) -> None:
         message = f"{first['msg']}{f' (field {param})' if param else ''}"
         return ApiError(400, message, param=param, code="invalid_request").response()
 
+    @app.exception_handler(Exception)
+    async def own_up(_request: Request, _error: Exception) -> JSONResponse:
+        # The server logs the traceback; the caller learns no more than that it is our fault.
+        return ApiError(500, "the endpoint failed on this request", code="internal_error").response()
+
     @app.exception_handler(HTTPException)
     async def refuse_http(_request: Request, error: HTTPException) -> JSONResponse:
         response = ApiError(error.status_code, str(error.detail)).response()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -23,6 +24,15 @@ class Message(BaseModel):
         description="who speaks"
     )
     content: str | list[dict[str, Any]] | None = Field(None, description="a text, or a list of parts")
+
+    @field_validator("content")
+    @classmethod
+    def _is_unicode(cls, content: str | list[dict[str, Any]] | None) -> str | list[dict[str, Any]] | None:
+        try:
+            json.dumps(content, ensure_ascii=False).encode()
+        except UnicodeEncodeError:
+            raise ValueError("not Unicode: a surrogate stands alone") from None
+        return content
 
     @property
     def text(self) -> str:

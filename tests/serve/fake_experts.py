@@ -41,13 +41,15 @@ class ScriptedExpert:
         self.bodies.append(body)
         if self.script:
             return self.script.pop(0)
-        message = {"role": "assistant", "content": f"{self.spec.name} says hello"}
+        is_chat = "messages" in body
+        words = f"{self.spec.name} says hello"
+        said = {"message": {"role": "assistant", "content": words}} if is_chat else {"text": words}
         return {
             "id": "chatcmpl-1",
-            "object": "chat.completion",
+            "object": "chat.completion" if is_chat else "text_completion",
             "created": 1,
             "model": self.spec.name,
-            "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+            "choices": [{"index": 0, **said, "finish_reason": "stop"}],
             "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
         }
 

@@ -17,6 +17,7 @@ from serve.config import ServeConfig
 from serve.errors import ExpertFailure
 from serve.gateway import Gateway
 
+JSON = {"content-type": "application/json"}
 CAPITAL = [{"role": "user", "content": "What is the capital of Peru?"}]
 SUM = [{"role": "user", "content": "What is 3 + 21?"}]
 BROKEN = ExpertFailure(502, "engine dead")
@@ -48,7 +49,8 @@ def client(gateway):
 def ask(gateway, **body):
     async def send():
         async with http(gateway) as web:
-            return await web.post("/v1/chat/completions", json={"messages": CAPITAL, **body})
+            content = json.dumps({"messages": CAPITAL, **body})
+            return await web.post("/v1/chat/completions", content=content, headers=JSON)
 
     return asyncio.run(send())
 
@@ -135,6 +137,9 @@ def test_when_nobody_answers_the_error_says_why(orchestrator, failures, status, 
         ({"temperature": 3}, 400, "temperature"),
         ({"max_cost_usd": -1}, 400, "max_cost_usd"),
         ({"experts": ["nobody"]}, 400, "experts"),
+        ({"messages": [{"role": "user", "content": "\ud800"}]}, 400, "messages.0.content"),
+        ({"user": "\ud800"}, 400, "user"),
+        ({"temperature": float("nan")}, 400, "temperature"),
         ({"model": "gpt-9"}, 404, "model"),
         ({"model": "leeroo:cheapest"}, 404, "model"),
         ({"model": "leeroo:"}, 404, "model"),

@@ -1,0 +1,65 @@
+"""Cases generated from the OpenAPI description: no fault of ours, and nothing that the description denies."""
+
+import sys
+from pathlib import Path
+
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given, settings
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
+
+from serve.api import create_api
+from serve.config import ServeConfig
+from serve.gateway import Gateway
+
+CASES_PER_PATH = 300  # four paths take a body
+
+
+@pytest.fixture(scope="module")
+def api_schema(orchestrator, tmp_path_factory):
+    config = ServeConfig(home=tmp_path_factory.mktemp("home"), access="open")
+    experts = {name: ScriptedExpert(name) for name in ("smollm2-135m", "gemma-3-270m")}
+    gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), experts)
+    return schemathesis.openapi.from_asgi("/openapi.json", create_api(gateway))
+
+
+# What a schema cannot say (an expert that does not exist, a conversation without a word) is refused too.
+BEYOND_THE_SCHEMA = schemathesis.checks.positive_data_acceptance
+
+OPERATIONS = [
+    ("POST", "/v1/chat/completions"),
+    ("POST", "/v1/completions"),
+    ("POST", "/v1/route"),
+    ("POST", "/v1/feedback"),
+    ("GET", "/v1/models"),
+    ("GET", "/healthz"),
+    ("GET", "/readyz"),
+    ("GET", "/metrics"),
+]
+
+
+@pytest.mark.parametrize(("method", "path"), OPERATIONS)
+def test_every_answer_fits_the_description(api_schema, method, path):
+    # A path without parameters has few cases: Hypothesis stops when it has seen them all.
+    @given(case=api_schema[path][method].as_strategy())
+    @settings(
+        max_examples=CASES_PER_PATH,
+        deadline=None,
+        derandomize=True,
+        database=None,
+        suppress_health_check=list(HealthCheck),
+    )
+    def validate(case):
+        case.call_and_validate(excluded_checks=[BEYOND_THE_SCHEMA])
+
+    validate()
+
+
+def test_no_path_is_forgotten(api_schema):
+    described = {
+        (operation.ok().method.upper(), operation.ok().path) for operation in api_schema.get_all_operations()
+    }
+    assert described == set(OPERATIONS)
