@@ -214,13 +214,13 @@ def scale(
 
 
 @app.command()
-def textbook(recorded: Recorded, out: Out, time_limit_s: float = 120.0) -> None:
+def textbook(recorded: Recorded, out: Out, time_limit_s: float = 60.0) -> None:
     """The plain textbook model in the same solvers on growing tables of the same kind, to the same 1%."""
     from bench.universe_textbook import solve_textbook
 
     base = load_pool(recorded, "mmlu_pro")
     results = []
-    for questions, experts in ((200, 50), (500, 100), (1000, 200), (2000, 200), (4000, 200)):
+    for questions, experts in ((200, 50), (500, 100), (1000, 200), (2000, 200)):
         score, cost, domains = generate_table(base, questions=questions, experts=experts)
         program = build_program([f"e{j}" for j in range(experts)], score, cost, domains=domains,
                                 limits=Limits(max_experts=8))  # fmt: skip
@@ -250,12 +250,12 @@ def textbook(recorded: Recorded, out: Out, time_limit_s: float = 120.0) -> None:
 def masters(recorded: Recorded, out: Out) -> None:
     """HiGHS, SCIP and CP-SAT as the integer master, on raw outcomes, where the relaxation is loose."""
     results = {}
-    for pool, k in (("A", 3), ("mmlu_pro", 3), ("mmlu_pro", 4), ("D", 5)):
+    for pool, k in (("A", 3), ("mmlu_pro", 3)):
         program = universe_program(load_pool(recorded, pool), limits=Limits(max_experts=k))
         for solver in ("highs", "gscip", "cp_sat"):
             cpu = time.process_time()
             try:
-                solution = solve_program(program, solver=solver, time_limit_s=60)
+                solution = solve_program(program, solver=solver, time_limit_s=45)
             except Exception as error:  # a solver that refuses the model is a result here
                 results[f"{pool}, {k}, {solver}"] = {"error": f"{type(error).__name__}: {error}"[:200]}
                 print(pool, k, solver, error)
