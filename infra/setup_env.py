@@ -186,24 +186,17 @@ def install_with_uv(mode: str) -> bool:
 
 def install_with_pip(mode: str) -> None:
     """Install with pip; on a CPU exactly the pinned list, which spares the resolver's minutes."""
-    pip: list[str | Path] = [
-        PYTHON,
-        "-m",
-        "pip",
-        "install",
-        "--progress-bar",
-        "on" if sys.stderr.isatty() else "off",
-    ]
+    pip: list[str | Path] = [PYTHON, "-m", "pip", "install"]
+    if not sys.stderr.isatty():
+        pip.append("--quiet")
     if mode == "gpu":
         commands = [[*pip, "--editable", f"{ROOT}[gpu,dev]"]]
     else:
-        pinned = [*pip, "--quiet", "--no-deps", "--requirement", ROOT / "infra" / "constraints-cpu.txt"]
+        commands = [[*pip, "--no-deps", "--editable", str(ROOT)]]
+        pinned = [*pip, "--no-deps", "--requirement", ROOT / "infra" / "constraints-cpu.txt"]
         if subprocess.run(pinned, check=False).returncode != 0:
             print("      trying again with PyTorch's own index for the CPU build of torch", flush=True)
-            commands = [[*pinned, "--extra-index-url", TORCH_CPU_INDEX]]
-        else:
-            commands = []
-        commands.append([*pip, "--quiet", "--no-deps", "--editable", str(ROOT)])
+            commands.insert(0, [*pinned, "--extra-index-url", TORCH_CPU_INDEX])
     for command in commands:
         if subprocess.run(command, check=False).returncode != 0:
             raise SetupError(
