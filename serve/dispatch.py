@@ -28,6 +28,7 @@ class Answered(Generic[T]):
     expert: ExpertClient
     value: T
     attempts: tuple[Attempt, ...]
+    took_s: float  # from asking it to its answer, or to the first piece of it
 
 
 async def first_answer(
@@ -58,10 +59,11 @@ async def first_answer(
         if left <= 0:
             break
         is_last = index == len(experts) - 1
+        asked = time.monotonic()
         value = await ask(expert, left if is_last else min(left, expert.spec.timeout_s))
         if not isinstance(value, ExpertFailure):
             report(expert.spec.name, None)
-            return Answered(expert, value, tuple(attempts))
+            return Answered(expert, value, tuple(attempts), time.monotonic() - asked)
         report(expert.spec.name, value)
         attempts.append(Attempt(expert.spec.name, value))
     raise _refusal(attempts)

@@ -6,17 +6,20 @@ import asyncio
 import logging
 import time
 import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from serve.breaker import Breaker
+from serve.clients import LedgerClient, RouterClient
 from serve.config import ServeConfig
+from serve.conversations import Conversations, loses_little
 from serve.dispatch import Answered, first_answer
 from serve.errors import ApiError, ExpertFailure
 from serve.expert_client import Answer, ExpertClient, OpenStream
-from serve.ledger import Caller, Grant, Refusal
+from serve.job import CompletionRequest, Job, Plan
+from serve.ledger import Caller, Refusal
 from serve.metrics import Metrics
 from serve.protocol import (
     PRESETS,
@@ -25,7 +28,6 @@ from serve.protocol import (
     FeedbackRequest,
     RouteReply,
     RouteRequest,
-    TextRequest,
 )
 from serve.records import answer_report, decision_row, route_reply
 from serve.router import Query, Ruling
@@ -35,46 +37,6 @@ from warehouse import InputError
 logger = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
-CompletionRequest = ChatRequest | TextRequest
-
-
-class RouterClient(Protocol):
-    """What the gateway needs of the router."""
-
-    async def decide(self, query: Query) -> Ruling:
-        """Decide on one query; InputError when nobody may answer."""
-        ...
-
-    async def version(self) -> str:
-        """Return the version of the orchestrator in use."""
-        ...
-
-
-class LedgerClient(Protocol):
-    """What the gateway needs of the bookkeeper; see :class:`serve.bookkeeper.Bookkeeper`."""
-
-    async def identify(self, secret_hash: str | None) -> Caller | None: ...  # noqa: D102
-    async def reserve(  # noqa: D102
-        self, caller: Caller, request_id: str, bounds_usd: Sequence[float]
-    ) -> Grant | Refusal | float: ...
-    async def settle(  # noqa: D102
-        self, caller: Caller, request_id: str, cost_usd: float, decision: dict[str, Any] | None
-    ) -> None: ...
-    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool: ...  # noqa: D102
-
-
-@dataclass(frozen=True)
-class Job:
-    """One request on its way: who asks what, who may answer in which order, and since when."""
-
-    request_id: str
-    caller: Caller
-    began: float  # on the clock of time.monotonic
-    body: dict[str, Any]  # as the experts get it
-    order: tuple[ExpertClient, ...]
-    ruling: Ruling | None  # None where the caller named the expert
-    remaining_usd: float | None  # of the budget, beyond what this request may cost
-    reserved_usd: float
 
 
 @dataclass
@@ -88,6 +50,7 @@ class Gateway:
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
     metrics: Metrics = field(default_factory=Metrics)
+    conversations: Conversations = field(default_factory=Conversations)
     _in_flight: int = 0
 
     @property
@@ -138,6 +101,7 @@ class Gateway:
         finally:
             await asyncio.shield(self._settle(job, expert, cost))
         report = answer_report(job, answered, self.experts) | self._costs(job, cost)
+        self._remember(job, expert, _text_of(answered.value, "message"))
         return answered.value | {"leeroo": report}
 
     async def stream(
@@ -180,7 +144,7 @@ class Gateway:
     ) -> AsyncGenerator[Answer, None]:
         expert = answered.expert.spec.name
         first = answered.value.first
-        usage, count = first.get("usage"), 1
+        usage, count, text = first.get("usage"), 1, _text_of(first, "delta")
         failure: ExpertFailure | None = None
         try:
             yield _without_usage(first) | {"leeroo": report}
@@ -190,6 +154,7 @@ class Gateway:
                     self._note(expert, piece)
                     break
                 usage, count = piece.get("usage") or usage, count + 1
+                text += _text_of(piece, "delta")
                 if piece.get("choices"):
                     yield _without_usage(piece)
         finally:
@@ -200,6 +165,7 @@ class Gateway:
         if failure is not None:
             yield ApiError(502, f"the answer broke off: {failure.message}", code="stream_cut").body()
             return
+        self._remember(job, expert, text)
         closing: Answer = {name: first.get(name) for name in ("id", "object", "created", "model")}
         report = report | self._costs(job, cost) | {"latency_s": round(time.monotonic() - job.began, 4)}
         closing |= {"choices": [], "leeroo": report}
@@ -208,9 +174,9 @@ class Gateway:
     async def _begin(self, request: CompletionRequest, caller: Caller) -> Job:
         """Decide who answers, and set aside what that can cost."""
         began = time.monotonic()
-        names, ruling = await self._plan(request, caller)
+        plan = await self._plan(request, caller)
         body = request.for_expert()
-        order = [self.experts[name] for name in names if name in self.experts]
+        order = [self.experts[name] for name in plan.order if name in self.experts]
         bounds = [bound_usd(client.spec, body) for client in order]
         request_id = f"req-{uuid.uuid4().hex}"
         grant = await self.ledger.reserve(caller, request_id, bounds)
@@ -223,15 +189,21 @@ class Gateway:
             client for client, bound in zip(order, bounds, strict=True) if bound <= grant.reserved_usd + 1e-12
         )
         return Job(
-            request_id, caller, began, body, affordable, ruling, grant.remaining_usd, grant.reserved_usd
+            request_id,
+            request,
+            caller,
+            began,
+            body,
+            affordable,
+            plan,
+            grant.remaining_usd,
+            grant.reserved_usd,
         )
 
-    async def _plan(
-        self, request: CompletionRequest, caller: Caller
-    ) -> tuple[tuple[str, ...], Ruling | None]:
+    async def _plan(self, request: CompletionRequest, caller: Caller) -> Plan:
         if request.model in self.experts:
             self._allowed([request.model], caller)
-            return (request.model,), None
+            return Plan((request.model,), "named by the request")
         name, colon, preset = request.model.partition(":")
         if name != ROUTED or (colon and preset not in PRESETS):
             raise ApiError(
@@ -252,7 +224,23 @@ class Gateway:
             deny=resting if len(resting) < len(allowed) else (),
         )
         ruling = await self._rule(query)
-        return (ruling.decision.expert, *ruling.decision.fallbacks), ruling
+        return self._stay(request, caller, ruling)
+
+    def _stay(self, request: CompletionRequest, caller: Caller, ruling: Ruling) -> Plan:
+        """Keep a conversation with its expert where that loses little."""
+        decision = ruling.decision
+        order = (decision.expert, *decision.fallbacks)
+        if isinstance(request, ChatRequest):
+            held = self.conversations.expert_of(caller.key_id, request.messages)
+            if held in decision.fallbacks and loses_little(decision, held):
+                others = tuple(name for name in order if name != held)
+                reason = f"the conversation stays with {held}: {decision.expert} promises little more"
+                return Plan((held, *others), reason, ruling)
+        return Plan(order, decision.reason, ruling)
+
+    def _remember(self, job: Job, expert: str, text: str) -> None:
+        if isinstance(job.request, ChatRequest) and job.plan.ruling is not None:
+            self.conversations.remember(job.caller.key_id, job.request.messages, text, expert)
 
     async def _rule(self, query: Query) -> Ruling:
         try:
@@ -288,7 +276,8 @@ class Gateway:
 
     async def _settle(self, job: Job, expert: str, cost: float | None) -> None:
         """Charge the cost and keep the decision; without an answer, only give the reservation back."""
-        decision = decision_row(job, expert, cost) if cost is not None and job.ruling is not None else None
+        routed = cost is not None and job.plan.ruling is not None
+        decision = decision_row(job, expert, cost or 0.0) if routed else None
         if job.caller.key_id is not None or decision is not None:
             await self.ledger.settle(job.caller, job.request_id, cost or 0.0, decision)
 
@@ -302,6 +291,12 @@ class Gateway:
         if failure is not None:
             self.metrics.count_failure(expert, failure.status)
             logger.warning("expert %s failed with %d: %s", expert, failure.status, failure.message)
+
+
+def _text_of(answer: Answer, part: str) -> str:
+    """Return the text of the first choice of an answer (``message``) or of a piece of one (``delta``)."""
+    choices = answer.get("choices") or [{}]
+    return str((choices[0].get(part) or {}).get("content") or "")
 
 
 def _without_usage(piece: Answer) -> Answer:

@@ -5,14 +5,12 @@ from __future__ import annotations
 import time
 from collections.abc import Container
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from serve.dispatch import Answered
+from serve.job import Job
 from serve.protocol import ExpertForecast, RouteReply
 from serve.router import Ruling
-
-if TYPE_CHECKING:
-    from serve.gateway import Job
 
 
 def route_reply(ruling: Ruling, served: Container[str]) -> RouteReply:
@@ -39,18 +37,19 @@ def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> 
     report: dict[str, Any] = {
         "request_id": job.request_id,
         "expert": expert,
+        "reason": job.plan.reason,
         "tried": [
             {"expert": attempt.expert, "status": attempt.failure.status, "message": attempt.failure.message}
             for attempt in answered.attempts
         ],
+        "expert_s": round(answered.took_s, 4),
         "latency_s": round(time.monotonic() - job.began, 4),
     }
-    if job.ruling is None:
-        return report | {"reason": "named by the request"}
-    decision = job.ruling.decision
+    if job.plan.ruling is None:
+        return report
+    decision = job.plan.ruling.decision
     return report | {
-        "reason": decision.reason,
-        "router_version": job.ruling.version,
+        "router_version": job.plan.ruling.version,
         "multiplier": decision.multiplier,
         "predicted_success": decision.success[expert],
         "predicted_cost_usd": decision.cost_usd[expert],
@@ -64,12 +63,12 @@ def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> 
 
 def decision_row(job: Job, expert: str, cost_usd: float) -> dict[str, Any]:
     """Return a row of the warehouse's decisions table, without the time it is written."""
-    if job.ruling is None:
+    if job.plan.ruling is None:
         raise ValueError("a request that was not routed has no decision")
-    decision = job.ruling.decision
+    decision = job.plan.ruling.decision
     return {
         "request_id": job.request_id,
-        "router_version": job.ruling.version,
+        "router_version": job.plan.ruling.version,
         "experts": list(decision.success),
         "predicted_success": list(decision.success.values()),
         "predicted_cost_usd": [decision.cost_usd[name] for name in decision.success],

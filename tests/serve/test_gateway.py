@@ -308,3 +308,27 @@ def test_a_price_on_cost_can_be_named_in_a_request(orchestrator):
     assert ask(gateway, multiplier=0).json()["model"] == "gemma-3-270m"
     assert ask(gateway, multiplier=1e9).json()["model"] == "smollm2-135m"
     assert "multiplier" not in smol.bodies[0]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_conversation_stays_with_its_expert_unless_that_loses_much(orchestrator, stream):
+    gateway = endpoint(orchestrator, *both())
+    decision = orchestrator.decide([CAPITAL[0]["content"]], multiplier=0)[0]
+    gap = decision.success["gemma-3-270m"] - decision.success["smollm2-135m"]
+    dearer = decision.cost_usd["gemma-3-270m"] - decision.cost_usd["smollm2-135m"]
+    # Prices at which the cheaper expert is better by less, and by more, than it takes to move.
+    near, far = (gap + 0.03) / dearer, (gap + 0.2) / dearer
+
+    def say(turns, price):
+        return ask(gateway, messages=turns, multiplier=price, stream=stream)
+
+    assert say(CAPITAL, 0).headers["x-leeroo-expert"] == "gemma-3-270m"
+    said = "onetwothree" if stream else "gemma-3-270m says hello"
+    turns = [*CAPITAL, {"role": "assistant", "content": said}, *CAPITAL]
+    kept = say(turns, near)
+    assert kept.headers["x-leeroo-expert"] == "gemma-3-270m"
+    assert "the conversation stays with gemma-3-270m" in kept.text
+    assert say(turns, far).headers["x-leeroo-expert"] == "smollm2-135m"
+    assert say(CAPITAL, near).headers["x-leeroo-expert"] == "smollm2-135m"
+    other = [*CAPITAL, {"role": "assistant", "content": "someone else's words"}, *CAPITAL]
+    assert say(other, near).headers["x-leeroo-expert"] == "smollm2-135m"
