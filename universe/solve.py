@@ -17,6 +17,7 @@ from universe.master import Master
 from universe.program import Program
 from universe.risk import Risk
 from universe.routing import TOLERANCE, Router, Scenario, Vector
+from warehouse import InputError
 
 GAP = 1e-5  # score; below the noise of any outcome table
 LP_ROUNDS = 200
@@ -71,10 +72,15 @@ def solve_program(
         risk: how scenario values are joined; their mean by default.
         gap: absolute gap, in score, at which the set counts as optimal.
         time_limit_s: wall time; the answer may come later by the length of one round.
-        solver: ``highs`` or ``gscip``, for the master.
+        solver: of the integer master: ``highs``, ``gscip``, or ``cp_sat`` where there is no load to carry
+            (it rounds coefficients, and with counted replicas it gave wrong answers).
         on_progress: called after every round.
         warm_start: sets [m] of bool to begin from, where they hold the limits.
     """
+    if solver == "cp_sat" and program.limits.queries_per_s is not None:
+        raise InputError(
+            "CP-SAT rounds the rows of counted replicas", where="solver", fix="use highs or gscip"
+        )
     began = time.perf_counter()
     risk = risk or Risk()
     scenarios = scenarios or [Scenario(program.weight, np.ones(len(program.experts)))]
