@@ -29,6 +29,7 @@ def main() -> None:
     parser.add_argument("--pools", default="ABCDEF")
     parser.add_argument("--parts", default="pools", help=f"comma-separated, of {', '.join(PARTS)}; or all")
     parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--replicates", type=int, default=500, help="bootstrap samples")
     parser.add_argument("--embedder", default="minilm-int8+wordllama")
     parser.add_argument("--predictors", default=",".join([*BASELINES, OURS]))
     parser.add_argument("--cache", type=Path, default=Path(".leeroo/cache/embeddings"))
@@ -75,6 +76,7 @@ def compare_pools(arguments: argparse.Namespace, pools: list[Pool], console: Con
             predictors=predictors,
             embedder=arguments.embedder,
             seeds=arguments.seeds,
+            replicates=arguments.replicates,
             budgets=BUDGETS,
             cache_dir=arguments.cache,
         )

@@ -1,4 +1,4 @@
-"""Budgets over 1,000 random streams: orders, shifts of domain, bursts, mispriced experts, a foreign benchmark."""
+"""Budgets over 1,000 random streams: orders, shifts of domain, bursts, mispricing, a foreign benchmark."""
 
 from __future__ import annotations
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import product
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictor import State, contrast_loss, inner_products
+from orchestrator.predictor import State, contrast_loss
 from orchestrator.queries import Examples, Queries
 from warehouse import InputError
 
@@ -18,6 +17,7 @@ Metric = Literal["cosine", "centred"]
 NEIGHBOURS = (20, 50, 100, 200, 400)
 TEMPERATURES = (0.05, 0.1, float("inf"))
 PRIOR_WEIGHT = 5.0  # questions' worth of each expert's mean score, which steadies thin neighbourhoods
+MARGIN = 32  # candidates beyond k, far more than rounding could confuse
 BLOCK = 256  # queries scored at once; bounds memory at BLOCK x examples
 
 
@@ -61,7 +61,7 @@ class KnnPredictor:
             parts += range(len(widths))
         for part, metric in product(parts, metrics):
             self._place(train.queries.part(part), metric)
-            ranked = self._rank(validation.queries.part(part), max(neighbours), product_of=_fast_products)
+            ranked = self._rank(validation.queries.part(part), max(neighbours), exact=False)
             for k, temperature in product(neighbours, temperatures):
                 success = self._vote(*ranked, k=k, temperature=temperature)
                 loss = contrast_loss(success, validation.outcomes.score)
@@ -131,24 +131,29 @@ class KnnPredictor:
         self._memory = np.ascontiguousarray(_unit_rows(embeddings - self._centre))
 
     def _rank(
-        self,
-        embeddings: NDArray[np.float32],
-        k: int,
-        *,
-        product_of: Callable[
-            [NDArray[np.float32], NDArray[np.float32]], NDArray[np.float32]
-        ] = inner_products,
+        self, embeddings: NDArray[np.float32], k: int, *, exact: bool = True
     ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-        """Return the k nearest training rows, nearest first: positions and similarities, both [n, k]."""
+        """Return the k nearest training rows, nearest first: positions and similarities, both [n, k].
+
+        A matrix product finds the candidates; their similarities are then computed again one by one, so that
+        neither order nor values depend on what else is in the batch. ``exact=False`` leaves that out.
+        """
         k = min(k, len(self._memory))
+        candidates = min(k + MARGIN, len(self._memory)) if exact else k
         index = np.empty((len(embeddings), k), np.intp)
         similarity = np.empty((len(embeddings), k), np.float32)
         for start in range(0, len(embeddings), BLOCK):
             part = slice(start, start + BLOCK)
-            products = product_of(_unit_rows(embeddings[part] - self._centre), self._memory)
-            near = np.argpartition(products, -k, axis=1)[:, -k:]
-            near_products = np.take_along_axis(products, near, axis=1)
-            order = np.lexsort((near, -near_products), axis=1)
+            rows = _unit_rows(embeddings[part] - self._centre)
+            products = rows @ self._memory.T
+            near = np.argpartition(products, -candidates, axis=1)[:, -candidates:]
+            if exact:
+                near_products = np.stack(
+                    [np.vecdot(self._memory[i], row) for i, row in zip(near, rows, strict=True)]
+                )
+            else:
+                near_products = np.take_along_axis(products, near, axis=1)
+            order = np.lexsort((near, -near_products), axis=1)[:, :k]
             index[part] = np.take_along_axis(near, order, axis=1)
             similarity[part] = np.take_along_axis(near_products, order, axis=1)
         return index, similarity
@@ -166,12 +171,6 @@ class KnnPredictor:
         prior = np.float32(PRIOR_WEIGHT)
         success: NDArray[np.float32] = (total + prior * self._mean_score) / (mass + prior)
         return success
-
-
-def _fast_products(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
-    """As :func:`inner_products`, several times faster on many rows; the last bits follow the batch."""
-    products: NDArray[np.float32] = rows @ matrix.T
-    return products
 
 
 def mean_scores(score: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -40,10 +40,10 @@ def convex_hull(cost: ArrayLike, quality: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def hull_value(cost: ArrayLike, hull_cost: Floats, hull_quality: Floats) -> Floats:
-    """Quality of a hull at some costs: linear between corners, flat after the last, -inf before the first."""
+    """Quality of a hull at some costs: linear between corners, flat after the last, NaN before the first."""
     at = np.asarray(cost, float)
     value = np.interp(at, hull_cost, hull_quality)
-    return np.where(at < hull_cost[0] * (1 - 1e-12), -np.inf, value)
+    return np.where(at < hull_cost[0] * (1 - 1e-12), np.nan, value)
 
 
 def aiq(
@@ -237,5 +237,9 @@ def question_weights(n: int, replicates: int, seed: int) -> Floats:
 
 def interval(replicates: ArrayLike) -> tuple[float, float]:
     """The central 95% of bootstrap replicates."""
-    low, high = np.nanpercentile(np.asarray(replicates, float), [2.5, 97.5])
+    values = np.asarray(replicates, float)
+    known = values[np.isfinite(values)]
+    if not len(known):
+        return float("nan"), float("nan")
+    low, high = np.percentile(known, [2.5, 97.5])
     return float(low), float(high)

@@ -287,7 +287,7 @@ def _row(
 
 
 def _show(measure: Measure | None, *, interval: bool = True, percent: bool = False) -> str:
-    if measure is None:
+    if measure is None or not np.isfinite(measure.value):
         return "-"
     scale, digits = (100, 1) if percent else (1, 4)
     text = f"{measure.value * scale:.{digits}f}{'%' if percent else ''}"
