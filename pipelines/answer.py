@@ -169,16 +169,23 @@ def answer_with_all(
     batch_questions: int = BATCH_QUESTIONS,
 ) -> list[AnswerReceipt]:
     """Have each expert answer in turn, with a progress bar per expert; compacts the table afterwards."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+    from pipelines.report import console, print_line
 
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     receipts = []
-    with Progress(*columns) as progress:
+    # A log file (of a Ray job, of CI) gets a line now and then where a terminal gets a moving bar.
+    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
         for spec in specs:
             task = progress.add_task(spec.name, total=questions.num_rows)
 
-            def advance(answered: int, task: Any = task) -> None:
+            def advance(answered: int, task: TaskID = task, name: str = spec.name) -> None:
+                before = progress.tasks[task].completed
                 progress.advance(task, answered)
+                done, total = progress.tasks[task].completed, questions.num_rows
+                if progress.disable and total and int(10 * done / total) > int(10 * before / total):
+                    print_line(f"  {name}: {done:,.0f} of {total:,}")
 
             receipts.append(
                 answer_questions(

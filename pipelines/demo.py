@@ -12,7 +12,8 @@ QUESTION = "What is the capital of France?"
 
 #: Knowledge that the two small models have to different degrees, and tasks that are beyond both.
 DOMAINS = (
-    "geography", "chemistry", "economics", "english", "languages", "measurement", "arithmetic", "logic",
+    "geography/capital", "chemistry/symbol", "economics", "english", "languages", "measurement",
+    "arithmetic/chain_sum", "logic",
 )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
 
 EXPERIMENT = "leeroo"
 
+#: MLflow reports every table it makes and every file it moves; its read-outs are in the UI.
+QUIET = {
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_LOGGING_LEVEL": "ERROR",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
+}
+
 
 @contextlib.contextmanager
 def tracked_run(home: Home, name: str, params: dict[str, Any] | None = None) -> Iterator[str]:
@@ -20,11 +28,12 @@ def tracked_run(home: Home, name: str, params: dict[str, Any] | None = None) -> 
 
     The experiment is made on first use; with a local store its artifacts lie in the home.
     """
-    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    for variable, value in QUIET.items():
+        os.environ.setdefault(variable, value)
+    warnings.filterwarnings("ignore", message=".*input example was not provided.*")
     import mlflow
 
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     local = home.mlflow_uri.startswith("sqlite:")
     if local:
         home.path.mkdir(parents=True, exist_ok=True)
