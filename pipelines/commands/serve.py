@@ -1,14 +1,17 @@
-"""``leeroo serve``, ``leeroo keys`` and ``leeroo ask``: the endpoint, who may use it, a question to it."""
+"""``leeroo serve``, ``keys``, ``ask`` and ``chat``: the endpoint, who may use it, and words with it."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.home import DEFAULT_HOME, HomeOption
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class Period(StrEnum):
@@ -31,6 +34,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("serve")(serve)
     app.command("ask")(ask)
+    app.command("chat")(chat)
     keys = typer.Typer(help="Say who may use the endpoint, and for how much.", no_args_is_help=True)
     keys.command("create")(create_key)
     keys.command("revoke")(revoke_key)
@@ -145,15 +149,17 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
     Console().print(table)
 
 
+UrlOption = Annotated[str, typer.Option(envvar="LEEROO_URL", help="Address of the endpoint.")]
+KeyOption = Annotated[str | None, typer.Option(envvar="LEEROO_KEY", help="Key, if the endpoint wants one.")]
+ModelOption = Annotated[str, typer.Option(help="leeroo, leeroo:<preset>, or an expert.")]
+DEFAULT_URL = "http://127.0.0.1:8000"
+
+
 def ask(
     question: Annotated[str, typer.Argument(help="What to ask.")],
-    url: Annotated[
-        str, typer.Option(envvar="LEEROO_URL", help="Address of the endpoint.")
-    ] = "http://127.0.0.1:8000",
-    key: Annotated[
-        str | None, typer.Option(envvar="LEEROO_KEY", help="Key, if the endpoint wants one.")
-    ] = None,
-    model: Annotated[str, typer.Option(help="leeroo, leeroo:<preset>, or an expert.")] = "leeroo",
+    url: UrlOption = DEFAULT_URL,
+    key: KeyOption = None,
+    model: ModelOption = "leeroo",
     max_cost_usd: Annotated[
         float | None, typer.Option(help="Leave out experts expected to cost more.")
     ] = None,
@@ -162,38 +168,82 @@ def ask(
     ] = None,
 ) -> None:
     """Ask the running endpoint, and say who answered and what was expected."""
+    limits = {"max_cost_usd": max_cost_usd, "min_success": min_success}
+    body = {"model": model, "messages": [{"role": "user", "content": question}]}
+    _say(url, key, body | {name: value for name, value in limits.items() if value is not None})
+
+
+def chat(url: UrlOption = DEFAULT_URL, key: KeyOption = None, model: ModelOption = "leeroo") -> None:
+    """Talk with the running endpoint, turn by turn; an empty line ends it."""
+    messages: list[dict[str, str]] = []
+    while True:
+        try:
+            said = input("> ").strip()
+        except EOFError:
+            return
+        if not said:
+            return
+        messages.append({"role": "user", "content": said})
+        messages.append(
+            {"role": "assistant", "content": _say(url, key, {"model": model, "messages": messages})}
+        )
+
+
+def _say(url: str, key: str | None, body: dict[str, Any]) -> str:
+    """Send a conversation, print the answer as it comes and what is told of it; return the answer."""
+    import json
+
     import httpx
     from rich.console import Console
 
     from warehouse.errors import InputError
 
-    body: dict[str, Any] = {"model": model, "messages": [{"role": "user", "content": question}]}
-    limits = {"max_cost_usd": max_cost_usd, "min_success": min_success}
-    body |= {name: value for name, value in limits.items() if value is not None}
+    console = Console(highlight=False)
     headers = {"Authorization": f"Bearer {key}"} if key else {}
+    address = f"{url.rstrip('/')}/v1/chat/completions"
+    text, told = "", None
     try:
-        reply = httpx.post(f"{url.rstrip('/')}/v1/chat/completions", json=body, headers=headers, timeout=300)
+        with httpx.stream(
+            "POST", address, json=body | {"stream": True}, headers=headers, timeout=300
+        ) as reply:
+            if reply.is_error:
+                reply.read()
+                fix = "pass --key or set LEEROO_KEY; `leeroo keys create NAME` makes one"
+                raise InputError(_message(reply), where=url, fix=fix if reply.status_code == 401 else None)
+            for line in reply.iter_lines():
+                if not line.startswith("data: {"):
+                    continue
+                piece = json.loads(line.removeprefix("data: "))
+                if "error" in piece:
+                    raise InputError(piece["error"]["message"], where=url)
+                told = piece.get("leeroo") or told
+                if piece["choices"]:
+                    part = piece["choices"][0]["delta"].get("content") or ""
+                    console.print(part if text else part.lstrip(), end="", markup=False)
+                    text += part
     except httpx.HTTPError as error:
         raise InputError(
             f"no endpoint answers there ({error})", where=url, fix="start one: leeroo serve"
         ) from None
+    console.print()
+    if told:
+        console.print(_facts(told), style="dim", markup=False)
+    return text
+
+
+def _message(reply: httpx.Response) -> str:
+    """Return what a refusal says, whoever it comes from."""
     try:
-        content = reply.json()
-    except ValueError:
-        raise InputError(f"status {reply.status_code}, and no JSON", where=url, fix="check --url") from None
-    if reply.is_error:
-        fix = (
-            "pass --key or set LEEROO_KEY; `leeroo keys create NAME` makes one"
-            if reply.status_code == 401
-            else None
-        )
-        raise InputError(content.get("error", {}).get("message", reply.text), where=url, fix=fix)
-    told = content["leeroo"]
-    console = Console()
-    console.print(content["choices"][0]["message"]["content"].strip(), markup=False)
+        return str(reply.json()["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return f"status {reply.status_code}, and not from an endpoint of ours"
+
+
+def _facts(told: dict[str, Any]) -> str:
     facts = [f"answered by {told['expert']}"]
     if "predicted_success" in told:
         facts.append(f"expected success {told['predicted_success']:.2f}")
         facts.append(f"expected cost ${told['predicted_cost_usd']:.3g}")
-    facts += [f"cost ${told['cost_usd']:.3g}", f"{told['latency_s']:.2f} s"]
-    console.print(f"({', '.join(facts)}; {told['reason']})", style="dim", markup=False)
+    if "cost_usd" in told:
+        facts.append(f"cost ${told['cost_usd']:.3g}")
+    return f"({', '.join(facts)}, {told['latency_s']:.2f} s; {told['reason']})"

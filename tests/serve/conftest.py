@@ -1,10 +1,18 @@
 import os
+import sys
+import threading
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from orchestrator.train import train_router
 from warehouse import Outcomes
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -51,6 +59,28 @@ def router_dir(orchestrator, tmp_path_factory):
     directory = tmp_path_factory.mktemp("router") / "v1"
     orchestrator.save(directory)
     return directory
+
+
+@pytest.fixture
+def local_url(orchestrator, tmp_path):
+    """The web application on a port of its own, with scripted experts and no Ray."""
+    import uvicorn
+
+    from serve.api import create_api
+    from serve.config import ServeConfig
+    from serve.gateway import Gateway
+
+    config = ServeConfig(home=tmp_path, access="auto")
+    experts = {name: ScriptedExpert(name) for name in EXPERTS}
+    gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), experts)
+    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+    server.should_exit = True
+    thread.join()
 
 
 @pytest.fixture(scope="session")

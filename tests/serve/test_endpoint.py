@@ -1,12 +1,14 @@
 """The real thing: Ray Serve, a vLLM engine, the registry's champion, and the official client."""
 
 import socket
+import threading
+import time
 
 import httpx
 import openai
 import pytest
 
-from orchestrator.registry import log_version, set_champion
+from orchestrator.registry import log_version, rollback, set_champion
 from serve.ledger import LEDGER_FILE, Ledger
 
 pytestmark = pytest.mark.e2e
@@ -87,25 +89,6 @@ def test_a_prompt_is_gone_on_with(client):
     assert answer.usage.completion_tokens == 4
 
 
-def test_the_books_agree_with_the_answers_and_survive_the_bookkeeper(client, home):
-    def books():
-        (key,) = Ledger(home / LEDGER_FILE).list_keys()
-        return round(key.spent_usd * 1e12), key.reserved_usd
-
-    def answer():
-        return client.chat.completions.create(model="leeroo", messages=ASKED, max_tokens=2)
-
-    before, _ = books()
-    costs = [answer().leeroo["cost_usd"]]
-    kill_replica("bookkeeper")
-    costs.append(answer().leeroo["cost_usd"])
-    kill_replica("router")
-    costs.append(answer().leeroo["cost_usd"])
-    after, reserved = books()
-    assert after - before == sum(round(cost * 1e12) for cost in costs)
-    assert reserved == 0
-
-
 def kill_replica(deployment):
     import ray
 
@@ -114,14 +97,75 @@ def kill_replica(deployment):
     ray.kill(ray.get_actor(name, namespace="serve"), no_restart=True)
 
 
-def test_a_new_champion_is_in_use_within_ten_seconds(home, url, orchestrator):
-    import time
+class Traffic:
+    """Clients that ask all the time; every reply must be an answer, or a refusal in OpenAI's shape."""
 
+    def __init__(self, url, secret, clients=6):
+        self.replies = []
+        self.broken = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._ask, args=(url, secret)) for _ in range(clients)]
+
+    def _ask(self, url, secret):
+        body = {"messages": ASKED, "max_tokens": 2}
+        headers = {"Authorization": f"Bearer {secret}"}
+        while not self._stop.is_set():
+            try:
+                reply = httpx.post(f"{url}/v1/chat/completions", json=body, headers=headers, timeout=300)
+                content = reply.json()
+                assert "choices" in content or content["error"]["message"]
+                self.replies.append((time.monotonic(), reply.status_code, content))
+            except Exception as error:
+                self.broken.append(repr(error))
+
+    def wait_for(self, condition, seconds):
+        """Wait until a reply that comes from now on fits; return the seconds it took."""
+        start = time.monotonic()
+        while not any(
+            at > start and condition(status, content) for at, status, content in self.replies[-50:]
+        ):
+            assert time.monotonic() - start < seconds, "the endpoint did not come back"
+            time.sleep(0.1)
+        return time.monotonic() - start
+
+    def __enter__(self):
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_):
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+
+def test_under_load_promotions_and_deaths_lose_no_request_and_no_money(home, url, orchestrator):
+    _, secret = Ledger(home / LEDGER_FILE).create_key("traffic", budget_usd=1.0, period="total")
     uri = f"sqlite:///{home / 'mlflow.db'}"
     version = log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts")
-    assert httpx.get(f"{url}/healthz").json()["router_version"] == "1"
-    set_champion(uri, version)
-    deadline = time.monotonic() + 10
-    while httpx.get(f"{url}/healthz").json()["router_version"] != version:
-        assert time.monotonic() < deadline, "the new champion did not arrive"
-        time.sleep(0.2)
+    answered = {}
+    with Traffic(url, secret) as traffic:
+        traffic.wait_for(lambda status, _: status == 200, 60)
+        set_champion(uri, version)
+        promoted = traffic.wait_for(
+            lambda status, told: status == 200 and told["leeroo"]["router_version"] == version, 30
+        )
+        rollback(uri)
+        rolled_back = traffic.wait_for(
+            lambda status, told: status == 200 and told["leeroo"]["router_version"] == "1", 30
+        )
+        quiet = len(traffic.replies)
+        for part in ("bookkeeper", "router", "expert:smollm2-135m"):
+            kill_replica(part)
+            time.sleep(1)
+            answered[part] = traffic.wait_for(lambda status, _: status == 200, 240)
+    print(f"promotion {promoted:.1f} s, rollback {rolled_back:.1f} s, back after a death: {answered}")
+    assert traffic.broken == []
+    assert {status for _, status, _ in traffic.replies[:quiet]} == {200}
+    assert max(promoted, rolled_back) < 10
+    paid = sum(
+        round(told["leeroo"]["cost_usd"] * 1e12) for _, status, told in traffic.replies if status == 200
+    )
+    (key,) = [key for key in Ledger(home / LEDGER_FILE).list_keys() if key.name == "traffic"]
+    assert round(key.spent_usd * 1e12) == paid > 0
+    assert key.reserved_usd == 0

@@ -5,8 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
-import threading
 import time
 from pathlib import Path
 
@@ -14,34 +12,9 @@ import httpx
 import pytest
 from websockets.sync.client import connect
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
-
-from serve.api import create_api
-from serve.config import ServeConfig
-from serve.gateway import Gateway
-
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
-
-
-@pytest.fixture
-def url(orchestrator, tmp_path):
-    import uvicorn
-
-    config = ServeConfig(home=tmp_path, access="open")
-    experts = {name: ScriptedExpert(name) for name in ("smollm2-135m", "gemma-3-270m")}
-    gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), experts)
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="warning"))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.05)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
 
 
 class Page:
@@ -88,8 +61,8 @@ class Page:
 
 
 @pytest.fixture
-def page(url, tmp_path):
-    page = Page(url, tmp_path / "profile")
+def page(local_url, tmp_path):
+    page = Page(local_url, tmp_path / "profile")
     yield page
     page.close()
 
