@@ -52,7 +52,7 @@ def atomic_number(level: int, rng: random.Random) -> Iterator[Draft]:
         yield draft_choice(f"What is the atomic number of {name}?", str(number), near)
 
 
-@generator(domain="chemistry", source=_SOURCE, levels=3)
+@generator(domain="chemistry", source=_SOURCE, levels=3, default=False)
 def heaviest_element(level: int, rng: random.Random) -> Iterator[Draft]:
     """The element with the highest atomic number among four; the level by how far it is ahead."""
     lead = (30, 12, 3)

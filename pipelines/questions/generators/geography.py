@@ -132,7 +132,7 @@ def state_of_city(level: int, rng: random.Random) -> Iterator[Draft]:
             )
 
 
-@generator(domain="geography", source=_SOURCE, levels=3)
+@generator(domain="geography", source=_SOURCE, levels=3, default=False)
 def larger_country(level: int, rng: random.Random) -> Iterator[Draft]:
     """The largest of four countries by area; the level by how far the largest is ahead."""
     lead = (4.0, 2.0, 1.3)

@@ -90,7 +90,7 @@ class Task:
     levels: tuple[dict[str, Any], ...]
     wrong: Wrong | None
     subject: str | None = None
-    default: bool = True
+    default: bool = False
 
 
 def _between(name: str, *spans: tuple[int, int], **fixed: Any) -> tuple[dict[str, Any], ...]:
@@ -101,15 +101,17 @@ def _between(name: str, *spans: tuple[int, int], **fixed: Any) -> tuple[dict[str
 _TASKS = (
     Task("arithmetic", "chain_sum", "Sums and differences: more digits, then more terms.",
          (*_between("digits", (1, 1), (2, 2), min_terms=2, max_terms=2),
-          *_between("digits", (2, 3), min_terms=3, max_terms=4)), near_numbers),
+          *_between("digits", (2, 3), min_terms=3, max_terms=4)), near_numbers, default=True),
     Task("arithmetic", "products", "Products of two numbers.", _between("digits", (1, 1), (1, 2), (2, 3)),
-    near_numbers), Task("arithmetic", "gcd", "The greatest common divisor of two numbers.",
+         near_numbers, default=True),
+    Task("arithmetic", "gcd", "The greatest common divisor of two numbers.",
          _between("value", (2, 20), (10, 100), (100, 1000)), near_numbers),
     Task("arithmetic", "fraction_simplification", "A fraction in its lowest terms.",
          tuple({"max_value": value, "min_factor": 2, "max_factor": factor, "styles": ("plain",)}
                for value, factor in ((10, 5), (50, 20), (500, 50))), near_fractions),
     Task("arithmetic", "chain_sum", "Sums of two digits, answered in free form and checked by a program.",
-         _between("digits", (1, 1), (1, 2), min_terms=2, max_terms=2), None, subject="chain_sum_free"),
+         _between("digits", (1, 1), (1, 2), min_terms=2, max_terms=2), None,
+         subject="chain_sum_free", default=True),
     Task("algebra", "simple_equations", "A linear equation in one unknown.",
          tuple({"min_terms": 2, "max_terms": terms, "min_value": 1, "max_value": value}
                for terms, value in ((2, 10), (3, 30), (4, 100))), near_numbers),
