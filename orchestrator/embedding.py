@@ -30,6 +30,7 @@ from warehouse import InputError
 Vectors = NDArray[np.float32]
 
 MINILM_MAX_TOKENS = 128  # the length all-MiniLM-L6-v2 was trained at
+SHARD_TEXTS = 2048  # kept at a time: what a stopped run may have to embed again
 PROGRESS_FROM = 2_000  # texts; below this a progress bar would only flicker
 
 
@@ -192,10 +193,12 @@ class CachedEmbedder:
         self._read_new_shards()
         keys = [hashlib.sha256(text.encode()).digest()[:16] for text in texts]
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors}
-        if missing:
-            vectors = self._embedder.embed(list(missing.values()))
-            self._vectors.update(zip(missing, vectors, strict=True))
-            self._write_shard(list(missing), vectors)
+        items = list(missing.items())
+        for start in range(0, len(items), SHARD_TEXTS):
+            shard_keys, shard_texts = zip(*items[start : start + SHARD_TEXTS], strict=True)
+            vectors = self._embedder.embed(shard_texts)
+            self._vectors.update(zip(shard_keys, vectors, strict=True))
+            self._write_shard(shard_keys, vectors)
         return np.stack([self._vectors[key] for key in keys]) if keys else np.zeros((0, self.dim), np.float32)
 
     def _read_new_shards(self) -> None:

@@ -15,7 +15,7 @@ from orchestrator.embedding import load_embedder
 from orchestrator.evaluate import multiplier_grid, points_of
 from orchestrator.policy import Orchestrator
 from orchestrator.queries import read_queries
-from orchestrator.registry import champion_version, load_version, set_champion
+from orchestrator.registry import champion_version, find_version, load_version, set_champion
 from orchestrator.selector import select_at_multiplier
 from orchestrator.splits import frozen_split
 from warehouse import InputError, Outcomes
@@ -69,6 +69,7 @@ def promote(
     Raises:
         InputError: no such version, or too few held-out questions that all experts of both pools answered.
     """
+    version = find_version(tracking_uri, version)
     challenger = load_version(tracking_uri, version)
     former = champion_version(tracking_uri)
     if former is None:

@@ -104,6 +104,15 @@ def log_version(
     return version
 
 
+def find_version(tracking_uri: str, version: str) -> str:
+    """The number behind a version or alias.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    return str(_find(_client(tracking_uri), version).version)
+
+
 def load_version(tracking_uri: str, version: str) -> Orchestrator:
     """Load a version by number or alias.
 
@@ -262,13 +271,18 @@ def _signature() -> Any:
 def _quiet() -> Iterator[None]:
     """MLflow tells of every table it makes and every file it moves; people asked for none of it."""
     import logging
+    import os
+    import warnings
 
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
     levels = [logger.level for logger in loggers]
     for logger in loggers:
         logger.setLevel(logging.ERROR)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="[^A]*An input example was not provided")
+            yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)

@@ -22,9 +22,9 @@ MemberBuilder = Callable[[Queries], list[Predictor]]
 
 
 def default_members(queries: Queries) -> list[Predictor]:
-    """One kNN per joined embedding, ridge, and subject table."""
+    """One kNN per joined embedding, and a subject table. Ridge added noise on small pools (see the log)."""
     neighbours: list[Predictor] = [KnnPredictor(part=i) for i in range(len(queries.widths))]
-    return [*neighbours, RidgePredictor(), SubjectPredictor()]
+    return [*neighbours, SubjectPredictor()]
 
 
 def knn_and_domain(queries: Queries) -> list[Predictor]:

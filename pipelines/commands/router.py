@@ -179,7 +179,8 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
     if not found:
         console.print("no router has been trained yet: `leeroo train`")
         return
-    table = Table("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k", "note")
+    table = Table("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k")
+    table.add_column("note", overflow="fold", ratio=1)
     for v in found:
         table.add_row(
             v.version,
