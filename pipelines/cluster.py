@@ -13,11 +13,12 @@ MIN_LOGICAL_CPUS = 8
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None = None) -> Iterator[None]:
+def ray_session(address: str | None = None, *, dashboard: bool = False) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
 
     Inside a Ray job, or where ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
     process and ends it afterwards. A connection that is there already is used and left open.
+    ``dashboard`` gives a local cluster the dashboard, which takes jobs.
     """
     import ray
 
@@ -30,7 +31,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray.init(
             num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
-            include_dashboard=False,
+            include_dashboard=dashboard,
             logging_level=logging.WARNING,
             log_to_driver=False,
         )
