@@ -15,7 +15,7 @@ help: ## list these habits
 	@$(foreach target,$(BENCHES),printf '  make %-12s %s\n' '$(target)' 'run bench/$(target:bench-%=%).py alone';)
 	@echo '  Options for a command go into ARGS: make test ARGS="-k routing", make serve ARGS="--port 8001".'
 
-setup: ## create .venv with everything (about a minute; nothing to do the second time)
+setup: ## create .venv with everything (one to four minutes; the second time it is a no-op)
 	@$(PYTHON) infra/setup_env.py
 
 demo: setup ## the whole loop with small real models: ask, learn, choose, evaluate, report
