@@ -29,7 +29,7 @@ def print_probes(
         for name in pool.experts:
             rest = [other for other in pool.experts if other != name]
             without = train_router(outcomes.only(rest), embedder=embedder, cache_dir=cache).orchestrator
-            probes = choose_probes(without, outcomes, PROBES)
+            probes = choose_probes(without, outcomes, PROBES, cache_dir=cache)
             added = add_expert(without, name, outcomes.take(probes))
             retrained = compare_routers(full, without, outcomes, replicates=100, cache_dir=cache).difference
             placed = compare_routers(added, without, outcomes, replicates=100, cache_dir=cache).difference

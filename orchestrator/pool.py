@@ -3,22 +3,33 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.cost import CostPredictor
+from orchestrator.embedding import load_embedder
 from orchestrator.extended import ExtendedPredictor, pick_probes
 from orchestrator.policy import Orchestrator
 from orchestrator.queries import read_queries
 from orchestrator.splits import frozen_split
 from warehouse import InputError, Outcomes
 
+CANDIDATES = 5_000  # questions that probes are chosen among
+
 
 def choose_probes(
-    orchestrator: Orchestrator, outcomes: Outcomes, count: int, *, seed: int = 0
+    orchestrator: Orchestrator,
+    outcomes: Outcomes,
+    count: int,
+    *,
+    seed: int = 0,
+    cache_dir: Path | None = None,
 ) -> NDArray[np.intp]:
     """Choose which questions to ask a new expert: rows of ``outcomes``, none from the frozen test part.
+
+    At most ``CANDIDATES`` questions, drawn at random, are looked at.
 
     Raises:
         InputError: there are no questions to choose from.
@@ -29,8 +40,11 @@ def choose_probes(
         raise InputError(
             "there are no questions to probe an expert with", fix="import or make questions first"
         )
-    prediction = orchestrator.predict([outcomes.texts[i] for i in candidates])
-    return candidates[pick_probes(prediction.success, count, seed=seed)]
+    if len(candidates) > CANDIDATES:
+        candidates = np.sort(np.random.default_rng(seed).choice(candidates, CANDIDATES, replace=False))
+    embedder = load_embedder(orchestrator.embedder.name, cache_dir=cache_dir)
+    queries = read_queries([outcomes.texts[i] for i in candidates], embedder)
+    return candidates[pick_probes(orchestrator.predictor.predict(queries), count, seed=seed)]
 
 
 def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orchestrator:
