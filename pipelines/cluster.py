@@ -13,12 +13,11 @@ MIN_LOGICAL_CPUS = 8
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None = None, *, dashboard: bool = False) -> Iterator[None]:
+def ray_session(address: str | None = None) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
 
     Inside a Ray job, or where ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
     process and ends it afterwards. A connection that is there already is used and left open.
-    ``dashboard`` gives a local cluster the dashboard, which takes jobs.
     """
     import ray
 
@@ -30,8 +29,9 @@ def ray_session(address: str | None = None, *, dashboard: bool = False) -> Itera
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         ray.init(
+            address="local",  # not what an earlier `ray start` on this machine left behind
             num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
-            include_dashboard=dashboard,
+            include_dashboard=False,
             logging_level=logging.WARNING,
             log_to_driver=False,
         )

@@ -95,8 +95,10 @@ def run_round(config: RoundConfig, home: Home) -> RoundResult:
         outcomes = outcomes.take(_positions(outcomes, question_ids))
         universe = choose_universe(config, home, outcomes)
         print_step("Router")
+        # A universe of one needs no router; what is learned over all of them tells when to widen it.
+        pool = universe.experts if len(universe.experts) > 1 else names
         training = train_version(
-            outcomes.only(universe.experts),
+            outcomes.only(pool),
             home,
             predictor=config.predictor,
             embedder=config.embedder,
@@ -120,6 +122,10 @@ def load_runnable(path: str | None) -> Catalogue:
     from experts import check_loadable, check_runnable, load_catalogue, probe_hardware
 
     catalogue = load_catalogue(path)
+    if len(catalogue.experts) < 2:
+        raise InputError(
+            "one expert leaves nothing to route", where=str(catalogue.path), fix="list two or more"
+        )
     hardware = probe_hardware()
     for spec in catalogue.experts:
         where = f"{catalogue.path}, expert {spec.name!r}"

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import os
+import signal
+import socket
 import subprocess
 import sys
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
@@ -16,45 +20,91 @@ from warehouse import Warehouse
 pytestmark = pytest.mark.e2e
 
 ROOT = Path(__file__).parents[2]
+#: One model asked in two ways: by the text of the options, and by their letters.
 CATALOGUE = """\
 experts:
-  - &small
-    name: small
-    backend: vllm
-    model: bundled:smollm2-135m-instruct
-    scoring: cloze
-    context_tokens: 1024
-    engine: {enforce_eager: true}
-    price: {usd_per_mtok_in: 1.0, usd_per_mtok_out: 1.0}
+  - {name: by-text, backend: vllm, model: "bundled:smollm2-135m-instruct", scoring: cloze,
+     engine: {enforce_eager: true}, price: {usd_per_mtok_in: 2, usd_per_mtok_out: 2}, context_tokens: 1024}
+  - {name: by-letter, backend: vllm, model: "bundled:smollm2-135m-instruct", scoring: letter,
+     engine: {enforce_eager: true}, price: {usd_per_mtok_in: 1, usd_per_mtok_out: 1}, context_tokens: 1024}
 """
 
 
+RAY = str(Path(sys.executable).with_name("ray"))
+
+
+def free_ports(count: int) -> list[int]:
+    probes = [socket.socket() for _ in range(count)]
+    for probe in probes:
+        probe.bind(("127.0.0.1", 0))
+    ports = [probe.getsockname()[1] for probe in probes]
+    for probe in probes:
+        probe.close()
+    return ports
+
+
+@pytest.fixture
+def jobs_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A cluster with ports of its own, as `ray start --head` makes it."""
+    port, dashboard, agent, client = free_ports(4)
+    command = [
+        RAY, "start", "--head", "--block", "--num-cpus", "8", "--port", str(port), "--ray-client-server-port",
+        str(client), "--dashboard-port", str(dashboard), "--dashboard-agent-listen-port", str(agent),
+        "--node-ip-address", "127.0.0.1", "--disable-usage-stats",
+    ]  # fmt: skip
+    log = tmp_path_factory.mktemp("ray") / "head.log"
+    with log.open("w") as output:
+        head = subprocess.Popen(
+            command, stdout=output, stderr=output, start_new_session=True, env=without_address()
+        )
+    address = f"http://127.0.0.1:{dashboard}"
+    deadline = time.monotonic() + 180
+    try:
+        while subprocess.run(
+            [RAY, "job", "list", "--address", address],
+            capture_output=True,
+            check=False,
+            env=without_address(),
+        ).returncode:
+            assert head.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+        yield address
+    finally:
+        os.killpg(head.pid, signal.SIGKILL)
+        head.wait()
+
+
+def without_address() -> dict[str, str]:
+    kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
+    return kept | {"RAY_AUTH_MODE": "token"}
+
+
 @pytest.mark.timeout(900)
-def test_a_submitted_round_succeeds(tmp_path: Path, ray_cluster: str) -> None:
+def test_a_submitted_round_succeeds(tmp_path: Path, jobs_address: str) -> None:
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     home = tmp_path / "home"
     command = [
-        str(Path(sys.executable).with_name("ray")), "job", "submit", "--address", ray_cluster,
-        "--working-dir", str(ROOT), "--", sys.executable, "-m", "pipelines.selfplay",
-        "--home", str(home), "--catalogue", str(tmp_path / "catalogue.yaml"), "--round", "job",
-        "--domain", "geography", "--domain", "arithmetic/chain_sum", "--per-domain", "30",
-    ]  # fmt: skip
-    environment = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
-    run = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        timeout=840,
-        check=False,
-        env=environment | {"RAY_AUTH_MODE": "token"},
-    )
+        *(RAY, "job", "submit", "--address", jobs_address, "--working-dir", str(ROOT), "--"),
+        *(sys.executable, "-m", "pipelines.selfplay", "--home", str(home), "--round", "job"),
+        *("--catalogue", str(tmp_path / "catalogue.yaml"), "--per-domain", "30"),
+        *("--domain", "geography", "--domain", "arithmetic/chain_sum"),
+    ]
+    # The job agent of a cluster that has just started takes a moment to report for duty.
+    deadline = time.monotonic() + 120
+    while True:
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=780, check=False, env=without_address()
+        )
+        if "No available agent" not in run.stderr + run.stdout or time.monotonic() > deadline:
+            break
+        time.sleep(2)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     assert "succeeded" in run.stdout
-    assert Warehouse(home / "warehouse").scan("answers").num_rows == 60
+    assert Warehouse(home / "warehouse").scan("answers").num_rows == 120
     tracking_uri = f"sqlite:///{home / 'mlflow.db'}"
     client = mlflow.MlflowClient(tracking_uri)
     experiment = client.get_experiment_by_name("leeroo")
     runs = client.search_runs([experiment.experiment_id], "params.kind = 'round'")
     assert [run.info.status for run in runs] == ["FINISHED"]
-    assert runs[0].data.metrics["answers/small/asked"] == 60
+    assert runs[0].data.metrics["answers/by-text/asked"] == 60
     assert champion_version(tracking_uri) == "1"
