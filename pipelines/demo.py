@@ -29,7 +29,7 @@ def run_demo(home: Home, *, per_domain: int = 30, port: int = 0) -> None:
         f"Round {result.config.round}, router version {result.training.version}, kept in {home.path}. Next:",
         '  leeroo sql "select expert, avg(score), sum(cost_usd) from answers group by 1"',
         "  leeroo ui                    the run, its figures and the router versions in MLflow",
-        "  leeroo serve                 the endpoint, for any OpenAI client",
+        "  leeroo serve --open          the endpoint, for any OpenAI client on this machine",
         '  leeroo ask "..."             ask it from the terminal',
     ):
         print_line(line)
