@@ -98,7 +98,7 @@ def test_a_killed_round_goes_on_where_it_was(tmp_path: Path, catalogue: Path, ra
     assert outcomes.score.shape == (questions.num_rows, 1)
     with store.connect() as connection:
         results = measure_domains(connection, questions["question_id"].to_pylist(), ["tiny"])
-        (total,) = connection.sql("select sum(cost_usd) from answers").fetchone()
+        ((total,),) = connection.sql("select sum(cost_usd) from answers").fetchall()
     assert {result.domain for result in results} == {"geography", "arithmetic"}
     assert sum(result.cost_usd for result in results) == pytest.approx(total)
     priced = sum(r.prompt_tokens * 1e-6 + r.completion_tokens * 2e-6 for r in results)
