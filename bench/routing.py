@@ -1,4 +1,4 @@
-"""The routing benchmark: ``python -m bench.routing RECORDED`` prints every table for the pools A to F.
+"""The routing benchmark: ``python -m bench.routing [RECORDED]`` prints every table for the pools A to F.
 
 RECORDED is a folder of recorded answers with ``pools.yaml``. Splits by text 60/20/20, five seeds that test
 every question once, choices on validation, paired bootstrap intervals.
@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
+import sys
 import time
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from rich.table import Table
 
 from bench.routing_data import Pool, load_pool, read_pools
 from orchestrator import EvaluationReport, evaluate_router
+from warehouse import InputError
 
 BASELINES = ("knn", "knn+domain", "cluster", "ridge")
 OURS = "stack"
@@ -25,7 +28,13 @@ PARTS = ("pools", "streams", "batch", "latency", "probes", "cascade")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("recorded", type=Path, help="folder with pools.yaml and the recorded answers")
+    parser.add_argument(
+        "recorded",
+        type=Path,
+        nargs="?",
+        default=Path(os.environ.get("LEEROO_RECORDED", "recorded")),
+        help="folder with pools.yaml and the recorded answers [LEEROO_RECORDED, else ./recorded]",
+    )
     parser.add_argument("--pools", default="ABCDEF")
     parser.add_argument("--parts", default="pools", help=f"comma-separated, of {', '.join(PARTS)}; or all")
     parser.add_argument("--seeds", type=int, default=5)
@@ -37,7 +46,10 @@ def main() -> None:
     arguments = parser.parse_args()
     console = Console(width=170)
     parts = PARTS if arguments.parts == "all" else arguments.parts.split(",")
-    pools = read_pools(arguments.recorded)
+    try:
+        pools = read_pools(arguments.recorded)
+    except InputError as error:
+        sys.exit(str(error))
     if "pools" in parts:
         compare_pools(arguments, [pools[name] for name in arguments.pools], console)
     if "streams" in parts:
