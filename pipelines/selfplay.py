@@ -122,10 +122,6 @@ def load_runnable(path: str | None) -> Catalogue:
     from experts import check_loadable, check_runnable, load_catalogue, probe_hardware
 
     catalogue = load_catalogue(path)
-    if len(catalogue.experts) < 2:
-        raise InputError(
-            "one expert leaves nothing to route", where=str(catalogue.path), fix="list two or more"
-        )
     hardware = probe_hardware()
     for spec in catalogue.experts:
         where = f"{catalogue.path}, expert {spec.name!r}"
@@ -137,6 +133,10 @@ def load_runnable(path: str | None) -> Catalogue:
         for problem in check_runnable(spec, hardware) if spec.resources.num_gpus == 0 else ():
             raise InputError(problem.what, where=where, fix=problem.fix)
         check_loadable(spec, where=where)
+    if len(catalogue.experts) < 2:
+        raise InputError(
+            "one expert leaves nothing to route", where=str(catalogue.path), fix="list two or more"
+        )
     return catalogue
 
 
