@@ -181,7 +181,12 @@ def install_with_uv(mode: str) -> bool:
     if not sys.stderr.isatty():
         options.append("--quiet")
     command = [*uv, *options, "--editable", f"{ROOT}[{mode},dev]"]
-    return subprocess.run(command, env=environment, check=False).returncode == 0
+    for attempt in (1, 2):  # its cache keeps what arrived, so that a second attempt is cheap and pip is not
+        code = subprocess.run(command, env=environment, check=False).returncode
+        if code == 0:
+            return True
+        print(f"      uv failed with exit code {code} (attempt {attempt} of 2)", flush=True)
+    return False
 
 
 def install_with_pip(mode: str) -> None:

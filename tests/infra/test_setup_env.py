@@ -162,3 +162,17 @@ def test_ci_calls_the_readmes_test_command():
     assert script.stat().st_mode & stat.S_IXUSR
     assert "make --no-print-directory test" in script.read_text(encoding="utf-8")
     subprocess.run(["bash", "-n", script], check=True)
+
+
+@pytest.mark.parametrize(("codes", "succeeds"), [([0], True), ([2, 0], True), ([2, 2], False)])
+def test_uv_is_tried_twice_before_pip(monkeypatch, codes, succeeds):
+    left = list(codes)
+    monkeypatch.setattr(setup_env, "read_pip_settings", dict)
+    monkeypatch.setattr(
+        setup_env, "run_quietly", lambda *_: subprocess.CompletedProcess([], 0, stdout="", stderr="")
+    )
+    monkeypatch.setattr(
+        setup_env.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], left.pop(0))
+    )
+    assert setup_env.install_with_uv("cpu") is succeeds
+    assert not left
