@@ -39,11 +39,6 @@ class Version:
     note: str
 
 
-def home_tracking_uri(home: Path) -> str:
-    """The SQLite store of an installation."""
-    return f"sqlite:///{home.resolve() / 'mlflow.db'}"
-
-
 def log_version(
     orchestrator: Orchestrator,
     report: EvaluationReport | None = None,
@@ -159,6 +154,14 @@ def set_champion(tracking_uri: str, version: str, *, note: str = "") -> None:
     client.set_registered_model_alias(MODEL_NAME, CHAMPION, found)
     if _alias(client, CHALLENGER) == found:
         client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
+
+
+def crown_first(tracking_uri: str, version: str) -> bool:
+    """Make a version champion if there is none yet; tell whether it did."""
+    if champion_version(tracking_uri) is not None:
+        return False
+    set_champion(tracking_uri, version, note="first version")
+    return True
 
 
 def rollback(tracking_uri: str) -> tuple[str, str]:

@@ -6,6 +6,7 @@ keeps what it finished, so a round that was stopped goes on where it was.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
@@ -161,22 +162,20 @@ def answer_round(
 
     warehouse = home.warehouse()
     warehouse.append("questions", questions, round=config.round)
-    receipts: list[AnswerReceipt]
     if any(open_questions(warehouse, spec, questions).num_rows for spec in catalogue.experts):
         print_line("The experts answer (Ray Data, one actor pool per expert):")
-        with ray_session(config.address):
-            receipts = answer_with_all(
-                warehouse, catalogue.experts, questions, round=config.round, run_id=run_id
-            )
+        session: contextlib.AbstractContextManager[None] = ray_session(config.address)
     else:
         print_line("Every question has been answered before; nothing is asked twice.")
+        session = contextlib.nullcontext()
+    with session:
         receipts = answer_with_all(warehouse, catalogue.experts, questions, round=config.round, run_id=run_id)
     return questions["question_id"].to_pylist(), receipts
 
 
 def choose_universe(config: RoundConfig, home: Home, outcomes: Outcomes) -> Universe:
     """Choose the experts to keep on cross-fitted expected success, print them, and make them the pool."""
-    from pipelines.commands.universe import expected_success
+    from pipelines.expected import expected_success
     from universe import apply_plan, select_universe
     from universe.pool import write_plan
     from universe.report import render_universe

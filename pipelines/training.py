@@ -31,7 +31,7 @@ def train_version(
     champion stands as it is and no new version is made.
     """
     from orchestrator.evaluate import evaluate_router
-    from orchestrator.registry import champion_version, log_version, set_champion, versions
+    from orchestrator.registry import champion_version, crown_first, log_version, versions
     from orchestrator.train import train_router
 
     report = evaluate_router(
@@ -43,16 +43,13 @@ def train_version(
     )
     info = trained.orchestrator.info
     champion = champion_version(home.mlflow_uri)
-    for known in versions(home.mlflow_uri) if champion else ():
-        same = (known.training_data, known.predictor, known.embedder, set(known.pool))
-        if known.version == champion and same == (
-            info["training_data"],
-            predictor,
-            embedder,
-            set(info["experts"]),
-        ):
-            print_line(f"Router version {champion} was trained on exactly these outcomes; it stays champion.")
-            return TrainingResult(champion, "champion", report)
+    standing = next((v for v in versions(home.mlflow_uri) if v.version == champion), None)
+    if standing is not None and (
+        (standing.training_data, standing.predictor, standing.embedder, set(standing.pool))
+        == (info["training_data"], predictor, embedder, set(info["experts"]))
+    ):  # fmt: skip
+        print_line(f"Router version {champion} was trained on exactly these outcomes; it stays champion.")
+        return TrainingResult(standing.version, "champion", report)
     version = log_version(
         trained.orchestrator,
         report,
@@ -61,8 +58,7 @@ def train_version(
         artifact_root=home.artifacts,
         run_name=f"train {predictor}",
     )
-    if champion is None:
-        set_champion(home.mlflow_uri, version, note="the first version")
+    if crown_first(home.mlflow_uri, version):
         return TrainingResult(version, "champion", report)
     print_line(f"Router version {version} is challenger to {champion}; `leeroo promote {version}` tests it.")
     return TrainingResult(version, "challenger", report)

@@ -6,13 +6,11 @@ import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experts import ExpertSpec, load_catalogue
+from universe.pool import POOL_NAME, read_pool
 from warehouse import InputError
-
-POOL_FILE = "pool.yaml"
 
 
 def default_home() -> Path:
@@ -71,26 +69,6 @@ class ServeConfig(BaseModel):
             ) from None
 
 
-def read_pool(home: Path) -> tuple[str, ...] | None:
-    """Return the experts of the pool file, or None when there is no pool file.
-
-    Raises:
-        InputError: the file is damaged or names no expert.
-    """
-    path = home / POOL_FILE
-    if not path.exists():
-        return None
-    try:
-        experts = tuple(str(name) for name in yaml.safe_load(path.read_text(encoding="utf-8"))["experts"])
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise InputError(
-            "the file is damaged", where=str(path), fix="write it again: leeroo universe apply"
-        ) from error
-    if not experts:
-        raise InputError("the pool is empty", where=str(path), fix="write it again: leeroo universe apply")
-    return experts
-
-
 def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertSpec, ...]:
     """Return the experts to start: those named, else the pool's, else those the champion knows.
 
@@ -98,7 +76,7 @@ def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertS
         InputError: an expert is not in the catalogue or is a recording, or the champion knows none of them.
     """
     catalogue = load_catalogue(config.catalogue)
-    pool = read_pool(config.home)
+    pool = read_pool(config.home) if (config.home / POOL_NAME).exists() else ()
     names = config.experts or pool or known
     specs = tuple(catalogue.get(name) for name in dict.fromkeys(names))
     for spec in specs:

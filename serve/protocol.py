@@ -225,29 +225,26 @@ class Readiness(BaseModel):
     experts: dict[str, Literal["ok", "resting"]] = Field(description="each expert's state")
 
 
-class TextReply(BaseModel):
-    """OpenAI's text completion, with a ``leeroo`` object that says who answered and why."""
+class Reply(BaseModel):
+    """What OpenAI's two completions share, with a ``leeroo`` object that says who answered and why."""
 
     model_config = ConfigDict(extra="allow")
 
     id: str = Field(description="id of the answer")
+    created: int = Field(description="seconds since 1970")
+    model: str = Field(description="the expert that answered")
+    choices: list[dict[str, Any]] = Field(description="the answers")
+    usage: dict[str, Any] | None = Field(None, description="token counts")
+    leeroo: dict[str, Any] = Field(description="expert, router version, forecasts, cost, fallbacks, reason")
+
+
+class TextReply(Reply):
+    """OpenAI's text completion."""
+
     object: Literal["text_completion"] = Field(description="always text_completion")
-    created: int = Field(description="seconds since 1970")
-    model: str = Field(description="the expert that answered")
-    choices: list[dict[str, Any]] = Field(description="the answers")
-    usage: dict[str, Any] | None = Field(None, description="token counts")
-    leeroo: dict[str, Any] = Field(description="expert, router version, forecasts, cost, fallbacks, reason")
 
 
-class ChatReply(BaseModel):
-    """OpenAI's chat completion, with a ``leeroo`` object that says who answered and why."""
+class ChatReply(Reply):
+    """OpenAI's chat completion."""
 
-    model_config = ConfigDict(extra="allow")
-
-    id: str = Field(description="id of the answer")
     object: Literal["chat.completion"] = Field(description="always chat.completion")
-    created: int = Field(description="seconds since 1970")
-    model: str = Field(description="the expert that answered")
-    choices: list[dict[str, Any]] = Field(description="the answers")
-    usage: dict[str, Any] | None = Field(None, description="token counts")
-    leeroo: dict[str, Any] = Field(description="expert, router version, forecasts, cost, fallbacks, reason")

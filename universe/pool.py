@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from universe.select import Universe
 from warehouse import InputError
+
+if TYPE_CHECKING:  # serving reads the pool and needs no solver
+    from universe.select import Universe
 
 PLAN_NAME = "universe.yaml"  # the last universe chosen, in the home directory
 POOL_NAME = "pool.yaml"  # the one in use
@@ -74,8 +76,12 @@ def read_pool(home: Path) -> list[str]:
 
 
 def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
+    fix = "run `leeroo universe`, then `leeroo universe apply`"
     try:
-        document = yaml.safe_load(path.read_text())
-        return document, [str(name) for name in document["experts"]]
+        document = yaml.safe_load(path.read_text(encoding="utf-8"))
+        experts = [str(name) for name in document["experts"]]
     except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise InputError("the file is damaged", where=str(path), fix="run `leeroo universe` again") from error
+        raise InputError("the file is damaged", where=str(path), fix=fix) from error
+    if not experts:
+        raise InputError("the pool is empty", where=str(path), fix=fix)
+    return document, experts

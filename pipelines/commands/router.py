@@ -50,7 +50,7 @@ def train(
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from rich.console import Console
 
-    from orchestrator.registry import champion_version, log_version, set_champion
+    from orchestrator.registry import crown_first, log_version
     from orchestrator.train import train_router
 
     place = Home.open(home)
@@ -72,8 +72,7 @@ def train(
         f"{trained.metrics['validation_best_single_accuracy']:.4f} at "
         f"${trained.metrics['validation_best_single_cost_usd'] * 1000:.3g})"
     )
-    if champion_version(place.mlflow_uri) is None:
-        set_champion(place.mlflow_uri, version, note="first version")
+    if crown_first(place.mlflow_uri, version):
         console.print(f"version {version} is champion: there was none before")
     else:
         console.print(f"version {version} is challenger: `leeroo promote {version}` puts it to the test")

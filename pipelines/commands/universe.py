@@ -7,12 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.expected import DEFAULT_EMBEDDER, expected_success, held_out
 from pipelines.home import DEFAULT_HOME, Home, HomeOption
 
 if TYPE_CHECKING:
-    from orchestrator.queries import Examples
-    from universe.expected import Expected, Rows
-    from universe.held_out import HeldOutValue
     from universe.limits import Limits
     from universe.program import Program
     from universe.select import Universe
@@ -22,7 +20,6 @@ Experts = Annotated[list[str] | None, typer.Option(help="Names or globs of the e
 Source = Annotated[list[str] | None, typer.Option(help="Question source to count; all by default.")]
 Embedding = Annotated[str, typer.Option(help="Embedding behind the expected success.")]
 Track = Annotated[bool, typer.Option(help="Log an MLflow run with the figures.")]
-DEFAULT_EMBEDDER = "wordllama"
 
 
 def register(app: typer.Typer) -> None:
@@ -205,68 +202,6 @@ def gaps(
                        fingerprint=outcomes.fingerprint(), figure=draw_gaps(report),
                        briefs="\n\n".join(texts))  # fmt: skip
         console.print(f"MLflow run {run} in experiment 'gaps' holds the figure and the briefs.")
-
-
-def expected_success(
-    outcomes: Outcomes, *, embedder: str = DEFAULT_EMBEDDER, seed: int = 0, cache_dir: Path | None = None
-) -> Expected:
-    """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert."""
-    from universe.expected import cross_fit
-
-    examples = _examples(outcomes, embedder, cache_dir)
-    return cross_fit(outcomes, lambda train, test: _fit_predict(examples, train, test, seed), seed=seed)
-
-
-def held_out(
-    outcomes: Outcomes,
-    limits: Limits,
-    settings: dict[str, Any],
-    *,
-    embedder: str,
-    cache_dir: Path,
-    seed: int = 0,
-) -> HeldOutValue:
-    """Choose on 60% of the questions, in the same way, and route the other 40% over that choice."""
-    import numpy as np
-
-    from universe.expected import Expected
-    from universe.held_out import route_held_out
-    from universe.select import select_universe
-
-    _, text = np.unique(outcomes.normalised_texts(), return_inverse=True)
-    trained = np.random.default_rng(seed).random(int(text.max()) + 1)[text] < 0.6
-    train, test = np.flatnonzero(trained), np.flatnonzero(~trained)
-    seen = outcomes.take(train)
-    settings = {**settings}
-    if settings["expected"] is not None:
-        settings["expected"] = expected_success(seen, embedder=embedder, seed=seed, cache_dir=cache_dir)
-    universe = select_universe(seen, limits=limits, **settings)
-    score, cost = _fit_predict(_examples(outcomes, embedder, cache_dir), train, test, seed)
-    multiplier = universe.cost_multiplier + universe.price_weight
-    predicted = Expected(np.clip(score, 0, 1), cost)
-    return route_held_out(outcomes.take(test), predicted, universe.experts, cost_multiplier=multiplier)
-
-
-def _examples(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Examples:
-    from orchestrator.embedding import load_embedder
-    from orchestrator.queries import Examples, read_queries
-
-    return Examples(read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir)), outcomes)
-
-
-def _fit_predict(examples: Examples, train: Rows, test: Rows, seed: int) -> tuple[Any, Any]:
-    """Fit on four fifths of the training rows, tune on the last fifth; success and cost of the others."""
-    import numpy as np
-
-    from orchestrator.cost import CostPredictor
-    from orchestrator.knn import KnnPredictor
-
-    shuffled = np.random.default_rng(seed).permutation(train)
-    tune = max(1, len(shuffled) // 5)
-    fit, validation = examples.take(shuffled[tune:]), examples.take(shuffled[:tune])
-    queries = examples.queries.take(test)
-    success = KnnPredictor().fit(fit, validation, seed=seed).predict(queries)
-    return success, CostPredictor().fit(fit, validation).predict(queries)
 
 
 def _outcomes(home: Home, experts: list[str] | None, source: list[str] | None) -> Outcomes:
