@@ -24,7 +24,7 @@ console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 #: One row per expert and domain, over the questions registered as `asked`.
 BY_DOMAIN = """
 select o.expert, o.domain,
-    count(o.score) as questions, avg(o.score) as accuracy, stddev_pop(o.score) as deviation,
+    count(o.score) as questions, avg(o.score) as accuracy,
     avg(case when len(q.choices) > 0 then 1 / len(q.choices) else 0 end) as chance,
     sum(o.prompt_tokens)::bigint as prompt_tokens, sum(o.completion_tokens)::bigint as completion_tokens,
     sum(o.cost_usd) as cost_usd, count(*) - count(o.score) as unscored
@@ -42,7 +42,7 @@ class DomainResult:
     domain: str
     questions: int
     accuracy: float
-    low: float  # 95% interval of the accuracy (normal approximation)
+    low: float  # 95% interval of the accuracy
     high: float
     chance: float  # what blind guessing scores
     prompt_tokens: int
@@ -74,19 +74,29 @@ def measure_domains(
     connection.register("asked", pa.table({"question_id": pa.array(question_ids, pa.string())}))
     results = []
     for row in connection.sql(BY_DOMAIN, params=[list(experts)]).fetchall():
-        expert, domain, n, accuracy, deviation, chance, tokens_in, tokens_out, cost, unscored = row
+        expert, domain, n, accuracy, chance, tokens_in, tokens_out, cost, unscored = row
         if not n:
             continue
-        # One more success and failure keep the interval from collapsing where all or none were right.
-        spread = max(deviation, math.sqrt((n + 1) / (n + 2) ** 2))
-        margin = 1.96 * spread / math.sqrt(n)
+        low, high = _interval(accuracy, n)
         results.append(
             DomainResult(
-                expert, domain, n, accuracy, max(0.0, accuracy - margin), min(1.0, accuracy + margin), chance,
+                expert, domain, n, accuracy, low, high, chance,
                 tokens_in or 0, tokens_out or 0, cost or 0.0, unscored,
             )
         )  # fmt: skip
     return results
+
+
+def _interval(mean: float, n: int) -> tuple[float, float]:
+    """95% interval of a mean of n scores in [0, 1]; holds for few questions and where all or none are right.
+
+    Source: Agresti and Coull, "Approximate is better than exact" (1998). Partial credit varies less than the
+    right-or-wrong it assumes, so the interval is wide enough for it too.
+    """
+    z = 1.96
+    centre = (mean * n + z**2 / 2) / (n + z**2)
+    margin = z * math.sqrt(centre * (1 - centre) / (n + z**2))
+    return max(0.0, centre - margin), min(1.0, centre + margin)
 
 
 def find_domain_gaps(results: Sequence[DomainResult]) -> list[DomainGap]:
