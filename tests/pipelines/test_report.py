@@ -67,9 +67,24 @@ def test_home_refuses_a_relative_path_in_a_ray_job(monkeypatch: pytest.MonkeyPat
     from pipelines.home import Home
     from warehouse import InputError
 
-    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("pipelines.home.NAMED_MLFLOW_URI", None)
     assert Home.open(tmp_path).mlflow_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert Home.open(tmp_path).path == tmp_path
     with pytest.raises(InputError, match="throw-away copy"):
         Home.open(Path(".leeroo"))
+
+
+def test_a_second_home_keeps_its_own_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import mlflow
+
+    from pipelines.home import Home
+    from pipelines.tracking import tracked_run
+
+    monkeypatch.setattr("pipelines.home.NAMED_MLFLOW_URI", None)
+    for name in ("one", "two"):
+        home = Home.open(tmp_path / name)
+        with tracked_run(home, name) as run_id:
+            pass
+        client = mlflow.MlflowClient(f"sqlite:///{tmp_path / name / 'mlflow.db'}")
+        assert client.get_run(run_id).info.run_name == name
