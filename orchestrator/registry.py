@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.mlflow_store import point_mlflow, quiet_mlflow
 from orchestrator.policy import Orchestrator
 from warehouse import InputError
 
@@ -58,13 +57,12 @@ def log_version(
     import mlflow
     from mlflow.entities import Metric, Param
 
-    with _quiet(), tempfile.TemporaryDirectory() as scratch:
-        mlflow.set_tracking_uri(tracking_uri)
+    with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
+        point_mlflow(tracking_uri)
         client = mlflow.MlflowClient(tracking_uri)
-        experiment_id = _experiment(client, artifact_root)
         nested = mlflow.active_run() is not None
         with mlflow.start_run(
-            experiment_id=None if nested else experiment_id,
+            experiment_id=None if nested else _experiment(client, artifact_root),
             run_name=run_name or "train router",
             nested=nested,
         ) as run:
@@ -117,8 +115,8 @@ def load_version(tracking_uri: str, version: str) -> Orchestrator:
     import mlflow
 
     found = _find(_client(tracking_uri), version)
-    with _quiet():
-        mlflow.set_tracking_uri(tracking_uri)
+    with quiet_mlflow():
+        point_mlflow(tracking_uri)
         directory = mlflow.artifacts.download_artifacts(f"models:/{MODEL_NAME}/{found.version}")
     return Orchestrator.load(Path(directory) / "artifacts" / "orchestrator")
 
@@ -217,7 +215,7 @@ def _names(listed: str) -> tuple[str, ...]:
 def _client(tracking_uri: str) -> Any:
     from mlflow import MlflowClient
 
-    with _quiet():
+    with quiet_mlflow():
         return MlflowClient(tracking_uri)
 
 
@@ -268,24 +266,3 @@ def _signature() -> Any:
         ),
         params=ParamSchema([ParamSpec("multiplier", DataType.double, -1.0)]),
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """MLflow tells of every table it makes and every file it moves; people asked for none of it."""
-    import logging
-    import os
-    import warnings
-
-    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    loggers = [logging.getLogger(name) for name in ("mlflow", "alembic")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="[^A]*An input example was not provided")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)

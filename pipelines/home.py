@@ -17,10 +17,6 @@ HomeOption = Annotated[
 ]
 DEFAULT_HOME = Path(".leeroo")
 
-#: The tracking server that the environment names, as it was when this process began: MLflow itself overwrites
-#: the variable with every store it is pointed at, and a second home must not end up in the first one's store.
-NAMED_MLFLOW_URI = os.environ.get("MLFLOW_TRACKING_URI")
-
 
 @dataclass(frozen=True)
 class Home:
@@ -51,7 +47,7 @@ class Home:
         return cls(
             path,
             warehouse_url or str(path / "warehouse"),
-            mlflow_uri or NAMED_MLFLOW_URI or f"sqlite:///{path / 'mlflow.db'}",
+            mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path / 'mlflow.db'}",
         )
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 from ray import serve as ray_serve
 
 from serve.bookkeeper import Bookkeeper, is_loopback
-from serve.champion import load_router
+from serve.champion import load_router, tracking_uri
 from serve.config import ServeConfig, served_experts
 from serve.experts import bind_expert
 from serve.ingress import Ingress
@@ -29,6 +29,9 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
             fix="use --host 127.0.0.1, or make keys: leeroo keys create NAME",
         )
     config = config.model_copy(update={"home": config.home.expanduser().absolute()})
+    if config.router_dir is None:
+        # Settled here, once: a replica's environment is that of the cluster, not of whoever deploys.
+        config = config.model_copy(update={"tracking_uri": tracking_uri(config)})
     _, orchestrator = load_router(config)
     specs = served_experts(config, orchestrator.experts)
     light: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0.1}, "max_ongoing_requests": 10_000}

@@ -1,6 +1,9 @@
+import os
+
 import pytest
 
 from orchestrator import load_champion, load_version, log_version, rollback, set_champion, versions
+from orchestrator.mlflow_store import point_mlflow
 from warehouse import InputError
 
 TEXT = "Question: ring ideal field kernel polynomial root?"
@@ -32,8 +35,18 @@ def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
     import mlflow
     import pandas as pd
 
-    mlflow.set_tracking_uri(uri)
+    point_mlflow(uri)
     answer = mlflow.pyfunc.load_model("models:/leeroo-router@champion").predict(
         pd.DataFrame({"text": [TEXT]})
     )
     assert answer["expert"].tolist() == [orchestrator.decide([TEXT])[0].expert]
+
+
+def test_the_environment_stays_the_users_own(monkeypatch, tmp_path):
+    """What is written there, Ray hands on to every later worker, and commands take for the user's wish."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    point_mlflow(f"sqlite:///{tmp_path / 'one.db'}")
+    assert "MLFLOW_TRACKING_URI" not in os.environ
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
+    point_mlflow(f"sqlite:///{tmp_path / 'two.db'}")
+    assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"

@@ -67,7 +67,7 @@ def test_home_refuses_a_relative_path_in_a_ray_job(monkeypatch: pytest.MonkeyPat
     from pipelines.home import Home
     from warehouse import InputError
 
-    monkeypatch.setattr("pipelines.home.NAMED_MLFLOW_URI", None)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert Home.open(tmp_path).mlflow_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert Home.open(tmp_path).path == tmp_path
@@ -81,7 +81,7 @@ def test_a_second_home_keeps_its_own_runs(monkeypatch: pytest.MonkeyPatch, tmp_p
     from pipelines.home import Home
     from pipelines.tracking import tracked_run
 
-    monkeypatch.setattr("pipelines.home.NAMED_MLFLOW_URI", None)
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for name in ("one", "two"):
         home = Home.open(tmp_path / name)
         with tracked_run(home, name) as run_id:

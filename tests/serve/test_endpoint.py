@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from orchestrator.registry import log_version, rollback, set_champion
+from serve.app import build
 from serve.ledger import LEDGER_FILE, Ledger
 
 pytestmark = pytest.mark.e2e
@@ -49,6 +50,13 @@ def secret(home):
 @pytest.fixture
 def client(url, secret):
     return openai.OpenAI(base_url=f"{url}/v1", api_key=secret, max_retries=0, timeout=300)
+
+
+def test_replicas_are_told_the_store_and_never_look_for_it(home, monkeypatch):
+    """A replica's environment is the cluster's, which may name another store or none."""
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    app = build({"home": home, "experts": ("smollm2-135m",)})
+    assert app._bound_deployment.init_args[0].tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
 
 
 def test_without_a_key_nobody_answers(url):
