@@ -8,7 +8,8 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-URI_VARIABLE = "MLFLOW_TRACKING_URI"
+#: What the two calls below write into the environment.
+_WRITTEN = ("MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI")
 
 #: MLflow reports every table it makes and every file it moves; its read-outs are in the UI.
 _QUIET = {
@@ -21,20 +22,21 @@ _QUIET = {
 def point_mlflow(tracking_uri: str) -> None:
     """Make ``tracking_uri`` this process's store for runs and for the registry.
 
-    ``mlflow.set_tracking_uri`` also writes the environment, which Ray hands on to every worker it starts
-    later and every command takes for the user's own wish: the environment is put back as it was.
+    MLflow also writes it into the environment, which Ray hands on to every worker it starts later and every
+    command takes for the user's own wish: the environment is put back as it was.
     """
     for variable, value in _QUIET.items():
         os.environ.setdefault(variable, value)
     import mlflow
 
-    named = os.environ.get(URI_VARIABLE)
+    named = {variable: os.environ.get(variable) for variable in _WRITTEN}
     mlflow.set_tracking_uri(tracking_uri)
     mlflow.set_registry_uri(tracking_uri)
-    if named is None:
-        os.environ.pop(URI_VARIABLE, None)
-    else:
-        os.environ[URI_VARIABLE] = named
+    for variable, former in named.items():
+        if former is None:
+            os.environ.pop(variable, None)
+        else:
+            os.environ[variable] = former
 
 
 @contextmanager

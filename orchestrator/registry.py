@@ -59,7 +59,7 @@ def log_version(
 
     with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
         point_mlflow(tracking_uri)
-        client = mlflow.MlflowClient(tracking_uri)
+        client = _client(tracking_uri)
         nested = mlflow.active_run() is not None
         with mlflow.start_run(
             experiment_id=None if nested else _experiment(client, artifact_root),
@@ -216,7 +216,7 @@ def _client(tracking_uri: str) -> Any:
     from mlflow import MlflowClient
 
     with quiet_mlflow():
-        return MlflowClient(tracking_uri)
+        return MlflowClient(tracking_uri, registry_uri=tracking_uri)
 
 
 def _alias(client: Any, alias: str) -> str | None:

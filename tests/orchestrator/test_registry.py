@@ -45,8 +45,18 @@ def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
 def test_the_environment_stays_the_users_own(monkeypatch, tmp_path):
     """What is written there, Ray hands on to every later worker, and commands take for the user's wish."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI", raising=False)
     point_mlflow(f"sqlite:///{tmp_path / 'one.db'}")
-    assert "MLFLOW_TRACKING_URI" not in os.environ
+    assert not {"MLFLOW_TRACKING_URI", "MLFLOW_REGISTRY_URI"} & set(os.environ)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:5000")
     point_mlflow(f"sqlite:///{tmp_path / 'two.db'}")
     assert os.environ["MLFLOW_TRACKING_URI"] == "http://127.0.0.1:5000"
+
+
+def test_another_store_is_another_registry(orchestrator, tmp_path):
+    """A client takes its registry from the store last pointed at, unless told otherwise."""
+    first, second = (f"sqlite:///{tmp_path / name}.db" for name in ("one", "two"))
+    point_mlflow(first)
+    set_champion(first, log_version(orchestrator, tracking_uri=first, artifact_root=tmp_path / "files"))
+    with pytest.raises(InputError, match="no router is champion"):
+        load_champion(second)
