@@ -33,12 +33,15 @@ class Decision:
     reason: str
 
 
+_RENAMED = {"cost": "economy"}  # presets of routers that were saved under an earlier name
+
+
 @dataclass
 class Orchestrator:
     """Embedder, success predictor, cost predictor and the price on cost, as one thing that decides.
 
     ``multiplier`` is the default price: success per USD that a dearer expert must promise. ``presets`` names
-    other prices (``quality``, ``balanced``, ``cost``). ``info`` says where it came from: pool, fingerprint of
+    other prices (``quality``, ``balanced``, ``economy``). ``info`` says where it came from: pool, fingerprint of
     the training data, seed, metrics.
     """
 
@@ -131,7 +134,7 @@ class Orchestrator:
             predictor=predictor_from_state(states["predictor"]),
             cost=CostPredictor.from_state(states["cost"]),
             multiplier=header["multiplier"],
-            presets=header["presets"],
+            presets={_RENAMED.get(name, name): price for name, price in header["presets"].items()},
             info=header["info"],
         )
 

@@ -23,7 +23,7 @@ from warehouse import InputError, Outcomes
 
 DEFAULT_EMBEDDER = "minilm-int8+wordllama"
 DEFAULT_PREDICTOR = "stack"
-COST_PRESET_SHARE = 0.25  # the preset "cost" spends at most this share of the best single expert's price
+ECONOMY_SHARE = 0.25  # the preset "economy" spends at most this share of the best single expert's price
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def choose_presets(prediction: Prediction, outcomes: Outcomes) -> tuple[dict[str
     balanced = _last(
         finite & (accuracy >= best_accuracy), otherwise=int(np.where(finite, accuracy, -1).argmax())
     )
-    frugal = _first(finite & (spend <= COST_PRESET_SHARE * best_cost), otherwise=int(np.where(finite)[0][-1]))
+    frugal = _first(finite & (spend <= ECONOMY_SHARE * best_cost), otherwise=int(np.where(finite)[0][-1]))
     figures = {
         "validation_best_single_accuracy": best_accuracy,
         "validation_best_single_cost_usd": best_cost,
@@ -129,7 +129,7 @@ def choose_presets(prediction: Prediction, outcomes: Outcomes) -> tuple[dict[str
     presets = {
         "quality": 0.0,
         "balanced": float(grid[balanced]),
-        "cost": float(max(grid[frugal], grid[balanced])),
+        "economy": float(max(grid[frugal], grid[balanced])),
     }
     return presets, figures
 

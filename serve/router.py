@@ -16,9 +16,6 @@ from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
 
-#: What a preset of the API is called in an orchestrator, where it has no preset of the same name.
-_PRESET_NAMES = {"economy": "cost"}
-
 
 @dataclass(frozen=True)
 class Query:
@@ -80,13 +77,10 @@ def _decide(orchestrator: Orchestrator, texts: list[str], limits: Query) -> list
             f"the router knows none of {', '.join(limits.allow or ())}",
             fix=f"allow one of {', '.join(orchestrator.experts)}",
         )
-    preset = limits.preset
-    if preset is not None and preset not in orchestrator.presets:
-        preset = _PRESET_NAMES.get(preset, preset)
     return orchestrator.decide(
         texts,
         multiplier=limits.multiplier,
-        preset=preset,
+        preset=limits.preset,
         max_cost_usd=limits.max_cost_usd,
         min_success=limits.min_success,
         allow=allow,
