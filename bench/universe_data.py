@@ -7,59 +7,26 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
-import yaml
 from numpy.typing import NDArray
 
-from orchestrator.cost import CostPredictor
-from orchestrator.embedding import load_embedder
-from orchestrator.knn import KnnPredictor
-from orchestrator.queries import Examples, Queries, read_queries
-from universe.expected import Expected, Rows, cross_fit
-from warehouse import Outcomes, router_text
+from bench.routing_data import load_pool, load_recorded, read_pools
+from orchestrator import Examples
+from pipelines.expected import DEFAULT_EMBEDDER, fit_predict, read_examples
+from universe import Expected, cross_fit
+from warehouse import Outcomes
+
+SEEDS = 5
 
 
-def load_recorded(folder: Path, experts: Sequence[str] | None = None) -> Outcomes:
-    """Recorded answers (questions, answers and experts files) as outcomes; flat price per expert."""
-    questions = pd.read_parquet(folder / "questions.parquet").sort_values("question_id")
-    answers = pd.read_parquet(folder / "answers.parquet")
-    prices = pd.read_csv(folder / "experts.csv").set_index("expert")
-    names = list(experts) if experts else sorted(prices.index)
-    score = answers.pivot_table(index="question_id", columns="expert", values="correct").reindex(
-        index=questions["question_id"], columns=names
-    )
-    if folder.name == "mmlu":
-        usd_per_mtok = prices.loc[names, "usd_per_mtok_in"]
-    else:
-        usd_per_mtok = (
-            0.75 * prices.loc[names, "usd_per_mtok_in"] + 0.25 * prices.loc[names, "usd_per_mtok_out"]
-        )
-    cost = usd_per_mtok.to_numpy(float) * 500 / 1e6  # 500 tokens a query
-    shape = score.shape
-    choices = [list(c) for c in questions["choices"]] if "choices" in questions else [None] * len(questions)
-    blank = np.full(shape, np.nan, dtype=np.float32)
-    return Outcomes(
-        question_ids=questions["question_id"].to_numpy(str),
-        texts=tuple(router_text(q, c) for q, c in zip(questions["question"], choices, strict=True)),
-        sources=np.full(len(questions), folder.name),
-        domains=questions["domain"].to_numpy(str),
-        subjects=questions["subject"].to_numpy(str),
-        chance=np.array([1 / len(c) if c is not None else 0.0 for c in choices], dtype=np.float32),
-        experts=tuple(names),
-        score=score.to_numpy(np.float32),
-        cost_usd=np.tile(cost, (shape[0], 1)),
-        prompt_tokens=blank,
-        completion_tokens=blank,
-        latency_s=blank,
-    )
+def read_outcomes(recorded: Path, name: str) -> Outcomes:
+    """A pool of the routing benchmark by its letter, or a benchmark with all its experts by its name."""
+    pools = read_pools(recorded)
+    return load_pool(recorded, pools[name]) if name in pools else load_recorded(recorded / name).answered()
 
 
-def load_pool(recorded: Path, name: str) -> Outcomes:
-    """A pool of the routing benchmark by its letter, or ``mmlu_pro`` for all its experts."""
-    pools = yaml.safe_load((recorded / "pools.yaml").read_text())
-    if name in pools:
-        return load_recorded(recorded / pools[name]["benchmark"], pools[name]["experts"]).answered()
-    return load_recorded(recorded / name).answered()
+def read_pool(recorded: Path, name: str, cache: Path) -> Examples:
+    """The same, with embedded questions."""
+    return read_examples(read_outcomes(recorded, name), DEFAULT_EMBEDDER, cache / "embeddings")
 
 
 @dataclass(frozen=True)
@@ -72,35 +39,15 @@ class HeldOut:
     expected_test: Expected  # predicted from train
 
 
-def fit_predict(
-    fit: Examples, queries: Queries, seed: int
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Tuned kNN success and ridge cost; a fifth of the examples is kept aside to tune."""
-    order = np.random.default_rng(seed).permutation(len(fit))
-    tune = len(order) // 5
-    knn = KnnPredictor().fit(fit.take(order[tune:]), fit.take(order[:tune]), seed=seed)
-    cost = CostPredictor().fit(fit.take(order[tune:]), fit.take(order[:tune]))
-    return knn.predict(queries).astype(float), cost.predict(queries)
-
-
-def read_examples(outcomes: Outcomes, cache: Path) -> Examples:
-    """Embedded questions with their outcomes."""
-    return Examples(read_queries(outcomes.texts, load_embedder("wordllama", cache_dir=cache)), outcomes)
-
-
 def expect(examples: Examples, cache: Path, seed: int = 0) -> Expected:
     """Cross-fitted expectation of all questions, cached."""
     path = cache / f"expected-{examples.outcomes.fingerprint()}-{seed}.npz"
-    if path.exists():
-        stored = np.load(path)
-        return Expected(stored["score"], stored["cost"])
-
-    def predict(train: Rows, test: Rows) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        return fit_predict(examples.take(train), examples.queries.take(test), seed)
-
-    expected = cross_fit(examples.outcomes, predict, folds=4, seed=seed)
-    np.savez(path, score=expected.score, cost=expected.cost_usd)
-    return expected
+    if not path.exists():
+        expected = cross_fit(
+            examples.outcomes, lambda train, test: fit_predict(examples, train, test, seed), seed=seed
+        )
+        np.savez(path, score=expected.score, cost_usd=expected.cost_usd)
+    return Expected(**np.load(path))
 
 
 def hold_out(examples: Examples, cache: Path, seed: int) -> HeldOut:
@@ -109,16 +56,34 @@ def hold_out(examples: Examples, cache: Path, seed: int) -> HeldOut:
     _, text = np.unique(outcomes.normalised_texts(), return_inverse=True)
     in_train = np.random.default_rng(seed).random(text.max() + 1)[text] < 0.6
     train, test = np.flatnonzero(in_train), np.flatnonzero(~in_train)
+    path = cache / f"held-out-{outcomes.fingerprint()}-{seed}.npz"
+    if not path.exists():
+        score, cost_usd = fit_predict(examples, train, test, seed)
+        np.savez(path, score=np.clip(score, 0, 1), cost_usd=cost_usd)
     fit = examples.take(train)
-    path = cache / f"heldout-{outcomes.fingerprint()}-{seed}.npz"
-    if path.exists():
-        stored = np.load(path)
-        expected_test = Expected(stored["score"], stored["cost"])
-    else:
-        score, cost = fit_predict(fit, examples.queries.take(test), seed)
-        expected_test = Expected(np.clip(score, 0, 1), np.maximum(cost, 0))
-        np.savez(path, score=expected_test.score, cost=expected_test.cost_usd)
-    return HeldOut(fit.outcomes, expect(fit, cache, seed), outcomes.take(test), expected_test)
+    return HeldOut(fit.outcomes, expect(fit, cache, seed), outcomes.take(test), Expected(**np.load(path)))
+
+
+def paired_interval(
+    differences: Sequence[NDArray[np.float64]], draws: int = 500
+) -> tuple[float, float, float]:
+    """Mean paired difference and its 95% bootstrap interval, over questions within splits and over splits."""
+    rng = np.random.default_rng(0)
+    clean = [d[np.isfinite(d)] for d in differences]
+    means = []
+    for _ in range(draws):
+        splits = rng.integers(0, len(clean), len(clean))
+        means.append(
+            np.mean([clean[s][rng.integers(0, len(clean[s]), len(clean[s]))].mean() for s in splits])
+        )
+    low, high = np.quantile(means, [0.025, 0.975])
+    return float(np.mean([d.mean() for d in clean])), float(low), float(high)
+
+
+def show_interval(values: tuple[float, float, float]) -> str:
+    """Value and interval, in points."""
+    mean, low, high = (100 * v for v in values)
+    return f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
 
 
 def generate_table(
@@ -126,8 +91,8 @@ def generate_table(
 ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.str_]]:
     """A larger table with the low-rank structure of a real one: expected score [n, m], cost [m], domains [n].
 
-    Logit-free: outcomes = expert means + singular vectors; new questions are drawn from the question factors
-    with noise, new experts from convex mixes of the experts' factors, residual noise is added and clipped.
+    Scores are expert means plus singular vectors: new questions are drawn from the question factors with
+    noise, new experts are convex mixes of the experts' factors, residual noise is added and clipped.
     """
     rng = np.random.default_rng(seed)
     mean = np.nanmean(outcomes.score, axis=0)
@@ -142,5 +107,5 @@ def generate_table(
         part = slice(start, start + 10_000)
         low = parents @ mean + 0.7 * factor[part] @ (parents @ expert_factor.T).T
         score[part] = np.clip(low + rng.normal(0, 0.05, low.shape), 0, 1)
-    cost = np.exp(parents @ np.log(outcomes.cost_usd[0]) + rng.normal(0, 0.3, experts))
+    cost = np.exp(parents @ np.log(np.nanmean(outcomes.cost_usd, axis=0)) + rng.normal(0, 0.3, experts))
     return score, cost, outcomes.domains[row]

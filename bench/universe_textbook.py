@@ -27,12 +27,11 @@ def solve_textbook(program: Program, *, solver: str, gap: float, time_limit_s: f
     model = mathopt.Model()
     n, m = program.score.shape
     y = [model.add_binary_variable() for _ in range(m)]
-    binary = solver == "cp_sat"
     model.add_linear_constraint(mathopt.fast_sum(y) <= program.limits.max_experts)
     worth = program.weight[:, None] * (program.score - program.price_weight * program.cost_usd)
     terms = []
     for i in range(n):
-        row = [model.add_variable(lb=0, ub=1, is_integer=binary) for _ in range(m)]
+        row = [model.add_variable(lb=0, ub=1) for _ in range(m)]
         model.add_linear_constraint(mathopt.fast_sum(row) == 1)
         for j in range(m):
             model.add_linear_constraint(row[j] - y[j] <= 0)

@@ -6,7 +6,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.queries import Examples
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from orchestrator import Examples
     from universe.expected import Expected, Rows
     from universe.held_out import HeldOutValue
     from universe.limits import Limits
@@ -21,8 +24,8 @@ def expected_success(
     """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert."""
     from universe.expected import cross_fit
 
-    examples = _examples(outcomes, embedder, cache_dir)
-    return cross_fit(outcomes, lambda train, test: _fit_predict(examples, train, test, seed), seed=seed)
+    examples = read_examples(outcomes, embedder, cache_dir)
+    return cross_fit(outcomes, lambda train, test: fit_predict(examples, train, test, seed), seed=seed)
 
 
 def held_out(
@@ -49,29 +52,30 @@ def held_out(
     if settings["expected"] is not None:
         settings["expected"] = expected_success(seen, embedder=embedder, seed=seed, cache_dir=cache_dir)
     universe = select_universe(seen, limits=limits, **settings)
-    score, cost = _fit_predict(_examples(outcomes, embedder, cache_dir), train, test, seed)
+    score, cost = fit_predict(read_examples(outcomes, embedder, cache_dir), train, test, seed)
     multiplier = universe.cost_multiplier + universe.price_weight
     predicted = Expected(np.clip(score, 0, 1), cost)
     return route_held_out(outcomes.take(test), predicted, universe.experts, cost_multiplier=multiplier)
 
 
-def _examples(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Examples:
-    from orchestrator.embedding import load_embedder
-    from orchestrator.queries import Examples, read_queries
+def read_examples(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Examples:
+    """The questions as predictors read them, with their outcomes."""
+    from orchestrator import Examples, load_embedder, read_queries
 
     return Examples(read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir)), outcomes)
 
 
-def _fit_predict(examples: Examples, train: Rows, test: Rows, seed: int) -> tuple[Any, Any]:
-    """Fit on four fifths of the training rows, tune on the last fifth; success and cost of the others."""
+def fit_predict(
+    examples: Examples, train: Rows, test: Rows, seed: int = 0
+) -> tuple[NDArray[np.floating], NDArray[np.float64]]:
+    """Success and cost [test rows, m] by predictors of the training rows, a fifth of which tune them."""
     import numpy as np
 
-    from orchestrator.cost import CostPredictor
-    from orchestrator.knn import KnnPredictor
+    from orchestrator import CostPredictor, KnnPredictor
 
     shuffled = np.random.default_rng(seed).permutation(train)
     tune = max(1, len(shuffled) // 5)
     fit, validation = examples.take(shuffled[tune:]), examples.take(shuffled[:tune])
     queries = examples.queries.take(test)
-    success = KnnPredictor().fit(fit, validation, seed=seed).predict(queries)
+    success = KnnPredictor().fit(fit, validation, seed=seed).refit(examples.take(train)).predict(queries)
     return success, CostPredictor().fit(fit, validation).predict(queries)

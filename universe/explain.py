@@ -102,7 +102,8 @@ def _relaxations(limits: Limits) -> list[tuple[str, Limits]]:
     for node, size in limits.nodes.items():
         for unit in ("gpus", "gpu_memory_gib"):
             if math.isfinite(getattr(size, unit)):
-                wider: NodeType = replace(size, **{unit: math.inf})
+                endless: dict[str, Any] = {unit: math.inf}
+                wider: NodeType = replace(size, **endless)
                 lifted.append(
                     (f"{unit} of node type {node}", replace(limits, nodes={**limits.nodes, node: wider}))
                 )

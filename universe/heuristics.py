@@ -9,9 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from universe.master import Row, hosting_price
+from universe.packing import pack_first_fit
 from universe.program import Program
 from universe.risk import Risk
-from universe.routing import Routed, Router
+from universe.routing import TOLERANCE, Routed, Router
 
 Vector = NDArray[np.float64]
 Members = NDArray[np.bool_]
@@ -40,11 +41,13 @@ class SetValuer:
         self.grows = (self.of_y >= 0).all(axis=1)
 
     def fits(self, members: Members, replicas: Vector | None = None, *, may_grow: bool = False) -> bool:
-        """Whether the limits on the set hold; ``may_grow``: whether adding experts could still mend it."""
+        """Whether the limits on the set hold; ``may_grow``: whether adding experts could still mend it.
+
+        The minimum of replicas counts where none are given.
+        """
         replicas = self.min_replicas * members if replicas is None else replicas
-        used = self.of_y @ members + self.of_replicas @ replicas
-        ok = used <= self.upper + 1e-9
-        return bool((ok | ~self.grows).all() if may_grow else ok.all())
+        ok = self._slack(members, replicas) >= -TOLERANCE
+        return bool((ok | (may_grow & ~self.grows)).all()) and pack_first_fit(self.program, replicas)
 
     def evaluate(
         self,
@@ -55,7 +58,8 @@ class SetValuer:
     ) -> Candidate | None:
         """Route over a set in every scenario; None when a limit does not hold.
 
-        Without given replicas, each expert gets those that its unlimited share of the traffic needs.
+        Without given replicas, each expert gets those that its unlimited share of the traffic needs, and they
+        must lie on the nodes by first fit. Given replicas come from a master that has placed them.
         """
         starts = starts or [None] * len(self.routers)
         if replicas is None:
@@ -68,13 +72,19 @@ class SetValuer:
                 qps = self.program.limits.queries_per_s or 0.0
                 rate = np.array([h.queries_per_s for h in self.program.hosting])
                 replicas = np.maximum(replicas, np.ceil(shares * qps / rate - 1e-9))
-        if not self.fits(members, replicas):
+                if not self.fits(members, replicas):
+                    return None
+        elif (self._slack(members, replicas) < -TOLERANCE).any():
             return None
         routed = tuple(r.evaluate(members, replicas, s) for r, s in zip(self.routers, starts, strict=True))
         if any(r.violation > 0 for r in routed):
             return None
         value = self.risk.of(np.array([r.value for r in routed])) - float(self.price @ replicas)
         return Candidate(members.copy(), replicas, routed, value)
+
+    def _slack(self, members: Members, replicas: Vector) -> Vector:
+        slack: Vector = self.upper - self.of_y @ members - self.of_replicas @ replicas
+        return slack
 
     def gains(self, members: Members, multipliers: Sequence[Vector]) -> tuple[float, Vector]:
         """Mean worth of a set at fixed multipliers, and what each expert would add to it [m]."""

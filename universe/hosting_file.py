@@ -3,7 +3,7 @@
 experts:
   gemma-7b: {usd_per_hour: 1.2, gpus: 1, gpu_memory_gib: 20, node_type: l4, queries_per_s: 8}
 nodes:
-  l4: {gpus: 4, gpu_memory_gib: 96}
+  l4: {count: 2, gpus: 4, gpu_memory_gib: 96}  # two nodes of four GPUs each
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 import yaml
 
 from universe.limits import Hosting, NodeType
+from universe.packing import most_on_one_node
 from warehouse import InputError
 
 Made = TypeVar("Made", Hosting, NodeType)
@@ -48,9 +49,15 @@ def read_hosting(path: Path) -> HostingFile:
     )
     for name, hosting in read.experts.items():
         node = read.nodes.get(hosting.node_type)
-        if node and (hosting.gpus > node.gpus or hosting.gpu_memory_gib > node.gpu_memory_gib):
+        if node is None and read.nodes and hosting.gpus:
             raise InputError(
-                f"one replica does not fit on all nodes of type {hosting.node_type!r} together",
+                f"there is no node type {hosting.node_type!r}",
+                where=f"{path}, expert {name!r}, field node_type",
+                fix=f"use one of: {', '.join(read.nodes)}",
+            )
+        if node and most_on_one_node(hosting, node) < 1:
+            raise InputError(
+                f"one replica does not fit on a node of type {hosting.node_type!r}",
                 where=f"{path}, expert {name!r}",
                 fix="give it a larger node type, or leave it out",
             )

@@ -36,13 +36,18 @@ class Hosting:
 
 @dataclass(frozen=True)
 class NodeType:
-    """All the nodes of one type together: how many GPUs they have and how much GPU memory."""
+    """Nodes of one type: how many there are, and what each of them has. A replica lies whole on one node."""
 
     gpus: float = math.inf
     gpu_memory_gib: float = math.inf
+    count: int = 1
 
     def __post_init__(self) -> None:
         _non_negative(self, "node type", ("gpus", "gpu_memory_gib"), finite=False)
+        if self.count < 1 or self.count != int(self.count):
+            raise InputError(
+                f"must be a whole number of at least 1, not {self.count}", where="node type, field count"
+            )
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,7 @@
 """The master program: which experts, how many replicas, and an upper bound on their worth, in MathOpt.
 
-Binary y_j keeps expert j; integer r_j counts replicas where there is a load to carry. The routing itself is
+Binary y_j keeps expert j; integer r_j counts replicas where there is a load to carry; where a node type has
+several nodes, every replica is placed on one of them. The routing itself is
 not in the model: theta[s, g] bounds the worth of question group g in scenario s, through Benders cuts, and
 usage[s, g, k] is what the group takes of coupling k (see :mod:`universe.routing`).
 """
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from ortools.math_opt.python import mathopt
 
+from universe.packing import UNITS, most_on_one_node, packed_experts
 from universe.program import Program
 from universe.risk import Risk
 from universe.routing import Cut, Router
@@ -58,7 +60,8 @@ def linear_rows(program: Program) -> list[Row]:
         rows.append(Row("max_usd_per_hour", zero, price / scale, limits.max_usd_per_hour / scale))
     for name, node in limits.nodes.items():
         here = np.array([h.node_type == name for h in program.hosting])
-        for unit, total in (("gpus", node.gpus), ("gpu_memory_gib", node.gpu_memory_gib)):
+        for unit in UNITS:
+            total = node.count * getattr(node, unit)
             if math.isfinite(total):
                 need = here * np.array([getattr(h, unit) for h in program.hosting])
                 rows.append(
@@ -101,6 +104,8 @@ class Master:
                 + [float(a) * r for a, r in zip(row.of_replicas, self.replicas, strict=True) if a]
             )
             self.model.add_linear_constraint(expression <= row.upper)
+        self.placed: list[Any] = []
+        self._pack_replicas()
         self.theta: list[list[Any]] = []
         self.usage: list[list[list[Any]]] = []
         for router in routers:
@@ -129,11 +134,9 @@ class Master:
 
     def relax(self, *, relaxed: bool) -> None:
         """Switch between the linear relaxation and the integer program."""
-        for variable in self.y:
+        counts = [r for r in self.replicas if isinstance(r, mathopt.Variable)]
+        for variable in (*self.y, *counts, *self.placed):
             variable.integer = not relaxed
-        for r in self.replicas:
-            if isinstance(r, mathopt.Variable):
-                r.integer = not relaxed
 
     def solve(
         self, solver: str, *, time_limit_s: float, threads: int = 2, gap: float = 0.0
@@ -172,19 +175,39 @@ class Master:
             y, replicas = np.round(y), np.round(replicas)
         return MasterSolution(False, bound, np.clip(y, 0, 1), np.clip(replicas, 0, None), reduced)
 
+    def _pack_replicas(self) -> None:
+        """Every replica lies on one node: placed counts the replicas of an expert on a node."""
+        for name, node in self.program.limits.nodes.items():
+            experts = packed_experts(self.program, name, node)
+            placed = {
+                j: [
+                    self.model.add_integer_variable(lb=0, ub=most_on_one_node(self.program.hosting[j], node))
+                    for _ in range(node.count)
+                ]
+                for j in experts
+            }
+            for j in experts:
+                self.model.add_linear_constraint(mathopt.fast_sum(placed[j]) == self.replicas[j])
+                self.placed += placed[j]
+            for unit in UNITS if experts else ():
+                room = getattr(node, unit)
+                if math.isfinite(room):
+                    for i in range(node.count):
+                        used = [getattr(self.program.hosting[j], unit) * placed[j][i] for j in experts]
+                        self.model.add_linear_constraint(mathopt.fast_sum(used) <= room)
+
     def _add_scenario(self, router: Router) -> None:
         couplings = len(router.names)
         theta, usage = [], []
         for rows in router.groups:
-            theta.append(self.model.add_variable(lb=-math.inf, ub=1.0))
-            domain = int(self.program.domain[rows.start])
-            here: list[Any] = []
-            for k in range(couplings):
-                floor = k - (router.max_cost_usd is not None)
-                other = 0 <= floor < len(router.floors) and list(router.floors)[floor] != domain
-                lower = -1.0 if 0 <= floor < len(router.floors) else 0.0
-                here.append(None if other else self.model.add_variable(lb=lower))
-            usage.append(here)
+            worst, best = router.worth_range(rows)
+            theta.append(self.model.add_variable(lb=worst, ub=best))
+            usage.append(
+                [
+                    self.model.add_variable(lb=least, ub=most) if least < most else None
+                    for least, most in router.usage_ranges(rows)
+                ]
+            )
         capacity = self._capacity_expressions(router)
         for k in range(couplings):
             total = mathopt.fast_sum([u[k] for u in usage if u[k] is not None])

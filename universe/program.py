@@ -58,6 +58,18 @@ class Program:
         """Positions of experts."""
         return [self.experts.index(name) for name in names]
 
+    def take(self, rows: NDArray[np.int64]) -> Program:
+        """The same program over some of the questions, in their order."""
+        weight = self.weight[rows]
+        return replace(
+            self,
+            score=np.ascontiguousarray(self.score[rows]),
+            cost_usd=np.ascontiguousarray(self.cost_usd[rows]),
+            weight=weight / weight.sum(),
+            domain=self.domain[rows],
+            rows=self.rows[rows],
+        )
+
     def keep(self, columns: Sequence[int]) -> Program:
         """The same program over some of the experts; must-haves must be among them."""
         names = tuple(self.experts[j] for j in columns)

@@ -17,8 +17,8 @@ from universe.frontier import Frontier
 from universe.gaps import GapReport
 from universe.held_out import HeldOutValue
 from universe.robust import RobustChoice
+from universe.search import Progress
 from universe.select import Universe
-from universe.solve import Progress
 
 
 def render_universe(universe: Universe) -> RenderableType:
@@ -134,15 +134,15 @@ def render_candidate(value: CandidateValue) -> Text:
 
 def render_robust(choice: RobustChoice) -> Text:
     """The two sets and what the robust one costs and saves."""
-    broken = int(np.isinf(choice.nominal_values).sum())
+    broken, scenarios = int(np.isinf(choice.nominal_values).sum()), len(choice.nominal_values)
     saving = (
-        f"today's best breaks a limit in {broken} of {len(choice.nominal_values)} scenarios"
+        f"today's best breaks a limit in {broken} of {scenarios} scenarios"
         if broken
-        else f"and saves {choice.saving:.4f} in the worst of {len(choice.nominal_values)} scenarios"
+        else f"it saves {choice.saving:.4f} {choice.risk.describe(scenarios)}"
     )
     return Text(
         f"best for today: {', '.join(choice.nominal)}\nrobust: {', '.join(choice.robust)}\n"
-        f"the robust set costs {choice.premium:.4f} if nothing moves; {saving} (gap {choice.gap:.1g})"
+        f"the robust set costs {choice.premium:.4f} if nothing moves; {saving} (proven gap {choice.gap:.1g})"
     )
 
 

@@ -34,3 +34,11 @@ class Risk:
         ordered = np.sort(values)
         taken = np.clip(count - np.arange(len(values)), 0, 1)
         return float((1 - self.weight) * values.mean() + self.weight * (ordered @ taken) / count)
+
+    def describe(self, scenarios: int) -> str:
+        """Where the value is counted, in words."""
+        worst = max(1.0, self.tail * scenarios)
+        tail = "the worst" if worst == 1 else f"the worst {worst:.3g}"
+        if self.weight == 1:
+            return f"in {tail} of {scenarios} scenarios"
+        return f"in {1 - self.weight:.0%} mean and {self.weight:.0%} {tail} of {scenarios} scenarios"

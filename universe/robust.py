@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from universe.heuristics import SetValuer
+from universe.heuristics import Candidate, SetValuer
 from universe.master import linear_rows
 from universe.program import Program
 from universe.risk import Risk
@@ -28,6 +28,7 @@ class RobustChoice:
     robust: tuple[str, ...]
     nominal_values: NDArray[np.float64]  # [scenarios]
     robust_values: NDArray[np.float64]  # [scenarios]
+    risk: Risk
     gap: float
     status: str
 
@@ -38,8 +39,8 @@ class RobustChoice:
 
     @property
     def saving(self) -> float:
-        """What it saves, in score, in the worst of the scenarios."""
-        return float(self.robust_values.min() - self.nominal_values.min())
+        """What it saves, in score, by the measure it was chosen by."""
+        return self.risk.of(self.robust_values) - self.risk.of(self.nominal_values)
 
 
 def uncertain_world(
@@ -103,18 +104,19 @@ def select_robust(
     return RobustChoice(
         nominal=tuple(names[nominal.best.members]),
         robust=tuple(names[robust.best.members]),
-        nominal_values=_values(program, worlds, nominal.best.members),
-        robust_values=_values(program, worlds, robust.best.members),
+        nominal_values=_values(program, worlds, nominal.best),
+        robust_values=_values(program, worlds, robust.best),
+        risk=risk,
         gap=max(0.0, robust.bound - robust.best.value),
         status=robust.status,
     )
 
 
-def _values(program: Program, worlds: Sequence[Scenario], members: NDArray[np.bool_]) -> NDArray[np.float64]:
+def _values(program: Program, worlds: Sequence[Scenario], choice: Candidate) -> NDArray[np.float64]:
     rows = linear_rows(program)
     values = []
     for world in worlds:
         valuer = SetValuer(program, [Router(program, world)], rows, Risk())
-        found = valuer.evaluate(members)
+        found = valuer.evaluate(choice.members, replicas=choice.replicas)
         values.append(found.value if found is not None else -np.inf)
     return np.array(values)

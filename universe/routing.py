@@ -95,6 +95,22 @@ class Router:
             + [replicas[j] * self.program.hosting[j].queries_per_s / (qps or 1.0) for j in self.loaded]
         )
 
+    def worth_range(self, rows: slice) -> tuple[float, float]:
+        """Between what a group of questions can be worth over any set, with a margin for rounding."""
+        utility = self.utility(rows, slice(None), np.zeros(len(self.names)))
+        weight = self.scenario.weight[rows]
+        return float(weight @ utility.min(axis=1)) - 0.01, float(weight @ utility.max(axis=1)) + 0.01
+
+    def usage_ranges(self, rows: slice) -> list[tuple[float, float]]:
+        """Between what a group can take of each coupling, with a margin for rounding."""
+        weight, domain = self.scenario.weight[rows], self.program.domain[rows.start]
+        ranges = []
+        if self.max_cost_usd is not None:
+            dearest = (self.program.cost_usd[rows] * self.scenario.price_factor).max(axis=1)
+            ranges.append((0.0, float(weight @ dearest) / self.cost_scale + 0.01))
+        ranges += [(-1.01, 0.0) if d == domain else (0.0, 0.0) for d in self.floors]
+        return ranges + [(0.0, float(weight.sum()) + 0.01) for _ in self.loaded]
+
     def route(
         self,
         y: Vector,

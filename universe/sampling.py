@@ -84,11 +84,4 @@ def solve_by_sampling(
 def _draw(program: Program, questions: int, rng: np.random.Generator) -> Program:
     rows: NDArray[np.int64] = np.sort(rng.choice(len(program.weight), questions, p=program.weight))
     rows, counts = np.unique(rows, return_counts=True)
-    return replace(
-        program,
-        score=np.ascontiguousarray(program.score[rows]),
-        cost_usd=np.ascontiguousarray(program.cost_usd[rows]),
-        weight=counts / counts.sum(),
-        domain=program.domain[rows],
-        rows=program.rows[rows],
-    )
+    return replace(program.take(rows), weight=counts / counts.sum())

@@ -14,7 +14,8 @@ from universe.limits import Hosting, Limits
 from universe.program import Program, build_program, drop_dominated
 from universe.routing import Router, Scenario
 from universe.sampling import solve_by_sampling
-from universe.solve import GAP, Progress, Solution, solve_program
+from universe.search import Progress
+from universe.solve import GAP, Solution, solve_program
 from warehouse import InputError, Outcomes
 
 
@@ -28,7 +29,7 @@ class Universe:
     """
 
     experts: tuple[str, ...]
-    status: str  # optimal | time limit | interrupted | sampled
+    status: str  # optimal | time limit | interrupted | stalled (by rounding) | sampled
     objective: float
     bound: float
     wall_s: float
@@ -114,9 +115,7 @@ def solve_sampled(program: Program, questions: int, time_limit_s: float) -> Solu
     began = time.perf_counter()
     found = solve_by_sampling(program, questions=questions, time_limit_s=time_limit_s / 5)
     high = max(found.bound_interval[1], found.best.value)
-    return Solution(
-        found.best, high, "sampled", time.perf_counter() - began, high, found.best.value, 0, found.samples
-    )
+    return Solution(found.best, high, "sampled", time.perf_counter() - began, high, 0, found.samples)
 
 
 def universe_program(

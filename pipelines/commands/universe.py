@@ -16,8 +16,13 @@ if TYPE_CHECKING:
     from universe.select import Universe
     from warehouse import Outcomes
 
-Experts = Annotated[list[str] | None, typer.Option(help="Names or globs of the experts to consider.")]
-Source = Annotated[list[str] | None, typer.Option(help="Question source to count; all by default.")]
+Names = list[str] | None  # each may hold several, by commas
+Experts = Annotated[
+    Names, typer.Option(help="Experts or globs, by commas: 'helm/*,gpt-4*'; may be repeated.")
+]
+Source = Annotated[
+    Names, typer.Option(help="Question sources to use, by commas, for example mmlu; may be repeated.")
+]
 Embedding = Annotated[str, typer.Option(help="Embedding behind the expected success.")]
 Track = Annotated[bool, typer.Option(help="Log an MLflow run with the figures.")]
 
@@ -38,9 +43,9 @@ def choose(
     max_cost_usd: Annotated[float | None, typer.Option(help="Mean cost of a query at most, in USD.")] = None,
     max_usd_per_hour: Annotated[float | None, typer.Option(help="Hosting at most, in USD per hour.")] = None,
     price_weight: Annotated[float, typer.Option(help="Score that one USD per query is worth.")] = 0.0,
-    must_have: Annotated[list[str] | None, typer.Option(help="Expert that must be kept.")] = None,
-    must_not: Annotated[list[str] | None, typer.Option(help="Expert that must be left out.")] = None,
-    min_score: Annotated[list[str] | None, typer.Option(help="DOMAIN=SCORE that routing must reach.")] = None,
+    must_have: Annotated[Names, typer.Option(help="Experts that must be kept, by commas.")] = None,
+    must_not: Annotated[Names, typer.Option(help="Experts that must be left out, by commas.")] = None,
+    min_score: Annotated[Names, typer.Option(help="DOMAIN=SCORE that routing must reach, by commas.")] = None,
     hosting: Annotated[Path | None, typer.Option(help="YAML: hosting of each expert, and the nodes.")] = None,
     queries_per_s: Annotated[float | None, typer.Option(help="Load to carry; buys replicas.")] = None,
     agreement: Annotated[
@@ -57,6 +62,12 @@ def choose(
     robust: Annotated[bool, typer.Option(help="Also choose for prices and traffic that move.")] = False,
     price_spread: Annotated[float, typer.Option(help="Spread of log prices, for --robust.")] = 0.5,
     traffic_spread: Annotated[float, typer.Option(help="Spread of log domain shares, for --robust.")] = 0.3,
+    risk_weight: Annotated[
+        float, typer.Option(help="For --robust: 1 counts the worst scenarios only, 0 the mean of all.")
+    ] = 1.0,
+    risk_tail: Annotated[
+        float, typer.Option(help="For --robust: share of scenarios that are the worst; 0: the single worst.")
+    ] = 0.0,
     judge: Annotated[bool, typer.Option(help="Judge this way of choosing on held-out questions.")] = True,
     sample: Annotated[int | None, typer.Option(help="Solve on samples of so many questions.")] = None,
     time_limit_s: Annotated[float, typer.Option(help="Seconds until the best set so far is given.")] = 60.0,
@@ -82,20 +93,22 @@ def choose(
         render_universe,
         search_progress,
     )
+    from universe.risk import Risk
     from universe.robust import select_robust, uncertain_world
     from universe.select import select_universe, universe_program
 
     console = Console()
     here = Home.open(home)
     file = read_hosting(hosting) if hosting else HostingFile()
-    floors = dict(_floor(text) for text in min_score or ())
+    floors = dict(_floor(text) for text in _split(min_score))
+    risk = Risk(risk_weight, risk_tail)
     limits = Limits(
         max_experts=max_experts,
         max_cost_usd=max_cost_usd,
         max_usd_per_hour=max_usd_per_hour,
         nodes=file.nodes,
-        must_have=tuple(must_have or ()),
-        must_not=tuple(must_not or ()),
+        must_have=_split(must_have),
+        must_not=_split(must_not),
         min_score=floors,
         queries_per_s=queries_per_s,
     )
@@ -138,7 +151,7 @@ def choose(
         figures["frontier"] = draw_frontier(traced)
     if robust:
         worlds = uncertain_world(program, price_spread=price_spread, traffic_spread=traffic_spread)
-        choice = select_robust(program, worlds, time_limit_s=time_limit_s)
+        choice = select_robust(program, worlds, risk=risk, time_limit_s=time_limit_s)
         console.print(render_robust(choice))
         figures["robustness"] = draw_robustness(choice)
     worth = {v.expert: v.value for v in values}
@@ -204,10 +217,15 @@ def gaps(
         console.print(f"MLflow run {run} in experiment 'gaps' holds the figure and the briefs.")
 
 
-def _outcomes(home: Home, experts: list[str] | None, source: list[str] | None) -> Outcomes:
+def _outcomes(home: Home, experts: Names, source: Names) -> Outcomes:
     from warehouse import load_outcomes
 
-    return load_outcomes(home.warehouse(), experts=experts, sources=source).answered()
+    names, sources = _split(experts) or None, _split(source) or None
+    return load_outcomes(home.warehouse(), experts=names, sources=sources).answered()
+
+
+def _split(listed: Names) -> tuple[str, ...]:
+    return tuple(name.strip() for text in listed or () for name in text.split(",") if name.strip())
 
 
 def _floor(text: str) -> tuple[str, float]:

@@ -45,6 +45,33 @@ def routed_value(program: Program, members: tuple[int, ...], replicas: np.ndarra
     return -found.fun if found.success else -np.inf
 
 
+def packs(program: Program, replicas: np.ndarray) -> bool:
+    """Whether the replicas lie on the nodes, each whole on one: every placement is tried."""
+
+    def place(needs: list[tuple[float, float]], free: list[list[float]]) -> bool:
+        if not needs:
+            return True
+        (gpus, memory), rest = needs[0], needs[1:]
+        for node in free:
+            if node[0] >= gpus and node[1] >= memory:
+                node[0] -= gpus
+                node[1] -= memory
+                if place(rest, free):
+                    return True
+                node[0] += gpus
+                node[1] += memory
+        return False
+
+    return all(
+        place(
+            [(h.gpus, h.gpu_memory_gib) for h, count in zip(program.hosting, replicas, strict=True)
+             for _ in range(int(count)) if h.node_type == name],
+            [[node.gpus, node.gpu_memory_gib] for _ in range(node.count)],
+        )
+        for name, node in program.limits.nodes.items()
+    )  # fmt: skip
+
+
 def best_value(program: Program) -> float:
     """The best value over all sets and all replica counts; -inf when none holds the limits."""
     m = len(program.experts)
@@ -61,6 +88,8 @@ def best_value(program: Program) -> float:
             for counts in product(*(range(minimum[j], most[j] + 1) for j in members)):
                 replicas = np.zeros(m)
                 replicas[list(members)] = counts
-                if all(r.of_y @ y + r.of_replicas @ replicas <= r.upper + 1e-9 for r in rows):
+                if all(r.of_y @ y + r.of_replicas @ replicas <= r.upper + 1e-9 for r in rows) and packs(
+                    program, replicas
+                ):
                     best = max(best, routed_value(program, members, replicas) - price @ replicas)
     return best

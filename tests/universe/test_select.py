@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from universe.expected import Expected, cross_fit, raw_outcomes
-from universe.limits import Hosting, Limits
+from universe.limits import Hosting, Limits, NodeType
 from universe.select import select_universe
 from warehouse import InputError, Outcomes
 
@@ -154,3 +154,5 @@ def test_bad_hosting_is_refused() -> None:
             Hosting(**{field: -1.0})
     with pytest.raises(InputError, match="queries_per_s"):
         Hosting(queries_per_s=0.0)
+    with pytest.raises(InputError, match="field count"):
+        NodeType(count=0)

@@ -58,7 +58,12 @@ LIMITS = st.fixed_dictionaries(
         "max_experts": st.integers(1, 4),
         "max_cost_usd": st.floats(1.0, 2.5),
         "max_usd_per_hour": st.floats(2, 8),
-        "nodes": st.just({"a": NodeType(gpus=3), "b": NodeType(gpu_memory_gib=70)}),
+        "nodes": st.sampled_from(
+            [
+                {"a": NodeType(gpus=3), "b": NodeType(gpu_memory_gib=70)},
+                {"a": NodeType(gpus=2, gpu_memory_gib=60, count=2), "b": NodeType(gpus=2, count=3)},
+            ]
+        ),
         "must_have": st.just(("e0",)),
         "must_not": st.just(("e1",)),
         "exclusive": st.just((("e2", "e3"),)),
@@ -130,6 +135,26 @@ def test_greedy_can_be_wrong_and_the_solver_is_not() -> None:
     greedy = valuer.evaluate(grow_greedily(valuer, [np.zeros(0)]))
     assert greedy is not None
     assert greedy.value == pytest.approx(10 / 12)
+    assert solve_program(program).best.value == pytest.approx(1.0)  # type: ignore[union-attr]
+
+
+def test_a_replica_lies_whole_on_one_node() -> None:
+    """Two nodes of 3 GPUs have room for 6, but not for three replicas of 2."""
+    hosting = {name: Hosting(gpus=2, node_type="a") for name in "xyz"}
+    sums_only, on_nodes = (
+        build_program(list("xyz"), np.eye(3), np.ones(3), hosting=hosting, limits=Limits(nodes={"a": node}))
+        for node in (NodeType(gpus=6), NodeType(gpus=3, count=2))
+    )
+    assert solve_program(sums_only).best.value == pytest.approx(1.0)  # type: ignore[union-attr]
+    assert solve_program(on_nodes).best.value == pytest.approx(2 / 3)  # type: ignore[union-attr]
+
+
+def test_a_placement_that_first_fit_misses_is_found() -> None:
+    """Twice 4 + 3 + 3 fills two nodes of 10; first fit puts 4 + 4 on one of them and leaves a 3 out."""
+    gpus = dict.fromkeys("ab", 4.0) | dict.fromkeys("cdef", 3.0)
+    hosting = {name: Hosting(gpus=need, node_type="n") for name, need in gpus.items()}
+    limits = Limits(nodes={"n": NodeType(gpus=10, count=2)})
+    program = build_program(list(gpus), np.eye(6), np.ones(6), hosting=hosting, limits=limits)
     assert solve_program(program).best.value == pytest.approx(1.0)  # type: ignore[union-attr]
 
 
