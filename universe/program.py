@@ -154,13 +154,18 @@ def build_program(
     allowed = program.index([name for name in experts if name not in limits.must_not])
     if not allowed:
         raise InputError("every expert is excluded", where="must_not", fix="leave at least one in")
-    if limits.max_cost_usd is not None:
-        cheapest = float(program.weight @ program.cost_usd[:, allowed].min(axis=1))
-        if limits.max_cost_usd < cheapest * (1 - 1e-9):
+    least = {
+        "max_cost_usd": float(program.weight @ program.cost_usd[:, allowed].min(axis=1)),
+        "max_usd_per_hour": min(
+            h.usd_per_hour * h.min_replicas for h in (program.hosting[j] for j in allowed)
+        ),
+    }
+    for name, cheapest in least.items():
+        budget = getattr(limits, name)
+        if budget is not None and budget < cheapest * (1 - 1e-9):
             raise InputError(
-                f"{limits.max_cost_usd:.6g} USD a query is below the {cheapest:.6g} that even the cheapest"
-                " experts cost",
-                where="max_cost_usd",
+                f"{budget:.6g} USD is below the {cheapest:.6g} that even the cheapest expert costs",
+                where=name,
                 fix=f"raise it to at least {cheapest:.6g}",
             )
     return program

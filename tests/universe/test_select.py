@@ -12,10 +12,11 @@ from universe.limits import Hosting, Limits, NodeType
 from universe.select import select_universe
 from warehouse import InputError, Outcomes
 
+EXPERTS = ("cheap", "middle", "dear", "maths")
+
 
 def table(n: int = 60, seed: int = 0) -> Outcomes:
     rng = np.random.default_rng(seed)
-    experts = ("cheap", "middle", "dear", "maths")
     domains = np.array(["maths", "law"])[np.arange(n) % 2]
     success = np.array([[0.2, 0.5, 0.8, 0.9], [0.5, 0.6, 0.9, 0.1]])[np.arange(n) % 2]
     blank = np.full((n, 4), np.nan, dtype=np.float32)
@@ -26,7 +27,7 @@ def table(n: int = 60, seed: int = 0) -> Outcomes:
         domains=domains,
         subjects=domains,
         chance=np.zeros(n, dtype=np.float32),
-        experts=experts,
+        experts=EXPERTS,
         score=(rng.random((n, 4)) < success).astype(np.float32),
         cost_usd=np.tile([0.1, 0.3, 1.0, 0.2], (n, 1)),
         prompt_tokens=blank,
@@ -124,6 +125,13 @@ def test_cross_fitting_never_shows_a_question_to_its_own_model() -> None:
         ({"must_not": ["cheap", "middle", "dear", "maths"]}, "must_not"),
         ({"limits": Limits(min_score={"law": 0.95})}, "limits"),
         ({"weight": np.zeros(60)}, "weight"),
+        (
+            {
+                "limits": Limits(max_usd_per_hour=1.0),
+                "hosting": {n: Hosting(usd_per_hour=2.0) for n in EXPERTS},
+            },
+            "max_usd_per_hour",
+        ),
     ],
 )
 def test_impossible_requests_are_refused_with_the_field_named(change: dict[str, object], field: str) -> None:
