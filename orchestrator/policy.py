@@ -41,8 +41,8 @@ class Orchestrator:
     """Embedder, success predictor, cost predictor and the price on cost, as one thing that decides.
 
     ``multiplier`` is the default price: success per USD that a dearer expert must promise. ``presets`` names
-    other prices (``quality``, ``balanced``, ``economy``). ``info`` says where it came from: pool, fingerprint of
-    the training data, seed, metrics.
+    other prices (``quality``, ``balanced``, ``economy``). ``info`` says where it came from: pool, fingerprint
+    of the training data, seed, metrics.
     """
 
     embedder: Embedder
