@@ -16,7 +16,7 @@ Floats = NDArray[np.floating]
 FULL_PRECISION_CELLS = (
     8_000_000  # larger matrices are held in float32: a third of a cent in memory, 1e-6 in value
 )
-GROUPS = 24
+GROUPS = 96
 
 
 @dataclass(frozen=True)
