@@ -92,6 +92,9 @@ class ExpertSpec(BaseModel):
     recording: str | None = Field(
         default=None, description="recorded: Parquet file or folder with the answers to replay"
     )
+    tool_parser: str | None = Field(
+        default=None, description="vllm: its parser of the model's tool calls, such as hermes"
+    )
     tags: tuple[str, ...] = Field(default=(), description="free labels")
 
     @field_validator("prompt")
