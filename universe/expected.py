@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from warehouse import InputError, Outcomes
 
+PRIOR_ANSWERS = 20
 Rows = NDArray[np.int64]
 #: (training rows, rows to predict) -> (success [k, m], cost_usd [k, m]) for the rows to predict
 FitPredict = Callable[[Rows, Rows], tuple[NDArray[np.floating], NDArray[np.floating]]]
@@ -25,6 +26,8 @@ class Expected:
 
 def cross_fit(outcomes: Outcomes, fit_predict: FitPredict, *, folds: int = 5, seed: int = 0) -> Expected:
     """Predict every question from the others, fold by fold; questions of equal text share a fold.
+
+    Success is then calibrated: see :func:`calibrate`.
 
     Args:
         outcomes: n questions, m experts.
@@ -45,7 +48,22 @@ def cross_fit(outcomes: Outcomes, fit_predict: FitPredict, *, folds: int = 5, se
     for f in range(folds):
         train, test = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         score[test], cost[test] = fit_predict(train, test)
-    return Expected(np.clip(score, 0, 1), np.maximum(cost, 0))
+    return Expected(calibrate(score, outcomes), np.maximum(cost, 0))
+
+
+def calibrate(score: NDArray[np.float64], outcomes: Outcomes) -> NDArray[np.float64]:
+    """Shift each expert's expected score [n, m], domain by domain, to the mean that it really has there.
+
+    A predictor that ranks experts well may still be some tenths of a point off in their means, which is as
+    much as sets differ by. Few answers shift little: :data:`PRIOR_ANSWERS` count for the prediction.
+    """
+    calibrated = score.copy()
+    error = outcomes.score - score  # NaN where there is no answer
+    for domain in np.unique(outcomes.domains):
+        here = outcomes.domains == domain
+        answers = np.isfinite(error[here]).sum(axis=0)
+        calibrated[here] += np.nansum(error[here], axis=0) / (answers + PRIOR_ANSWERS)
+    return np.clip(calibrated, 0, 1)
 
 
 def raw_outcomes(outcomes: Outcomes) -> tuple[Expected, NDArray[np.int64]]:
