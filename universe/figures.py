@@ -38,7 +38,12 @@ def draw_frontier(frontier: Frontier) -> Figure:
             axes.annotate(f"{len(universe.experts)}", (x[i], score[i]), (0, 8), textcoords="offset points",
                           ha="center", fontsize=9, color=INK)  # fmt: skip
     if frontier.budget != "max_experts":
+        from matplotlib.ticker import LogLocator, NullFormatter
+
         axes.set_xscale("log")
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.xaxis.set_major_formatter("{x:g}")
+        axes.xaxis.set_minor_formatter(NullFormatter())
     axes.set_xlabel(AXIS_LABELS[frontier.budget])
     axes.set_ylabel("expected routed score")
     axes.set_title("Best universe for every budget (numbers: experts kept)", loc="left")
@@ -46,10 +51,9 @@ def draw_frontier(frontier: Frontier) -> Figure:
     return figure
 
 
-def draw_marginal_values(values: Sequence[MarginalValue], *, show: int = 16) -> Figure:
-    """Bars of what each expert is worth: lost without it (kept) or added by it (left out)."""
-    shown = [v for v in values if v.kept] + [v for v in values if not v.kept]
-    shown = shown[:show]
+def draw_marginal_values(values: Sequence[MarginalValue], *, show_left_out: int = 6) -> Figure:
+    """Bars of what each expert is worth: lost without it (kept), added by it (the best of those left out)."""
+    shown = [v for v in values if v.kept] + [v for v in values if not v.kept][:show_left_out]
     figure, axes = _canvas(9, 1.2 + 0.32 * len(shown))
     widths = [min(v.value, 1.0) for v in shown]
     axes.barh(range(len(shown)), widths, color=[ACCENT if v.kept else SOFT for v in shown], height=0.7)
