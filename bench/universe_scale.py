@@ -19,7 +19,7 @@ from universe.solve import solve_program
 
 QUESTIONS, EXPERTS, MAX_EXPERTS = 100_000, 200, 8
 SOLVERS = ("highs", "gscip")
-TEXTBOOK_SIZES = ((200, 50), (500, 100), (1_000, 200))
+TEXTBOOK_SIZES = ((200, 50), (500, 100), (2_000, 200))
 
 
 def generate_program(recorded: Path, questions: int, experts: int, *, query_budget: bool = False) -> Program:
