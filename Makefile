@@ -27,10 +27,11 @@ test: setup ## every test, real engines included
 test-fast: setup ## the tests that start no engine
 	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
 
-lint: setup ## formatting, style and types
+lint: setup ## formatting, style, types, and known vulnerabilities where the advisories can be reached
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/python infra/audit.py
 
 format: setup ## put the code into the project's format
 	@$(BIN)/ruff format .
