@@ -1,18 +1,28 @@
 """What an expert is and how it answers: catalogue, prices, prompts, backends, grading."""
 
 from experts.answering import answer_and_grade
-from experts.backend import Backend, build_backend
+from experts.backend import (
+    BUDGET_SPENT,
+    QUESTION_ERRORS,
+    Backend,
+    build_backend,
+    build_backends,
+    has_error,
+)
 from experts.bundled import BUNDLED_MODELS, default_cache_dir, resolve_model
 from experts.catalogue import Catalogue, ExpertSpec, Resources, load_catalogue
 from experts.grading import grade
-from experts.hardware import Hardware, Problem, check_runnable, probe_hardware
+from experts.hardware import Hardware, Problem, check_runnable, cpu_memory_gib, probe_hardware
 from experts.loadable import check_loadable
 from experts.pricing import Price
 from experts.recorded import read_recorded_folder
-from experts.vllm_backend import backend_env, engine_options
+from experts.spending import SpendCap
+from experts.vllm_engine import backend_env, engine_options, shared_engine_key
 
 __all__ = [
+    "BUDGET_SPENT",
     "BUNDLED_MODELS",
+    "QUESTION_ERRORS",
     "Backend",
     "Catalogue",
     "ExpertSpec",
@@ -20,16 +30,21 @@ __all__ = [
     "Price",
     "Problem",
     "Resources",
+    "SpendCap",
     "answer_and_grade",
     "backend_env",
     "build_backend",
+    "build_backends",
     "check_loadable",
     "check_runnable",
+    "cpu_memory_gib",
     "default_cache_dir",
     "engine_options",
     "grade",
+    "has_error",
     "load_catalogue",
     "probe_hardware",
     "read_recorded_folder",
     "resolve_model",
+    "shared_engine_key",
 ]

@@ -11,18 +11,25 @@ from experts.backend import Backend
 from experts.catalogue import ExpertSpec
 from experts.grading import grade
 from experts.recorded_backend import RecordedBackend
+from experts.spending import Purse
 from warehouse import ANSWERS
 
 
 def answer_and_grade(
-    backend: Backend, spec: ExpertSpec, questions: pa.Table, *, round: str, run_id: str
+    backend: Backend,
+    spec: ExpertSpec,
+    questions: pa.Table,
+    *,
+    round: str,
+    run_id: str,
+    purse: Purse | None = None,
 ) -> pa.Table:
     """Return ANSWERS rows for QUESTIONS rows, in the same order.
 
     ``cost_usd`` is the tokens at the expert's price, null where the tokens are unknown.
-    Recorded answers keep their recorded score.
+    Recorded answers keep their recorded score. With a purse, see :meth:`experts.backend.Backend.answer`.
     """
-    raw = backend.answer(questions)
+    raw = backend.answer(questions, purse=purse)
     graded = backend.score(raw) if isinstance(backend, RecordedBackend) else grade(questions, raw)
     prompt_tokens, completion_tokens = (
         graded[name].to_numpy(zero_copy_only=False).astype(np.float64)

@@ -8,21 +8,42 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from experts.catalogue import ExpertSpec
+from experts.spending import Purse
 from warehouse import RAW_ANSWERS
+
+#: Errors that are the question's own: another expert may fail at it alike, and asking again changes nothing.
+#: All other errors say something about the expert.
+QUESTION_ERRORS = (
+    "UnanswerableQuestion",
+    "NotRecorded",
+    "BadRequestError",
+    "UnprocessableEntityError",
+    "ValueError",
+)
+
+#: The error of a question that was not asked because its worst case did not fit the budget.
+BUDGET_SPENT = "BudgetSpent"
 
 
 class Backend(Protocol):
     """Something stateful that answers questions in batches; built once per process."""
 
-    def answer(self, questions: pa.Table) -> pa.Table:
-        """Return RAW_ANSWERS rows for QUESTIONS rows, in the same order.
+    def answer(self, questions: pa.Table, *, purse: Purse | None = None) -> pa.Table:
+        """Return RAW_ANSWERS rows for QUESTIONS rows, in the same order; several threads may call at once.
 
         A question that fails is a row with ``error`` ("Class: message"). An exception means that the backend
-        itself is broken (engine dead, recording unreadable), not a question.
+        itself is broken (engine dead, recording unreadable), not a question. With a purse, money is reserved
+        before a question is asked; what there is no money for has the error :data:`BUDGET_SPENT`.
         """
         ...
+
+
+def has_error(answers: pa.Table, *names: str) -> pa.ChunkedArray:
+    """Tell for each row (boolean) whether its error is of one of these classes."""
+    return pc.fill_null(pc.match_substring_regex(answers["error"], rf"^({'|'.join(names)}):"), False)
 
 
 @dataclass
@@ -51,14 +72,30 @@ def build_backend(spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> B
 
     Raises InputError when the expert cannot run here (package, key or recording missing).
     """
-    if spec.backend == "vllm":
+    return build_backends([spec], cache_dir=cache_dir)[spec.name]
+
+
+def build_backends(specs: Sequence[ExpertSpec], *, cache_dir: str | Path | None = None) -> dict[str, Backend]:
+    """Build the backends of experts that live in one process, by name.
+
+    vLLM experts among them share one engine: they must have the same
+    :func:`experts.vllm_engine.shared_engine_key`, as adapters of one base model do. Raises as
+    :func:`build_backend`.
+    """
+    backends: dict[str, Backend] = {}
+    if local := [spec for spec in specs if spec.backend == "vllm"]:
         from experts.vllm_backend import VllmBackend
+        from experts.vllm_engine import SharedEngine
 
-        return VllmBackend(spec, cache_dir=cache_dir)
-    if spec.backend == "openai":
-        from experts.openai_backend import OpenAIBackend
+        engine = SharedEngine(local, cache_dir=cache_dir)
+        backends |= {spec.name: VllmBackend(spec, engine) for spec in local}
+    for spec in specs:
+        if spec.backend == "openai":
+            from experts.openai_backend import OpenAIBackend
 
-        return OpenAIBackend(spec)
-    from experts.recorded_backend import RecordedBackend
+            backends[spec.name] = OpenAIBackend(spec)
+        elif spec.backend == "recorded":
+            from experts.recorded_backend import RecordedBackend
 
-    return RecordedBackend(spec)
+            backends[spec.name] = RecordedBackend(spec)
+    return backends

@@ -89,6 +89,12 @@ class ExpertSpec(BaseModel):
         default=60.0, gt=0, allow_inf_nan=False, description="openai: seconds per attempt"
     )
     max_retries: int = Field(default=5, ge=0, description="openai: attempts after the first, with backoff")
+    requests_per_min: int | None = Field(
+        default=None, ge=1, description="openai: requests sent in any minute at most"
+    )
+    tokens_per_min: int | None = Field(
+        default=None, ge=1, description="openai: tokens asked for in any minute at most"
+    )
     recording: str | None = Field(
         default=None, description="recorded: Parquet file or folder with the answers to replay"
     )

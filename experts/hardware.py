@@ -17,6 +17,8 @@ from experts.catalogue import ExpertSpec
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
 
 _GIB = 1 << 30
+#: What an engine takes besides weights and cache: the libraries and their work space.
+_ENGINE_GIB = 1.5
 _BYTES_PER_PARAMETER = {"float32": 4, "bfloat16": 2, "float16": 2}
 
 
@@ -70,6 +72,15 @@ def check_runnable(spec: ExpertSpec, hardware: Hardware) -> list[Problem]:
         fix = "set `recording:` to a Parquet file or folder"
         return [Problem(f"the recording {spec.recording!r} is not there", fix)] if missing else []
     return _check_vllm(spec, hardware)
+
+
+def cpu_memory_gib(spec: ExpertSpec) -> float | None:
+    """Estimate what a vLLM expert's engine takes of a CPU's memory; None where its size is not known."""
+    if spec.params_b is None:
+        return None
+    width = _BYTES_PER_PARAMETER.get(str(spec.engine.get("dtype", probe_hardware().cpu_dtype)), 4)
+    cache_gib = float(os.environ.get("VLLM_CPU_KVCACHE_SPACE", "1"))
+    return spec.params_b * 1e9 * width / _GIB + cache_gib + _ENGINE_GIB
 
 
 def _check_api(spec: ExpertSpec) -> list[Problem]:

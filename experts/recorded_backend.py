@@ -8,9 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from experts.backend import RawAnswer, raw_table
+from experts.backend import BUDGET_SPENT, RawAnswer, raw_table
 from experts.catalogue import ExpertSpec
 from experts.recorded import RECORDED, read_recorded_folder
+from experts.spending import Purse, reserve_batch
 from warehouse import ANSWERS, RAW_ANSWERS, InputError
 
 
@@ -36,8 +37,24 @@ class RecordedBackend:
         self._rows = rows
         self._position = {qid: i for i, qid in enumerate(rows["question_id"].to_pylist())}
 
-    def answer(self, questions: pa.Table) -> pa.Table:
+    def answer(self, questions: pa.Table, *, purse: Purse | None = None) -> pa.Table:
         """Replay a batch; see :meth:`experts.backend.Backend.answer`."""
+        replayed = self._replay(questions)
+        if purse is None:
+            return replayed
+        tokens = [
+            pc.fill_null(replayed[name], 0).to_pylist() for name in ("prompt_tokens", "completion_tokens")
+        ]
+        costs = [self.spec.price.cost_usd(*pair) for pair in zip(*tokens, strict=True)]
+        count, reserved_usd = reserve_batch(purse, costs)
+        purse.settle(reserved_usd, sum(costs[:count]))
+        unpaid = [RawAnswer(error=f"{BUDGET_SPENT}: no money is left for this question")] * (
+            len(costs) - count
+        )
+        ids = questions["question_id"].to_pylist()
+        return pa.concat_tables([replayed.slice(0, count), raw_table(ids[count:], unpaid)])
+
+    def _replay(self, questions: pa.Table) -> pa.Table:
         ids = questions["question_id"].to_pylist()
         positions = self._positions(ids)
         found = self._rows.select(RAW_ANSWERS.names).take(positions)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -11,61 +10,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from experts.backend import RawAnswer, raw_table
-from experts.bundled import BUNDLED_PREFIX, resolve_model
+from experts.backend import BUDGET_SPENT, RawAnswer, raw_table
 from experts.catalogue import ExpertSpec
-from experts.hardware import probe_hardware
 from experts.likelihood import MAX_OPTIONS, ScoringRequest, plan_requests, read_logprobs, sum_logprobs
 from experts.parsing import parse_choice
 from experts.prompts import DEFAULT_TEMPLATES, LETTERS, render_prompt
-from warehouse import InputError
-
-
-def backend_env(spec: ExpertSpec) -> dict[str, str]:
-    """Return the environment variables that vLLM must find when it is first imported.
-
-    On the CPU: one process (it starts in seconds instead of a minute), 1 GiB of KV cache, threads not
-    bound to cores (beside Ray, binding piles the engines onto the same ones). On a GPU vLLM's own defaults
-    stand.
-    A variable that is set already keeps its value. Ray actors get this as ``runtime_env``'s ``env_vars``.
-    """
-    defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
-    if spec.model.startswith(BUNDLED_PREFIX) or Path(spec.model).is_dir():
-        defaults["HF_HUB_OFFLINE"] = "1"
-    if spec.resources.num_gpus == 0:
-        declared = int(spec.resources.num_cpus)
-        defaults |= {
-            "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
-            "VLLM_CPU_KVCACHE_SPACE": "1",
-            "VLLM_CPU_OMP_THREADS_BIND": "nobind",
-            "OMP_NUM_THREADS": str(declared if declared > 1 else probe_hardware().cpu_count),
-        }
-    return {name: os.environ.get(name, value) for name, value in defaults.items()}
-
-
-def engine_options(spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> dict[str, Any]:
-    """Return the keyword arguments of vLLM's engine for an expert; the catalogue's ``engine`` overrides."""
-    gpus = spec.resources.num_gpus
-    options: dict[str, Any] = {
-        "model": str(resolve_model(spec, cache_dir)),
-        "trust_remote_code": spec.trust_remote_code,
-        "enable_prefix_caching": True,
-        "seed": 0,
-    }
-    if spec.revision:
-        options["revision"] = spec.revision
-    if spec.context_tokens:
-        options["max_model_len"] = spec.context_tokens
-    if spec.lora:
-        options["enable_lora"] = True
-    if gpus == 0:
-        options["dtype"] = probe_hardware().cpu_dtype
-        options["block_size"] = 32  # the default of 128 leaves most shared prefixes too short to be cached
-    elif gpus > 1:
-        options["tensor_parallel_size"] = int(gpus)
-    elif gpus < 1:
-        options["gpu_memory_utilization"] = round(0.9 * gpus, 3)
-    return options | spec.engine
+from experts.spending import Purse, reserve_batch
+from experts.vllm_engine import SharedEngine
 
 
 @dataclass(frozen=True)
@@ -79,38 +30,48 @@ class _Prepared:
 
 
 class VllmBackend:
-    """A model held by vLLM in this process; see :class:`experts.backend.Backend`.
+    """One expert on an engine of its own or a shared one; see :class:`experts.backend.Backend`.
 
-    ``latency_s`` of a row is the wall time of its batch over the questions in it: batching makes the time
-    of one question alone meaningless. ``prompt_tokens`` are those of the question's prompt, once, and
-    ``completion_tokens`` those of the answer given (the chosen option or the text): what an API would bill.
+    Batches of several callers run side by side in the engine. ``latency_s`` of a row is its batch's share of
+    the engine's time, over the questions in it: batching makes the time of one question alone meaningless.
+    ``prompt_tokens`` are those of the question's prompt, once, and ``completion_tokens`` those of the answer
+    given (the chosen option or the text): what an API would bill.
     """
 
-    def __init__(self, spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> None:
+    def __init__(
+        self, spec: ExpertSpec, engine: SharedEngine | None = None, *, cache_dir: str | Path | None = None
+    ) -> None:
         self.spec = spec
-        os.environ.update(backend_env(spec))
-        try:
-            from vllm import LLM
-        except ImportError as error:
-            raise InputError(
-                f"vLLM cannot be imported: {error}", fix="install the extra cpu or gpu"
-            ) from error
-        self._llm = LLM(**engine_options(spec, cache_dir=cache_dir), disable_log_stats=True)
-        self._tokenizer: Any = self._llm.get_tokenizer()
-        self._context_tokens = int(self._llm.llm_engine.model_config.max_model_len)
+        self._engine = engine or SharedEngine([spec], cache_dir=cache_dir)
+        self._tokenizer = self._engine.tokenizer
+        self._context_tokens = self._engine.context_tokens
         self._lora = self._lora_request()
 
-    def answer(self, questions: pa.Table) -> pa.Table:
+    def answer(self, questions: pa.Table, *, purse: Purse | None = None) -> pa.Table:
         """Answer a batch; see :meth:`experts.backend.Backend.answer`."""
         start = time.perf_counter()
         answers = [RawAnswer() for _ in range(questions.num_rows)]
-        prepared = list(self._prepare(questions, answers))
+        with self._engine.encoding:
+            prepared = list(self._prepare(questions, answers))
+        reserved_usd = 0.0
+        if purse is not None:
+            count, reserved_usd = reserve_batch(purse, [self._worst_usd(p) for p in prepared])
+            for unpaid in prepared[count:]:
+                answers[unpaid.row].error = f"{BUDGET_SPENT}: no money is left for this question"
+            prepared = prepared[:count]
         self._answer_safely([p for p in prepared if p.options is not None], self._score, answers)
         self._answer_safely([p for p in prepared if p.options is None], self._generate, answers)
-        share_s = (time.perf_counter() - start) / max(1, questions.num_rows)
+        if purse is not None:
+            tokens = [(a.prompt_tokens or 0, a.completion_tokens or 0) for a in answers]
+            purse.settle(reserved_usd, sum(self.spec.price.cost_usd(*pair) for pair in tokens))
+        share_s = self._engine.clock.share_since(start) / max(1, questions.num_rows)
         for answer in answers:
             answer.latency_s = share_s
         return raw_table(questions["question_id"].to_pylist(), answers)
+
+    def _worst_usd(self, prepared: _Prepared) -> float:
+        completion = max(map(len, prepared.options)) if prepared.options else self.spec.max_tokens
+        return self.spec.price.cost_usd(len(prepared.prompt), completion)
 
     def _prepare(self, questions: pa.Table, answers: list[RawAnswer]) -> Iterator[_Prepared]:
         """Yield what can be asked; write the error of what cannot into ``answers``."""
@@ -230,8 +191,8 @@ class VllmBackend:
             )
             for _, request in jobs
         ]
-        prompts = [{"prompt_token_ids": prompt + list(request.prefix)} for prompt, request in jobs]
-        return list(self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=self._lora))
+        prompts = [prompt + list(request.prefix) for prompt, request in jobs]
+        return self._engine.loop.generate(list(zip(prompts, sampling, strict=True)), self._lora)
 
     def _generate(self, batch: Sequence[_Prepared]) -> list[RawAnswer]:
         """Generate a text for each question, and read the option it names where there are options."""
@@ -247,8 +208,8 @@ class VllmBackend:
             )
             for prepared in batch
         ]
-        prompts = [{"prompt_token_ids": prepared.prompt} for prepared in batch]
-        outputs = self._llm.generate(prompts, sampling, use_tqdm=False, lora_request=self._lora)
+        prompts = [prepared.prompt for prepared in batch]
+        outputs = self._engine.loop.generate(list(zip(prompts, sampling, strict=True)), self._lora)
         answers = []
         for prepared, output in zip(batch, outputs, strict=True):
             text = output.outputs[0].text.strip()
@@ -267,4 +228,5 @@ class VllmBackend:
             return None
         from vllm.lora.request import LoRARequest
 
-        return LoRARequest(self.spec.name, 1, self.spec.lora)
+        number = 1 + self._engine.adapters.index(self.spec.lora)
+        return LoRARequest(self.spec.lora, number, self.spec.lora)

@@ -1,27 +1,35 @@
-"""Experts answer questions: Ray Data fans the open ones out to expert actors, graded answers are stored.
+"""Experts answer questions: Ray Data feeds the open ones to expert actors, which grade and store them.
 
-Answers are stored batch by batch as they come, keyed by (question, expert, expert version). A round that was
-killed at any moment goes on where it stopped: at most the batches in flight are answered again.
+Answers are stored block by block as they come, keyed by (question, expert, expert version). A round that was
+killed at any moment goes on where it stopped: at most what the engines had in flight is answered again.
 """
 
 from __future__ import annotations
 
-import logging
+import contextlib
+import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse import Warehouse
+from pipelines.answer_actor import FAILED_BLOCKS, open_questions
+from pipelines.answer_stream import Work, stream_receipts
+from warehouse import InputError, Warehouse
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
 
-#: Questions per block: what one call of an expert answers, what is stored at a time, what a crash may lose.
+__all__ = ["AnswerReceipt", "answer_questions", "answer_with_all", "open_questions"]
+
+#: Questions per block: what is stored at a time.
 BATCH_QUESTIONS = 32
+
+Progress = Callable[[str, int], None]
 
 
 @dataclass(frozen=True)
@@ -29,49 +37,16 @@ class AnswerReceipt:
     """What one expert did in a round: counts of questions, tokens and money of this run alone."""
 
     expert: str
-    asked: int  # answered now
+    asked: int  # answered now, failures included
     reused: int  # had been answered before
     failed: int  # of those asked now
     prompt_tokens: int
     completion_tokens: int
     cost_usd: float
     wall_s: float
-
-
-class ExpertActor:
-    """A Ray Data actor that holds one expert's engine and turns questions into graded answers."""
-
-    def __init__(self, spec: ExpertSpec, round: str, run_id: str) -> None:
-        from experts import build_backend
-
-        self._spec, self._round, self._run_id = spec, round, run_id
-        self._backend = build_backend(spec)
-
-    def __call__(self, questions: pa.Table) -> pa.Table:
-        """Answer and grade a block of questions."""
-        from experts import answer_and_grade
-
-        return answer_and_grade(self._backend, self._spec, questions, round=self._round, run_id=self._run_id)
-
-
-def store_answers(answers: pa.Table, warehouse_url: str, round: str, expert: str) -> pa.Table:
-    """Append a block of answers to the warehouse and return a receipt of one row."""
-    written = Warehouse(warehouse_url).append("answers", answers, round=round, expert=expert)
-    return pa.table(
-        {
-            "written": [written],
-            "failed": [answers.num_rows - answers["error"].null_count],
-            "prompt_tokens": [pc.sum(answers["prompt_tokens"]).as_py() or 0],
-            "completion_tokens": [pc.sum(answers["completion_tokens"]).as_py() or 0],
-            "cost_usd": [pc.sum(answers["cost_usd"]).as_py() or 0.0],
-        }
-    )
-
-
-def open_questions(warehouse: Warehouse, spec: ExpertSpec, questions: pa.Table) -> pa.Table:
-    """Return the questions that this version of the expert has no row for yet."""
-    done = pa.array(sorted(warehouse.answered(spec.name, spec.version)), pa.string())
-    return questions.filter(pc.invert(pc.is_in(questions["question_id"], value_set=done)))
+    start_s: float = 0.0  # of that, until the engine was ready
+    unasked: int = 0  # left open for a later run
+    problem: str | None = None  # why questions were left open; None when none were
 
 
 def answer_questions(
@@ -82,6 +57,7 @@ def answer_questions(
     round: str,
     run_id: str,
     batch_questions: int = BATCH_QUESTIONS,
+    budget_usd: float | None = None,
     on_progress: Callable[[int], None] = lambda answered: None,
 ) -> AnswerReceipt:
     """Have one expert answer what it has not answered yet, through Ray Data; needs a Ray connection.
@@ -93,110 +69,217 @@ def answer_questions(
         round: the partition to store under.
         run_id: kept on every row (an MLflow run id).
         batch_questions: questions per block.
+        budget_usd: what may be spent now at most; questions beyond it stay open.
         on_progress: called with the number of questions answered since the last call.
+
+    Raises:
+        InputError: the budget is not a finite number of 0 or more.
     """
-    started = time.monotonic()
-    todo = open_questions(warehouse, spec, questions)
-    totals = {"failed": 0, "prompt_tokens": 0, "completion_tokens": 0, "cost_usd": 0.0}
-    on_progress(questions.num_rows - todo.num_rows)
-    for receipt in _run(warehouse, spec, todo, round, run_id, batch_questions) if todo.num_rows else ():
-        on_progress(receipt["written"])
-        for name in totals:
-            totals[name] += receipt[name]
-    return AnswerReceipt(
-        expert=spec.name,
-        asked=todo.num_rows,
-        reused=questions.num_rows - todo.num_rows,
-        failed=int(totals["failed"]),
-        prompt_tokens=int(totals["prompt_tokens"]),
-        completion_tokens=int(totals["completion_tokens"]),
-        cost_usd=float(totals["cost_usd"]),
-        wall_s=time.monotonic() - started,
-    )
-
-
-def _run(
-    warehouse: Warehouse, spec: ExpertSpec, todo: pa.Table, round: str, run_id: str, batch_questions: int
-) -> Iterator[dict[str, Any]]:
-    import ray
-
-    from experts import backend_env
-
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.issue_detectors_config.detectors = []  # they warn of every engine's memory, every 30 s
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    # One block per batch, so that an answered batch is stored at once and not when its file is full.
-    blocks = [todo.slice(start, batch_questions) for start in range(0, todo.num_rows, batch_questions)]
-    resources = spec.resources
-    actor_options: dict[str, Any] = {"runtime_env": {"env_vars": backend_env(spec)}}
-    if resources.accelerator_type:
-        actor_options["accelerator_type"] = resources.accelerator_type
-    receipts = (
-        ray.data.from_arrow(blocks)
-        .map_batches(
-            ExpertActor,
-            fn_constructor_kwargs={"spec": spec, "round": round, "run_id": run_id},
-            compute=ray.data.ActorPoolStrategy(
-                min_size=max(resources.replicas_min, 1),
-                max_size=min(resources.replicas_max, len(blocks)) if resources.replicas_max > 1 else 1,
-            ),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=resources.num_cpus,
-            num_gpus=resources.num_gpus or None,
-            **actor_options,
-        )
-        .map_batches(
-            store_answers,
-            fn_kwargs={"warehouse_url": warehouse.url, "round": round, "expert": spec.name},
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=0.1,
-        )
-    )
-    yield from receipts.iter_rows()
+    with _spend_cap(budget_usd) as cap:
+        work = Work(warehouse, round, run_id, batch_questions, cap)
+        offered = {spec.name: questions}
+        return answer_as_group(work, [spec], offered, lambda _, answered: on_progress(answered))[0]
 
 
 def answer_with_all(
     warehouse: Warehouse,
     specs: Sequence[ExpertSpec],
-    questions: pa.Table,
+    questions: pa.Table | Mapping[str, pa.Table],
     *,
     round: str,
     run_id: str,
     batch_questions: int = BATCH_QUESTIONS,
+    budget_usd: float | None = None,
 ) -> list[AnswerReceipt]:
-    """Have each expert answer in turn, with a progress bar per expert; compacts the table afterwards."""
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    """Have experts answer, side by side where the cluster has room and in turn where it has not.
+
+    Experts of one model (adapters, ways of asking) share an engine. An expert that keeps failing is taken
+    out: its receipt says why, what it has answered stays, and the others go on. Shows a progress bar per
+    expert, and compacts the answers afterwards.
+
+    Args:
+        warehouse: where answers are looked up and stored.
+        specs: the experts.
+        questions: rows of the questions table for all, or by expert's name the rows for each.
+        round: the partition to store under.
+        run_id: kept on every row (an MLflow run id).
+        batch_questions: questions per block.
+        budget_usd: what all of them together may spend now; it is never passed, since the worst case of a
+            question is set aside before it is asked. Questions beyond it stay open.
+
+    Returns:
+        A receipt per expert, in the order of ``specs``.
+
+    Raises:
+        InputError: the budget is not a finite number of 0 or more, or an expert has no questions.
+    """
+    from pipelines.answer_waves import engine_demand, plan_waves, probe_room, share_engines
+
+    offered = (
+        dict.fromkeys((s.name for s in specs), questions) if isinstance(questions, pa.Table) else questions
+    )
+    for spec in specs:
+        if spec.name not in offered:
+            raise InputError(f"no questions are given for expert {spec.name!r}", fix="give it an empty table")
+    receipts: dict[str, AnswerReceipt] = {}
+    groups = share_engines(specs)
+    total = {spec.name: offered[spec.name].num_rows for spec in specs}
+    with _spend_cap(budget_usd) as cap, _progress(total) as advance:
+        work = Work(warehouse, round, run_id, batch_questions, cap)
+        # A round in which nothing is open needs no cluster.
+        busy = [group for group in groups if _open_by_expert(warehouse, group, offered)]
+        room = probe_room() if len(busy) > 1 else None
+        waves = plan_waves(busy, lambda group: engine_demand(group, room), room) if room else [busy]
+        for wave in [[group for group in groups if group not in busy], *waves]:
+            jobs = [(work, group, offered, advance) for group in wave]
+            for receipt in _run_together(jobs):
+                receipts[receipt.expert] = receipt
+    warehouse.compact("answers")
+    return [receipts[spec.name] for spec in specs]
+
+
+@dataclass
+class _Course:
+    """What is heard of a group while it runs."""
+
+    ready_at: float | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+    problems: dict[str, list[str]] = field(default_factory=dict)
+    broken: str | None = None
+
+
+def answer_as_group(
+    work: Work, specs: Sequence[ExpertSpec], offered: Mapping[str, pa.Table], on_progress: Progress
+) -> list[AnswerReceipt]:
+    """Have experts that share an engine answer, in one Ray Data run."""
+    started, started_at = time.monotonic(), time.time()
+    todo = _open_by_expert(work.warehouse, specs, offered)
+    for spec in specs:
+        open_rows = todo[spec.name].num_rows if spec.name in todo else 0
+        on_progress(spec.name, offered[spec.name].num_rows - open_rows)
+    course = _Course()
+    try:
+        for receipt in stream_receipts(work, [s for s in specs if s.name in todo], todo) if todo else ():
+            course.ready_at = min(receipt["ready_at"], course.ready_at or math.inf)
+            on_progress(receipt["expert"], receipt["rows"])
+            if receipt["problem"]:
+                course.problems.setdefault(receipt["expert"], []).append(receipt["problem"])
+    except InputError:
+        raise
+    except Exception as error:  # an engine that cannot start or keeps dying must not end the others' round
+        course.broken = _reason(error)
+    wall_s = time.monotonic() - started
+    start_s = max(0.0, course.ready_at - started_at) if course.ready_at else 0.0
+    return [
+        _receipt(work.warehouse, spec, offered[spec.name], todo.get(spec.name), course, wall_s, start_s)
+        for spec in specs
+    ]
+
+
+def _receipt(
+    warehouse: Warehouse,
+    spec: ExpertSpec,
+    offered: pa.Table,
+    todo: pa.Table | None,
+    course: _Course,
+    wall_s: float,
+    start_s: float,
+) -> AnswerReceipt:
+    """Count what is in the warehouse now and was not before: right whatever was killed or sent twice."""
+    asked = todo if todo is not None else offered.slice(0, 0)
+    stored = warehouse.answers_of(spec.name, spec.version, columns=_COUNTED)
+    stored = stored.filter(pc.is_in(stored["question_id"], value_set=asked["question_id"].combine_chunks()))
+    unasked = asked.num_rows - stored.num_rows
+    problem = None
+    if unasked:
+        reasons = course.problems.get(spec.name, [])
+        problem = course.broken or (reasons[0] if reasons else "it was taken out of the round")
+        if not course.broken and sum("every answer failed" in r for r in reasons) >= FAILED_BLOCKS:
+            problem = f"taken out of the round: {problem}"
+    return AnswerReceipt(
+        expert=spec.name,
+        asked=stored.num_rows,
+        reused=offered.num_rows - asked.num_rows,
+        failed=stored.num_rows - stored["error"].null_count,
+        prompt_tokens=pc.sum(stored["prompt_tokens"]).as_py() or 0,
+        completion_tokens=pc.sum(stored["completion_tokens"]).as_py() or 0,
+        cost_usd=float(pc.sum(stored["cost_usd"]).as_py() or 0.0),
+        wall_s=wall_s,
+        start_s=start_s,
+        unasked=unasked,
+        problem=problem,
+    )
+
+
+_COUNTED = ("question_id", "error", "prompt_tokens", "completion_tokens", "cost_usd")
+
+
+def _open_by_expert(
+    warehouse: Warehouse, specs: Sequence[ExpertSpec], offered: Mapping[str, pa.Table]
+) -> dict[str, pa.Table]:
+    found = {spec.name: open_questions(warehouse, spec, offered[spec.name]) for spec in specs}
+    return {name: rows for name, rows in found.items() if rows.num_rows}
+
+
+def _run_together(
+    jobs: Sequence[tuple[Work, Sequence[ExpertSpec], Mapping[str, pa.Table], Progress]],
+) -> Iterator[AnswerReceipt]:
+    if len(jobs) < 2:
+        for job in jobs:
+            yield from answer_as_group(*job)
+        return
+    pool = ThreadPoolExecutor(len(jobs))
+    try:
+        for future in [pool.submit(answer_as_group, *job) for job in jobs]:
+            yield from future.result()
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C must not wait for the engines
+
+
+@contextlib.contextmanager
+def _spend_cap(budget_usd: float | None) -> Iterator[Any]:
+    """Hold the actor that all experts ask for money; None without a budget."""
+    if budget_usd is None:
+        yield None
+        return
+    import ray
+
+    from experts import SpendCap
+
+    SpendCap(budget_usd)  # a bad number is refused here, in words
+    cap = ray.remote(num_cpus=0)(SpendCap).remote(budget_usd)
+    try:
+        yield cap
+    finally:
+        ray.kill(cap)
+
+
+@contextlib.contextmanager
+def _progress(total: Mapping[str, int]) -> Iterator[Progress]:
+    """Show a bar per expert on a terminal; in a log file, a line for every tenth."""
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
 
     from pipelines.report import console, print_line
 
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    receipts = []
-    # A log file (of a Ray job, of CI) gets a line now and then where a terminal gets a moving bar.
-    with Progress(*columns, console=console, disable=not console.is_terminal) as progress:
-        for spec in specs:
-            task = progress.add_task(spec.name, total=questions.num_rows)
+    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
+        tasks = {name: bars.add_task(name, total=count) for name, count in total.items()}
 
-            def advance(answered: int, task: TaskID = task, name: str = spec.name) -> None:
-                before = progress.tasks[task].completed
-                progress.advance(task, answered)
-                done, total = progress.tasks[task].completed, questions.num_rows
-                if progress.disable and total and int(10 * done / total) > int(10 * before / total):
-                    print_line(f"  {name}: {done:,.0f} of {total:,}")
+        def advance(name: str, answered: int) -> None:
+            task = tasks[name]
+            before = bars.tasks[task].completed
+            bars.advance(task, answered)
+            done, count = bars.tasks[task].completed, total[name]
+            if bars.disable and count and int(10 * done / count) > int(10 * before / count):
+                print_line(f"  {name}: {done:,.0f} of {count:,}")
 
-            receipts.append(
-                answer_questions(
-                    warehouse,
-                    spec,
-                    questions,
-                    round=round,
-                    run_id=run_id,
-                    batch_questions=batch_questions,
-                    on_progress=advance,
-                )
-            )
-    warehouse.compact("answers")
-    return receipts
+        yield advance
+
+
+def _reason(error: BaseException) -> str:
+    """The last line of the innermost cause: what a person needs of a remote traceback."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:500]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -47,23 +48,28 @@ class FileStore:
             return bytes(stream.read())
 
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
-        """Write a file whole or not at all: beside and rename on disk, a single put on an object store."""
+        """Write a file whole or not at all, and for good once this returns.
+
+        On disk it is written beside, flushed to the device and renamed; on an object store it is one put.
+        """
         target = self.path(name)
         if not self._is_local:
             with self.filesystem.open_output_stream(target) as stream:
                 stream.write(data)
             return
-        folder = target.rsplit("/", 1)[0]
-        self.filesystem.create_dir(folder, recursive=True)
-        beside = f"{folder}/.{uuid.uuid4().hex}.tmp"
+        folder = Path(target).parent
+        _make_folder(folder)
+        beside = folder / f".{uuid.uuid4().hex}.tmp"
         try:
-            with self.filesystem.open_output_stream(beside) as stream:
+            with beside.open("wb") as stream:
                 stream.write(data)
-            self.filesystem.move(beside, target)
+                stream.flush()
+                os.fsync(stream.fileno())  # else a power cut may leave the name without the content
+            beside.replace(target)
         except BaseException:
-            with contextlib.suppress(OSError):
-                self.filesystem.delete_file(beside)
+            beside.unlink(missing_ok=True)
             raise
+        _sync_folder(folder)
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens where it is gone already."""
@@ -82,6 +88,27 @@ class FileStore:
         directory.mkdir(parents=True, exist_ok=True)
         with filelock.FileLock(directory / ".lock"):
             yield
+
+
+def _make_folder(folder: Path) -> None:
+    """Create a folder and those above it so that a power cut does not lose them."""
+    if folder.is_dir():
+        return
+    _make_folder(folder.parent)
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir()
+    _sync_folder(folder.parent)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Flush a folder's entries (new names) to the device, where the system can: Windows does it by itself."""
+    if os.name == "nt":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:

@@ -12,6 +12,7 @@ the keys of their rows: a batch that is retried lands on the same name and chang
 from __future__ import annotations
 
 import hashlib
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -47,6 +48,7 @@ class Warehouse:
         self._files = FileStore(url)
         self._manifests = {name: Manifest(self._files, name) for name in TABLES}
         self._known: dict[tuple[str, str | None], _KnownKeys] = {}
+        self._turn = threading.RLock()  # the caches are shared by the threads of this process
 
     def __repr__(self) -> str:
         return f"Warehouse({self.url!r})"
@@ -68,7 +70,7 @@ class Warehouse:
         rows = conform(table_name, rows)
         if rows.num_rows == 0:
             return 0
-        with self._files.lock(table_name):
+        with self._turn, self._files.lock(table_name):
             known = self._known_keys(table_name, expert)
             rows = _drop_repeats(table_name, rows)
             rows = rows.filter(pc.invert(pc.is_in(_join_keys(table_name, rows), value_set=known.array())))
@@ -84,6 +86,20 @@ class Warehouse:
             known.add(entry.name, keys)
         return int(rows.num_rows)
 
+    def missing(self, table_name: str, keys: pa.Table, *, expert: str | None = None) -> pa.ChunkedArray:
+        """Tell for each row (boolean) whether its key is absent from the table.
+
+        Cheap to ask again and again: only files that came since the last time are opened.
+
+        Args:
+            table_name: questions, answers or decisions.
+            keys: the columns of the table's key (``warehouse.schemas.KEYS``).
+            expert: looks at the files of this expert only.
+        """
+        with self._turn:
+            known = self._known_keys(table_name, expert).array()
+        return pc.invert(pc.is_in(_join_keys(table_name, keys), value_set=known))
+
     def compact(self, table_name: str) -> int:
         """Merge the many small files of each partition into one; return how many files were merged.
 
@@ -91,7 +107,7 @@ class Warehouse:
         between loses or doubles a row. Data files that no entry names are removed after an hour.
         """
         merged_files = 0
-        with self._files.lock(table_name):
+        with self._turn, self._files.lock(table_name):
             partitions: dict[tuple[str, str | None], list[ManifestEntry]] = {}
             for entry in self.files(table_name):
                 partitions.setdefault((entry.round, entry.expert), []).append(entry)
@@ -123,10 +139,18 @@ class Warehouse:
 
     def answered(self, expert: str, expert_version: str) -> set[str]:
         """Return the ids of the questions this version of the expert has a row for (errors included)."""
+        return set(
+            self.answers_of(expert, expert_version, columns=["question_id"])["question_id"].to_pylist()
+        )
+
+    def answers_of(self, expert: str, expert_version: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Read the answers of one version of one expert, or some of their columns."""
         entries = [entry for entry in self.files("answers") if entry.expert in (None, expert)]
-        table = self._read("answers", entries, ["question_id", "expert", "expert_version"])
+        wanted = list(columns) if columns else table_schema("answers").names
+        keys = [name for name in ("expert", "expert_version") if name not in wanted]
+        table = self._read("answers", entries, [*wanted, *keys])
         mask = pc.and_(pc.equal(table["expert"], expert), pc.equal(table["expert_version"], expert_version))
-        return set(table.filter(mask)["question_id"].to_pylist())
+        return table.filter(mask).select(wanted)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
         """Open DuckDB in memory with the views questions, answers, decisions and outcomes."""

@@ -179,10 +179,10 @@ def test_passing_faults_are_retried(questions_of, fault: Any) -> None:
         ((404, {}, "{}"), "NotFoundError", 1),
         ("hang", "APITimeoutError", 2),
         ("cut", "APIConnectionError", 2),
-        ((200, {"content-type": "application/json"}, '{"choices": [{'), "", 1),
-        ((200, {"content-type": "text/html"}, "<html>login</html>"), "", 1),
-        ((200, {"content-type": "application/json"}, "[]"), "", 1),
-        (reply("x", choices=[]), "ValueError", 1),
+        ((200, {"content-type": "application/json"}, '{"choices": [{'), "MalformedReplyError", 2),
+        ((200, {"content-type": "text/html"}, "<html>login</html>"), "MalformedReplyError", 2),
+        ((200, {"content-type": "application/json"}, "[]"), "MalformedReplyError", 2),
+        (reply("x", choices=[], usage=None), "MalformedReplyError", 2),
     ],
 )
 def test_lasting_faults_are_rows_with_error(

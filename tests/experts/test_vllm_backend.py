@@ -82,8 +82,7 @@ def naive_loglikelihoods(backend: Any, prompt: str, choices: list[str]) -> list[
     start = tokenizer.encode(f"Question: {prompt}\nAnswer:")
     ends = [tokenizer.encode(f" {choice}", add_special_tokens=False) for choice in choices]
     sampling = SamplingParams(max_tokens=1, prompt_logprobs=0, skip_reading_prefix_cache=True)
-    inputs = [{"prompt_token_ids": start + end} for end in ends]
-    outputs = backend._llm.generate(inputs, sampling, use_tqdm=False)
+    outputs = backend._engine.loop.generate([(start + end, sampling) for end in ends])
     return [
         sum(o.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(end))
         for o, end in zip(outputs, ends, strict=True)

@@ -1,0 +1,108 @@
+"""A cap on spending that is never passed: the worst case is set aside before a question is asked.
+
+What a question costs is known when its answer is there; by then it is too late to ask whether there was money
+for it. So the dearest outcome (the prompt, and every completion token that is allowed) is reserved first, and
+the difference comes back when the bill is known. A request that may have been billed without an answer (a
+timeout, a connection that broke) is settled at its worst case.
+"""
+
+from __future__ import annotations
+
+import enum
+import threading
+import time
+from collections.abc import Sequence
+from typing import Protocol
+
+from warehouse import InputError
+
+
+class Grant(enum.Enum):
+    """What came of asking for money."""
+
+    GRANTED = "granted"
+    WAIT = "wait"  # it does not fit now, but may when what is in flight is settled
+    REFUSED = "refused"  # it will never fit
+
+
+class Purse(Protocol):
+    """Where a backend gets leave to spend."""
+
+    def reserve(self, usd: float) -> Grant:
+        """Set money aside, or say why not."""
+        ...
+
+    def settle(self, reserved_usd: float, spent_usd: float) -> None:
+        """Give back a reservation and book what it came to."""
+        ...
+
+
+class SpendCap:
+    """Money that may be spent, shared by any number of holders; safe to use from many threads.
+
+    Args:
+        cap_usd: what may be spent in all; finite and not negative.
+
+    Raises:
+        InputError: the cap is not such a number.
+    """
+
+    def __init__(self, cap_usd: float) -> None:
+        if not 0 <= cap_usd < float("inf"):
+            raise InputError(f"a budget of {cap_usd} USD", fix="give a finite number, 0 or more")
+        self.cap_usd = cap_usd
+        self._spent_usd = 0.0
+        self._reserved_usd: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def reserve(self, usd: float, holder: str = "") -> Grant:
+        """Set ``usd`` aside for a holder if it fits under the cap together with all that is out already."""
+        with self._lock:
+            out = sum(self._reserved_usd.values())
+            # Sums of many small floats carry rounding errors of far less than any price.
+            if self._spent_usd + out + usd <= self.cap_usd * (1 + 1e-12):
+                self._reserved_usd[holder] = self._reserved_usd.get(holder, 0.0) + usd
+                return Grant.GRANTED
+            return Grant.WAIT if out > 1e-15 else Grant.REFUSED
+
+    def settle(self, reserved_usd: float, spent_usd: float, holder: str = "") -> None:
+        """Give a reservation back and book ``spent_usd`` in its place."""
+        with self._lock:
+            left = self._reserved_usd.get(holder, 0.0) - reserved_usd
+            if left > 1e-15:
+                self._reserved_usd[holder] = left
+            else:
+                self._reserved_usd.pop(holder, None)
+            self._spent_usd += spent_usd
+
+    def forfeit(self, holder: str) -> None:
+        """Book all that holders of this name or prefix had out as spent: they died, the bills may come."""
+        with self._lock:
+            for name in [name for name in self._reserved_usd if name.startswith(holder)]:
+                self._spent_usd += self._reserved_usd.pop(name)
+
+    def spent_usd(self) -> float:
+        """What has been spent so far, requests with an unknown outcome at their worst case."""
+        with self._lock:
+            return self._spent_usd
+
+
+def reserve_patiently(purse: Purse, usd: float, *, poll_s: float = 0.02) -> bool:
+    """Reserve as soon as it fits; False when it never will."""
+    while (grant := purse.reserve(usd)) is Grant.WAIT:
+        time.sleep(poll_s)
+    return grant is Grant.GRANTED
+
+
+def reserve_batch(purse: Purse, worst_usd: Sequence[float]) -> tuple[int, float]:
+    """Reserve for as many questions, in their order, as there is money for; return how many and the sum."""
+    total = sum(worst_usd)
+    if not worst_usd or reserve_patiently(purse, total):
+        return len(worst_usd), total
+    reserved = 0.0
+    for count, usd in enumerate(worst_usd):
+        # Not patiently: this batch's own reservations are part of what is out.
+        if purse.reserve(usd) is not Grant.GRANTED:
+            return count, reserved
+        reserved += usd
+    return len(worst_usd), reserved
