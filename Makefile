@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 # A benchmark is offered once its module is there.
-BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer serve)))
+BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve)))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast lint format doctor serve ui bench $(BENCHES) clean clean-all
@@ -31,6 +31,7 @@ lint: setup ## formatting, style, types, and known vulnerabilities where the adv
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
+	@$(BIN)/python infra/audit.py
 	@$(BIN)/python infra/audit.py
 
 format: setup ## put the code into the project's format

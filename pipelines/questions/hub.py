@@ -1,12 +1,15 @@
 """Load public question sets from the Hugging Face hub, or from a folder that is laid out like one.
 
 The layout is ``<config>/<split>-*.parquet``, as in ``cais/mmlu`` (Hendrycks et al. 2021; one configuration
-per subject, and ``all``), ``allenai/ai2_arc`` (Clark et al. 2018) and ``openai/gsm8k`` (Cobbe et al. 2021).
+per subject, and ``all``), ``allenai/ai2_arc`` (Clark et al. 2018), ``allenai/openbookqa`` (Mihaylov et al.
+2018), ``ehovy/race`` (Lai et al. 2017), ``truthfulqa/truthful_qa`` (Lin et al. 2022; its single-answer
+multiple choice) and ``openai/gsm8k`` (Cobbe et al. 2021).
 """
 
 from __future__ import annotations
 
 import logging
+import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,12 +32,21 @@ class PublicSet:
     revision: str
     configs: tuple[str, ...]
     domain: str | None = None  # None: each question's subject
+    split: str = "test"
 
 
 PUBLIC_SETS = {
     "cais/mmlu": PublicSet("c30699e8356da336a370243923dbaf21066bb9fe", ("all",)),
     "allenai/ai2_arc": PublicSet(
         "210d026faf9955653af8916fad021475a3f00453", ("ARC-Easy", "ARC-Challenge"), domain="science"
+    ),
+    "allenai/openbookqa": PublicSet("388097ea7776314e93a529163e0fea805b8a6454", ("main",), domain="science"),
+    "ehovy/race": PublicSet("2fec9fd81f1dc971569a9b729c43f2f0e6436637", ("high", "middle"), domain="reading"),
+    "truthfulqa/truthful_qa": PublicSet(
+        "741b8276f2d1982aa3d5b832d3ee81ed3b896490",
+        ("multiple_choice",),
+        domain="misconceptions",
+        split="validation",
     ),
     "openai/gsm8k": PublicSet("e53f048856ff4f594e959d75785d2c2d37b678ee", ("main",), domain="mathematics"),
 }
@@ -44,7 +56,7 @@ def load_hub(
     name: str,
     *,
     configs: Sequence[str] | None = None,
-    split: str = "test",
+    split: str | None = None,
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     round: str = "r000",
@@ -54,22 +66,21 @@ def load_hub(
     Args:
         name: a key of :data:`PUBLIC_SETS`.
         configs: its configurations, for MMLU the subjects (``"anatomy"``); None takes the set's own default.
-        split: ``test``, ``validation``, ...
+        split: ``test``, ``validation``, ...; None takes the set's own default.
         revision: a commit of the data repository; None takes the pinned one.
         cache_dir: where the hub client keeps its files, unless its default.
         round: the round that the questions belong to.
 
     Raises:
         InputError: an unknown name, the hub client is missing, the hub cannot be reached, or the files that
-        come
-            are not as expected.
+            come are not as expected.
     """
     if name not in PUBLIC_SETS:
         raise InputError(
             f"unknown public set {name!r}", where="load_hub", fix=f"use {', '.join(PUBLIC_SETS)}"
         )
     known = PUBLIC_SETS[name]
-    wanted = tuple(configs or known.configs)
+    wanted, split = tuple(configs or known.configs), split or known.split
     try:
         from huggingface_hub import snapshot_download
     except ImportError:
@@ -139,7 +150,7 @@ def load_folder(
     for config in wanted:
         for path in sorted((folder / config).glob(f"{split}-*.parquet")):
             for place, record in parquet_records(path):
-                record = {**_final_answer(record), "subject": record.get("subject") or config}
+                record = {**_adapt(record), "subject": record.get("subject") or config}
                 try:
                     where = f"{path}, {place}"
                     rows.append(
@@ -156,9 +167,23 @@ def load_folder(
     return questions_table(rows)
 
 
-def _final_answer(record: dict[str, Any]) -> dict[str, Any]:
-    """Cut a worked solution down to what follows its last ``####``, as GSM8K marks the result."""
-    answer = record.get("answer")
+def _adapt(record: dict[str, Any]) -> dict[str, Any]:
+    """Bring what a set does in a way of its own under the columns that are read.
+
+    GSM8K works a solution out and marks the result with ``####``; OpenBookQA has a ``question_stem``;
+    RACE has the ``article`` that is asked about; TruthfulQA has ``mc1_targets`` with the right option first,
+    so that the options are put into an order that follows from the question alone.
+    """
+    answer, targets = record.get("answer"), record.get("mc1_targets")
     if isinstance(answer, str) and "####" in answer:
         return {**record, "answer": answer.rsplit("####", 1)[1].strip().replace(",", "")}
+    if "question_stem" in record:
+        return {**record, "question": record["question_stem"]}
+    if record.get("article") and record.get("question"):
+        return {**record, "question": f"{record['article']}\n\n{record['question']}"}
+    if isinstance(targets, dict) and 1 in targets.get("labels", ()):
+        right = targets["choices"][targets["labels"].index(1)]
+        choices = sorted(targets["choices"])
+        random.Random(record.get("question")).shuffle(choices)
+        return {**record, "choices": choices, "answer": right}
     return record

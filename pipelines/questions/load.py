@@ -17,7 +17,7 @@ def load_questions(
     path_or_name: str | Path,
     *,
     configs: Sequence[str] | None = None,
-    split: str = "test",
+    split: str | None = None,
     revision: str | None = None,
     limit: int | None = None,
     seed: int = 0,
@@ -29,10 +29,10 @@ def load_questions(
 
     Args:
         path_or_name: a ``.jsonl`` or ``.parquet`` file, a folder laid out as ``<config>/<split>-*.parquet``,
-        or the
-            name of a public set such as ``cais/mmlu``.
+            or the name of a public set such as ``cais/mmlu``.
         configs: for folders and public sets, which configurations (MMLU's subjects).
-        split: for folders and public sets, which split.
+        split: for folders and public sets, which split; None takes a set's own, else ``test``, and
+            ``validation`` of a folder that has no ``test``.
         revision: for public sets, another commit than the pinned one.
         limit: at most so many, drawn at random by ``seed`` and left in their order; None takes all.
         seed: decides the draw.
@@ -48,7 +48,9 @@ def load_questions(
         raise InputError(f"limit is {limit}", where="load_questions", fix="ask for at least one question")
     path = Path(path_or_name)
     if path.is_dir():
-        table = load_folder(path, configs=configs, split=split, source=source, domain=domain, round=round)
+        present = [name for name in ("test", "validation") if any(path.glob(f"*/{name}-*.parquet"))]
+        chosen = split or (present[0] if present else "test")
+        table = load_folder(path, configs=configs, split=chosen, source=source, domain=domain, round=round)
     elif path.is_file() or path.suffix in SUFFIXES:
         table = load_file(path, source=source, domain=domain, round=round)
     elif str(path_or_name) in PUBLIC_SETS:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -15,6 +15,10 @@ from warehouse import InputError
 #: A generator that yields this many drafts in a row that are already taken is held to have no more.
 _PATIENCE = 200
 
+#: A generator's name and one of its levels.
+Cell = tuple[str, int]
+Accept = Callable[[Row], bool]
+
 
 def make_questions(
     domains: Sequence[str] | None = None,
@@ -24,6 +28,7 @@ def make_questions(
     difficulty: int | None = None,
     *,
     exclude: Collection[str] = (),
+    accept: Accept = lambda row: True,
     allow_fewer: bool = False,
 ) -> pa.Table:
     """Return ``per_domain`` new questions for each domain, spread evenly over its generators and levels.
@@ -34,13 +39,13 @@ def make_questions(
 
     Args:
         domains: names of domains (``"geography"``) or single generators (``"geography/capital"``); None takes
-        the
-            default set.
+            the default set.
         per_domain: questions for each entry of ``domains``.
         seed: decides the draw; the same arguments give the same questions.
         round: the round they belong to.
         difficulty: only this level; generators that do not reach it sit out.
         exclude: question ids not to return again, such as those that the warehouse already holds.
+        accept: tells which rows may be taken.
         allow_fewer: return what there is when a domain cannot fill ``per_domain``, instead of raising.
 
     Raises:
@@ -51,29 +56,16 @@ def make_questions(
         raise InputError(
             f"per_domain is {per_domain}", where="make_questions", fix="ask for at least one question"
         )
-    groups = _select_generators(domains, difficulty)
-    created_at = datetime.now(UTC)
-    taken: set[str] = set()
+    drawer = _Drawer(seed, round, exclude, accept)
     rows: list[Row] = []
-    for name, generators in groups.items():
+    for name, generators in select_generators(domains, difficulty).items():
         cells = [
             (generator, level)
             for level in range(max(g.levels for g in generators))
             for generator in generators
             if level < generator.levels and difficulty in (None, level)
         ]
-        found: list[Row] = []
-        streams = [
-            _fresh_rows(generator, level, seed, round, created_at, taken, exclude)
-            for generator, level in cells
-        ]
-        while streams and len(found) < per_domain:
-            alive: list[Iterator[Row]] = []
-            for stream in streams:
-                if len(found) < per_domain and (row := next(stream, None)) is not None:
-                    found.append(row)
-                    alive.append(stream)
-            streams = alive
+        found = drawer.take(cells, per_domain)
         if len(found) < per_domain and not allow_fewer:
             raise InputError(
                 f"{len(found)} questions left, {per_domain} asked for",
@@ -84,7 +76,74 @@ def make_questions(
     return questions_table(rows)
 
 
-def _select_generators(domains: Sequence[str] | None, difficulty: int | None) -> dict[str, list[Generator]]:
+def make_cells(
+    counts: Mapping[Cell, int],
+    seed: int = 0,
+    round: str = "r000",
+    *,
+    exclude: Collection[str] = (),
+    accept: Accept = lambda row: True,
+) -> pa.Table:
+    """Return so many new questions of each generator and level; what one cell lacks, the others make up for.
+
+    Args:
+        counts: questions by (generator's name, level).
+        seed: decides the draw; the same arguments give the same questions.
+        round: the round they belong to.
+        exclude: question ids not to return again.
+        accept: tells which rows may be taken.
+
+    Raises:
+        InputError: an unknown generator or level.
+    """
+    known = {g.name: g for g in list_generators()}
+    for name, level in counts:
+        if name not in known or not 0 <= level < known[name].levels:
+            raise InputError(f"no generator {name!r} with level {level}", where="make_cells")
+    drawer = _Drawer(seed, round, exclude, accept)
+    rows: list[Row] = []
+    for (name, level), count in counts.items():
+        rows += drawer.take([(known[name], level)], count)
+    lacking = sum(counts.values()) - len(rows)
+    rows += drawer.take([(known[name], level) for (name, level), count in counts.items() if count], lacking)
+    return questions_table(rows)
+
+
+class _Drawer:
+    """Draws rows that nobody took yet; what it took from a generator and level stays taken."""
+
+    def __init__(self, seed: int, round: str, exclude: Collection[str], accept: Accept) -> None:
+        self._settings = seed, round, datetime.now(UTC), exclude, accept
+        self._taken: set[str] = set()
+        self._streams: dict[Cell, Iterator[Row]] = {}
+
+    def take(self, cells: Sequence[tuple[Generator, int]], count: int) -> list[Row]:
+        """Up to ``count`` rows, in turn from each cell that has any left."""
+        streams = [
+            self._streams.setdefault(
+                (generator.name, level), _fresh_rows(generator, level, *self._settings, self._taken)
+            )
+            for generator, level in cells
+        ]
+        found: list[Row] = []
+        while streams and len(found) < count:
+            alive: list[Iterator[Row]] = []
+            for stream in streams:
+                if len(found) < count and (row := next(stream, None)) is not None:
+                    found.append(row)
+                    alive.append(stream)
+            streams = alive
+        return found
+
+
+def select_generators(
+    domains: Sequence[str] | None, difficulty: int | None = None
+) -> dict[str, list[Generator]]:
+    """Return the generators behind names of domains or single generators; None takes the default set.
+
+    Raises:
+        InputError: an unknown name, or no generator at that difficulty.
+    """
     known = list_generators()
     names = (
         list(dict.fromkeys(domains))
@@ -117,10 +176,11 @@ def _fresh_rows(
     seed: int,
     round: str,
     created_at: datetime,
-    taken: set[str],
     exclude: Collection[str],
+    accept: Accept,
+    taken: set[str],
 ) -> Iterator[Row]:
-    """Yield rows whose prompt nobody took yet and whose id is not excluded; ``taken`` grows as it goes."""
+    """Yield rows whose prompt nobody took yet and which may be taken; ``taken`` grows as it goes."""
     drafts: Iterator[Draft] = generator.draw(level, random.Random(f"{seed} {generator.name} {level}"))
     misses = 0
     for draft in drafts:
@@ -133,7 +193,7 @@ def _fresh_rows(
             round=round,
             created_at=created_at,
         )
-        if draft.key in taken or row["question_id"] in exclude:
+        if draft.key in taken or row["question_id"] in exclude or not accept(row):
             misses += 1
             if misses == _PATIENCE:
                 return

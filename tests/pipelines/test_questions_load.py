@@ -195,6 +195,58 @@ def test_folders_laid_out_as_arc_and_gsm8k(tmp_path):
     assert (row["answer"], row["kind"], row["domain"]) == ("1200", "exact", "mathematics")
 
 
+def _folder(path, config, split, *rows):
+    (path / config).mkdir(parents=True, exist_ok=True)
+    pq.write_table(pa.Table.from_pylist(rows), path / config / f"{split}-00000-of-00001.parquet")
+    return path
+
+
+def test_a_folder_laid_out_as_openbookqa(tmp_path):
+    folder = _folder(
+        tmp_path / "openbookqa",
+        "main",
+        "test",
+        {
+            "id": "8-343",
+            "question_stem": "Frilled sharks live",
+            "choices": {"text": ["deep", "high", "dry", "hot"], "label": ["A", "B", "C", "D"]},
+            "answerKey": "A",
+        },
+    )
+    (row,) = load_questions(folder).to_pylist()
+    assert (row["prompt"], row["choices"][int(row["answer"])]) == ("Frilled sharks live", "deep")
+    assert row["kind"] == "choice"
+
+
+def test_a_folder_laid_out_as_race(tmp_path):
+    row = {"example_id": "high1.txt", "article": "Bo has a cat.", "answer": "D", "question": "What has Bo?",
+           "options": ["A dog", "A hen", "A cow", "A cat"]}  # fmt: skip
+    folder = _folder(
+        tmp_path / "race", "high", "test", row, row | {"question": "Who has a cat?", "answer": "A"}
+    )
+    _folder(folder, "middle", "test", row | {"question": "Whose is the cat?", "answer": "B"})
+    first, *others = load_questions(folder, domain="reading").to_pylist()
+    assert first["prompt"] == "Bo has a cat.\n\nWhat has Bo?"
+    assert first["choices"][int(first["answer"])] == "A cat"
+    assert [(row["subject"], row["domain"]) for row in others] == [("high", "reading"), ("middle", "reading")]
+
+
+def test_a_folder_laid_out_as_truthfulqa_does_not_give_the_answer_away_by_its_place(tmp_path):
+    rows = [
+        {
+            "question": f"Is {i} a magic number?",
+            "mc1_targets": {"choices": ["No", "Yes", "Perhaps", "At night"], "labels": [1, 0, 0, 0]},
+            "mc2_targets": {"choices": ["No", "Yes"], "labels": [1, 0]},
+        }
+        for i in range(40)
+    ]
+    folder = _folder(tmp_path / "truthful_qa", "multiple_choice", "validation", *rows)
+    loaded = load_questions(folder).to_pylist()  # it has no test split
+    assert all(row["choices"][int(row["answer"])] == "No" for row in loaded)
+    assert {row["answer"] for row in loaded} == {"0", "1", "2", "3"}
+    assert load_questions(folder)["question_id"].to_pylist() == [row["question_id"] for row in loaded]
+
+
 def test_a_hub_that_cannot_be_had_says_how_to_go_on(tmp_path, monkeypatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     constants = pytest.importorskip("huggingface_hub.constants")

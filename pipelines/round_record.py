@@ -1,0 +1,69 @@
+"""What a round has finished, step by step, in one small file: a round that was killed goes on after it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from warehouse import InputError
+
+Step = dict[str, Any]
+
+
+class RoundRecord:
+    """Steps by name, as JSON, written whole (beside, then renamed) whenever one is done.
+
+    Raises:
+        InputError: the file is not such a record.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._steps: dict[str, Step] = {}
+        if path.is_file():
+            try:
+                self._steps = dict(json.loads(path.read_text(encoding="utf-8")))
+            except ValueError:
+                raise InputError(
+                    "not a record of a round", where=str(path), fix="delete it; answers are kept elsewhere"
+                ) from None
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._steps
+
+    def __getitem__(self, name: str) -> Step:
+        return self._steps[name]
+
+    def step(self, name: str, work: Callable[[], Step]) -> Step:
+        """Return what the step found; the work is done only if it was not done before."""
+        if name not in self._steps:
+            self._steps[name] = work()
+            self._write()
+        return self._steps[name]
+
+    def check(self, settings: Step) -> None:
+        """Keep the settings, or see that they are those that the record was begun with.
+
+        Raises:
+            InputError: they differ; names the first that does.
+        """
+        kept = self.step("settings", lambda: settings)
+        for name, value in json.loads(json.dumps(settings)).items():
+            if kept.get(name) != value:
+                raise InputError(
+                    f"{name} was {kept.get(name)!r} when it began and is {value!r} now",
+                    where=str(self.path),
+                    fix="go on with the settings it began with, or name another round",
+                )
+
+    def _write(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        beside = self.path.with_suffix(".tmp")
+        with beside.open("w", encoding="utf-8") as file:
+            json.dump(self._steps, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(self.path)

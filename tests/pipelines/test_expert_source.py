@@ -1,0 +1,157 @@
+"""Questions that an expert writes: the right ones stay, the others go with a reason, all is charged."""
+
+import itertools
+
+import pytest
+
+from experts.catalogue import ExpertSpec
+from pipelines.questions import make_questions
+from pipelines.questions.brief import Brief, GapBrief
+from pipelines.questions.expert_source import ExpertSource, ask_here
+from pipelines.questions.source import Request, is_frozen
+from pipelines.questions.written import Written, parse_written, verify_arithmetic
+from warehouse import InputError, Warehouse
+
+PRICE = {"usd_per_mtok_in": 1.0, "usd_per_mtok_out": 2.0}
+
+
+def written(prompt, *choices, answer):
+    options = [f"{letter}. {text}" for letter, text in zip("ABCD", choices, strict=False)]
+    return "\n".join([prompt, *options, f"Answer: {answer}"])
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("Question: What is 1 + 1?\nA. 1\nB. 2\nAnswer: B", Written("What is 1 + 1?", ("1", "2"), 1)),
+        ("**Question:** Who wrote Lear?\n\nA) Kyd\nB) Shakespeare\n\n**Answer:** B) It",
+         Written("Who wrote Lear?", ("Kyd", "Shakespeare"), 1)),
+        ("Two\nlines here?\n(A) x\n(B) y\nThe correct answer is A", Written("Two lines here?", ("x", "y"), 0)),
+        ("What is it?\nA. x\nB. y", "no answer is named"),
+        ("Just text that goes on and on.", "no options"),
+        ("What is it?\nA. x\nB. y\nAnswer: C", "the answer C is none of the 2 options"),
+        ("What is it?\nA. same\nB. Same\nAnswer: A", "two options are alike"),
+        ("What is it?\nA. x\nand so on\nB. y\nAnswer: A", "text among the options"),
+        ("A. x\nB. y\nAnswer: A", "no question before the options"),
+    ],
+)  # fmt: skip
+def test_what_a_model_writes_is_read_or_refused_with_a_reason(text, found):
+    assert parse_written(text) == found
+
+
+@pytest.mark.parametrize(
+    ("prompt", "answer", "right"),
+    [
+        ("What is 12 + 30?", "42", True),
+        ("What is 12 + 30?", "43", False),
+        ("Calculate 7 × 6 - 2.", "40", True),
+        ("What is the value of 1/4 + 1/4?", "0.5", True),
+        ("What is twice 3 + 4?", "7", None),  # another question than the sum in it
+        ("A man of 30 has 4 + 2 sons. How many?", "6", None),
+        ("Who was born in 1879?", "Einstein", None),
+        ("What is 9 / 0?", "9", None),
+    ],
+)
+def test_sums_are_checked_by_a_program(prompt, answer, right):
+    assert verify_arithmetic(prompt, answer) is right
+
+
+@pytest.fixture
+def shelf(tmp_path):
+    """A warehouse with questions that may serve as examples, and a gap among them."""
+    warehouse = Warehouse(tmp_path / "warehouse")
+    questions = make_questions(["geography/capital"], 30)
+    warehouse.append("questions", questions, round="r0")
+    gap = GapBrief(
+        "capitals", ("geography",), "Ask about capitals.", tuple(questions["question_id"].to_pylist()[:3])
+    )
+    return warehouse, Brief((), (gap,))
+
+
+def specs(url, *names):
+    return [
+        ExpertSpec(name=name, backend="openai", model=name, base_url=url, scoring="generate", price=PRICE)
+        for name in names
+    ]
+
+
+def not_frozen(template, choices, answer):
+    """Prompts of a template whose hash lets them be learned from."""
+    for i in itertools.count(10):
+        prompt = template.format(i)
+        if not is_frozen({"prompt": prompt, "choices": list(choices(i))}):
+            yield written(prompt, *choices(i), answer=answer(i))
+
+
+def test_agreement_lets_in_and_doubt_refuses(shelf, scripted_server):
+    warehouse, brief = shelf
+    agreed = not_frozen(
+        "Which city is the seat of government number {}?", lambda i: ("Oslo", "Rome"), lambda i: "A"
+    )
+    doubted = not_frozen(
+        "Which village is the largest of district {}?", lambda i: ("Foo", "Bar"), lambda i: "A"
+    )
+    sums = not_frozen("What is {} + 1?", lambda i: (str(i), str(i + 1)), lambda i: "B")
+    wrong = not_frozen("What is {} + 2?", lambda i: (str(i), str(i + 2)), lambda i: "A")
+    replies = itertools.cycle([agreed, doubted, sums, wrong, iter(lambda: "I would rather not.", None)])
+    prompts = []
+
+    def script(model, prompt):
+        if model == "writer":
+            prompts.append(prompt)
+            return next(next(replies))
+        if "village" in prompt:  # the validators do not agree
+            return "B" if model == "two" else "A"
+        return "A"
+
+    url = scripted_server(script)
+    writer, *validators = specs(url, "writer", "one", "two")
+    source = ExpertSource(
+        writer.model_copy(update={"concurrency": 1}), validators, warehouse, run_id="r", ask=ask_here
+    )
+    made = source.make(Request(10, "r1", seed=0, brief=brief))
+    rows = made.questions.to_pylist()
+    assert {row["prompt"].split()[1] for row in rows} == {"city", "is"}
+    assert all(row["source"] == "expert:writer" and row["domain"] == "geography" for row in rows)
+    assert all(row["parent_id"] in brief.gaps[0].example_ids for row in rows)
+    assert "Ask about capitals." in prompts[0]
+    assert prompts[0].count("Answer: ") == 3  # few-shot
+    reasons = {(refusal.reason, refusal.detail) for refusal in made.refusals}
+    assert ("malformed", "no options") in reasons
+    assert ("unvalidated", "1 of 2 experts agree, 2 must") in reasons
+    assert ("unvalidated", "a program finds it wrong") in reasons
+    assert len(rows) + len(made.refusals) == 20
+    # The validators' answers to what stayed are answers of the round; a sum needed none.
+    kept = {row["question_id"] for row in rows if "city" in row["prompt"]}
+    assert set(made.answers["question_id"].to_pylist()) == kept
+    assert made.answers["score"].to_pylist() == [1.0] * 2 * len(kept)
+    assert made.cost_usd > sum(made.answers["cost_usd"].to_pylist()) > 0
+
+
+def test_a_budget_is_never_passed(shelf, scripted_server):
+    warehouse, brief = shelf
+    endless = not_frozen(
+        "Which city is the seat of government number {}?", lambda i: ("Oslo", "Rome"), lambda i: "A"
+    )
+    url = scripted_server(lambda model, prompt: next(endless) if model == "writer" else "A")
+    writer, *validators = specs(url, "writer", "one", "two")
+    source = ExpertSource(writer, validators, warehouse, run_id="r", ask=ask_here)
+    free = source.make(Request(4, "r1", seed=0, brief=brief))
+    poor = source.make(Request(4, "r1", seed=0, brief=brief, budget_usd=free.cost_usd / 3))
+    assert poor.cost_usd <= free.cost_usd / 3
+    assert poor.questions.num_rows < free.questions.num_rows
+    assert not [error for error in poor.answers["error"].to_pylist() if error]
+
+
+def test_without_a_gap_or_for_the_frozen_set_nothing_is_written(shelf):
+    warehouse, brief = shelf
+    source = ExpertSource(*_three("http://127.0.0.1:9/v1"), warehouse, run_id="r", ask=ask_here)
+    assert source.make(Request(4, "r1", seed=0)).questions.num_rows == 0
+    assert source.make(Request(4, "frozen", seed=0, brief=brief, frozen=True)).questions.num_rows == 0
+    with pytest.raises(InputError, match="1 expert to validate"):
+        ExpertSource(specs("x", "a")[0], specs("x", "b"), warehouse, run_id="r")
+
+
+def _three(url):
+    writer, *validators = specs(url, "writer", "one", "two")
+    return writer, validators
