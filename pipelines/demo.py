@@ -6,7 +6,7 @@ import time
 
 from pipelines.home import Home
 from pipelines.report import console, print_line, print_step
-from pipelines.selfplay import RoundConfig, run_round
+from pipelines.selfplay import SelfplayConfig, run_selfplay
 
 QUESTION = "What is the capital of France?"
 
@@ -17,16 +17,18 @@ DOMAINS = (
 )  # fmt: skip
 
 
-def run_demo(home: Home, *, per_domain: int = 30, port: int = 0) -> None:
+def run_demo(home: Home, *, per_domain: int = 20, port: int = 0) -> None:
     """Run a round with the bundled models, then serve its router and ask a question through the endpoint."""
     started = time.monotonic()
-    config = RoundConfig(round="demo", domains=DOMAINS, per_domain=per_domain)
-    result = run_round(config, home)
+    config = SelfplayConfig(
+        round="demo", domains=DOMAINS, per_domain=per_domain, frozen_questions=10 * len(DOMAINS)
+    )
+    result = run_selfplay(config, home).rounds[-1]
     print_step("Serve")
     ask_served(home, port=port)
     print_step(f"Done in {(time.monotonic() - started) / 60:.1f} minutes")
     for line in (
-        f"Round {result.config.round}, router version {result.training.version}, kept in {home.path}. Next:",
+        f"Round {result.round}, router version {result.version}, kept in {home.path}. Next:",
         '  leeroo sql "select expert, avg(score), sum(cost_usd) from answers group by 1"',
         "  leeroo ui                    the run, its figures and the router versions in MLflow",
         "  leeroo serve --open          the endpoint, for any OpenAI client on this machine",

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from pipelines.answer import AnswerReceipt
+    from pipelines.rounds import RoundResult
 
 #: Wide enough for the tables also where the output goes to a file.
 WIDTH = None if sys.stdout.isatty() else 130
@@ -163,6 +164,32 @@ def gap_lines(gaps: Sequence[DomainGap]) -> list[str]:
         f" {gap.questions} questions; guessing scores {gap.chance:.2f}."
         for gap in gaps
     ]
+
+
+def purchase_table(rounds: Sequence[RoundResult], frozen_cost_usd: float) -> Table:
+    """Lay out what each round spent and what it bought."""
+    costs = {f"{1000 * r.purchase.at_cost_usd:.4g}" for r in rounds if r.purchase}
+    table = Table(
+        title=f"Accuracy on the frozen set at {' or '.join(sorted(costs)) or 'no'} USD per 1,000 queries"
+    )
+    table.add_column("round")
+    names = ("questions", "answers", "cost, USD", "before", "after", "difference, points", "points/USD")
+    for name in names:
+        table.add_column(name, justify="right")
+    table.add_column("router")
+    table.add_row("frozen set", "", "", f"{frozen_cost_usd:.6f}", "", "", "", "", "")
+    for r in rounds:
+        bought = ("-", "-", "-", "-")
+        if r.purchase is not None:
+            d = r.purchase.difference
+            points = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
+            bought = (str(r.purchase.before), str(r.purchase.after), points, f"{r.points_per_usd:.4g}")
+        router = f"version {r.version}, {'promoted' if r.promoted else 'not promoted'}"
+        table.add_row(r.round, str(r.questions), str(r.answers), f"{r.cost_usd:.6f}", *bought, router)
+    total = frozen_cost_usd + sum(r.cost_usd for r in rounds)
+    table.add_section()
+    table.add_row("all", "", "", f"{total:.6f}", "", "", "", "", "")
+    return table
 
 
 def print_line(text: str) -> None:

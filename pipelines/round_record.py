@@ -40,7 +40,7 @@ class RoundRecord:
     def step(self, name: str, work: Callable[[], Step]) -> Step:
         """Return what the step found; the work is done only if it was not done before."""
         if name not in self._steps:
-            self._steps[name] = work()
+            self._steps[name] = json.loads(json.dumps(work()))  # the same now as when read again
             self._write()
         return self._steps[name]
 
@@ -50,8 +50,9 @@ class RoundRecord:
         Raises:
             InputError: they differ; names the first that does.
         """
+        settings = json.loads(json.dumps(settings))
         kept = self.step("settings", lambda: settings)
-        for name, value in json.loads(json.dumps(settings)).items():
+        for name, value in settings.items():
             if kept.get(name) != value:
                 raise InputError(
                     f"{name} was {kept.get(name)!r} when it began and is {value!r} now",

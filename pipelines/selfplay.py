@@ -1,52 +1,52 @@
-"""A self-play round: make questions, have experts answer, choose the universe, train and judge the router.
+"""Self-play: rounds that ask where the router knows least, learn, and say what each of them bought.
 
 ``python -m pipelines.selfplay`` is what a Ray job runs; ``leeroo selfplay`` is the same command. Every step
-keeps what it finished, so a round that was stopped goes on where it was.
+keeps what it finished, so a run that was stopped goes on where it was when the same command runs again.
 """
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Sequence
+import re
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
-
-from pipelines.cluster import ray_session
+from pipelines.frozen import FROZEN
 from pipelines.home import Home
-from pipelines.report import (
-    DomainGap,
-    DomainResult,
-    console,
-    domain_table,
-    expert_table,
-    find_domain_gaps,
-    gap_lines,
-    measure_domains,
-    print_line,
-    print_step,
-)
+from pipelines.laboratory import Laboratory
+from pipelines.report import console, print_line, print_step, purchase_table
+from pipelines.round_learning import read_brief
+from pipelines.round_questions import freeze_questions
+from pipelines.rounds import RoundResult, result_line, run_round
 from pipelines.tracking import tracked_run
-from warehouse import InputError, Outcomes, load_outcomes
+from warehouse import InputError
 
 if TYPE_CHECKING:
     from experts import Catalogue
-    from pipelines.answer import AnswerReceipt
-    from pipelines.training import TrainingResult
-    from universe import Universe
+    from pipelines.questions.source import QuestionSource
+
+#: A run ends when less than this share of its budget is left.
+LEFT_OVER = 0.02
 
 
 @dataclass(frozen=True)
-class RoundConfig:
-    """What a round does. Everything that decides its results is here and is logged to MLflow."""
+class SelfplayConfig:
+    """What a run of rounds does. Everything that decides its results is here and is logged to MLflow."""
 
-    round: str = "r000"
+    round: str = "r000"  # the first round; the number at its end counts on
+    rounds: int = 1
+    budget_usd: float | None = None  # for all rounds and the frozen set together
+    min_points_per_usd: float | None = None  # a round that gains less ends the run
+    explore: float = 1.0  # share of the cost of asking everyone everything that a round may spend
     catalogue: str | None = None  # path; None: the default one
     questions: str | None = None  # file, folder or data set; None: generators
     limit: int | None = None  # of the questions of a file or data set
+    frozen: str | None = None  # file, folder or data set of the frozen set; None: as the others
+    frozen_questions: int = 80
     domains: tuple[str, ...] | None = None  # of the generators; None: their default
     per_domain: int = 40
+    round_questions: int = 0  # in all; 0: per_domain for each domain
+    writer: str | None = None  # expert that writes questions for the gaps
+    written_share: float = 0.25  # of a round's questions, at most
     seed: int = 0
     max_experts: int | None = None
     max_cost_usd: float | None = None  # mean cost of a query that the universe may have
@@ -55,63 +55,103 @@ class RoundConfig:
     seeds: int = 5  # splits of the evaluation
     address: str | None = None  # of the Ray cluster; None: the job's, RAY_ADDRESS's or a local one
 
+    def decisive(self, catalogue: Catalogue) -> dict[str, Any]:
+        """The settings that must not change within a round."""
+        free = ("round", "rounds", "budget_usd", "min_points_per_usd", "address", "catalogue")
+        kept = {name: value for name, value in asdict(self).items() if name not in free}
+        return kept | {"experts": {spec.name: spec.version for spec in catalogue.experts}}
+
 
 @dataclass(frozen=True)
-class RoundResult:
-    """What a round found, and under which names it is kept."""
+class SelfplayResult:
+    """What a run of rounds bought, and why it ended."""
 
-    config: RoundConfig
     run_id: str
-    question_ids: tuple[str, ...]
-    receipts: tuple[AnswerReceipt, ...]
-    domains: tuple[DomainResult, ...]
-    gaps: tuple[DomainGap, ...]
-    universe: Universe
-    training: TrainingResult
+    rounds: tuple[RoundResult, ...]
+    frozen_cost_usd: float
+    stopped: str  # why no further round was run
+
+    @property
+    def cost_usd(self) -> float:
+        """Money spent in all, earlier attempts included."""
+        return self.frozen_cost_usd + sum(result.cost_usd for result in self.rounds)
 
 
-def run_round(config: RoundConfig, home: Home) -> RoundResult:
-    """Run one round and print what each step found.
+def run_selfplay(config: SelfplayConfig, home: Home) -> SelfplayResult:
+    """Run the rounds, print what each step found, and end with the table of what they bought.
 
     Raises:
-        InputError: the catalogue or the questions are bad, or an expert cannot run here; nothing is written.
+        InputError: the settings, the catalogue or the questions are bad, an expert cannot run here, or the
+            budget does not cover the frozen set; nothing is written.
     """
-    from pipelines.training import train_version
-
+    _check(config)
     catalogue = load_runnable(config.catalogue)
-    questions = load_round_questions(config)
-    names = catalogue.names
-    print_step(f"Round {config.round}: {questions.num_rows} questions for {len(names)} experts")
-    params = asdict(config) | {"experts": ", ".join(names), "kind": "round"}
-    with tracked_run(home, f"round {config.round}", params) as run_id:
-        question_ids, receipts = answer_round(config, home, catalogue, questions, run_id)
-        with home.warehouse().connect() as connection:
-            domains = measure_domains(connection, question_ids, names)
-        gaps = find_domain_gaps(domains)
-        console.print(expert_table(domains, receipts))
-        console.print(domain_table(domains))
-        for line in gap_lines(gaps):
-            print_line(line)
-        outcomes = load_outcomes(home.warehouse(), experts=names)
-        outcomes = outcomes.take(_positions(outcomes, question_ids))
-        universe = choose_universe(config, home, outcomes)
-        print_step("Router")
-        # A universe of one needs no router; what is learned over all of them tells when to widen it.
-        pool = universe.experts if len(universe.experts) > 1 else names
-        training = train_version(
-            outcomes.only(pool),
-            home,
-            predictor=config.predictor,
-            embedder=config.embedder,
-            seeds=config.seeds,
-        )
-        _log_round(receipts, domains, gaps, universe)
-    print_line(
-        f"MLflow run {run_id}, router version {training.version} ({training.standing}); look: `leeroo ui`"
-    )
-    return RoundResult(
-        config, run_id, tuple(question_ids), tuple(receipts), tuple(domains), tuple(gaps), universe, training
-    )
+    if config.writer is not None:
+        catalogue.get(config.writer)
+    learning, freezing, config = _open_sources(config)
+    with Laboratory(config, home, catalogue, learning=learning, freezing=freezing) as lab:
+        record = lab.record(f"run-from-{config.round}")
+        resume = record["run"]["id"] if "run" in record else None
+        params = asdict(config) | {"experts": ", ".join(catalogue.names), "kind": "selfplay"}
+        with tracked_run(home, f"selfplay from {config.round}", params, resume=resume) as run_id:
+            if resume != run_id:
+                record.step("run", lambda: {"id": run_id})
+            if config.writer is not None:
+                lab.add_writer(config.writer, run_id)
+            frozen_ids = freeze_questions(lab, run_id, config.budget_usd)
+            results, stopped = _play(lab, frozen_ids)
+            result = SelfplayResult(run_id, tuple(results), lab.spent_usd(FROZEN), stopped)
+            _log_run(result)
+    print_step("What the rounds bought")
+    console.print(purchase_table(result.rounds, result.frozen_cost_usd))
+    print_line(f"{stopped} MLflow run {run_id}; look: `leeroo ui`")
+    return result
+
+
+def _play(lab: Laboratory, frozen_ids: list[str]) -> tuple[list[RoundResult], str]:
+    config = lab.config
+    results: list[RoundResult] = []
+    brief = lab.first_brief(frozen_ids)
+    for position, name in enumerate(round_names(config.round, config.rounds)):
+        record = lab.record(name)
+        if "result" in record:
+            record.check(config.decisive(lab.catalogue))
+            result = RoundResult.of(record["result"])
+            print_step(f"Round {name} is done")
+            print_line(result_line(result))
+            brief = read_brief(lab, record, frozen_ids)
+        else:
+            allowance = None
+            if config.budget_usd is not None:
+                spent = lab.spent_usd(FROZEN) + sum(r.cost_usd for r in results)
+                if config.budget_usd - spent < LEFT_OVER * config.budget_usd:
+                    return (
+                        results,
+                        f"The budget of {config.budget_usd:.6g} USD is used up ({spent:.6g} spent).",
+                    )
+                allowance = (config.budget_usd - spent) / (config.rounds - position)
+            result, brief = run_round(lab, name, frozen_ids, allowance, brief)
+        results.append(result)
+        bar = config.min_points_per_usd
+        if bar is not None and result.points_per_usd < bar:
+            return results, (
+                f"Round {name} gained {result.points_per_usd:.4g} points per USD, under the bar of {bar:.4g}:"
+                " no further round."
+            )
+    return results, f"All {config.rounds} rounds are done."
+
+
+def round_names(first: str, count: int) -> list[str]:
+    """The names of ``count`` rounds, counted on from the number at the end of the first one's.
+
+    >>> round_names("r009", 3), round_names("demo", 2)
+    (['r009', 'r010', 'r011'], ['demo', 'demo-2'])
+    """
+    found = re.search(r"\d+$", first)
+    if found is None:
+        return [first, *(f"{first}-{i}" for i in range(2, count + 1))]
+    number, width = int(found.group()), len(found.group())
+    return [f"{first[: found.start()]}{number + i:0{width}d}" for i in range(count)]
 
 
 def load_runnable(path: str | None) -> Catalogue:
@@ -141,87 +181,53 @@ def load_runnable(path: str | None) -> Catalogue:
     return catalogue
 
 
-def load_round_questions(config: RoundConfig) -> pa.Table:
-    """Make or load the round's questions; the same configuration gives the same questions.
+def _check(config: SelfplayConfig) -> None:
+    if config.budget_usd is not None and not 0 < config.budget_usd < float("inf"):
+        raise InputError(
+            f"{config.budget_usd} USD is no budget", where="--budget-usd", fix="give more than 0"
+        )
+    if not 0 < config.explore <= 1:
+        raise InputError(
+            f"{config.explore} is no share", where="--explore", fix="give more than 0, at most 1"
+        )
+    if not re.fullmatch(r"[\w.-]+", config.round) or config.round == FROZEN:
+        raise InputError(
+            f"{config.round!r} cannot name a round", where="--round", fix="use letters and digits"
+        )
 
-    Raises:
-        InputError: a bad file, or an unknown data set or domain.
-    """
-    from pipelines.questions import load_questions, make_questions
 
+def _open_sources(
+    config: SelfplayConfig,
+) -> tuple[list[QuestionSource], QuestionSource, SelfplayConfig]:
+    """Sources to learn from and to freeze from, opened and read; and the number of a round's questions."""
+    from dataclasses import replace
+
+    from pipelines.questions.source import DatasetSource, GeneratorSource
+
+    learning: QuestionSource
     if config.questions is not None:
-        return load_questions(config.questions, limit=config.limit, seed=config.seed, round=config.round)
-    return make_questions(config.domains, config.per_domain, config.seed, config.round)
-
-
-def answer_round(
-    config: RoundConfig, home: Home, catalogue: Catalogue, questions: pa.Table, run_id: str
-) -> tuple[list[str], list[AnswerReceipt]]:
-    """Store the questions, have every expert answer what it has not answered yet, and say so."""
-    from pipelines.answer import answer_with_all, open_questions
-
-    warehouse = home.warehouse()
-    warehouse.append("questions", questions, round=config.round)
-    if any(open_questions(warehouse, spec, questions).num_rows for spec in catalogue.experts):
-        print_line("The experts answer (Ray Data, one actor pool per expert):")
-        session: contextlib.AbstractContextManager[None] = ray_session(config.address)
+        data = DatasetSource(config.questions, limit=config.limit, seed=config.seed)
+        domains = len(set(data.questions["domain"].to_pylist()))
+        learning = data
     else:
-        print_line("Every question has been answered before; nothing is asked twice.")
-        session = contextlib.nullcontext()
-    with session:
-        receipts = answer_with_all(warehouse, catalogue.experts, questions, round=config.round, run_id=run_id)
-    return questions["question_id"].to_pylist(), receipts
+        generators = GeneratorSource(config.domains)
+        domains, learning = generators.domain_count, generators
+    freezing = learning
+    if config.frozen is not None:
+        freezing = DatasetSource(config.frozen)
+        _ = freezing.questions
+    count = config.round_questions or config.per_domain * domains
+    return [learning], freezing, replace(config, round_questions=count)
 
 
-def choose_universe(config: RoundConfig, home: Home, outcomes: Outcomes) -> Universe:
-    """Choose the experts to keep on cross-fitted expected success, print them, and make them the pool."""
-    from pipelines.expected import expected_success
-    from universe import apply_plan, select_universe
-    from universe.pool import write_plan
-    from universe.report import render_universe
-
-    print_step("Universe")
-    expected = expected_success(outcomes, embedder=config.embedder, cache_dir=home.embeddings)
-    universe = select_universe(
-        outcomes, expected=expected, max_experts=config.max_experts, max_cost_usd=config.max_cost_usd
-    )
-    console.print(render_universe(universe))
-    write_plan(
-        home.path, universe, {name: f"carries {s:.1%} of the queries" for name, s in universe.share.items()}
-    )
-    apply_plan(home.path)
-    return universe
-
-
-def _positions(outcomes: Outcomes, question_ids: Sequence[str]) -> pa.Array:
-    import numpy as np
-
-    return np.isin(outcomes.question_ids, np.array(question_ids))
-
-
-def _log_round(
-    receipts: Sequence[AnswerReceipt],
-    domains: Sequence[DomainResult],
-    gaps: Sequence[DomainGap],
-    universe: Universe,
-) -> None:
+def _log_run(result: SelfplayResult) -> None:
     import mlflow
 
-    metrics = {f"answers/{r.expert}/{key}": float(getattr(r, key)) for r in receipts
-               for key in ("asked", "reused", "failed", "cost_usd", "wall_s")}  # fmt: skip
-    metrics |= {f"accuracy/{r.expert}/{r.domain}": r.accuracy for r in domains}
-    metrics |= {f"universe/{key}": float(getattr(universe, key))
-                for key in ("expected_score", "expected_cost_usd", "gap")}  # fmt: skip
-    mlflow.log_metrics(metrics)
-    mlflow.log_dict(
-        {
-            "receipts": [asdict(receipt) for receipt in receipts],
-            "domains": [asdict(result) for result in domains],
-            "gaps": [asdict(gap) for gap in gaps],
-            "universe": list(universe.experts),
-        },
-        "round.json",
-    )
+    mlflow.log_metric("cost_usd", result.cost_usd)
+    for step, purchase in enumerate(r.purchase for r in result.rounds):
+        if purchase is not None:
+            mlflow.log_metric("accuracy_at_fixed_cost", purchase.after.value, step=step)
+    mlflow.log_dict(asdict(result), "selfplay.json")
 
 
 if __name__ == "__main__":

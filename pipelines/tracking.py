@@ -15,10 +15,19 @@ EXPERIMENT = "leeroo"
 
 
 @contextlib.contextmanager
-def tracked_run(home: Home, name: str, params: dict[str, Any] | None = None) -> Iterator[str]:
+def tracked_run(
+    home: Home, name: str, params: dict[str, Any] | None = None, *, resume: str | None = None
+) -> Iterator[str]:
     """Hold an MLflow run for as long as the block runs and give its id; it ends FAILED if the block raises.
 
-    The experiment is made on first use; with a local store its artifacts lie in the home.
+    Inside another run it is nested. The experiment is made on first use; with a local store its artifacts lie
+    in the home.
+
+    Args:
+        home: whose MLflow store.
+        name: of the run.
+        params: logged when the run is new.
+        resume: the id of a run to go on with, where the store knows it.
     """
     import mlflow
 
@@ -35,7 +44,13 @@ def tracked_run(home: Home, name: str, params: dict[str, Any] | None = None) -> 
                 EXPERIMENT, artifact_location=home.artifacts.as_uri() if local else None
             )
         )
-    with mlflow.start_run(experiment_id=experiment_id, run_name=name) as run:
-        if params:
+    nested = mlflow.active_run() is not None
+    known_run = resume is not None and bool(
+        mlflow.search_runs([experiment_id], f"attributes.run_id = '{resume}'", output_format="list")
+    )
+    with mlflow.start_run(
+        run_id=resume if known_run else None, experiment_id=experiment_id, run_name=name, nested=nested
+    ) as run:
+        if params and not known_run:
             mlflow.log_params({key: str(value)[:500] for key, value in params.items()})
         yield run.info.run_id

@@ -1,55 +1,78 @@
-"""Train a router on a pool's outcomes, judge it, and keep it in MLflow as a version."""
+"""Train a router on a pool's outcomes, judge it, keep it in MLflow as a version, and put it to the test."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+import numpy as np
 
 from pipelines.home import Home
 from pipelines.report import console, print_line
-from warehouse import Outcomes
+from warehouse import InputError, Outcomes
 
 if TYPE_CHECKING:
     from orchestrator.report import EvaluationReport
 
+#: Questions answered by all experts that an evaluation over splits needs.
+MIN_EVALUATED = 50
+
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """A registered router version, what it was found to be worth, and whether it is the one in charge."""
+    """A registered router version, and what it was found to be worth where there were answers enough."""
 
     version: str
-    standing: str  # champion | challenger
-    report: EvaluationReport
+    report: EvaluationReport | None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a version is in charge after its test."""
+
+    version: str
+    former: str | None  # champion before the test
+    promoted: bool
+    verdict: str
 
 
 def train_version(
     outcomes: Outcomes, home: Home, *, predictor: str, embedder: str, seeds: int = 5, seed: int = 0
 ) -> TrainingResult:
-    """Evaluate by cross-splits, train, and register; the first version of a home becomes champion.
+    """Evaluate by cross-splits, train on all but the frozen part, and register.
 
-    Logs to the active MLflow run where there is one. Trained again on the same data and settings, the
-    champion stands as it is and no new version is made.
+    Answers that were not asked for are filled in by what is expected of them
+    (:func:`orchestrator.explorer.complete_scores`), for training alone. Logs to the active MLflow run where
+    there is one. Trained again on the same data and settings, the version that is there stands.
     """
     from orchestrator.evaluate import evaluate_router
-    from orchestrator.registry import champion_version, crown_first, log_version, versions
+    from orchestrator.registry import log_version, versions
+    from orchestrator.splits import frozen_split
     from orchestrator.train import train_router
 
-    report = evaluate_router(
-        outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
-    )
-    console.print(report.table())
+    report = None
+    if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
+        report = evaluate_router(
+            outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
+        )
+        console.print(report.table())
+    split = frozen_split(outcomes.texts)
+    learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     trained = train_router(
-        outcomes, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
+        complete_outcomes(learned, embedder, home.embeddings),
+        embedder=embedder,
+        predictor=predictor,
+        seed=seed,
+        cache_dir=home.embeddings,
     )
     info = trained.orchestrator.info
-    champion = champion_version(home.mlflow_uri)
-    standing = next((v for v in versions(home.mlflow_uri) if v.version == champion), None)
-    if standing is not None and (
-        (standing.training_data, standing.predictor, standing.embedder, set(standing.pool))
-        == (info["training_data"], predictor, embedder, set(info["experts"]))
-    ):  # fmt: skip
-        print_line(f"Router version {champion} was trained on exactly these outcomes; it stays champion.")
-        return TrainingResult(standing.version, "champion", report)
+    for known in versions(home.mlflow_uri):
+        if (known.training_data, known.predictor, known.embedder, set(known.pool)) == (
+            info["training_data"], predictor, embedder, set(info["experts"])
+        ):  # fmt: skip
+            print_line(f"Router version {known.version} was trained on exactly these outcomes; it stands.")
+            return TrainingResult(known.version, report)
     version = log_version(
         trained.orchestrator,
         report,
@@ -58,7 +81,44 @@ def train_version(
         artifact_root=home.artifacts,
         run_name=f"train {predictor}",
     )
-    if crown_first(home.mlflow_uri, version):
-        return TrainingResult(version, "champion", report)
-    print_line(f"Router version {version} is challenger to {champion}; `leeroo promote {version}` tests it.")
-    return TrainingResult(version, "challenger", report)
+    return TrainingResult(version, report)
+
+
+def complete_outcomes(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Outcomes:
+    """Return the outcomes with expected scores where no answer was asked for; as they are if none lacks."""
+    from orchestrator import load_embedder, read_queries
+    from orchestrator.explorer import complete_scores, group_questions
+
+    if np.isfinite(outcomes.score).all():
+        return outcomes
+    queries = read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir))
+    groupings = group_questions(queries, outcomes.domains)
+    return replace(outcomes, score=complete_scores(groupings, outcomes.score))
+
+
+def put_to_the_test(version: str, before: str | None, outcomes: Outcomes, home: Home) -> Standing:
+    """Promote the version if it beats the champion on the frozen questions; the first one needs no rival.
+
+    Where too few questions are frozen for a test, the champion stays and the verdict says why.
+
+    Args:
+        version: the challenger.
+        before: who was champion when its round began; a test that was cut short is not made twice.
+        outcomes: of the experts of both.
+        home: whose registry.
+    """
+    from orchestrator.promote import promote
+    from orchestrator.registry import champion_version
+
+    if champion_version(home.mlflow_uri) == version:
+        return Standing(version, before, before != version, "is champion")
+    try:
+        outcome = promote(home.mlflow_uri, version, outcomes, cache_dir=home.embeddings)
+    except InputError as error:
+        return Standing(version, before, False, f"could not be tested: {error}")
+    if outcome.comparison is None:
+        return Standing(version, None, True, "is the first champion")
+    verdict = "beats" if outcome.promoted else "does not beat"
+    return Standing(
+        version, before, outcome.promoted, f"{verdict} champion {outcome.former}: {outcome.comparison}"
+    )

@@ -9,7 +9,9 @@ import typer
 from pipelines.home import DEFAULT_HOME, Home, HomeOption
 
 Catalogue = Annotated[str | None, typer.Option(help="YAML file of experts; small real models by default.")]
-PerDomain = Annotated[int, typer.Option(min=1, help="Questions made for each domain.")]
+PerDomain = Annotated[
+    int, typer.Option(min=1, help="Questions of a round for each domain; where they are aimed at is learned.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -30,7 +32,7 @@ def main() -> None:
 
 def demo(
     home: HomeOption = DEFAULT_HOME,
-    per_domain: PerDomain = 30,
+    per_domain: PerDomain = 20,
     port: Annotated[int, typer.Option(help="Port of the endpoint; 0 takes a free one.")] = 0,
 ) -> None:
     """Run the whole loop, small and real: two models, one round, a universe, a router, a served answer."""
@@ -52,7 +54,33 @@ def selfplay(
     ] = None,
     domain: Annotated[list[str] | None, typer.Option(help="Domain or generator; may be repeated.")] = None,
     per_domain: PerDomain = 40,
-    round: Annotated[str, typer.Option(help="Name of the round: resume one by its name.")] = "r000",
+    frozen: Annotated[
+        str | None,
+        typer.Option(
+            help="JSONL, Parquet, folder or data set of the frozen evaluation set; as the others by default."
+        ),
+    ] = None,
+    frozen_questions: Annotated[
+        int, typer.Option(min=1, help="Questions of the frozen evaluation set, made once.")
+    ] = 80,
+    round: Annotated[str, typer.Option(help="Name of the first round: resume one by its name.")] = "r000",
+    rounds: Annotated[int, typer.Option(min=1, help="Rounds to run, counted on from the first.")] = 1,
+    budget_usd: Annotated[
+        float | None, typer.Option(help="What all rounds and the frozen set may cost; never passed.")
+    ] = None,
+    explore: Annotated[
+        float,
+        typer.Option(
+            help="Share of what asking everyone everything costs that a round may spend; whom is chosen."
+        ),
+    ] = 1.0,
+    min_points_per_usd: Annotated[
+        float | None,
+        typer.Option(help="Stop after a round that gains fewer points of accuracy for a dollar."),
+    ] = None,
+    writer: Annotated[
+        str | None, typer.Option(help="Expert that writes questions for the gaps; the others validate them.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which questions are made.")] = 0,
     max_experts: Annotated[int | None, typer.Option(min=1, help="Experts the universe may keep.")] = None,
     max_cost_usd: Annotated[
@@ -64,15 +92,17 @@ def selfplay(
         str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
     ] = None,
 ) -> None:
-    """Run a self-play round: questions, answers, universe, router, evaluation. Run again to resume."""
-    from pipelines.selfplay import RoundConfig, run_round
+    """Run self-play rounds: questions, answers, universe, router, test, gaps. Run again to resume."""
+    from pipelines.selfplay import SelfplayConfig, run_selfplay
 
-    config = RoundConfig(
-        round=round, catalogue=catalogue, questions=questions, limit=limit,
-        domains=tuple(domain) if domain else None, per_domain=per_domain, seed=seed, max_experts=max_experts,
-        max_cost_usd=max_cost_usd, predictor=predictor, embedder=embedder, address=address,
+    config = SelfplayConfig(
+        round=round, rounds=rounds, budget_usd=budget_usd, min_points_per_usd=min_points_per_usd,
+        explore=explore, catalogue=catalogue, questions=questions, limit=limit, frozen=frozen,
+        frozen_questions=frozen_questions, domains=tuple(domain) if domain else None, per_domain=per_domain,
+        writer=writer, seed=seed, max_experts=max_experts, max_cost_usd=max_cost_usd, predictor=predictor,
+        embedder=embedder, address=address,
     )  # fmt: skip
-    run_round(config, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow))
+    run_selfplay(config, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow))
 
 
 def ui(

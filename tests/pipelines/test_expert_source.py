@@ -24,9 +24,9 @@ def written(prompt, *choices, answer):
     ("text", "found"),
     [
         ("Question: What is 1 + 1?\nA. 1\nB. 2\nAnswer: B", Written("What is 1 + 1?", ("1", "2"), 1)),
-        ("**Question:** Who wrote Lear?\n\nA) Kyd\nB) Shakespeare\n\n**Answer:** B) It",
-         Written("Who wrote Lear?", ("Kyd", "Shakespeare"), 1)),
-        ("Two\nlines here?\n(A) x\n(B) y\nThe correct answer is A", Written("Two lines here?", ("x", "y"), 0)),
+        ("**Question:** Who wrote Lear?\n\nA) Kyd\nB) Will\n\n**Answer:** B) Will",
+         Written("Who wrote Lear?", ("Kyd", "Will"), 1)),
+        ("Two\nlines here?\n(A) x\n(B) y\nThe answer is A", Written("Two lines here?", ("x", "y"), 0)),
         ("What is it?\nA. x\nB. y", "no answer is named"),
         ("Just text that goes on and on.", "no options"),
         ("What is it?\nA. x\nB. y\nAnswer: C", "the answer C is none of the 2 options"),

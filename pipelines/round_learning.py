@@ -1,0 +1,151 @@
+"""The last steps of a round: universe, router, what it is worth, its test against the champion, gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pipelines.frozen import FROZEN, fix_cost, measure_purchase
+from pipelines.laboratory import Laboratory
+from pipelines.questions.brief import Brief, GapBrief, read_cells
+from pipelines.report import console, find_domain_gaps, gap_lines, measure_domains, print_line, print_step
+from pipelines.round_record import RoundRecord, Step
+from warehouse import InputError, Outcomes
+
+if TYPE_CHECKING:
+    from universe import Universe
+
+MIN_MAPPED = 40  # questions that a map of gaps needs
+
+
+def learn_from_round(
+    lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[str], question_ids: Sequence[str]
+) -> Step:
+    """Run the learning steps, each kept in the record; return ``version``, ``promoted``, ``verdict`` and
+    ``purchase`` (None where too few frozen questions were answered to tell).
+
+    Raises:
+        InputError: no answer came back, or too few to train on.
+    """
+    from orchestrator.registry import champion_version
+    from pipelines.training import put_to_the_test, train_version
+
+    config, home = lab.config, lab.home
+    learned, frozen = lab.outcomes(frozen_ids)
+    if learned is None or frozen is None:
+        raise InputError("no answer came back", where=str(record.path), fix="see the experts' errors above")
+    # Who was champion before this round stays known after its own version was promoted.
+    before = record.step("champion", lambda: {"version": champion_version(home.mlflow_uri)})["version"]
+    universe = record.step("universe", lambda: _choose_universe(lab, learned))["experts"]
+    # A universe of one needs no router; what is learned over all of them tells when to widen it.
+    pool = universe if len(universe) > 1 else list(learned.experts)
+    every = _join(learned, frozen)
+
+    def train() -> Step:
+        print_step("Router")
+        trained = train_version(
+            every.only(pool), home, predictor=config.predictor, embedder=config.embedder, seeds=config.seeds
+        )
+        return {"version": trained.version}
+
+    version = record.step("training", train)["version"]
+    purchase = record.step("evaluation", lambda: _measure(lab, before, version, frozen))["purchase"]
+    standing = record.step("promotion", lambda: asdict(put_to_the_test(version, before, every, home)))
+    print_line(f"Router version {version} {standing['verdict']}")
+    for line in record.step("gaps", lambda: _find_gaps(lab, learned, universe, question_ids))["lines"]:
+        print_line(line)
+    return {"version": version, "promoted": standing["promoted"], "verdict": standing["verdict"],
+            "purchase": purchase}  # fmt: skip
+
+
+def _measure(lab: Laboratory, before: str | None, version: str, frozen: Outcomes) -> Step:
+    from orchestrator.registry import load_version
+
+    uri, cache_dir = lab.home.mlflow_uri, lab.home.embeddings
+    at_cost = lab.record(FROZEN).step("cost", lambda: {"at_cost_usd": fix_cost(frozen)})["at_cost_usd"]
+    try:
+        former = load_version(uri, before) if before else None
+        bought = measure_purchase(former, load_version(uri, version), frozen, at_cost, cache_dir=cache_dir)
+    except InputError as error:
+        print_line(f"What the round bought cannot be told: {error}")
+        return {"purchase": None}
+    return {"purchase": asdict(bought)}
+
+
+def read_brief(lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[str]) -> Brief:
+    """The brief that a finished round leaves for the next one."""
+    learned, _ = lab.outcomes(frozen_ids)
+    if learned is None or "gaps" not in record:
+        return Brief()
+    gaps = [GapBrief(**gap | {key: tuple(gap[key]) for key in ("domains", "example_ids")})
+            for gap in record["gaps"]["gaps"]]  # fmt: skip
+    with lab.warehouse.connect() as connection:
+        cells = read_cells(connection, learned.question_ids.tolist(), lab.catalogue.names)
+    return Brief(cells, tuple(gaps))
+
+
+def _choose_universe(lab: Laboratory, learned: Outcomes) -> Step:
+    """Choose the experts to keep on cross-fitted expected success, and make them the pool."""
+    from pipelines.expected import expected_success
+    from universe import apply_plan, select_universe
+    from universe.pool import write_plan
+    from universe.report import render_universe
+
+    print_step("Universe")
+    config, home = lab.config, lab.home
+    expected = expected_success(learned, embedder=config.embedder, cache_dir=home.embeddings)
+    universe: Universe = select_universe(
+        learned, expected=expected, max_experts=config.max_experts, max_cost_usd=config.max_cost_usd
+    )
+    console.print(render_universe(universe))
+    reasons = {name: f"carries {share:.1%} of the queries" for name, share in universe.share.items()}
+    write_plan(home.path, universe, reasons)
+    apply_plan(home.path)
+    return {
+        "experts": list(universe.experts),
+        **{key: float(getattr(universe, key)) for key in ("expected_score", "expected_cost_usd", "gap")},
+    }
+
+
+def _find_gaps(
+    lab: Laboratory, learned: Outcomes, experts: Sequence[str], question_ids: Sequence[str]
+) -> Step:
+    """Name what no expert can do: domains of this round, and regions of all that was learned from."""
+    from orchestrator import load_embedder
+    from pipelines.expected import expected_success
+    from universe import brief_for_questions, find_gaps
+
+    config, home = lab.config, lab.home
+    with lab.warehouse.connect() as connection:
+        domains = find_domain_gaps(measure_domains(connection, question_ids, lab.catalogue.names))
+    lines = gap_lines(domains)
+    gaps = [
+        GapBrief(
+            gap.domain, (gap.domain,),
+            f"The subject is {gap.domain}. No model at hand answers such questions better than by guessing;"
+            " begin with easy ones.",
+            tuple(learned.question_ids[learned.domains == gap.domain][:3].tolist()),
+        )
+        for gap in domains
+    ]  # fmt: skip
+    if len(learned) >= MIN_MAPPED:
+        expected = expected_success(learned, embedder=config.embedder, cache_dir=home.embeddings)
+        embeddings = load_embedder(config.embedder, cache_dir=home.embeddings).embed(learned.texts)
+        report = find_gaps(learned, expected, experts, embeddings)
+        for gap in report.gaps:
+            lines.append(
+                f"Gap ({gap.kind}): {gap.name}; {gap.reached:.2f} reached on {gap.questions} questions"
+            )
+            gaps.append(GapBrief(gap.name, gap.domains, brief_for_questions(gap), gap.example_ids))
+    return {"lines": lines, "gaps": [asdict(gap) for gap in gaps]}
+
+
+def _join(learned: Outcomes, frozen: Outcomes) -> Outcomes:
+    changes: dict[str, Any] = {"texts": (*learned.texts, *frozen.texts)}
+    for name in learned.__dataclass_fields__:
+        if name not in ("texts", "experts"):
+            changes[name] = np.concatenate([getattr(learned, name), getattr(frozen, name)])
+    return replace(learned, **changes)

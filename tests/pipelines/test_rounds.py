@@ -1,0 +1,158 @@
+"""Steps of a round that need no engine: what is frozen, what is refused, whom to ask, when to stop."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from experts import load_catalogue
+from pipelines.exploring import assign_questions, expect_costs
+from pipelines.frozen import FROZEN
+from pipelines.home import Home
+from pipelines.laboratory import Laboratory
+from pipelines.questions import load_questions, make_questions
+from pipelines.questions.brief import Brief
+from pipelines.questions.source import DatasetSource, is_frozen
+from pipelines.round_questions import make_round_questions, print_refusals
+from pipelines.rounds import RoundResult, result_line
+from pipelines.selfplay import SelfplayConfig, round_names, run_selfplay
+from warehouse import InputError
+
+CATALOGUE = """\
+experts:
+  - {name: cheap, backend: openai, model: x, base_url: "http://127.0.0.1:9/v1", scoring: generate,
+     price: {usd_per_mtok_in: 1, usd_per_mtok_out: 1}}
+  - {name: dear, backend: openai, model: y, base_url: "http://127.0.0.1:9/v1", scoring: generate,
+     price: {usd_per_mtok_in: 20, usd_per_mtok_out: 20}}
+"""
+
+
+@pytest.fixture
+def catalogue(tmp_path):
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(CATALOGUE)
+    return load_catalogue(path)
+
+
+def write(path, *records):
+    path.write_text("\n".join(map(json.dumps, records)))
+    return path
+
+
+def record(i, words="of the long list that the teacher read to the class on a cold morning in spring"):
+    return {
+        "question": f"Which word comes at place {i} {words}?",
+        "choices": ["a", "b"],
+        "answer": 0,
+        "domain": "x",
+    }
+
+
+def test_a_question_shared_with_the_frozen_set_is_refused_and_named(tmp_path, catalogue, capsys):
+    held_out = [record(i) for i in range(60)]
+    frozen_rows = [
+        row
+        for row in load_questions(write(tmp_path / "frozen.jsonl", *held_out)).to_pylist()
+        if is_frozen(row)
+    ]
+    shared, reworded = frozen_rows[:2]
+    # One the very same but for capitals, one in other words, and so that the hash lets it be learned from.
+    variants = [reworded["prompt"].replace("a cold", word) for word in ("one cold", "some cold", "that cold")]
+    learnable = next(v for v in variants if not is_frozen({"prompt": v, "choices": ["a", "b"]}))
+    train = write(
+        tmp_path / "train.jsonl",
+        {**record(0), "question": shared["prompt"].upper()},
+        {**record(0), "question": learnable},
+        *(record(i, "of quite another text about ships and harbours in the far north") for i in range(60)),
+    )
+    config = SelfplayConfig(questions=str(train), frozen=str(tmp_path / "frozen.jsonl"), round_questions=500)
+    home = Home.open(tmp_path / "home")
+    learning, freezing = DatasetSource(str(train)), DatasetSource(config.frozen)
+    with Laboratory(config, home, catalogue, learning=[learning], freezing=freezing) as lab:
+        table = load_questions(config.frozen)
+        frozen = table.filter(pa.array([is_frozen(row) for row in table.to_pylist()]))
+        lab.warehouse.append("questions", frozen, round=FROZEN)
+        ids = frozen["question_id"].to_pylist()
+        lab.record(FROZEN).step("questions", lambda: {"source": config.frozen, "ids": ids})
+        step = make_round_questions(lab, "r000", ids, None, Brief(), "run")
+        again = make_round_questions(lab, "r000", ids, None, Brief(), "run")
+    assert again == step  # a killed step is made again, the same
+    refused = {refusal["like"]: refusal for refusal in step["refusals"]}
+    assert set(refused) == {shared["question_id"], reworded["question_id"]}
+    assert {refusal["reason"] for refusal in refused.values()} == {"contamination"}
+    assert not set(step["ids"]) & set(ids)
+    assert len(step["ids"]) > 40
+    print_refusals(step)
+    said = capsys.readouterr().out
+    for refusal in refused.values():
+        assert refusal["question_id"] in said
+        assert refusal["like"] in said
+    assert "2 questions refused: contamination" in said
+
+
+def test_costs_are_expected_by_price_then_by_what_answers_cost(catalogue):
+    questions = make_questions(["geography/capital"], 30)
+    expected = expect_costs(questions, catalogue.experts, None)
+    assert expected.shape == (30, 2)
+    assert np.allclose(expected[:, 1], 20 * expected[:, 0])
+
+
+def test_the_explorer_asks_the_cheap_one_first(catalogue):
+    questions = make_questions(["geography/capital", "arithmetic/chain_sum"], 30)
+    everything = float(expect_costs(questions, catalogue.experts, None).sum())
+    settings = {"embedder": "wordllama", "cache_dir": None, "seed": 0}
+    half = assign_questions(questions, catalogue.experts, None, 0.5 * everything, **settings)
+    assert half["cheap"].num_rows == 60
+    assert 20 < half["dear"].num_rows < 40
+    full = assign_questions(questions, catalogue.experts, None, everything, **settings)
+    assert all(table.num_rows == 60 for table in full.values())
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"budget_usd": 0.0}, "--budget-usd"),
+        ({"explore": 1.5}, "--explore"),
+        ({"round": "../x"}, "--round"),
+        ({"round": FROZEN}, "--round"),
+        ({"writer": "nobody"}, "no expert 'nobody'"),
+        ({"questions": "nowhere.jsonl"}, "no such file"),
+        ({"frozen": "nowhere.jsonl"}, "no such file"),
+        ({"domains": ("astrology",)}, "astrology"),
+    ],
+)
+def test_bad_settings_are_refused_before_any_work(tmp_path, catalogue, change, says):
+    config = replace(SelfplayConfig(catalogue=str(catalogue.path)), **change)
+    with pytest.raises(InputError, match=says):
+        run_selfplay(config, Home.open(tmp_path / "home"))
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_round_is_told_in_one_line():
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    purchase = {"questions": 80, "at_cost_usd": 2e-6, "before": estimate, "after": estimate | {"value": 0.55},
+                "difference": {"value": 0.05, "low": -0.01, "high": 0.1}}  # fmt: skip
+    found = {"round": "r001", "run_id": "x", "questions": 100, "answers": 150, "cost_usd": 0.0025,
+             "version": "2", "promoted": False, "verdict": "does not beat", "purchase": purchase}  # fmt: skip
+    result = RoundResult.of(found)
+    assert result.points_per_usd == pytest.approx(2000)
+    line = result_line(result)
+    assert "\n" not in line
+    for word in (
+        "r001",
+        "0.0025 USD",
+        "150 answers",
+        "55.0%",
+        "50.0%",
+        "+5.0 points [-1.0, +10.0]",
+        "not promoted",
+    ):
+        assert word in line
+    assert np.isnan(RoundResult.of(found | {"purchase": None}).points_per_usd)
+
+
+def test_rounds_are_counted_on():
+    assert round_names("r009", 2) == ["r009", "r010"]
+    assert round_names("job", 1) == ["job"]
