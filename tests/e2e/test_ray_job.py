@@ -1,7 +1,8 @@
-"""A round as people submit it to a cluster: ``ray job submit -- python -m pipelines.selfplay``."""
+"""Rounds as people submit them to a cluster: ``ray job submit -- python -m pipelines.selfplay``."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -12,9 +13,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import mlflow
+import pyarrow.compute as pc
 import pytest
 
 from orchestrator.registry import champion_version
+from pipelines.questions.source import is_frozen
 from warehouse import Warehouse
 
 pytestmark = pytest.mark.e2e
@@ -80,14 +83,25 @@ def without_address() -> dict[str, str]:
 
 
 @pytest.mark.timeout(900)
-def test_a_submitted_round_succeeds(tmp_path: Path, jobs_address: str) -> None:
+def test_two_submitted_rounds_succeed(tmp_path: Path, jobs_address: str) -> None:
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     home = tmp_path / "home"
     command = [
         *(RAY, "job", "submit", "--address", jobs_address, "--working-dir", str(ROOT), "--"),
-        *(sys.executable, "-m", "pipelines.selfplay", "--home", str(home), "--round", "job"),
-        *("--catalogue", str(tmp_path / "catalogue.yaml"), "--per-domain", "30"),
-        *("--domain", "geography", "--domain", "arithmetic/chain_sum"),
+        *(
+            sys.executable,
+            "-m",
+            "pipelines.selfplay",
+            "--home",
+            str(home),
+            "--round",
+            "job0",
+            "--rounds",
+            "2",
+        ),
+        *("--catalogue", str(tmp_path / "catalogue.yaml"), "--per-domain", "20", "--frozen-questions", "30"),
+        *("--domain", "geography", "--domain", "arithmetic/chain_sum", "--explore", "0.8"),
+        *("--budget-usd", "0.05"),
     ]
     # The job agent of a cluster that has just started takes a moment to report for duty.
     deadline = time.monotonic() + 120
@@ -100,11 +114,38 @@ def test_a_submitted_round_succeeds(tmp_path: Path, jobs_address: str) -> None:
         time.sleep(2)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     assert "succeeded" in run.stdout
-    assert Warehouse(home / "warehouse").scan("answers").num_rows == 120
+    assert "What the rounds bought" in run.stdout
+    assert "Contamination check: no question matches the frozen set." in run.stdout
+
+    store = Warehouse(home / "warehouse")
+    questions, answers = store.scan("questions"), store.scan("answers")
+    by_round = {
+        name: questions.filter(pc.equal(questions["round"], name)) for name in ("frozen", "job0", "job1")
+    }
+    assert [table.num_rows for table in by_round.values()] == [30, 40, 40]
+    frozen = set(by_round["frozen"]["question_id"].to_pylist())
+    assert frozen == {row["question_id"] for row in questions.to_pylist() if is_frozen(row)}
+    keys = list(zip(answers["question_id"].to_pylist(), answers["expert"].to_pylist(), strict=True))
+    assert len(keys) == len(set(keys))
+    assert sum(question in frozen for question, _ in keys) == 60  # the frozen set is asked in full
+    asked = len(keys) - 60
+    assert 80 <= asked < 160, "the explorer asks a part of what there is to learn from"
+    spent = pc.sum(answers["cost_usd"]).as_py()
+    assert 0 < spent <= 0.05
+
     tracking_uri = f"sqlite:///{home / 'mlflow.db'}"
     client = mlflow.MlflowClient(tracking_uri)
     experiment = client.get_experiment_by_name("leeroo")
-    runs = client.search_runs([experiment.experiment_id], "params.kind = 'round'")
-    assert [run.info.status for run in runs] == ["FINISHED"]
-    assert runs[0].data.metrics["answers/by-text/asked"] == 60
-    assert champion_version(tracking_uri) == "1"
+    (whole,) = client.search_runs([experiment.experiment_id], "params.kind = 'selfplay'")
+    rounds = client.search_runs([experiment.experiment_id], "params.kind = 'round'")
+    assert {run.info.status for run in (whole, *rounds)} == {"FINISHED"}
+    assert sorted(run.data.params["round"] for run in rounds) == ["job0", "job1"]
+    assert {run.data.tags["mlflow.parentRunId"] for run in rounds} == {whole.info.run_id}
+    assert whole.data.metrics["cost_usd"] == pytest.approx(spent)
+    for found in rounds:
+        low, value, high = (found.data.metrics[name] for name in ("after_low", "after", "after_high"))
+        assert low <= value <= high
+    # The second round's version was tested against the first's, and is champion only if it won.
+    record = json.loads((home / "rounds" / "job1.json").read_text())
+    assert record["promotion"]["former"] == "1"
+    assert champion_version(tracking_uri) == ("2" if record["promotion"]["promoted"] else "1")

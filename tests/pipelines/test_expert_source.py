@@ -155,3 +155,23 @@ def test_without_a_gap_or_for_the_frozen_set_nothing_is_written(shelf):
 def _three(url):
     writer, *validators = specs(url, "writer", "one", "two")
     return writer, validators
+
+
+@pytest.mark.e2e
+def test_a_real_small_model_writes_and_little_of_it_stays(shelf, scripted_server, ray_cluster):
+    """What it writes is up to it: each piece was confirmed by the others, or has a reason not to be."""
+    warehouse, brief = shelf
+    writer = ExpertSpec(
+        name="smollm2", backend="vllm", model="bundled:smollm2-135m-instruct", scoring="cloze",
+        context_tokens=1024, engine={"enforce_eager": True}, price=PRICE,
+    )  # fmt: skip
+    validators = specs(scripted_server(lambda model, prompt: "A"), "one", "two")
+    made = ExpertSource(writer, validators, warehouse, run_id="r").make(Request(6, "r1", seed=0, brief=brief))
+    assert made.cost_usd > 0
+    assert {refusal.reason for refusal in made.refusals} <= {"malformed", "unvalidated"}
+    assert not [r for r in made.refusals if "Error" in r.detail], "the model answered every prompt"
+    assert 0 < len(made.refusals) + made.questions.num_rows <= 12
+    for row in made.questions.to_pylist():
+        assert row["answer"] == "0"  # what both validators chose
+        assert len(row["choices"]) >= 2
+        assert not is_frozen(row)

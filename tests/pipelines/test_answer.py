@@ -1,0 +1,178 @@
+"""Answering through the real Ray Data pipeline, with an API that this process serves."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from experts import ExpertSpec
+from pipelines.answer import answer_questions, answer_with_all, open_questions
+from pipelines.judging import judge_answers
+from warehouse import QUESTIONS, InputError, Warehouse, load_outcomes, question_id
+
+pytestmark = pytest.mark.e2e
+
+
+def reply_to(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+    """Model "down" fails, "judge" prefers what says Paris or stands first, all others answer Paris."""
+    prompt = body["messages"][0]["content"]
+    if body["model"] == "down":
+        return 503, {}
+    text = "Paris" if "capital" in prompt else "Berlin"
+    if body["model"] == "judge" and "[First answer]" in prompt:
+        text = "A"
+    elif body["model"] == "judge":
+        text = "C" if "Paris" in prompt.split("[Answer to grade]")[1] else "A"
+    message = {"role": "assistant", "content": text}
+    reply: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
+    reply["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
+    reply["usage"] = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
+    return 200, reply
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            status, reply = reply_to(json.loads(self.rfile.read(int(self.headers["content-length"]))))
+            data = json.dumps(reply).encode()
+            self.send_response(status)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def expert(url: str, name: str, model: str = "m", **fields: Any) -> ExpertSpec:
+    base: dict[str, Any] = {"name": name, "backend": "openai", "model": model, "base_url": url}
+    base |= {"scoring": "generate", "max_retries": 0, "max_tokens": 16, "timeout_s": 20}
+    base["price"] = {"usd_per_mtok_in": 100, "usd_per_mtok_out": 100}
+    return ExpertSpec.model_validate(base | fields)
+
+
+def make_questions(prompts: list[str], kind: str = "exact", answer: str = "Paris") -> pa.Table:
+    rows = [
+        {"question_id": question_id(p, None, answer), "source": "test", "domain": "d", "prompt": p,
+         "answer": answer, "kind": kind} for p in prompts
+    ]  # fmt: skip
+    return pa.Table.from_pylist(rows, schema=QUESTIONS)
+
+
+def test_failing_experts_are_taken_out_and_poison_is_a_row(
+    tmp_path: Path, ray_cluster: None, url: str
+) -> None:
+    store = Warehouse(tmp_path)
+    prompts = [f"What is the capital of country {i}?" for i in range(30)]
+    poison = ["", " \n\t", "capital \x00\x01\x1b[2J\u202e of \ud7ff\uffff?"]
+    questions = make_questions([*prompts, *poison])
+    choices = [f"option {i}" for i in range(3000)]
+    huge = {"question_id": question_id("capital?", choices, "0"), "source": "t", "domain": "d"}
+    huge |= {"prompt": "capital?", "choices": choices, "answer": "0", "kind": "choice"}
+    questions = pa.concat_tables([questions, pa.Table.from_pylist([huge], schema=QUESTIONS)])
+    specs = [
+        expert(url, "good"),
+        expert(url, "down", model="down"),
+        expert(url, "keyless", api_key_env="NO_SUCH_KEY_IS_SET"),
+        expert(url, "other", model="m2"),
+    ]
+    receipts = {
+        r.expert: r
+        for r in answer_with_all(store, specs, questions, round="r", run_id="1", batch_questions=4)
+    }
+    for name in ("good", "other"):
+        assert (receipts[name].asked, receipts[name].failed, receipts[name].problem) == (34, 3, None)
+    assert receipts["down"].unasked > 20
+    assert "taken out" in (receipts["down"].problem or "")
+    assert "InternalServerError" in (receipts["down"].problem or "")
+    assert (receipts["keyless"].asked, receipts["keyless"].unasked) == (0, 34)
+    assert "NO_SUCH_KEY_IS_SET" in (receipts["keyless"].problem or "")
+    rows = {r["question_id"]: r for r in store.answers_of("good", specs[0].version).to_pylist()}
+    for row in questions.to_pylist():
+        error = rows[row["question_id"]]["error"]
+        bad = not row["prompt"].strip() or row["choices"]
+        assert bool(error and error.startswith("ValueError: ")) is bool(bad)
+    # What says nothing about the question was not kept: the expert is asked again once it is up.
+    mended = [expert(url, "down", model="down").model_copy(update={"model": "m"})]
+    assert open_questions(store, specs[1], questions).num_rows == receipts["down"].unasked
+    (receipt,) = answer_with_all(store, mended, questions, round="r", run_id="2")
+    assert receipt.problem is None
+
+
+def test_a_budget_is_held_and_the_rest_stays_open(tmp_path: Path, ray_cluster: None, url: str) -> None:
+    store = Warehouse(tmp_path)
+    questions = make_questions([f"What is the capital of country {i}?" for i in range(60)])
+    specs = [expert(url, "a"), expert(url, "b")]
+    each = specs[0].price.cost_usd(100, 10)
+    budget = 40.5 * each
+    receipts = answer_with_all(
+        store, specs, questions, round="r", run_id="1", batch_questions=8, budget_usd=budget
+    )
+    spent = sum(r.cost_usd for r in receipts)
+    assert 30 * each < spent <= budget
+    assert spent == pytest.approx(sum(store.scan("answers")["cost_usd"].to_pylist()))
+    assert sum(r.asked + r.unasked for r in receipts) == 120
+    assert {r.problem for r in receipts if r.unasked} == {"the budget is spent"}
+    assert sum(r.failed for r in receipts) == 0
+    again = answer_with_all(store, specs, questions, round="r", run_id="2", batch_questions=8)
+    assert sum(r.asked for r in again) == sum(r.unasked for r in receipts)
+    assert store.scan("answers").num_rows == 120
+    with pytest.raises(InputError, match="budget"):
+        answer_questions(store, specs[0], questions, round="r", run_id="3", budget_usd=float("nan"))
+
+
+def test_each_expert_can_have_its_own_questions(tmp_path: Path, ray_cluster: None, url: str) -> None:
+    store = Warehouse(tmp_path)
+    questions = make_questions([f"What is the capital of country {i}?" for i in range(9)])
+    specs = [expert(url, "a"), expert(url, "b")]
+    work = {"a": questions.slice(0, 6), "b": questions.slice(6)}
+    receipts = answer_with_all(store, specs, work, round="r", run_id="1")
+    assert [r.asked for r in receipts] == [6, 3]
+    with pytest.raises(InputError, match="'b'"):
+        answer_with_all(store, specs, {"a": questions}, round="r", run_id="1")
+
+
+def test_a_judge_scores_what_no_rule_can(tmp_path: Path, ray_cluster: None, url: str) -> None:
+    store = Warehouse(tmp_path)
+    questions = make_questions(["Name the capital of France, and why.", "Name a town."], "judged", "Paris")
+    store.append("questions", questions, round="r")
+    answering, judge = expert(url, "a"), expert(url, "judge", model="judge")
+    answer_questions(store, answering, questions, round="r", run_id="1")
+    assert store.scan("answers")["score"].to_pylist() == [None, None]
+    receipt = judge_answers(store, judge, round="r", run_id="1")
+    assert (receipt.judged, receipt.reused, receipt.unscored, receipt.judge.asked) == (2, 0, 0, 2)
+    assert receipt.judge.cost_usd == pytest.approx(2 * judge.price.cost_usd(100, 10))
+    with store.connect() as connection:
+        rows = connection.sql("select q.prompt, o.score, o.grader from outcomes o join questions q "
+                              "using (question_id) order by 1").fetchall()  # fmt: skip
+    assert [row[1] for row in rows] == [1.0, 0.0]
+    assert all(row[2].startswith(f"judge:judge/{judge.version}/rubric/correctness@") for row in rows)
+    assert load_outcomes(store).score.tolist() in ([[1.0], [0.0]], [[0.0], [1.0]])
+    again = judge_answers(store, judge, round="r", run_id="2")
+    assert (again.judged, again.reused, again.judge.asked) == (0, 2, 0)
+    # This judge always prefers the first place; asked in both orders, that is worth nothing.
+    pairs = judge_answers(store, judge, round="r", run_id="3", against="reference")
+    assert (pairs.judged, pairs.judge.asked) == (2, 4)
+    even = store.scan("judgements").to_pylist()
+    assert [row["score"] for row in even if "/pairs/" in row["grader"]] == [0.5, 0.5]
+    with pytest.raises(InputError, match="nobody"):
+        judge_answers(store, judge, round="r", run_id="4", against="nobody")
