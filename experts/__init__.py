@@ -13,6 +13,15 @@ from experts.bundled import BUNDLED_MODELS, default_cache_dir, resolve_model
 from experts.catalogue import Catalogue, ExpertSpec, Resources, load_catalogue
 from experts.grading import grade
 from experts.hardware import Hardware, Problem, check_runnable, cpu_memory_gib, probe_hardware
+from experts.judging import (
+    Rubric,
+    judge_grader,
+    judgements,
+    pair_questions,
+    read_pair_scores,
+    read_rubric_scores,
+    rubric_questions,
+)
 from experts.loadable import check_loadable
 from experts.pricing import Price
 from experts.recorded import read_recorded_folder
@@ -30,6 +39,7 @@ __all__ = [
     "Price",
     "Problem",
     "Resources",
+    "Rubric",
     "SpendCap",
     "answer_and_grade",
     "backend_env",
@@ -42,9 +52,15 @@ __all__ = [
     "engine_options",
     "grade",
     "has_error",
+    "judge_grader",
+    "judgements",
     "load_catalogue",
+    "pair_questions",
     "probe_hardware",
+    "read_pair_scores",
     "read_recorded_folder",
+    "read_rubric_scores",
     "resolve_model",
+    "rubric_questions",
     "shared_engine_key",
 ]

@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal, InvalidOperation
+from fractions import Fraction
 
 import pyarrow as pa
 
 from experts.parsing import final_answer
+from experts.symbolic import equal_formulas, is_formula
 from experts.verifying import score_verified
 from warehouse import InputError, normalise_text
 
 #: Grader name and version by kind of question. Raise the version when the grader judges differently.
-GRADERS = {"choice": "choice@1", "exact": "exact@1", "verified": "verified@1"}
+#: An ``exact`` question is graded by what its reference answer is: a number, a formula, or words.
+GRADERS = {
+    "choice": "choice@1",
+    "exact": "exact@1",
+    "numeric": "numeric@1",
+    "symbolic": "symbolic@1",
+    "verified": "verified@1",
+}
 
 _NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?|-?\.\d+")
+_FRACTION = re.compile(r"(-?\d{1,30})\s*/\s*(\d{1,30})|(?:\\[dt]?frac)\{(-?\d{1,30})\}\{(-?\d{1,30})\}")
 
 
 def grade(questions: pa.Table, raw: pa.Table) -> pa.Table:
@@ -33,14 +43,13 @@ def grade(questions: pa.Table, raw: pa.Table) -> pa.Table:
     graders: list[str | None] = []
     for kind, choices, answer, verifier, text, choice, error in zip(*columns, strict=True):
         score, grader = None, None
-        if error is None and kind in GRADERS:
-            grader = GRADERS[kind]
-            if kind == "choice":
-                score = _grade_choice(choice, answer, choices)
-            elif kind == "exact":
-                score = float(matches(text or "", answer))
-            else:
-                score, grader = score_verified(text or "", final_answer(text or ""), verifier)
+        if error is None and kind == "choice":
+            score, grader = _grade_choice(choice, answer, choices), GRADERS["choice"]
+        elif error is None and kind == "exact":
+            way = reference_kind(answer)
+            score, grader = _grade_exact(text or "", answer, way), GRADERS[way]
+        elif error is None and kind == "verified":
+            score, grader = score_verified(text or "", final_answer(text or ""), verifier)
         scores.append(score)
         graders.append(grader)
     graded = raw.append_column("score", pa.array(scores, pa.float32()))
@@ -53,8 +62,22 @@ def _grade_choice(choice: int | None, answer: str, choices: list[str] | None) ->
     return float(choice == int(answer))
 
 
+def reference_kind(answer: str) -> str:
+    """Say how a reference answer is compared: ``numeric``, ``symbolic`` or ``exact``."""
+    if parse_number(answer) is not None:
+        return "numeric"
+    return "symbolic" if is_formula(answer) else "exact"
+
+
+def _grade_exact(text: str, answer: str, way: str) -> float | None:
+    if way != "symbolic" or matches(text, answer):
+        return float(matches(text, answer))
+    equal = equal_formulas(final_answer(text), answer)
+    return None if equal is None else float(equal)
+
+
 def matches(text: str, answer: str) -> bool:
-    r"""Tell whether a generated text states the reference answer.
+    r"""Tell whether a generated text states the reference answer, formulas not worked out.
 
     Numbers compare by value (``1,000`` is ``1000.0``), all else by normalised text without the end stop.
 
@@ -64,6 +87,10 @@ def matches(text: str, answer: str) -> bool:
     stated = final_answer(text)
     expected = parse_number(answer)
     if expected is not None:
+        if fraction := _FRACTION.fullmatch(stated.strip(" $")):
+            above, below = (int(number) for number in fraction.groups() if number)
+            small = abs(expected.adjusted()) < 60  # else the whole number alone would fill the memory
+            return below != 0 and small and Fraction(above, below) == Fraction(expected)
         numbers = [parse_number(n) for n in _NUMBER.findall(stated.replace("$", ""))]
         return bool(numbers) and numbers[-1] == expected
     fold = normalise_text(answer).rstrip(".")

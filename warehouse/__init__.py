@@ -5,6 +5,7 @@ from warehouse.outcomes import Outcomes, load_outcomes, match_names
 from warehouse.schemas import (
     ANSWERS,
     DECISIONS,
+    JUDGEMENTS,
     QUESTIONS,
     RAW_ANSWERS,
     conform,
@@ -17,6 +18,7 @@ from warehouse.store import Warehouse
 __all__ = [
     "ANSWERS",
     "DECISIONS",
+    "JUDGEMENTS",
     "QUESTIONS",
     "RAW_ANSWERS",
     "InputError",

@@ -85,7 +85,7 @@ class FileStore:
         import filelock
 
         directory = Path(self.path(folder))
-        directory.mkdir(parents=True, exist_ok=True)
+        _make_folder(directory)
         with filelock.FileLock(directory / ".lock"):
             yield
 

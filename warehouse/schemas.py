@@ -89,6 +89,23 @@ ANSWERS = _schema(
     required=["question_id", "expert", "expert_version"],
 )
 
+#: One row per (answer, grader): the score that a judge gave an answer which no rule can grade.
+JUDGEMENTS = _schema(
+    "judgements",
+    [
+        ("question_id", pa.string()),
+        ("expert", pa.string()),
+        ("expert_version", pa.string()),
+        ("grader", pa.string()),  # judge:<expert>/<version>/<way>/<rubric>@<version>
+        ("score", pa.float32()),
+        ("explanation", pa.string()),
+        ("cost_usd", pa.float64()),  # of the judge; its own rows are among the answers
+        ("round", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ],
+    required=["question_id", "expert", "expert_version", "grader", "score"],
+)
+
 #: One row per routed request. Predicted values are aligned with ``experts``.
 DECISIONS = _schema(
     "decisions",
@@ -111,12 +128,18 @@ DECISIONS = _schema(
     required=["request_id", "router_version", "expert"],
 )
 
-TABLES: dict[str, pa.Schema] = {"questions": QUESTIONS, "answers": ANSWERS, "decisions": DECISIONS}
+TABLES: dict[str, pa.Schema] = {
+    "questions": QUESTIONS,
+    "answers": ANSWERS,
+    "judgements": JUDGEMENTS,
+    "decisions": DECISIONS,
+}
 
 #: The columns that make a row unique. Appending a row whose key is already there does nothing.
 KEYS: dict[str, tuple[str, ...]] = {
     "questions": ("question_id",),
     "answers": ("question_id", "expert", "expert_version"),
+    "judgements": ("question_id", "expert", "expert_version", "grader"),
     "decisions": ("request_id",),
 }
 

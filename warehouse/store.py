@@ -59,7 +59,7 @@ class Warehouse:
         The write is atomic: after a crash at any moment the rows are either all there or not at all.
 
         Args:
-            table_name: questions, answers or decisions.
+            table_name: questions, answers, judgements or decisions.
             rows: columns of the table's schema; optional columns may be absent.
             round: the partition, for example ``r001``.
             expert: the second partition (answers only).
@@ -92,7 +92,7 @@ class Warehouse:
         Cheap to ask again and again: only files that came since the last time are opened.
 
         Args:
-            table_name: questions, answers or decisions.
+            table_name: questions, answers, judgements or decisions.
             keys: the columns of the table's key (``warehouse.schemas.KEYS``).
             expert: looks at the files of this expert only.
         """
@@ -153,7 +153,7 @@ class Warehouse:
         return table.filter(mask).select(wanted)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Open DuckDB in memory with the views questions, answers, decisions and outcomes."""
+        """Open DuckDB in memory with the views questions, answers, judgements, decisions and outcomes."""
         from warehouse.views import open_connection
 
         return open_connection(self)

@@ -56,11 +56,56 @@ def test_a_question_without_a_right_option_is_unscored(questions_of, answer: str
         ("", "18", False),
         ("-3", "3", False),
         ("½", "1⁄2", True),
+        ("\\boxed{\\frac{1}{2}}", "0.5", True),
+        ("3/4", "0.75", True),
+        ("3/4", "4", False),
+        ("1/0", "4", False),
+        ("3/4", "1e999999999", False),
         ("NaN", "nan", True),
     ],
 )
 def test_exact(text: str, answer: str, right: bool) -> None:
     assert matches(text, answer) is right
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "right"),
+    [
+        (r"So the answer is $\frac{1}{2}$.", "1/2", True),
+        ("x^2 + 2x + 1", "(x+1)^2", True),
+        (r"\boxed{\frac{\sqrt{2}}{2}}", r"\frac{1}{\sqrt{2}}", True),
+        ("x = 3", "x=3", True),
+        (r"\{2, 1\}", r"\{1, 2\}", True),
+        ("(1,2)", "(2, 1)", False),
+        ("x^2 + 1", "(x+1)^2", False),
+        ("I do not know", r"\frac{1}{2}", False),
+        ("", "2x", False),
+    ],
+)
+def test_formulas_compare_by_meaning(questions_of, text: str, answer: str, right: bool) -> None:
+    row = {"prompt": "?", "answer": answer}
+    assert graded(questions_of, row, RawAnswer(text=text)) == (float(right), "symbolic@1")
+
+
+def test_the_way_of_grading_is_the_references(questions_of) -> None:
+    for answer, grader in (("12.5", "numeric@1"), ("well-known", "exact@1"), ("2x+1", "symbolic@1")):
+        found = graded(questions_of, {"prompt": "?", "answer": answer}, RawAnswer(text=answer))
+        assert found == (1.0, grader)
+
+
+def test_a_formula_that_never_ends_is_unscored(questions_of, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experts.symbolic._DEADLINE_S", 0.0)
+    row = {"prompt": "?", "answer": "(x+1)^2"}
+    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (None, "symbolic@1")
+    monkeypatch.undo()
+    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (1.0, "symbolic@1")  # a new process
+
+
+@pytest.mark.parametrize("text", ["9^{9^{9^{9}}}", "\\frac{" * 150, "x^{2^{100000}}", "1000000!"])
+def test_hostile_formulas_do_not_stop_the_grader(questions_of, text: str) -> None:
+    row = {"prompt": "?", "answer": "x^2"}
+    assert graded(questions_of, row, RawAnswer(text=text))[0] in (0.0, None)
+    assert graded(questions_of, row, RawAnswer(text="x*x"))[0] == 1.0
 
 
 @given(st.text(), st.text())

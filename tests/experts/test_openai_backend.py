@@ -163,6 +163,13 @@ def test_retry_after_is_honoured(questions_of) -> None:
     assert row["latency_s"] > 0.9
 
 
+def test_a_wait_of_an_hour_is_not_waited_for(questions_of) -> None:
+    start = time.monotonic()
+    (row,) = ask(questions_of, Api((429, {"retry-after": "3600"}, "{}")), FREE)
+    assert row["error"].startswith("RateLimitError: ")
+    assert time.monotonic() - start < 5
+
+
 @pytest.mark.parametrize("fault", [(500, {}, "{}"), (503, {}, "busy"), "cut", "hang"])
 def test_passing_faults_are_retried(questions_of, fault: Any) -> None:
     api = Api(fault, reply("Paris"))

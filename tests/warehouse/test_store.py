@@ -247,3 +247,63 @@ def test_manifest_entries_say_what_they_hold(tmp_path: Path) -> None:
     assert body["rows"] == 1
     assert body["expert"] == "helm/gpt 4"
     assert (tmp_path / body["path"]).exists()
+
+
+def test_missing_tells_which_keys_have_no_row(tmp_path: Path) -> None:
+    store = Warehouse(tmp_path)
+    ids = make_questions(6)["question_id"].to_pylist()
+    keys = pa.table({"question_id": ids, "expert": ["a"] * 6, "expert_version": ["v1"] * 6})
+    assert store.missing("answers", keys, expert="a").to_pylist() == [True] * 6
+    store.append("answers", make_answers(ids[:2], "a"), round="r0", expert="a")
+    Warehouse(tmp_path).append("answers", make_answers(ids[2:3], "a"), round="r1", expert="a")
+    store.append("answers", make_answers(ids, "b"), round="r0", expert="b")
+    store.append("answers", make_answers(ids, "a", version="v2"), round="r0", expert="a")
+    assert store.missing("answers", keys, expert="a").to_pylist() == [False] * 3 + [True] * 3
+    store.compact("answers")
+    assert store.missing("answers", keys, expert="a").to_pylist() == [False] * 3 + [True] * 3
+    assert store.answers_of("a", "v1", columns=["question_id"]).num_rows == 3
+
+
+def test_a_write_reaches_the_device_before_it_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Content is flushed before its name appears, the name before the next step, new folders as well."""
+    steps: list[str] = []
+    real_sync, real_replace = os.fsync, Path.replace
+
+    def sync(descriptor: int) -> None:
+        steps.append(f"sync {os.readlink(f'/proc/self/fd/{descriptor}')}")
+        real_sync(descriptor)
+
+    def replace(self: Path, target: Path) -> Path:
+        steps.append(f"name {target}")
+        return real_replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(Path, "replace", replace)
+    store = Warehouse(tmp_path / "new")
+    store.append("questions", make_questions(3), round="r0")
+    names = [i for i, step in enumerate(steps) if step.startswith("name ")]
+    assert len(names) == 2  # the rows, then the entry that makes them count
+    assert steps[names[0]].endswith(".parquet")
+    assert steps[names[1]].endswith(".json")
+    for i in names:
+        folder = str(Path(steps[i].removeprefix("name ")).parent)
+        assert steps[i - 1].startswith(f"sync {folder}/.")
+        assert steps[i - 1].endswith(".tmp")
+        assert steps[i + 1] == f"sync {folder}"
+    synced = {step.removeprefix("sync ") for step in steps}
+    assert {str(tmp_path / "new"), str(tmp_path / "new" / "questions")} <= synced
+
+
+def test_threads_of_one_process_share_a_warehouse(tmp_path: Path) -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    store = Warehouse(tmp_path)
+    ids = make_questions(64)["question_id"].to_pylist()
+
+    def append(start: int) -> int:
+        return store.append("answers", make_answers(ids[start : start + 16], "a"), round="r0", expert="a")
+
+    with ThreadPoolExecutor(8) as pool:
+        written = list(pool.map(append, [0, 8, 16, 24, 32, 40, 48, 0, 8, 48]))
+    assert sum(written) == 64
+    assert sorted(store.scan("answers")["question_id"].to_pylist()) == sorted(ids)

@@ -1,0 +1,250 @@
+"""Exactly once: whatever is killed at whatever moment, a resumed round ends as an undisturbed one.
+
+The experts are an API that this process serves, which answers after a little while and keeps books by
+idempotency key. The driver is a process of its own on this session's cluster, so that both the expert's actor
+and the driver can be killed for good.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from experts import load_catalogue
+from pipelines.answer import answer_with_all
+from warehouse import QUESTIONS, Warehouse, question_id
+
+pytestmark = pytest.mark.e2e
+
+QUESTION_COUNT = 96
+CATALOGUE = """\
+experts:
+  - {{name: one, backend: openai, model: one, base_url: "{url}", scoring: generate, concurrency: 4,
+     price: {{usd_per_mtok_in: 1, usd_per_mtok_out: 1}}}}
+  - {{name: two, backend: openai, model: two, base_url: "{url}", scoring: generate, concurrency: 4,
+     price: {{usd_per_mtok_in: 2, usd_per_mtok_out: 2}}}}
+"""
+DRIVER = """
+import sys
+from experts import load_catalogue
+from pipelines.answer import answer_with_all
+from pipelines.cluster import ray_session
+from warehouse import Warehouse
+url, catalogue, address = sys.argv[1:]
+warehouse = Warehouse(url)
+with ray_session(address):
+    answer_with_all(warehouse, load_catalogue(catalogue).experts, warehouse.scan("questions"),
+                    round="r0", run_id="killed", batch_questions=8)
+"""
+
+
+class Books:
+    """What the API was asked: attempts by idempotency key, and the moment of the first."""
+
+    def __init__(self) -> None:
+        self.attempts = Counter[str]()
+        self.asked = threading.Event()
+        self.lock = threading.Lock()
+
+    def book(self, key: str) -> None:
+        with self.lock:
+            self.attempts[key] += 1
+        self.asked.set()
+
+
+@pytest.fixture(scope="module")
+def api() -> Iterator[tuple[str, Books]]:
+    books = Books()
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            books.book(self.headers["idempotency-key"])
+            prompt = body["messages"][0]["content"]
+            time.sleep(0.02 + 0.06 * random.random())
+            # Right for expert "one" on even sums and for "two" on odd ones.
+            total = sum(int(word) for word in prompt.split() if word.isdigit())
+            right = (total % 2 == 0) == (body["model"] == "one")
+            message = {"role": "assistant", "content": str(total if right else total + 1)}
+            reply = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
+            reply["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
+            reply["usage"] = {"prompt_tokens": len(prompt), "completion_tokens": 3, "total_tokens": 9}
+            data = json.dumps(reply).encode()
+            self.send_response(200)
+            self.send_header("content-type", "application/json")
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", books
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def catalogue(api: tuple[str, Books], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("kills") / "catalogue.yaml"
+    path.write_text(CATALOGUE.format(url=api[0]))
+    return path
+
+
+def make_sums() -> pa.Table:
+    rows = []
+    for i in range(QUESTION_COUNT):
+        prompt, answer = f"What is {i} + {3 * i + i % 2} ?", str(4 * i + i % 2)
+        identity = {"question_id": question_id(prompt, None, answer), "source": "test", "domain": "sums"}
+        rows.append(identity | {"prompt": prompt, "answer": answer, "kind": "exact"})
+    return pa.Table.from_pylist(rows, schema=QUESTIONS)
+
+
+def outcomes_of(store: Warehouse) -> dict[tuple[str, ...], Any]:
+    columns = ("question_id", "expert", "expert_version", "score", "text", "cost_usd", "error")
+    rows = store.scan("answers", columns).to_pylist()
+    found = {
+        tuple(row[name] for name in columns[:3]): tuple(row[name] for name in columns[3:]) for row in rows
+    }
+    assert len(found) == len(rows), "a key is there twice"
+    return found
+
+
+def our_actors() -> list[psutil.Process]:
+    """Expert actors of this process's own cluster, and of no other on the machine."""
+    found = []
+    for process in psutil.Process().children(recursive=True):
+        try:
+            if "ExpertActor" in " ".join(process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def wait_for_actors(driver: subprocess.Popen[bytes], log: Path) -> list[psutil.Process]:
+    deadline = time.monotonic() + 90
+    while not (found := our_actors()):
+        assert driver.poll() is None, log.read_text()
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.02)
+    return found
+
+
+def assert_whole(store: Warehouse) -> None:
+    """Every file that a reader could see is complete."""
+    files = [path for path in Path(store.url).rglob("*") if path.is_file() and not path.name.startswith(".")]
+    assert files
+    for path in files:
+        if path.suffix == ".parquet":
+            pq.read_table(path)
+        else:
+            json.loads(path.read_text())
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    ray_cluster: None, api: tuple[str, Books], catalogue: Path, tmp_path_factory: pytest.TempPathFactory
+) -> dict[tuple[str, ...], Any]:
+    store = Warehouse(tmp_path_factory.mktemp("undisturbed"))
+    store.append("questions", make_sums(), round="r0")
+    experts = load_catalogue(catalogue).experts
+    receipts = answer_with_all(store, experts, make_sums(), round="r0", run_id="whole", batch_questions=8)
+    assert [(r.asked, r.failed, r.unasked) for r in receipts] == [(QUESTION_COUNT, 0, 0)] * 2
+    outcomes = outcomes_of(store)
+    assert {outcome[0] for outcome in outcomes.values()} == {0.0, 1.0}
+    return outcomes
+
+
+@pytest.mark.timeout(600)
+def test_ten_rounds_killed_at_random_moments(
+    tmp_path: Path,
+    ray_cluster: None,
+    api: tuple[str, Books],
+    catalogue: Path,
+    undisturbed: dict[tuple[str, ...], Any],
+) -> None:
+    import ray
+
+    address = ray.get_runtime_context().gcs_address
+    experts = load_catalogue(catalogue).experts
+    stages = []
+    for seed in range(10):
+        rng = random.Random(seed)
+        books = api[1]
+        books.attempts.clear()
+        books.asked.clear()
+        store = Warehouse(tmp_path / str(seed))
+        store.append("questions", make_sums(), round="r0")
+        log = tmp_path / f"{seed}.log"
+        with log.open("w") as output:
+            driver = subprocess.Popen(
+                [sys.executable, "-c", DRIVER, store.url, str(catalogue), address],
+                stdout=output,
+                stderr=output,
+                env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
+            )
+        try:
+            victims = wait_for_actors(driver, log)
+            if seed % 3:  # else it is killed while it starts
+                assert books.asked.wait(60), log.read_text()
+            time.sleep(1.2 * rng.random())
+            rng.choice(victims).kill()
+            time.sleep(4 * rng.random())
+        finally:
+            driver.kill()
+            driver.wait()
+        kept = outcomes_of(Warehouse(store.url))
+        assert kept.items() <= undisturbed.items()
+        receipts = answer_with_all(
+            store, experts, make_sums(), round="r0", run_id="resumed", batch_questions=8
+        )
+        assert outcomes_of(store) == undisturbed
+        assert all(r.unasked == 0 for r in receipts)
+        assert sum(r.asked + r.reused for r in receipts) == len(undisturbed)
+        assert_whole(store)
+        # Each answer has been bought once, however often it had to be asked for.
+        assert len(books.attempts) == len(undisturbed)
+        repeats = sum(books.attempts.values()) - len(undisturbed)
+        stages.append((len(kept), repeats))
+    print("answers kept at the driver's death, requests sent again:", stages)
+    assert sum(0 < kept < len(undisturbed) for kept, _ in stages) >= 3, stages
+    assert any(repeats for _, repeats in stages), stages
+
+
+@pytest.mark.timeout(300)
+def test_two_writers_of_one_round_leave_each_row_once(
+    tmp_path: Path, ray_cluster: None, api: tuple[str, Books], catalogue: Path, undisturbed: dict[Any, Any]
+) -> None:
+    """A driver that was thought dead may still be at work when the round is resumed."""
+    experts = load_catalogue(catalogue).experts
+    stores = [Warehouse(tmp_path / "shared") for _ in range(2)]
+
+    def answer(store: Warehouse) -> None:
+        answer_with_all(store, experts, make_sums(), round="r0", run_id="x", batch_questions=8)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(answer, stores))
+    assert outcomes_of(stores[0]) == undisturbed
