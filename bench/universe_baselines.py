@@ -83,7 +83,7 @@ def print_greedy_traps(recorded: Path, out: Path, console: Console, show: int = 
                 examples.outcomes, expected=expect(examples, out), limits=Limits(max_experts=k)
             )
             names = np.array(base.experts)
-            for budget in [None, *default_budgets(base, "max_cost_usd", 6)]:
+            for budget in [None, *default_budgets(base, "max_cost_usd", 10)]:
                 program = replace(base, limits=replace(base.limits, max_cost_usd=budget))
                 valuer = plain_valuer(program)
                 best = solve_program(program, time_limit_s=30).best

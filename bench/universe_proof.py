@@ -128,13 +128,15 @@ def routed_value(program: Program, members: list[int], budget_usd: float | None)
     falling = line(0.0)
     if falling[1] >= 0:
         return falling[0]
-    mu = 1.0
-    while (rising := line(mu))[1] < 0:
-        falling, mu = rising, 4 * mu
-    while True:  # the minimum of a convex, piecewise linear function lies where its lines cross
-        mu = (falling[0] - rising[0]) / (rising[1] - falling[1])
-        crossing = rising[0] + mu * rising[1]
-        height, slope = line(mu)
-        if height + mu * slope <= crossing + 1e-12:
-            return crossing
-        falling, rising = ((height, slope), rising) if slope < 0 else (falling, (height, slope))
+    low, high = 0.0, 1.0
+    while (rising := line(high))[1] < 0:
+        low, high, falling = high, 4 * high, rising
+    for _ in range(20):
+        middle = (low + high) / 2
+        here = line(middle)
+        low, high, falling, rising = (
+            (middle, high, here, rising) if here[1] < 0 else (low, middle, falling, here)
+        )
+    # the minimum of a convex, piecewise linear function lies where its lines cross
+    mu = (falling[0] - rising[0]) / (rising[1] - falling[1])
+    return rising[0] + mu * rising[1]

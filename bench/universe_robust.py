@@ -20,7 +20,7 @@ PRICE_WEIGHT = 10.0  # score that one USD per query is worth
 
 
 def print_robust(recorded: Path, out: Path, console: Console) -> None:
-    """Up to three experts, chosen over 16 scenarios, judged in 200 fresh ones."""
+    """Up to three experts, chosen over 48 scenarios, judged in 200 fresh ones."""
     table = Table(
         "pool", "price spread", "chosen for", "premium today", "saved in the scenarios", "saved, fresh mean",
         "saved, fresh worst 5%", "gap", "s", "set instead of today's best", title="Robust universes",

@@ -9,6 +9,7 @@ usage[s, g, k] is what the group takes of coupling k (see :mod:`universe.routing
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from ortools.math_opt.python import mathopt
+from ortools.math_opt.solvers.gscip.gscip_pb2 import GScipParameters
 
 from universe.packing import UNITS, most_on_one_node, packed_experts
 from universe.program import Program
@@ -24,6 +26,8 @@ from universe.risk import Risk
 from universe.routing import Cut, Router
 
 Vector = NDArray[np.float64]
+# no Python signal handler runs while a solver does
+SCIP_HEARS_CTRL_C = GScipParameters(bool_params={"misc/catchctrlc": True})
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,7 @@ class MasterSolution:
 
     infeasible: bool
     bound: float
+    interrupted: bool = False  # by Ctrl-C
     y: Vector | None = None
     replicas: Vector | None = None
     reduced_cost: Vector | None = None  # linear relaxation only
@@ -138,14 +143,12 @@ class Master:
         for variable in (*self.y, *counts, *self.placed):
             variable.integer = not relaxed
 
-    def solve(
-        self, solver: str, *, time_limit_s: float, threads: int = 2, gap: float = 0.0
-    ) -> MasterSolution:
+    def solve(self, solver: str, *, time_limit_s: float, gap: float = 0.0) -> MasterSolution:
         """Solve the model as it stands."""
         relaxed = not self.y[0].integer
         parameters = mathopt.SolveParameters(
             time_limit=timedelta(seconds=max(time_limit_s, 0.01)),
-            threads=threads if solver == "gscip" else None,  # the others take no such parameter here
+            gscip=SCIP_HEARS_CTRL_C if threading.current_thread() is threading.main_thread() else None,
             absolute_gap_tolerance=None if relaxed else gap,
             relative_gap_tolerance=None if relaxed else 0.0,
         )
@@ -157,8 +160,9 @@ class Master:
         ):
             return MasterSolution(infeasible=True, bound=-math.inf)
         bound = float(result.termination.objective_bounds.dual_bound)
+        interrupted = result.termination.limit == mathopt.Limit.INTERRUPTED
         if not result.has_primal_feasible_solution():
-            return MasterSolution(infeasible=False, bound=bound)
+            return MasterSolution(infeasible=False, bound=bound, interrupted=interrupted)
         values = result.variable_values()
         y = np.array([values[v] for v in self.y])
         replicas = np.array(
@@ -173,7 +177,9 @@ class Master:
             reduced = np.array([costs[v] for v in self.y])
         if not relaxed:
             y, replicas = np.round(y), np.round(replicas)
-        return MasterSolution(False, bound, np.clip(y, 0, 1), np.clip(replicas, 0, None), reduced)
+        return MasterSolution(
+            False, bound, interrupted, np.clip(y, 0, 1), np.clip(replicas, 0, None), reduced
+        )
 
     def _pack_replicas(self) -> None:
         """Every replica lies on one node: placed counts the replicas of an expert on a node."""

@@ -48,7 +48,7 @@ def uncertain_world(
     *,
     price_spread: float = 0.5,
     traffic_spread: float = 0.3,
-    scenarios: int = 16,
+    scenarios: int = 48,
     seed: int = 0,
 ) -> list[Scenario]:
     """The world as it is, then ``scenarios`` others, drawn at random.

@@ -64,7 +64,7 @@ class Search:
         self.trail: list[tuple[Vector, list[Vector]]] = []  # where cuts were made: y and multipliers
 
     def run(self) -> str:
-        """Relax, then branch; return optimal, infeasible, stalled (by rounding) or stopped."""
+        """Relax, then branch; return optimal, infeasible, interrupted, stalled (by rounding) or stopped."""
         if len(self.program.weight) >= 4 * PILOT_QUESTIONS:
             self.learn_from_sample()
         else:
@@ -148,10 +148,12 @@ class Search:
             self.bound = min(self.bound, solution.bound)
             self.tell("integer")
             if solution.y is None or solution.replicas is None:
-                break
+                return "interrupted" if solution.interrupted else "stopped"
             self.offer(self.valuer.evaluate(solution.y > 0.5, replicas=solution.replicas))
             if self._closed():
                 return "optimal"
+            if solution.interrupted:
+                return "interrupted"
             self._separate(solution.y, solution.replicas, integral=True)
         return "stopped"
 

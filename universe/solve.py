@@ -41,7 +41,7 @@ def solve_program(
     risk: Risk | None = None,
     gap: float = GAP,
     time_limit_s: float = 60.0,
-    solver: str = "highs",
+    solver: str = "gscip",
     on_progress: Callable[[Progress], None] | None = None,
     warm_start: Sequence[np.ndarray] = (),
 ) -> Solution:
@@ -58,7 +58,7 @@ def solve_program(
         risk: how scenario values are joined; their mean by default.
         gap: absolute gap, in score, at which the set counts as optimal.
         time_limit_s: wall time; the answer may come later by the length of one round.
-        solver: of the integer master: ``highs`` or ``gscip``.
+        solver: of the integer master: ``gscip``, or ``highs``, which hears Ctrl-C only between its solves.
         on_progress: called after every round.
         warm_start: sets [m] of bool to begin from, where they hold the limits.
     """

@@ -171,12 +171,15 @@ def test_the_time_limit_gives_the_best_so_far_with_an_honest_gap() -> None:
     assert solution.bound > solution.best.value
 
 
-def test_ctrl_c_keeps_the_best_so_far() -> None:
+@pytest.mark.parametrize(
+    "pressed_after_s", [0.5, 4.0]
+)  # in the relaxation; while the integer master is solved
+def test_ctrl_c_keeps_the_best_so_far(pressed_after_s: float) -> None:
     program = hard_program()
-    timer = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGINT))
+    timer = threading.Timer(pressed_after_s, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
     began = time.perf_counter()
     solution = solve_program(program, time_limit_s=60)
     assert solution.status == "interrupted"
-    assert time.perf_counter() - began < 30
+    assert time.perf_counter() - began < pressed_after_s + 10
     assert solution.best is not None
