@@ -11,6 +11,7 @@ them, from its first request to its last answer, neither grading nor writing.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import multiprocessing
 import os
 import tempfile
@@ -19,6 +20,7 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import psutil
 import pyarrow as pa
 from rich.console import Console
 from rich.table import Table
@@ -92,10 +94,24 @@ def prompts_of(questions: pa.Table) -> list[str]:
 def run_ours(spec: ExpertSpec, questions: pa.Table, folder: Path) -> tuple[float, float, int]:
     """Answer, grade and store; return seconds without the engine's start, the start, and tokens."""
     store = Warehouse(folder)
+    before = cpu_beside_engine_s()
     receipt = answer_questions(store, spec, questions, round="bench", run_id="")
     assert receipt.asked == questions.num_rows
     assert not receipt.failed
+    beside_s = sum(after - before.get(pid, 0.0) for pid, after in cpu_beside_engine_s().items())
+    print(f"  {receipt.wall_s:.1f} s with the start; CPU beside the engine {beside_s:.1f} s", flush=True)
     return receipt.wall_s - receipt.start_s, receipt.start_s, receipt.completion_tokens
+
+
+def cpu_beside_engine_s() -> dict[int, float]:
+    """CPU seconds so far of this process and all below it but the experts' actors, by process."""
+    seconds = {}
+    for process in [psutil.Process(), *psutil.Process().children(recursive=True)]:
+        with contextlib.suppress(psutil.Error):
+            if "ExpertActor" not in " ".join(process.cmdline()):
+                times = process.cpu_times()
+                seconds[process.pid] = times.user + times.system
+    return seconds
 
 
 def run_processor(spec: ExpertSpec, prompts: list[str]) -> tuple[float, float, int]:

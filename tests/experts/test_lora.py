@@ -3,47 +3,96 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pytest
 
-from experts import build_backend, load_catalogue
+from experts import build_backends, load_catalogue, shared_engine_key
+from experts.vllm_engine import shared_engine_options
+from warehouse import InputError
 
 
-def write_adapter(folder: Path) -> None:
-    """A random adapter of rank 8 on the query projections of SmolLM2-135M."""
+def write_adapter(folder: Path, seed: int = 0, rank: int = 8) -> None:
+    """A random adapter on the query projections of SmolLM2-135M."""
     import torch
     from safetensors.torch import save_file
 
     folder.mkdir()
     weights = {}
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator().manual_seed(seed)
     for layer in range(30):
         name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        weights[f"{name}.lora_A.weight"] = torch.randn(8, 576, generator=generator) * 0.1
-        weights[f"{name}.lora_B.weight"] = torch.randn(576, 8, generator=generator) * 0.1
+        weights[f"{name}.lora_A.weight"] = torch.randn(rank, 576, generator=generator) * 0.1
+        weights[f"{name}.lora_B.weight"] = torch.randn(576, rank, generator=generator) * 0.1
     save_file(weights, folder / "adapter_model.safetensors")
-    settings = {"peft_type": "LORA", "r": 8, "lora_alpha": 16, "target_modules": ["q_proj"], "bias": "none"}
+    settings = {
+        "peft_type": "LORA",
+        "r": rank,
+        "lora_alpha": 16,
+        "target_modules": ["q_proj"],
+        "bias": "none",
+    }
     (folder / "adapter_config.json").write_text(json.dumps(settings))
 
 
 @pytest.mark.e2e
-def test_an_adapter_changes_the_answers(tmp_path: Path, questions_of) -> None:
-    write_adapter(tmp_path / "adapter")
-    base = load_catalogue().get("smollm2-135m")
-    changes = {"name": "adapted", "lora": str(tmp_path / "adapter"), "context_tokens": 256}
-    adapted = base.model_copy(update=changes | {"engine": base.engine | {"max_lora_rank": 8}})
-    assert adapted.version != base.version
-    backend = build_backend(adapted)
-    choices = ["Paris", "Rome", "Oslo"]
+def test_adapters_share_the_engine_of_their_base(tmp_path: Path, questions_of) -> None:
+    """Three experts, one engine, all in one batch; each answers as it would alone."""
+    write_adapter(tmp_path / "one", seed=1)
+    write_adapter(tmp_path / "two", seed=2, rank=16)
+    base = load_catalogue().get("smollm2-135m").model_copy(update={"context_tokens": 256})
+    one = base.model_copy(update={"name": "one", "lora": str(tmp_path / "one")})
+    two = base.model_copy(update={"name": "two", "lora": str(tmp_path / "two")})
+    assert len({shared_engine_key(spec) for spec in (base, one, two)}) == 1
+    assert len({spec.version for spec in (base, one, two)}) == 3
+    backends = build_backends([base, one, two])
+    towns = ["Paris", "Rome", "Oslo", "Lima"]
     questions = questions_of(
-        [{"prompt": "What is the capital of France?", "choices": choices, "answer": "0"}]
+        [
+            {"prompt": f"What is the capital of {country}?", "choices": towns, "answer": "0"}
+            for country in ("France", "Italy", "Norway", "Peru", "Spain", "Chile")
+        ]
     )
-    with_adapter = backend.answer(questions)
-    assert with_adapter["error"].to_pylist() == [None]
-    backend._lora = None  # the same engine without its adapter
-    without = backend.answer(questions)
-    assert without["choice"].to_pylist() == [0]
-    both = [np.array(table["choice_logprobs"][0].as_py()) for table in (with_adapter, without)]
-    assert np.max(np.abs(both[0] - both[1])) > 0.5
+
+    def logprobs(table: pa.Table) -> np.ndarray:
+        assert table["error"].null_count == questions.num_rows
+        return np.array(table["choice_logprobs"].to_pylist())
+
+    alone = {name: logprobs(backend.answer(questions)) for name, backend in backends.items()}
+    with ThreadPoolExecutor(6) as pool:  # each expert twice, halves of the questions side by side
+        halves = [questions.slice(0, 3), questions.slice(3)]
+        jobs = {
+            name: [pool.submit(backend.answer, half) for half in halves] for name, backend in backends.items()
+        }
+        mixed = {
+            name: np.concatenate([np.array(f.result()["choice_logprobs"].to_pylist()) for f in futures])
+            for name, futures in jobs.items()
+        }
+    for name, expected in alone.items():
+        np.testing.assert_allclose(mixed[name], expected, atol=0.02)
+    assert alone[base.name].argmax(axis=1).tolist()[:4] == [0, 1, 2, 3]
+    for first, second in ((base.name, "one"), (base.name, "two"), ("one", "two")):
+        assert np.max(np.abs(alone[first] - alone[second])) > 0.5
+    # The engine that has been there all along also answers without an adapter.
+    backends["one"]._lora = None  # type: ignore[attr-defined]
+    np.testing.assert_allclose(logprobs(backends["one"].answer(questions)), alone[base.name], atol=0.02)
+
+
+def test_different_models_do_not_share(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="cannot share an engine"):
+        build_backends(load_catalogue().experts)
+
+
+def test_the_engine_is_set_for_all_its_adapters(tmp_path: Path) -> None:
+    folder = tmp_path / "big"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text(json.dumps({"r": 24}))
+    base = load_catalogue().get("smollm2-135m")
+    adapted = base.model_copy(update={"lora": str(folder)})
+    hub = base.model_copy(update={"lora": "org/adapter"})
+    options = shared_engine_options([base, adapted, hub])
+    assert (options["enable_lora"], options["max_loras"], options["max_lora_rank"]) == (True, 2, 32)
+    assert "enable_lora" not in shared_engine_options([base])

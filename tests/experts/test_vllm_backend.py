@@ -202,5 +202,62 @@ def test_a_refused_request_stands_alone(backend: Any, questions_of, monkeypatch)
 
 
 @pytest.mark.e2e
+def test_callers_share_the_engine_and_get_their_own(asked_as, questions_of) -> None:
+    """Several threads ask at once; each gets what it would have got alone, and failures stay apart."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    backend = asked_as(scoring="cloze")
+    blocks = [
+        questions_of([*capital_questions()[i : i + 2], {"prompt": "", "answer": "x"}]) for i in range(9)
+    ]
+    alone = [backend.answer(block) for block in blocks]
+    with ThreadPoolExecutor(9) as pool:
+        together = list(pool.map(backend.answer, blocks))
+    for first, second in zip(alone, together, strict=True):
+        assert first["question_id"].equals(second["question_id"])
+        assert first["choice"].equals(second["choice"])
+        assert [bool(e) for e in second["error"].to_pylist()] == [False, False, True]
+        assert all(0 < latency_s < 5 for latency_s in second["latency_s"].to_pylist())
+
+
+@pytest.mark.e2e
+def test_a_step_that_fails_reaches_all_callers_and_the_engine_goes_on(
+    asked_as, questions_of, monkeypatch
+) -> None:
+    backend = asked_as(scoring="cloze")
+    questions = questions_of(capital_questions()[:4])
+    expected = backend.answer(questions)["choice"]
+    from vllm.v1.engine.llm_engine import LLMEngine
+
+    real, failures = LLMEngine.step, iter([True, False])
+
+    def step(self: Any) -> Any:
+        if next(failures, False):
+            raise RuntimeError("out of memory")
+        return real(self)
+
+    monkeypatch.setattr(LLMEngine, "step", step)
+    assert backend.answer(questions)["choice"].equals(expected)  # asked again in halves
+
+
+@pytest.mark.e2e
+def test_a_purse_pays_for_whole_questions_only(asked_as, questions_of) -> None:
+    from experts import BUDGET_SPENT, SpendCap, has_error
+
+    backend = asked_as(scoring="generate", max_tokens=8)
+    questions = questions_of(capital_questions())
+    full = SpendCap(1.0)
+    answers = answer_and_grade(backend, backend.spec, questions, round="r", run_id="", purse=full)
+    cost = sum(answers["cost_usd"].to_pylist())
+    assert full.spent_usd() == pytest.approx(cost)
+    half = SpendCap(0.5 * cost)
+    answers = answer_and_grade(backend, backend.spec, questions, round="r", run_id="", purse=half)
+    unpaid = has_error(answers, BUDGET_SPENT).to_pylist()
+    assert unpaid == sorted(unpaid)
+    assert 2 <= sum(unpaid) <= 8
+    assert 0 < half.spent_usd() <= 0.5 * cost
+
+
+@pytest.mark.e2e
 def test_empty_batch(backend: Any, questions_of) -> None:
     assert backend.answer(questions_of([])) == pa.table([[]] * 8, schema=RAW_ANSWERS)
