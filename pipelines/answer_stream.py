@@ -58,7 +58,10 @@ def stream_receipts(
     actor_options: dict[str, Any] = {"runtime_env": {"env_vars": backend_env(specs[0])}}
     if resources.accelerator_type:
         actor_options["accelerator_type"] = resources.accelerator_type
-    calls = min(len(blocks), math.ceil(in_flight_questions(specs) / work.batch_questions))
+    # One process asks an API: its limits are kept by whoever counts all requests.
+    replicas = 1 if specs[0].backend == "openai" else min(resources.replicas_max, len(blocks))
+    # Enough blocks for the engine, and not so many that one replica takes those of the others.
+    calls = math.ceil(min(in_flight_questions(specs) / work.batch_questions, len(blocks) / replicas))
     receipts = ray.data.from_arrow(blocks).map_batches(
         ExpertActor,
         fn_constructor_kwargs={
@@ -69,8 +72,8 @@ def stream_receipts(
             "cap": work.cap,
         },
         compute=ray.data.ActorPoolStrategy(
-            min_size=max(resources.replicas_min, 1),
-            max_size=max(1, min(resources.replicas_max, len(blocks))),
+            min_size=min(max(resources.replicas_min, 1), replicas),
+            max_size=replicas,
             max_concurrent_calls_per_actor=calls,
             enable_true_multi_threading=True,  # the engine takes requests from all of them at once
         ),
