@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -62,28 +63,31 @@ def stream_receipts(
     replicas = 1 if specs[0].backend == "openai" else min(resources.replicas_max, len(blocks))
     # Enough blocks for the engine, and not so many that one replica takes those of the others.
     calls = math.ceil(min(in_flight_questions(specs) / work.batch_questions, len(blocks) / replicas))
-    receipts = ray.data.from_arrow(blocks).map_batches(
-        ExpertActor,
-        fn_constructor_kwargs={
-            "specs": specs,
-            "warehouse_url": work.warehouse.url,
-            "round": work.round,
-            "run_id": work.run_id,
-            "cap": work.cap,
-        },
-        compute=ray.data.ActorPoolStrategy(
-            min_size=min(max(resources.replicas_min, 1), replicas),
-            max_size=replicas,
-            max_concurrent_calls_per_actor=calls,
-            enable_true_multi_threading=True,  # the engine takes requests from all of them at once
-        ),
-        batch_size=None,
-        batch_format="pyarrow",
-        num_cpus=resources.num_cpus,
-        num_gpus=resources.num_gpus or None,
-        max_restarts=ACTOR_RESTARTS,
-        **actor_options,
-    )
+    with warnings.catch_warnings():
+        # Ray has no other name for the limit of restarts yet, and announces that this one will go.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")
+        receipts = ray.data.from_arrow(blocks).map_batches(
+            ExpertActor,
+            fn_constructor_kwargs={
+                "specs": specs,
+                "warehouse_url": work.warehouse.url,
+                "round": work.round,
+                "run_id": work.run_id,
+                "cap": work.cap,
+            },
+            compute=ray.data.ActorPoolStrategy(
+                min_size=min(max(resources.replicas_min, 1), replicas),
+                max_size=replicas,
+                max_concurrent_calls_per_actor=calls,
+                enable_true_multi_threading=True,  # the engine takes requests from all of them at once
+            ),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=resources.num_cpus,
+            num_gpus=resources.num_gpus or None,
+            max_restarts=ACTOR_RESTARTS,
+            **actor_options,
+        )
     yield from receipts.iter_rows()
 
 
