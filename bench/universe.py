@@ -48,7 +48,7 @@ def main() -> None:
         default=Path(os.environ.get("LEEROO_RECORDED", "recorded")),
         help="folder with pools.yaml and the recorded answers [LEEROO_RECORDED, else ./recorded]",
     )
-    parser.add_argument("--parts", default="all", help=f"comma-separated, of {', '.join(PARTS)}; or all")
+    parser.add_argument("--parts", default="all", help=f"comma-separated, of {', '.join(PARTS)} [all]")
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/universe"), help="figures and caches")
     arguments = parser.parse_args()
     names = list(PARTS) if arguments.parts == "all" else arguments.parts.split(",")

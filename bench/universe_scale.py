@@ -60,7 +60,7 @@ def print_scale(recorded: Path, out: Path, console: Console) -> None:
     console.print(table)
 
 
-def print_textbook(recorded: Path, out: Path, console: Console, time_limit_s: float = 60.0) -> None:
+def print_textbook(recorded: Path, out: Path, console: Console, time_limit_s: float = 40.0) -> None:
     """The plain model in the same solvers to 1%, as a multiple of our time to the same gap."""
     table = Table("questions x experts", "ours, s", *(f"textbook, {solver}" for solver in SOLVERS),
                   title=f"The textbook model, at most {time_limit_s:.0f} s each")  # fmt: skip
