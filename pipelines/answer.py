@@ -62,6 +62,8 @@ def answer_questions(
 ) -> AnswerReceipt:
     """Have one expert answer what it has not answered yet, through Ray Data; needs a Ray connection.
 
+    An expert that cannot start, or keeps failing, leaves questions open: the receipt's ``problem`` says why.
+
     Args:
         warehouse: where answers are looked up and stored.
         spec: the expert; ``resources`` sets the size of its actor pool and what each actor holds.
@@ -114,6 +116,7 @@ def answer_with_all(
         InputError: the budget is not a finite number of 0 or more, or an expert has no questions.
     """
     from pipelines.answer_waves import engine_demand, plan_waves, probe_room, share_engines
+    from pipelines.report import print_line
 
     offered = (
         dict.fromkeys((s.name for s in specs), questions) if isinstance(questions, pa.Table) else questions
@@ -124,16 +127,18 @@ def answer_with_all(
     receipts: dict[str, AnswerReceipt] = {}
     groups = share_engines(specs)
     total = {spec.name: offered[spec.name].num_rows for spec in specs}
-    with _spend_cap(budget_usd) as cap, _progress(total) as advance:
+    # A round in which nothing is open needs no cluster.
+    busy = [group for group in groups if _open_by_expert(warehouse, group, offered)]
+    with _spend_cap(budget_usd, needed=bool(busy)) as cap, _progress(total) as advance:
         work = Work(warehouse, round, run_id, batch_questions, cap)
-        # A round in which nothing is open needs no cluster.
-        busy = [group for group in groups if _open_by_expert(warehouse, group, offered)]
         room = probe_room() if len(busy) > 1 else None
         waves = plan_waves(busy, lambda group: engine_demand(group, room), room) if room else [busy]
         for wave in [[group for group in groups if group not in busy], *waves]:
             jobs = [(work, group, offered, advance) for group in wave]
             for receipt in _run_together(jobs):
                 receipts[receipt.expert] = receipt
+                if receipt.problem:
+                    print_line(f"  {receipt.expert}: {receipt.unasked} stay open: {receipt.problem}")
     warehouse.compact("answers")
     return [receipts[spec.name] for spec in specs]
 
@@ -143,7 +148,6 @@ class _Course:
     """What is heard of a group while it runs."""
 
     ready_at: float | None = None
-    rows: dict[str, int] = field(default_factory=dict)
     problems: dict[str, list[str]] = field(default_factory=dict)
     broken: str | None = None
 
@@ -237,16 +241,17 @@ def _run_together(
 
 
 @contextlib.contextmanager
-def _spend_cap(budget_usd: float | None) -> Iterator[Any]:
-    """Hold the actor that all experts ask for money; None without a budget."""
-    if budget_usd is None:
+def _spend_cap(budget_usd: float | None, *, needed: bool = True) -> Iterator[Any]:
+    """Hold the actor that all experts ask for money; None without a budget or where nothing is asked."""
+    from experts import SpendCap
+
+    if budget_usd is not None:
+        SpendCap(budget_usd)  # a bad number is refused here, in words
+    if budget_usd is None or not needed:
         yield None
         return
     import ray
 
-    from experts import SpendCap
-
-    SpendCap(budget_usd)  # a bad number is refused here, in words
     cap = ray.remote(num_cpus=0)(SpendCap).remote(budget_usd)
     try:
         yield cap
