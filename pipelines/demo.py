@@ -21,7 +21,12 @@ def run_demo(home: Home, *, per_domain: int = 20, port: int = 0) -> None:
     """Run a round with the bundled models, then serve its router and ask a question through the endpoint."""
     started = time.monotonic()
     config = SelfplayConfig(
-        round="demo", domains=DOMAINS, per_domain=per_domain, frozen_questions=10 * len(DOMAINS)
+        round="demo",
+        domains=DOMAINS,
+        per_domain=per_domain,
+        frozen_questions=10 * len(DOMAINS),
+        # MiniLM takes longer to read a question than experts of this price take to answer it.
+        embedder="wordllama",
     )
     result = run_selfplay(config, home).rounds[-1]
     print_step("Serve")

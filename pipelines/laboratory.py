@@ -90,6 +90,12 @@ class Laboratory:
         """QUESTIONS rows of these ids, in their order."""
         table = self.warehouse.scan("questions")
         place = pc.index_in(pa.array(ids, pa.string()), value_set=table["question_id"].combine_chunks())
+        if place.null_count:
+            raise InputError(
+                f"{place.null_count} questions of this round are not in the warehouse any more",
+                where=self.warehouse.url,
+                fix=f"restore them, or delete {self.home.path / 'rounds'} to begin anew",
+            )
         return table.take(place)
 
     def outcomes(self, frozen_ids: Sequence[str]) -> tuple[Outcomes | None, Outcomes | None]:

@@ -18,7 +18,7 @@ from warehouse import InputError, Outcomes
 if TYPE_CHECKING:
     from universe import Universe
 
-MIN_MAPPED = 40  # questions that a map of gaps needs
+MIN_MAPPED = 80  # questions that a map of gaps needs, resampled too
 
 
 def learn_from_round(

@@ -7,6 +7,7 @@ step it was in, and answers are kept one by one in the warehouse.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,15 @@ from pipelines.exploring import assign_questions, expect_costs
 from pipelines.frozen import Estimate, Purchase
 from pipelines.laboratory import Laboratory
 from pipelines.questions.brief import Brief
-from pipelines.report import console, domain_table, expert_table, measure_domains, print_line, print_step
+from pipelines.report import (
+    DomainResult,
+    console,
+    domain_table,
+    expert_table,
+    measure_domains,
+    print_line,
+    print_step,
+)
 from pipelines.round_learning import learn_from_round, read_brief
 from pipelines.round_questions import make_round_questions, print_refusals
 from pipelines.round_record import Step
@@ -87,7 +96,7 @@ def run_round(
         left = None if budget_usd is None else max(budget_usd - step["cost_usd"] - lab.spent_usd(name), 0.0)
         assigned = record.step("assignment", lambda: _assign(lab, questions, frozen_ids, left))
         receipts = _answer(lab, questions, assigned, name, run_id, left)
-        _print_answers(lab, step["ids"], receipts)
+        domains = _print_answers(lab, step["ids"], receipts)
         learned = learn_from_round(lab, record, frozen_ids, step["ids"])
         result = RoundResult.of(
             record.step(
@@ -102,7 +111,7 @@ def run_round(
                 },
             )
         )
-        _log_round(receipts, result, step)
+        _log_round(receipts, domains, result, {"questions": step, "gaps": record["gaps"]["gaps"]})
     print_line(result_line(result))
     return result, read_brief(lab, record, frozen_ids)
 
@@ -163,11 +172,14 @@ def _answer(
     return receipts
 
 
-def _print_answers(lab: Laboratory, ids: Sequence[str], receipts: Sequence[AnswerReceipt]) -> None:
+def _print_answers(
+    lab: Laboratory, ids: Sequence[str], receipts: Sequence[AnswerReceipt]
+) -> list[DomainResult]:
     with lab.warehouse.connect() as connection:
         domains = measure_domains(connection, ids, lab.catalogue.names)
     console.print(expert_table(domains, receipts))
     console.print(domain_table(domains))
+    return domains
 
 
 def _count_answers(lab: Laboratory, question_ids: Sequence[str]) -> int:
@@ -179,14 +191,18 @@ def _count_answers(lab: Laboratory, question_ids: Sequence[str]) -> int:
     return int(pc.sum(mask).as_py() or 0)
 
 
-def _log_round(receipts: Sequence[AnswerReceipt], result: RoundResult, made: Step) -> None:
+def _log_round(
+    receipts: Sequence[AnswerReceipt], domains: Sequence[DomainResult], result: RoundResult, found: Step
+) -> None:
     import mlflow
 
     metrics = {f"answers/{r.expert}/{key}": float(getattr(r, key)) for r in receipts
                for key in ("asked", "reused", "failed", "cost_usd", "wall_s")}  # fmt: skip
+    metrics |= {f"accuracy/{r.expert}/{r.domain}": r.accuracy for r in domains}
     metrics |= {"cost_usd": result.cost_usd, "promoted": float(result.promoted)}
-    metrics |= {f"refused/{reason}": float(sum(r["reason"] == reason for r in made["refusals"]))
-                for reason in ("duplicate", "contamination", "unvalidated", "malformed")}  # fmt: skip
+    refused = Counter(refusal["reason"] for refusal in found["questions"]["refusals"])
+    metrics |= {f"refused/{reason}": float(count) for reason, count in refused.items()}
+    metrics["refused/contamination"] = float(refused["contamination"])  # 0 says that it was looked for
     if result.purchase is not None:
         for name in ("before", "after", "difference"):
             estimate = getattr(result.purchase, name)
@@ -194,6 +210,11 @@ def _log_round(receipts: Sequence[AnswerReceipt], result: RoundResult, made: Ste
         metrics["at_cost_usd"] = result.purchase.at_cost_usd
     mlflow.log_metrics({key: value for key, value in metrics.items() if math.isfinite(value)})
     mlflow.log_dict(
-        {"receipts": [asdict(receipt) for receipt in receipts], "result": asdict(result), "questions": made},
+        {
+            "receipts": [asdict(receipt) for receipt in receipts],
+            "domains": [asdict(domain) for domain in domains],
+            "result": asdict(result),
+            **found,
+        },
         "round.json",
     )

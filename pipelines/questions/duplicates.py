@@ -34,7 +34,7 @@ class Refusal:
 
     question_id: str
     prompt: str
-    reason: str  # duplicate | contamination | unvalidated | malformed
+    reason: str  # duplicate | contamination | unvalidated | malformed | unwritten
     detail: str
     like: str | None = None  # id of the question it matches
 

@@ -100,7 +100,8 @@ class ExpertSource:
         ):
             found = error or parse_written(text or "")
             if isinstance(found, str):
-                refusals.append(Refusal("", text or "", "malformed", found))
+                reason = "unwritten" if error else "malformed"
+                refusals.append(Refusal("", text or "", reason, found))
                 continue
             example = examples[gap.name][0] if examples[gap.name] else None
             row = question_row(

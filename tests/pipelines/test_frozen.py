@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from orchestrator.registry import champion_version, log_version
 from orchestrator.train import train_router
 from pipelines.frozen import Estimate, fix_cost, measure_purchase
-from pipelines.training import complete_outcomes
+from pipelines.home import Home
+from pipelines.training import complete_outcomes, put_to_the_test
 from warehouse import InputError, Outcomes
 
 
@@ -78,3 +80,30 @@ def test_training_sees_expectations_where_nothing_was_asked():
     # Domains are told apart: the right expert is expected to be right.
     sums = full.domains == "sums"
     assert filled.score[holes[:, 0] & sums, 0].mean() > filled.score[holes[:, 0] & ~sums, 0].mean() + 0.3
+
+
+def test_a_better_router_takes_the_champions_place_and_a_worse_one_is_refused(tmp_path, router):
+    home = Home.open(tmp_path / "home")
+    every = outcomes(600, seed=3)
+    # One that learned the wrong way round which expert is for what.
+    swapped = replace(outcomes(300), score=outcomes(300).score[:, ::-1].copy())
+    poor = train_router(swapped, embedder="wordllama", predictor="knn").orchestrator
+    versions = [
+        log_version(one, tracking_uri=home.mlflow_uri, artifact_root=home.artifacts) for one in (poor, router)
+    ]
+    first = put_to_the_test(versions[0], None, every, home)
+    assert (first.promoted, first.verdict) == (True, "is the first champion")
+    second = put_to_the_test(versions[1], versions[0], every, home)
+    assert second.promoted
+    assert champion_version(home.mlflow_uri) == versions[1]
+    assert "beats champion 1: +" in second.verdict
+    # A test that was cut short after the promotion comes to the same.
+    assert put_to_the_test(versions[1], versions[0], every, home).promoted
+    third = put_to_the_test(versions[0], versions[1], every, home)
+    assert not third.promoted
+    assert champion_version(home.mlflow_uri) == versions[1]
+    assert "does not beat champion 2: -" in third.verdict
+    assert "[" in third.verdict  # the interval
+    few = put_to_the_test(versions[0], versions[1], outcomes(30, seed=4), home)
+    assert not few.promoted
+    assert "could not be tested" in few.verdict
