@@ -17,7 +17,7 @@ from pipelines.questions.brief import Brief
 from pipelines.questions.source import DatasetSource, is_frozen
 from pipelines.round_questions import make_round_questions, print_refusals
 from pipelines.rounds import RoundResult, result_line
-from pipelines.selfplay import SelfplayConfig, round_names, run_selfplay
+from pipelines.selfplay import SelfplayConfig, _play, round_names, run_selfplay
 from warehouse import InputError
 
 CATALOGUE = """\
@@ -156,3 +156,44 @@ def test_a_round_is_told_in_one_line():
 def test_rounds_are_counted_on():
     assert round_names("r009", 2) == ["r009", "r010"]
     assert round_names("job", 1) == ["job"]
+
+
+def result(name, gain, cost_usd):
+    estimate = {"value": 0.5, "low": 0.4, "high": 0.6}
+    purchase = {"questions": 80, "at_cost_usd": 2e-6, "before": estimate, "after": estimate,
+                "difference": estimate | {"value": gain}}  # fmt: skip
+    return RoundResult.of(
+        {"round": name, "run_id": "x", "questions": 10, "answers": 20, "cost_usd": cost_usd, "version": "1",
+         "promoted": True, "verdict": "", "purchase": purchase}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("settings", "rounds", "why"),
+    [
+        ({}, 4, "All 4 rounds are done"),
+        ({"min_points_per_usd": 1.5}, 3, "Round r002 gained 1 points per USD, under the bar of 1.5"),
+        ({"budget_usd": 2.0}, 2, "The budget of 2 USD is used up (2 spent)"),
+        ({"budget_usd": 100.0, "min_points_per_usd": 0.5}, 4, "All 4 rounds are done"),
+    ],
+)
+def test_a_run_ends_when_a_dollar_buys_too_little_or_none_is_left(
+    tmp_path, catalogue, monkeypatch, settings, rounds, why
+):
+    """Rounds that cost a dollar each and gain 3, 2, 1 and 1 points; what they do is tested elsewhere."""
+    allowances = []
+
+    def one_round(lab, name, frozen_ids, allowance, brief):
+        allowances.append(allowance)
+        return result(name, (0.03, 0.02, 0.01, 0.01)[len(allowances) - 1], 1.0), brief
+
+    monkeypatch.setattr("pipelines.selfplay.run_round", one_round)
+    config = SelfplayConfig(rounds=4, **settings)
+    with Laboratory(
+        config, Home.open(tmp_path / "home"), catalogue, learning=[], freezing=DatasetSource("x")
+    ) as lab:
+        results, said = _play(lab, [])
+    assert len(results) == rounds
+    assert why in said
+    if config.budget_usd == 100.0:
+        assert allowances == [25.0, 33.0, 49.0, 97.0]  # what is left, shared out over the rounds to come
