@@ -96,16 +96,18 @@ def render_binding(limits: Sequence[BindingLimit]) -> Table | Text:
 
 
 def render_frontier(frontier: Frontier) -> Table:
-    """One row per budget."""
+    """One row per budget; query budgets and costs in USD per 1,000 queries."""
     table = Table(title=f"Frontier over {frontier.budget}", title_justify="left")
-    for name in ("budget", "score", "gap", "USD per 1,000", "shadow price", "seconds", "experts"):
-        table.add_column(name, justify="left" if name == "experts" else "right")
+    for name in ("budget", "score", "gap", "spent", "shadow price", "s"):
+        table.add_column(name, justify="right")
+    table.add_column("experts", overflow="fold", min_width=24)
+    factor = 1000 if frontier.budget == "max_cost_usd" else 1
     for budget, universe in zip(frontier.limits, frontier.universes, strict=True):
         if universe is None:
-            table.add_row(f"{budget:.4g}", "none", "", "", "", "", "")
+            table.add_row(f"{budget * factor:.4g}", "none", "", "", "", "", "")
             continue
         table.add_row(
-            f"{budget:.4g}",
+            f"{budget * factor:.4g}",
             f"{universe.expected_score:.4f}",
             f"{universe.gap:.0e}",
             f"{universe.expected_cost_usd * 1000:.4g}",
