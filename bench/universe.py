@@ -48,10 +48,11 @@ def main() -> None:
         default=Path(os.environ.get("LEEROO_RECORDED", "recorded")),
         help="folder with pools.yaml and the recorded answers [LEEROO_RECORDED, else ./recorded]",
     )
-    parser.add_argument("--parts", default="all", help=f"comma-separated, of {', '.join(PARTS)} [all]")
+    usual = ",".join(name for name in PARTS if name != "masters")
+    parser.add_argument("--parts", default=usual, help=f"comma-separated, of {', '.join(PARTS)} [{usual}]")
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/universe"), help="figures and caches")
     arguments = parser.parse_args()
-    names = list(PARTS) if arguments.parts == "all" else arguments.parts.split(",")
+    names = arguments.parts.split(",")
     if unknown := [name for name in names if name not in PARTS]:
         parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     try:
