@@ -76,9 +76,12 @@ class Laboratory:
         return RoundRecord(self.home.path / "rounds" / f"{name}.json")
 
     def spent_usd(self, round: str) -> float:
-        """What the answers stored under a round have cost."""
+        """What a round has cost: the answers stored under it, and making its questions beyond these."""
+        record = self.record(round)
+        made = float(record["questions"].get("cost_usd", 0.0)) if "questions" in record else 0.0
         answers = self.warehouse.scan("answers", ["round", "cost_usd"])
-        return float(pc.sum(answers.filter(pc.equal(answers["round"], round))["cost_usd"]).as_py() or 0.0)
+        paid = pc.sum(answers.filter(pc.equal(answers["round"], round))["cost_usd"]).as_py()
+        return made + float(paid or 0.0)
 
     def used_ids(self) -> list[str]:
         """Ids of the questions that rounds of this home have been given."""
@@ -106,7 +109,10 @@ class Laboratory:
             every = load_outcomes(self.warehouse)
         except InputError:
             return None, None
-        every = every.only([name for name in self.catalogue.names if name in every.experts] or every.experts)
+        names = [name for name in self.catalogue.names if name in every.experts]
+        if not names:
+            return None, None
+        every = every.only(names)
         split = frozen_split(every.texts)
         learned = np.zeros(len(every), bool)
         learned[split.train] = learned[split.validation] = True

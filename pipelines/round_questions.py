@@ -29,9 +29,16 @@ REFUSALS_SHOWN = 8
 def freeze_questions(lab: Laboratory, run_id: str, budget_usd: float | None) -> list[str]:
     """Make the home's frozen set once, and see that every expert has answered it; return its ids.
 
+    Args:
+        lab: experts, sources and home.
+        run_id: kept on the answers.
+        budget_usd: what may still be spent; None: no limit.
+
     Raises:
         InputError: the budget does not cover its answers, or no question falls to it.
     """
+    from pipelines.answer import open_questions
+
     config, record, source = lab.config, lab.record(FROZEN), lab.freezing
 
     def make() -> Step:
@@ -53,10 +60,13 @@ def freeze_questions(lab: Laboratory, run_id: str, budget_usd: float | None) -> 
         )
     questions = lab.questions(kept["ids"])
     print_line(f"Frozen evaluation set: {questions.num_rows} questions, never trained on")
-    expected = expect_costs(questions, lab.catalogue.experts, None).sum() - lab.spent_usd(FROZEN)
+    expected = sum(
+        float(expect_costs(open_questions(lab.warehouse, spec, questions), [spec], None).sum())
+        for spec in lab.catalogue.experts
+    )
     if budget_usd is not None and expected > budget_usd:
         raise InputError(
-            f"{budget_usd:.6g} USD do not cover the frozen set's answers, about {expected:.6g} USD",
+            f"{budget_usd:.6g} USD do not cover what lacks of the frozen answers, about {expected:.6g} USD",
             where="--budget-usd",
             fix="raise it, or freeze fewer questions (--frozen-questions)",
         )

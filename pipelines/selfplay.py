@@ -98,7 +98,7 @@ def run_selfplay(config: SelfplayConfig, home: Home) -> SelfplayResult:
                 record.step("run", lambda: {"id": run_id})
             if config.writer is not None:
                 lab.add_writer(config.writer, run_id)
-            frozen_ids = freeze_questions(lab, run_id, config.budget_usd)
+            frozen_ids = freeze_questions(lab, run_id, _left_usd(lab))
             results, stopped = _play(lab, frozen_ids)
             result = SelfplayResult(run_id, tuple(results), lab.spent_usd(FROZEN), stopped)
             _log_run(result)
@@ -132,6 +132,8 @@ def _play(lab: Laboratory, frozen_ids: list[str]) -> tuple[list[RoundResult], st
                 allowance = (config.budget_usd - spent) / (config.rounds - position)
             result, brief = run_round(lab, name, frozen_ids, allowance, brief)
         results.append(result)
+        if not result.questions:
+            return results, f"Round {name} found no new questions."
         bar = config.min_points_per_usd
         if bar is not None and result.points_per_usd < bar:
             return results, (
@@ -139,6 +141,14 @@ def _play(lab: Laboratory, frozen_ids: list[str]) -> tuple[list[RoundResult], st
                 " no further round."
             )
     return results, f"All {config.rounds} rounds are done."
+
+
+def _left_usd(lab: Laboratory) -> float | None:
+    """What the budget leaves after everything that earlier attempts at these rounds have spent."""
+    if lab.config.budget_usd is None:
+        return None
+    names = [FROZEN, *round_names(lab.config.round, lab.config.rounds)]
+    return max(lab.config.budget_usd - sum(map(lab.spent_usd, names)), 0.0)
 
 
 def round_names(first: str, count: int) -> list[str]:
