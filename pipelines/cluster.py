@@ -28,6 +28,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # The HTTP proxy words its own errors as OpenAI does.
+        os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "serve.front:middlewares")
         ray.init(
             address="local",  # not what an earlier `ray start` on this machine left behind
             num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),

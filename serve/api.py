@@ -12,11 +12,12 @@ from fastapi import Body, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 
 from serve.authentication import Authentication
+from serve.entries import Caller
 from serve.errors import add_error_handlers
 from serve.expert_client import Answer
 from serve.gateway import Gateway
-from serve.ledger import Caller
 from serve.limits import BodyLimit
+from serve.metrics import CONTENT_TYPE
 from serve.protocol import (
     ChatReply,
     ChatRequest,
@@ -56,7 +57,7 @@ _PAGE_POLICY = (
 )
 
 
-def _caller(request: Request) -> Caller:
+async def _caller(request: Request) -> Caller:  # async, or FastAPI would hand it to a thread
     caller: Caller = request.state.caller
     return caller
 
@@ -141,7 +142,7 @@ def create_api(gateway: Gateway) -> FastAPI:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Give figures in Prometheus's text format."""
-        return PlainTextResponse(gateway.metrics.render(), media_type=gateway.metrics.content_type)
+        return PlainTextResponse(await gateway.ledger.figures(), media_type=CONTENT_TYPE)
 
     return app
 

@@ -14,6 +14,13 @@ from serve.ingress import Ingress
 from serve.router import Router
 from warehouse import InputError
 
+#: In deployments that compute little, Ray need not pass every call from thread to thread.
+ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+LIGHT: dict[str, Any] = {
+    "ray_actor_options": {"num_cpus": 0.1, "runtime_env": {"env_vars": ONE_LOOP}},
+    "max_ongoing_requests": 10_000,
+}
+
 
 def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
     """Return the application that ``serve run serve.app:build home=...`` and ``leeroo serve`` deploy.
@@ -34,9 +41,7 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
         config = config.model_copy(update={"tracking_uri": tracking_uri(config)})
     _, orchestrator = load_router(config)
     specs = served_experts(config, orchestrator.experts)
-    light: dict[str, Any] = {"ray_actor_options": {"num_cpus": 0.1}, "max_ongoing_requests": 10_000}
-    router = ray_serve.deployment(Router, name="router", **light).bind(config)
-    bookkeeper = ray_serve.deployment(Bookkeeper, name="bookkeeper", **light).bind(config)
-    return ray_serve.deployment(Ingress, name="ingress", **light).bind(
-        config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs]
-    )
+    router = ray_serve.deployment(Router, name="router", **LIGHT).bind(config)
+    bookkeeper = ray_serve.deployment(Bookkeeper, name="bookkeeper", **LIGHT).bind(config)
+    ingress = ray_serve.deployment(Ingress, name="ingress", num_replicas=config.ingress_replicas, **LIGHT)
+    return ingress.bind(config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs])

@@ -9,10 +9,12 @@ from typing import Protocol
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.entries import Caller
 from serve.errors import ApiError
-from serve.ledger import Caller, hash_secret
+from serve.ledger import hash_secret
 
-KNOWN_FOR_S = 2.0  # how long a revoked key may still pass here; the ledger refuses it at once all the same
+KNOWN_FOR_S = 30.0  # how long a revoked key may still pass here; the ledger gives it no answer all the same
+REST_FOR_S = 2.0  # the same for those without a key, who may have been let in until there was one
 _MAX_KNOWN = 10_000
 
 
@@ -54,10 +56,11 @@ class Authentication:
     async def _identify(self, secret_hash: str | None) -> Caller | None:
         now = time.monotonic()
         known = self._known.get(secret_hash)
-        if known is not None and now - known[0] < KNOWN_FOR_S:
+        if known is not None and now < known[0]:
             return known[1]
         caller = await self._identifier.identify(secret_hash)
-        self._known[secret_hash] = (now, caller)
+        is_key = caller is not None and caller.key_id is not None
+        self._known[secret_hash] = (now + (KNOWN_FOR_S if is_key else REST_FOR_S), caller)
         self._known.move_to_end(secret_hash)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)

@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
+import math
 import time
 from collections.abc import Sequence
 from typing import Any
 
 from serve.config import ServeConfig
-from serve.ledger import LEDGER_FILE, Caller, Grant, Ledger, Refusal
+from serve.entries import Caller, Entry, Grant, Refusal, Reservation, Reserved, Settlement
+from serve.ledger import LEDGER_FILE, Ledger
+from serve.local_call import Address, LocalServer
+from serve.metrics import Metrics
 
 logger = logging.getLogger("ray.serve")
+
+CONVERSATION_LIFETIME_S = 6 * 3600.0
+UNLIMITED = Grant(math.inf, None)  # where nobody is charged
 
 
 class RateLimiter:
@@ -39,7 +46,13 @@ class Bookkeeper:
         self._config = config
         self._ledger = Ledger(config.home / LEDGER_FILE)
         self._rates = RateLimiter()
+        self._metrics = Metrics()
         self._carrying: asyncio.Task[None] | None = None
+        self._local = LocalServer(self.write)
+
+    async def address(self) -> Address:
+        """Return where :meth:`write` can be called on this node."""
+        return await self._local.address()
 
     async def identify(self, secret_hash: str | None) -> Caller | None:
         """Return who asks, by the digest of the key; None when the request may not come in."""
@@ -49,29 +62,47 @@ class Bookkeeper:
             return caller
         return None if caller == "revoked" or not self._is_open() else Caller()
 
-    async def reserve(
-        self, caller: Caller, request_id: str, bounds_usd: Sequence[float]
-    ) -> Grant | Refusal | float:
-        """Set money aside; returns the seconds to wait when the key asks too often."""
-        if caller.key_id is None:
-            raise ValueError("where nobody is charged there is nothing to reserve")
-        if caller.requests_per_minute is not None:
-            wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
-            if wait_s:
-                return wait_s
-        return self._ledger.reserve(
-            caller.key_id, request_id, bounds_usd, lifetime_s=2 * self._config.deadline_s
-        )
+    async def write(self, entries: Sequence[Entry]) -> list[Reserved | None]:
+        """Reserve and settle in one transaction; returns what became of each reservation, in its place."""
+        with self._ledger.transaction():
+            done = [
+                self._reserve(entry) if isinstance(entry, Reservation) else self._settle(entry)
+                for entry in entries
+            ]
+        for entry in entries:
+            if isinstance(entry, Settlement):
+                self._metrics.count(entry)
+        return done
 
-    async def settle(
-        self, caller: Caller, request_id: str, cost_usd: float, decision: dict[str, Any] | None
-    ) -> None:
-        """Charge a call and keep its decision."""
-        self._ledger.settle(request_id, cost_usd, decision=decision, key_id=caller.key_id)
+    async def figures(self) -> bytes:
+        """Return what was counted, over all replicas of the ingress, in Prometheus's text format."""
+        return self._metrics.render()
 
     async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool:
         """Attach a score to a decision of this caller's; False when it is not here any more."""
         return self._ledger.add_feedback(request_id, caller.key_id, score)
+
+    def _reserve(self, entry: Reservation) -> Reserved:
+        held_by = self._ledger.expert_of(entry.conversation) if entry.conversation else None
+        caller = entry.caller
+        if caller.key_id is None:
+            return Reserved(UNLIMITED, held_by)
+        if caller.requests_per_minute is not None:
+            wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
+            if wait_s:
+                return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
+        grant = self._ledger.reserve(
+            caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=2 * self._config.deadline_s
+        )
+        return Reserved(grant, held_by)
+
+    def _settle(self, entry: Settlement) -> Reserved | None:
+        self._ledger.settle(
+            entry.request_id, entry.cost_usd, decisions=entry.decisions, key_id=entry.caller.key_id
+        )
+        if entry.conversation and entry.answer:
+            self._ledger.remember_expert(entry.conversation, entry.answer.expert)
+        return None
 
     def _is_open(self) -> bool:
         if self._config.access == "auto":
@@ -87,6 +118,7 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(min(60.0, self._config.feedback_window_s))
             try:
+                self._ledger.forget_conversations(CONVERSATION_LIFETIME_S)
                 await asyncio.to_thread(carry_decisions, self._config)
             except Exception:  # the decisions stay in the ledger, and the next turn tries again
                 logger.exception("cannot write decisions to the warehouse")

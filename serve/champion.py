@@ -46,6 +46,18 @@ def find_version(config: ServeConfig) -> str:
     return version
 
 
+def find_challenger(config: ServeConfig) -> str | None:
+    """Return the version that waits to become champion; None when there is none."""
+    if config.router_dir is not None:
+        return None
+    from orchestrator.registry import CHALLENGER, find_version
+
+    try:
+        return find_version(tracking_uri(config), CHALLENGER)
+    except InputError:
+        return None
+
+
 def load_router(config: ServeConfig, version: str | None = None) -> tuple[str, Orchestrator]:
     """Return a version's name and its orchestrator; the champion when no version is named.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
-from serve.ledger import Caller, Grant, Refusal
+from serve.entries import Caller, Reservation, Reserved, Settlement
 from serve.router import Query, Ruling
 
 
@@ -25,10 +24,7 @@ class LedgerClient(Protocol):
     """What the gateway needs of the bookkeeper; see :class:`serve.bookkeeper.Bookkeeper`."""
 
     async def identify(self, secret_hash: str | None) -> Caller | None: ...  # noqa: D102
-    async def reserve(  # noqa: D102
-        self, caller: Caller, request_id: str, bounds_usd: Sequence[float]
-    ) -> Grant | Refusal | float: ...
-    async def settle(  # noqa: D102
-        self, caller: Caller, request_id: str, cost_usd: float, decision: dict[str, Any] | None
-    ) -> None: ...
+    async def reserve(self, reservation: Reservation) -> Reserved: ...  # noqa: D102
+    async def settle(self, settlement: Settlement) -> None: ...  # noqa: D102
     async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool: ...  # noqa: D102
+    async def figures(self) -> bytes: ...  # noqa: D102

@@ -35,7 +35,9 @@ class ServeConfig(BaseModel):
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     deadline_s: float = Field(120.0, gt=0, description="seconds in which a request is answered or refused")
-    max_in_flight: int = Field(256, ge=1, description="requests worked on at once; more get 429")
+    max_in_flight: int = Field(
+        256, ge=1, description="requests that an ingress works on at once; more get 429"
+    )
     max_body_bytes: int = Field(
         1_000_000, ge=1_000, description="bytes of a request at most; larger ones get 413"
     )
@@ -48,6 +50,11 @@ class ServeConfig(BaseModel):
         600.0, gt=0, description="seconds in which feedback can still be given to an answer"
     )
     poll_champion_s: float = Field(5.0, gt=0, description="seconds between looks for a new champion")
+    shadow: bool = Field(
+        False, description="let the challenger decide too; its decisions are kept, and nobody follows them"
+    )
+    canary_share: float = Field(0.0, ge=0, le=1, description="share of the questions the challenger decides")
+    ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:

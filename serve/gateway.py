@@ -4,23 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 from serve.breaker import Breaker
 from serve.clients import LedgerClient, RouterClient
 from serve.config import ServeConfig
-from serve.conversations import Conversations, loses_little
+from serve.conversations import answered_so_far, loses_little, with_answer
 from serve.dispatch import Answered, first_answer
+from serve.entries import Caller, Figures, Grant, Refusal, Reservation, Reserved, Settlement
 from serve.errors import ApiError, ExpertFailure
 from serve.expert_client import Answer, ExpertClient, OpenStream
 from serve.job import CompletionRequest, Job, Plan
-from serve.ledger import Caller, Refusal
-from serve.metrics import Metrics
 from serve.protocol import (
     PRESETS,
     ROUTED,
@@ -29,7 +29,7 @@ from serve.protocol import (
     RouteReply,
     RouteRequest,
 )
-from serve.records import answer_report, decision_row, route_reply
+from serve.records import answer_report, costs, decision_rows, route_reply
 from serve.router import Query, Ruling
 from serve.spending import bound_usd, cost_usd, estimate_usage
 from warehouse import InputError
@@ -49,8 +49,6 @@ class Gateway:
     experts: Mapping[str, ExpertClient]
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
-    metrics: Metrics = field(default_factory=Metrics)
-    conversations: Conversations = field(default_factory=Conversations)
     _in_flight: int = 0
 
     @property
@@ -92,16 +90,14 @@ class Gateway:
             ApiError: the request is refused, or nobody could answer it. Nothing is charged then.
         """
         job = await self._begin(request, caller)
-        cost: float | None = None
-        expert = ""
+        settlement = Settlement(job.request_id, caller, 0.0)
         try:
             answered = await self._ask(job, lambda client, timeout_s: client.answer(job.body, timeout_s))
-            expert = answered.expert.spec.name
-            cost = self._count(job, answered, answered.value.get("usage") or estimate_usage(job.body, 0))
+            usage = answered.value.get("usage") or estimate_usage(job.body, 0)
+            settlement = self._settlement(job, answered, usage, _text_of(answered.value, "message"))
         finally:
-            await asyncio.shield(self._settle(job, expert, cost))
-        report = answer_report(job, answered, self.experts) | self._costs(job, cost)
-        self._remember(job, expert, _text_of(answered.value, "message"))
+            await asyncio.shield(self._settle(job, settlement))
+        report = answer_report(job, answered, self.experts) | costs(job, settlement)
         return answered.value | {"leeroo": report}
 
     async def stream(
@@ -119,7 +115,7 @@ class Gateway:
         try:
             answered = await self._ask(job, lambda client, timeout_s: client.open_stream(job.body, timeout_s))
         except BaseException:
-            await self._settle(job, "", None)
+            await asyncio.shield(self._settle(job, Settlement(job.request_id, caller, 0.0)))
             raise
         report = answer_report(job, answered, self.experts)
         return report, self._pieces(job, answered, report, wants_usage=request.wants_usage)
@@ -142,7 +138,6 @@ class Gateway:
     async def _pieces(
         self, job: Job, answered: Answered[OpenStream], report: dict[str, Any], *, wants_usage: bool
     ) -> AsyncGenerator[Answer, None]:
-        expert = answered.expert.spec.name
         first = answered.value.first
         usage, count, text = first.get("usage"), 1, _text_of(first, "delta")
         failure: ExpertFailure | None = None
@@ -151,7 +146,7 @@ class Gateway:
             async for piece in answered.value.rest:
                 if isinstance(piece, ExpertFailure):
                     failure = piece
-                    self._note(expert, piece)
+                    self._note(job, answered.expert.spec.name, piece)
                     break
                 usage, count = piece.get("usage") or usage, count + 1
                 text += _text_of(piece, "delta")
@@ -160,50 +155,53 @@ class Gateway:
         finally:
             # A client that went away is charged for what was made until then.
             usage = usage or estimate_usage(job.body, count)
-            cost = self._count(job, answered, usage)
-            await asyncio.shield(self._settle(job, expert, cost))
+            settlement = self._settlement(job, answered, usage, None if failure else text)
+            await asyncio.shield(self._settle(job, settlement))
         if failure is not None:
             yield ApiError(502, f"the answer broke off: {failure.message}", code="stream_cut").body()
             return
-        self._remember(job, expert, text)
         closing: Answer = {name: first.get(name) for name in ("id", "object", "created", "model")}
-        report = report | self._costs(job, cost) | {"latency_s": round(time.monotonic() - job.began, 4)}
+        report = report | costs(job, settlement) | {"latency_s": round(time.monotonic() - job.began, 4)}
         closing |= {"choices": [], "leeroo": report}
         yield closing | ({"usage": usage} if wants_usage else {})
 
     async def _begin(self, request: CompletionRequest, caller: Caller) -> Job:
-        """Decide who answers, and set aside what that can cost."""
+        """Decide who answers and, at the same time, set aside what that can cost at most."""
         began = time.monotonic()
-        plan = await self._plan(request, caller)
+        query, names = self._read(request, caller)
         body = request.for_expert()
-        order = [self.experts[name] for name in plan.order if name in self.experts]
-        bounds = [bound_usd(client.spec, body) for client in order]
+        bounds = {name: bound_usd(self.experts[name].spec, body) for name in names}
         request_id = f"req-{uuid.uuid4().hex}"
-        grant = await self.ledger.reserve(caller, request_id, bounds)
-        if isinstance(grant, float):
-            raise ApiError(429, "this key asks too often", code="rate_limit_exceeded", retry_after_s=grant)
-        if isinstance(grant, Refusal):
-            status = 401 if grant.code == "invalid_api_key" else 429
-            raise ApiError(status, grant.message, code=grant.code)
-        affordable = tuple(
-            client for client, bound in zip(order, bounds, strict=True) if bound <= grant.reserved_usd + 1e-12
+        turns = request.messages if query is not None and isinstance(request, ChatRequest) else ()
+        reservation = Reservation(
+            request_id, caller, tuple(bounds.values()), answered_so_far(caller.key_id, turns)
         )
+        reserving = asyncio.create_task(self.ledger.reserve(reservation))
+        try:
+            ruling = None if query is None else await self._rule(query)
+            reserved = await asyncio.shield(reserving)
+            grant = reserved.grant
+            if isinstance(grant, Refusal):
+                status = 401 if grant.code == "invalid_api_key" else 429
+                raise ApiError(status, grant.message, code=grant.code, retry_after_s=grant.retry_after_s)
+            plan = make_plan(names, ruling, reserved.held_by)
+            order = [name for name in plan.order if bounds.get(name, math.inf) <= grant.reserved_usd + 1e-12]
+            if not order:
+                raise ApiError(
+                    429, "the budget of this key covers no expert for this", code="insufficient_quota"
+                )
+        except BaseException:
+            await asyncio.shield(self._give_back(reserving, Settlement(request_id, caller, 0.0)))
+            raise
+        experts = tuple(self.experts[name] for name in order)
         return Job(
-            request_id,
-            request,
-            caller,
-            began,
-            body,
-            affordable,
-            plan,
-            grant.remaining_usd,
-            grant.reserved_usd,
+            request_id, request, caller, began, body, experts, plan, grant.remaining_usd, grant.reserved_usd
         )
 
-    async def _plan(self, request: CompletionRequest, caller: Caller) -> Plan:
+    def _read(self, request: CompletionRequest, caller: Caller) -> tuple[Query | None, tuple[str, ...]]:
+        """Return what to decide on (None where the request names the expert), and who may answer."""
         if request.model in self.experts:
-            self._allowed([request.model], caller)
-            return Plan((request.model,), "named by the request")
+            return None, self._allowed([request.model], caller)
         name, colon, preset = request.model.partition(":")
         if name != ROUTED or (colon and preset not in PRESETS):
             raise ApiError(
@@ -223,24 +221,7 @@ class Gateway:
             allow=allowed,
             deny=resting if len(resting) < len(allowed) else (),
         )
-        ruling = await self._rule(query)
-        return self._stay(request, caller, ruling)
-
-    def _stay(self, request: CompletionRequest, caller: Caller, ruling: Ruling) -> Plan:
-        """Keep a conversation with its expert where that loses little."""
-        decision = ruling.decision
-        order = (decision.expert, *decision.fallbacks)
-        if isinstance(request, ChatRequest):
-            held = self.conversations.expert_of(caller.key_id, request.messages)
-            if held in decision.fallbacks and loses_little(decision, held):
-                others = tuple(name for name in order if name != held)
-                reason = f"the conversation stays with {held}: {decision.expert} promises little more"
-                return Plan((held, *others), reason, ruling)
-        return Plan(order, decision.reason, ruling)
-
-    def _remember(self, job: Job, expert: str, text: str) -> None:
-        if isinstance(job.request, ChatRequest) and job.plan.ruling is not None:
-            self.conversations.remember(job.caller.key_id, job.request.messages, text, expert)
+        return query, allowed
 
     async def _rule(self, query: Query) -> Ruling:
         try:
@@ -266,31 +247,56 @@ class Gateway:
     async def _ask(
         self, job: Job, ask: Callable[[ExpertClient, float], Awaitable[T | ExpertFailure]]
     ) -> Answered[T]:
-        return await first_answer(job.order, ask, job.began + self.config.deadline_s, self._note)
+        def note(expert: str, failure: ExpertFailure | None) -> None:
+            self._note(job, expert, failure)
 
-    def _count(self, job: Job, answered: Answered[Any], usage: dict[str, Any]) -> float:
-        """Add an answer to the figures; return its cost in USD."""
-        cost = cost_usd(answered.expert.spec, usage)
-        self.metrics.count_answer(answered.expert.spec.name, usage, cost, time.monotonic() - job.began)
-        return cost
+        return await first_answer(job.order, ask, job.began + self.config.deadline_s, note)
 
-    async def _settle(self, job: Job, expert: str, cost: float | None) -> None:
-        """Charge the cost and keep the decision; without an answer, only give the reservation back."""
-        routed = cost is not None and job.plan.ruling is not None
-        decision = decision_row(job, expert, cost or 0.0) if routed else None
-        if job.caller.key_id is not None or decision is not None:
-            await self.ledger.settle(job.caller, job.request_id, cost or 0.0, decision)
+    def _settlement(
+        self, job: Job, answered: Answered[Any], usage: dict[str, Any], text: str | None
+    ) -> Settlement:
+        """Return what an answer came to; ``text`` is None where it broke off."""
+        spec = answered.expert.spec
+        cost = cost_usd(spec, usage)
+        conversation = None
+        if text is not None and job.plan.ruling is not None and isinstance(job.request, ChatRequest):
+            conversation = with_answer(job.caller.key_id, job.request.messages, text)
+        return Settlement(
+            job.request_id,
+            job.caller,
+            cost,
+            answer=Figures(spec.name, usage, time.monotonic() - job.began),
+            decisions=decision_rows(job, spec.name, cost),
+            conversation=conversation,
+        )
 
-    def _costs(self, job: Job, cost: float | None) -> dict[str, Any]:
-        if job.remaining_usd is None:
-            return {"cost_usd": cost}
-        return {"cost_usd": cost, "remaining_usd": job.remaining_usd + job.reserved_usd - (cost or 0.0)}
+    async def _settle(self, job: Job, settlement: Settlement) -> None:
+        await self.ledger.settle(replace(settlement, failures=tuple(job.failures)))
 
-    def _note(self, expert: str, failure: ExpertFailure | None) -> None:
+    async def _give_back(self, reserving: asyncio.Task[Reserved], settlement: Settlement) -> None:
+        """Give back what was set aside for a request that came to nothing."""
+        with suppress(Exception):
+            if isinstance((await reserving).grant, Grant):
+                await self.ledger.settle(settlement)
+
+    def _note(self, job: Job, expert: str, failure: ExpertFailure | None) -> None:
         self.breaker.record(expert, healthy=failure is None or not failure.is_our_fault)
         if failure is not None:
-            self.metrics.count_failure(expert, failure.status)
+            job.failures.append((expert, failure.status))
             logger.warning("expert %s failed with %d: %s", expert, failure.status, failure.message)
+
+
+def make_plan(named: tuple[str, ...], ruling: Ruling | None, held_by: str | None) -> Plan:
+    """Say who answers, in which order: as it was decided, unless a conversation may stay where it is."""
+    if ruling is None:
+        return Plan(named, "named by the request")
+    decision = ruling.decision
+    order = (decision.expert, *decision.fallbacks)
+    if held_by in decision.fallbacks and loses_little(decision, held_by):
+        others = tuple(name for name in order if name != held_by)
+        reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
+        return Plan((held_by, *others), reason, ruling)
+    return Plan(order, decision.reason, ruling)
 
 
 def _text_of(answer: Answer, part: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI
@@ -15,11 +15,13 @@ from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec
 from serve.api import create_api
+from serve.coalescing import Coalescer
 from serve.config import ServeConfig
+from serve.entries import Caller, Entry, Reservation, Reserved, Settlement
 from serve.errors import ApiError
 from serve.expert_client import HandleClient
 from serve.gateway import Gateway
-from serve.ledger import Caller, Grant, Refusal
+from serve.local_call import LocalCaller
 from serve.router import Query, Ruling
 from warehouse import InputError
 
@@ -47,21 +49,27 @@ async def call(method: Any, *args: Any) -> Any:
             await asyncio.sleep(0.2)
 
 
+def _caller_of(handle: DeploymentHandle, method: str) -> LocalCaller:
+    return LocalCaller(partial(call, handle.address), partial(call, getattr(handle, method)))
+
+
 class RouterHandle:
     """Talks to the router's deployment."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        # Small groups, so that the first of many requests need not wait for the decisions on all.
+        self._decide: Coalescer[Query, Ruling | InputError] = Coalescer(_caller_of(handle, "decide"), most=8)
 
     async def decide(self, query: Query) -> Ruling:
         """Decide on one query; InputError when nobody may answer."""
-        ruling: Ruling | InputError = await call(self._handle.decide, query)
+        ruling = await self._decide(query)
         if isinstance(ruling, InputError):
             raise ruling
         return ruling
 
     async def version(self) -> str:
-        """Return the version of the orchestrator in use."""
+        """Return the version of the champion in use."""
         return str(await call(self._handle.version))
 
 
@@ -70,30 +78,30 @@ class BookkeeperHandle:
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
+        self._write: Coalescer[Entry, Reserved | None] = Coalescer(_caller_of(handle, "write"), most=256)
 
     async def identify(self, secret_hash: str | None) -> Caller | None:
         """Return who asks."""
         caller: Caller | None = await call(self._handle.identify, secret_hash)
         return caller
 
-    async def reserve(
-        self, caller: Caller, request_id: str, bounds_usd: Sequence[float]
-    ) -> Grant | Refusal | float:
-        """Set money aside. Where nobody is charged there is nothing to set aside."""
-        if caller.key_id is None:
-            return Grant(max(bounds_usd), None)
-        grant: Grant | Refusal | float = await call(self._handle.reserve, caller, request_id, bounds_usd)
-        return grant
+    async def reserve(self, reservation: Reservation) -> Reserved:
+        """Set money aside."""
+        reserved = await self._write(reservation)
+        assert reserved is not None
+        return reserved
 
-    async def settle(
-        self, caller: Caller, request_id: str, cost_usd: float, decision: dict[str, Any] | None
-    ) -> None:
-        """Charge a call and keep its decision."""
-        await call(self._handle.settle, caller, request_id, cost_usd, decision)
+    async def settle(self, settlement: Settlement) -> None:
+        """Charge a call and keep what is to be kept of it."""
+        await self._write(settlement)
 
     async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool:
         """Attach a score to a decision."""
         return bool(await call(self._handle.add_feedback, caller, request_id, score))
+
+    async def figures(self) -> bytes:
+        """Return what was counted."""
+        return bytes(await call(self._handle.figures))
 
 
 @ray_serve.ingress()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+from serve.entries import Caller
 from serve.expert_client import ExpertClient
-from serve.ledger import Caller
 from serve.protocol import ChatRequest, TextRequest
 from serve.router import Ruling
 
@@ -35,3 +35,4 @@ class Job:
     plan: Plan
     remaining_usd: float | None  # of the budget, beyond what this request may cost
     reserved_usd: float
+    failures: list[tuple[str, int]] = field(default_factory=list)  # expert and status, as they come

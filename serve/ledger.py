@@ -24,10 +24,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
+from serve.entries import Caller, Grant, Refusal
 from warehouse import InputError
 
 LEDGER_FILE = "ledger.db"
 PICO_PER_USD = 10**12
+MOST_USD = 100_000.0  # a bound beyond this is cut to it: SQLite adds whole numbers of 64 bits
 
 Period = Literal["day", "month", "total"]
 PERIODS: tuple[Period, ...] = ("day", "month", "total")
@@ -47,17 +49,9 @@ create index if not exists open_calls on calls (expires_at) where state = 'open'
 create table if not exists decisions (
   request_id text primary key, key_id text, content text not null, feedback_score real,
   created_at real not null);
+create table if not exists conversations (
+  digest blob primary key, expert text not null, answered_at real not null) without rowid;
 """
-
-
-@dataclass(frozen=True)
-class Caller:
-    """Who asks: a key and what it may do. ``key_id`` is None where the endpoint is open to all."""
-
-    key_id: str | None = None
-    experts: tuple[str, ...] | None = None  # the only ones that may answer
-    preset: str | None = None  # what the model name "leeroo" means for this key
-    requests_per_minute: int | None = None
 
 
 @dataclass(frozen=True)
@@ -74,22 +68,6 @@ class KeyRecord:
     spent_usd: float
     reserved_usd: float
     revoked: bool
-
-
-@dataclass(frozen=True)
-class Grant:
-    """Leave to spend up to ``reserved_usd``; ``remaining_usd`` is what the budget holds beyond it."""
-
-    reserved_usd: float
-    remaining_usd: float | None
-
-
-@dataclass(frozen=True)
-class Refusal:
-    """A call that may not be made."""
-
-    message: str
-    code: Literal["invalid_api_key", "insufficient_quota"]
 
 
 def hash_secret(secret: str) -> str:
@@ -204,7 +182,7 @@ class Ledger:
             now: seconds since 1970; the present by default.
         """
         now = time.time() if now is None else now
-        with self._transaction():
+        with self.transaction():
             self._expire(now)
             key = self._db.execute("select * from keys where key_id = ?", (key_id,)).fetchone()
             if key is None or key["revoked_at"] is not None:
@@ -215,7 +193,7 @@ class Ledger:
             held = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
             if held is not None:
                 return Grant(held["reserved"] / PICO_PER_USD, None if left is None else left / PICO_PER_USD)
-            bounds = [math.ceil(bound * PICO_PER_USD) for bound in bounds_usd]
+            bounds = [math.ceil(min(bound, MOST_USD) * PICO_PER_USD) for bound in bounds_usd]
             affordable = [bound for bound in bounds if left is None or bound <= left]
             if not affordable:
                 return Refusal(
@@ -236,16 +214,16 @@ class Ledger:
         request_id: str,
         cost_usd: float,
         *,
-        decision: dict[str, Any] | None = None,
+        decisions: Sequence[dict[str, Any]] = (),
         key_id: str | None = None,
     ) -> None:
-        """Charge what a call cost, give the rest of its reservation back, and keep the decision behind it.
+        """Charge what a call cost, give the rest of its reservation back, and keep the decisions behind it.
 
         A call that is settled already is left as it is; one without a reservation charges nobody. A call that
         settles after its reservation ran out is charged all the same: its answer was given.
         """
         cost = round(cost_usd * PICO_PER_USD)
-        with self._transaction():
+        with self.transaction():
             call = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
             if call is not None and call["state"] != "settled":
                 self._db.execute(
@@ -253,11 +231,10 @@ class Ledger:
                 )
                 held = call["reserved"] if call["state"] == "open" else 0
                 self._add_spending(call["key_id"], call["period_start"], cost, -held)
-            if decision is not None:
-                self._db.execute(
-                    "insert or ignore into decisions values (?, ?, ?, null, ?)",
-                    (request_id, key_id, json.dumps(decision), time.time()),
-                )
+            self._db.executemany(
+                "insert or ignore into decisions values (?, ?, ?, null, ?)",
+                [(row["request_id"], key_id, json.dumps(row), time.time()) for row in decisions],
+            )
 
     def add_feedback(self, request_id: str, key_id: str | None, score: float) -> bool:
         """Attach a score to a decision that this key caused; False when it is not (or no longer) here."""
@@ -280,10 +257,27 @@ class Ledger:
 
     def drop_decisions(self, request_ids: Sequence[str]) -> None:
         """Forget decisions that are in the warehouse."""
-        with self._transaction():
+        with self.transaction():
             self._db.executemany(
                 "delete from decisions where request_id = ?", [(request_id,) for request_id in request_ids]
             )
+
+    def expert_of(self, conversation: bytes) -> str | None:
+        """Return who gave the last answer of a conversation, by its digest."""
+        row = self._db.execute(
+            "select expert from conversations where digest = ?", (conversation,)
+        ).fetchone()
+        return None if row is None else str(row["expert"])
+
+    def remember_expert(self, conversation: bytes, expert: str) -> None:
+        """Note who gave the last answer of a conversation."""
+        self._db.execute(
+            "insert or replace into conversations values (?, ?, ?)", (conversation, expert, time.time())
+        )
+
+    def forget_conversations(self, older_than_s: float) -> None:
+        """Forget who answered conversations that have been silent for so long."""
+        self._db.execute("delete from conversations where answered_at < ?", (time.time() - older_than_s,))
 
     def close(self) -> None:
         """Close the file."""
@@ -310,7 +304,11 @@ class Ledger:
         )
 
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def transaction(self) -> Iterator[None]:
+        """Do all inside the block or nothing, with one commit; blocks may be nested."""
+        if self._db.in_transaction:
+            yield
+            return
         self._db.execute("begin immediate")
         try:
             yield

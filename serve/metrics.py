@@ -1,18 +1,19 @@
-"""Figures of one ingress replica, for Prometheus to scrape."""
+"""Figures of the endpoint, for Prometheus to scrape."""
 
 from __future__ import annotations
 
-from typing import Any
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, Counter, Histogram, generate_latest
+from serve.entries import Settlement
+
+__all__ = ["CONTENT_TYPE", "Metrics"]
 
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
 
 
 class Metrics:
     """Answers, failures, tokens and money by expert."""
-
-    content_type = CONTENT_TYPE_LATEST
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
@@ -28,17 +29,17 @@ class Metrics:
             registry=self._registry,
         )
 
-    def count_answer(self, expert: str, usage: dict[str, Any], cost_usd: float, latency_s: float) -> None:
-        """Add an answer."""
-        self._answers.labels(expert).inc()
-        self._cost.labels(expert).inc(cost_usd)
-        self._latency.labels(expert).observe(latency_s)
+    def count(self, settlement: Settlement) -> None:
+        """Add what a request came to."""
+        for expert, status in settlement.failures:
+            self._failures.labels(expert, str(status)).inc()
+        if (answer := settlement.answer) is None:
+            return
+        self._answers.labels(answer.expert).inc()
+        self._cost.labels(answer.expert).inc(settlement.cost_usd)
+        self._latency.labels(answer.expert).observe(answer.latency_s)
         for kind in ("prompt", "completion"):
-            self._tokens.labels(expert, kind).inc(usage.get(f"{kind}_tokens") or 0)
-
-    def count_failure(self, expert: str, status: int) -> None:
-        """Add an attempt that failed."""
-        self._failures.labels(expert, str(status)).inc()
+            self._tokens.labels(answer.expert, kind).inc(answer.usage.get(f"{kind}_tokens") or 0)
 
     def render(self) -> bytes:
         """Return the figures in Prometheus's text format."""

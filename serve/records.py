@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from serve.dispatch import Answered
+from serve.entries import Settlement
 from serve.job import Job
 from serve.protocol import ExpertForecast, RouteReply
 from serve.router import Ruling
@@ -61,21 +62,50 @@ def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> 
     }
 
 
-def decision_row(job: Job, expert: str, cost_usd: float) -> dict[str, Any]:
-    """Return a row of the warehouse's decisions table, without the time it is written."""
-    if job.plan.ruling is None:
-        raise ValueError("a request that was not routed has no decision")
-    decision = job.plan.ruling.decision
-    return {
+def costs(job: Job, settlement: Settlement) -> dict[str, Any]:
+    """Return what a report tells of money."""
+    if job.remaining_usd is None:
+        return {"cost_usd": settlement.cost_usd}
+    remaining = job.remaining_usd + job.reserved_usd - settlement.cost_usd
+    return {"cost_usd": settlement.cost_usd, "remaining_usd": remaining}
+
+
+def decision_rows(job: Job, expert: str, cost_usd: float) -> tuple[dict[str, Any], ...]:
+    """Return rows of the warehouse's decisions table, without the time they are written.
+
+    None for a request that was not routed. A challenger's decision is a row of its own, in a round named
+    ``shadow-...``, with an id that ends in ``:shadow``; it has no cost and no latency: nobody followed it.
+    """
+    ruling = job.plan.ruling
+    if ruling is None:
+        return ()
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    row = {
+        **_decided(ruling),
         "request_id": job.request_id,
-        "router_version": job.plan.ruling.version,
+        "expert": expert,
+        "cost_usd": cost_usd,
+        "latency_s": time.monotonic() - job.began,
+        "round": f"serve-{day}",
+    }
+    if ruling.shadow is None:
+        return (row,)
+    shadow = {
+        **_decided(ruling.shadow),
+        "request_id": f"{job.request_id}:shadow",
+        "expert": ruling.shadow.decision.expert,
+        "round": f"shadow-{day}",
+    }
+    return row, shadow
+
+
+def _decided(ruling: Ruling) -> dict[str, Any]:
+    decision = ruling.decision
+    return {
+        "router_version": ruling.version,
         "experts": list(decision.success),
         "predicted_success": list(decision.success.values()),
         "predicted_cost_usd": [decision.cost_usd[name] for name in decision.success],
         "multiplier": decision.multiplier,
-        "expert": expert,
         "fallbacks": list(decision.fallbacks),
-        "cost_usd": cost_usd,
-        "latency_s": time.monotonic() - job.began,
-        "round": f"serve-{datetime.now(UTC):%Y-%m-%d}",
     }

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ray import serve as ray_serve
-
 from orchestrator import Decision, Orchestrator
-from serve.champion import find_version, load_router
+from serve.champion import find_challenger, find_version, load_router
 from serve.config import ServeConfig
+from serve.local_call import Address, LocalServer
 from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
@@ -41,9 +42,63 @@ class Ruling:
 
     decision: Decision
     version: str
+    shadow: Ruling | None = None  # what the challenger would have decided; nobody follows it
 
 
-def decide_all(orchestrator: Orchestrator, queries: list[Query]) -> list[Decision | InputError]:
+@dataclass(frozen=True)
+class Loaded:
+    """A version of the orchestrator, ready to decide."""
+
+    version: str
+    orchestrator: Orchestrator
+
+    def rule(self, queries: Sequence[Query]) -> list[Ruling | InputError]:
+        """Decide on every query; one that nobody may answer gets the error in its place."""
+        return [
+            decision if isinstance(decision, InputError) else Ruling(decision, self.version)
+            for decision in decide_all(self.orchestrator, queries)
+        ]
+
+
+def rule_all(
+    champion: Loaded,
+    challenger: Loaded | None,
+    queries: Sequence[Query],
+    *,
+    canary_share: float,
+    shadow: bool,
+) -> list[Ruling | InputError]:
+    """Decide on every query: the champion, or the challenger for its canary share of the questions.
+
+    With ``shadow`` the challenger decides on the champion's questions too, for the record.
+    """
+    if challenger is None:
+        return champion.rule(queries)
+    tried = [index for index, query in enumerate(queries) if is_canary(query.text, canary_share)]
+    canaries = zip(tried, challenger.rule([queries[index] for index in tried]), strict=True)
+    ruled: dict[int, Ruling | InputError] = {
+        index: ruling for index, ruling in canaries if isinstance(ruling, Ruling)
+    }
+    kept = [index for index in range(len(queries)) if index not in ruled]
+    settled = champion.rule([queries[index] for index in kept])
+    shadows = challenger.rule([queries[index] for index in kept]) if shadow else [None] * len(kept)
+    for index, ruling, other in zip(kept, settled, shadows, strict=True):
+        if isinstance(ruling, Ruling) and isinstance(other, Ruling):
+            ruling = replace(ruling, shadow=other)
+        ruled[index] = ruling
+    return [ruled[index] for index in range(len(queries))]
+
+
+def is_canary(text: str, share: float) -> bool:
+    """Tell whether a question is among the share that the challenger decides.
+
+    By its digest: the same question always is or is not, on every replica.
+    """
+    place = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+    return place < share
+
+
+def decide_all(orchestrator: Orchestrator, queries: Sequence[Query]) -> list[Decision | InputError]:
     """Decide on every query; one that nobody may answer gets the error in its place."""
     decided: list[Decision | InputError | None] = [None] * len(queries)
     groups: dict[tuple[Any, ...], list[int]] = {}
@@ -89,58 +144,56 @@ def _decide(orchestrator: Orchestrator, texts: list[str], limits: Query) -> list
 
 
 class Router:
-    """Holds the orchestrator, decides in batches, and changes to a new champion while it serves."""
+    """Holds the orchestrator, decides many queries a call, and changes to a new champion while it serves."""
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
-        self._version, self._orchestrator = load_router(config)
+        self._champion = Loaded(*load_router(config))
+        self._challenger = load_challenger(config, None)
         self._polling: asyncio.Task[None] | None = None
+        self._local = LocalServer(self.decide)
 
-    def reconfigure(self, settings: dict[str, Any]) -> None:
-        """Load the version that ``settings["version"]`` names, if it is not the one in use.
+    async def address(self) -> Address:
+        """Return where :meth:`decide` can be called on this node."""
+        return await self._local.address()
 
-        Raises:
-            InputError: the registry has no such version. The one in use stays.
-        """
-        wanted = settings.get("version")
-        if wanted is not None and str(wanted) != self._version:
-            self._version, self._orchestrator = load_router(self._config, str(wanted))
-
-    async def decide(self, query: Query) -> Ruling | InputError:
-        """Decide on one query, together with those that wait at the same moment.
-
-        Returns an InputError when nobody may answer: as a value, since Ray wraps what is raised.
-        """
+    async def decide(self, queries: list[Query]) -> list[Ruling | InputError]:
+        """Decide on the queries; an InputError, as a value, stands for one that nobody may answer."""
         self._watch()
-        return (await self._decide_batch(query))[0]  # type: ignore[no-any-return]
+        return rule_all(
+            self._champion,
+            self._challenger,
+            queries,
+            canary_share=self._config.canary_share,
+            shadow=self._config.shadow,
+        )
 
     async def version(self) -> str:
-        """Return the version of the orchestrator in use."""
+        """Return the version of the champion in use."""
         self._watch()
-        return self._version
-
-    @ray_serve.batch(max_batch_size=64, batch_wait_timeout_s=0.0)  # type: ignore[untyped-decorator]
-    async def _decide_batch(self, queries: list[Query]) -> list[tuple[Ruling | InputError]]:
-        version, orchestrator = self._version, self._orchestrator
-        return [
-            # In a tuple, since the batcher would raise an exception that stands alone.
-            (decision if isinstance(decision, InputError) else Ruling(decision, version),)
-            for decision in decide_all(orchestrator, queries)
-        ]
+        return self._champion.version
 
     def _watch(self) -> None:
         if self._polling is None or self._polling.done():
-            self._polling = asyncio.get_running_loop().create_task(self._follow_champion())
+            self._polling = asyncio.get_running_loop().create_task(self._follow_registry())
 
-    async def _follow_champion(self) -> None:
-        """Look for a new champion for ever; requests under way keep the orchestrator they began with."""
+    async def _follow_registry(self) -> None:
+        """Look for new versions for ever; requests under way keep the orchestrator they began with."""
         while True:
             await asyncio.sleep(self._config.poll_champion_s)
             try:
                 version = await asyncio.to_thread(find_version, self._config)
-                if version != self._version:
-                    loaded = await asyncio.to_thread(load_router, self._config, version)
-                    self._version, self._orchestrator = loaded
+                if version != self._champion.version:
+                    self._champion = Loaded(*await asyncio.to_thread(load_router, self._config, version))
                     logger.info("the router now uses version %s", version)
+                self._challenger = await asyncio.to_thread(load_challenger, self._config, self._challenger)
             except Exception:  # a registry that is away must not stop the decisions
-                logger.exception("cannot look for a new champion; version %s stays", self._version)
+                logger.exception("cannot look for new versions; version %s stays", self._champion.version)
+
+
+def load_challenger(config: ServeConfig, known: Loaded | None) -> Loaded | None:
+    """Return the registry's challenger if it is wanted; ``known`` is not loaded again."""
+    version = find_challenger(config) if config.shadow or config.canary_share else None
+    if version is None or (known is not None and known.version == version):
+        return known if version else None
+    return Loaded(*load_router(config, version))

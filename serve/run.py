@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
+from typing import Any
 
 from serve.app import build
 from serve.config import ServeConfig
@@ -34,9 +36,11 @@ def start_serving(
     from ray import serve as ray_serve
 
     app = build(config)
+    _quieten()
     ray_serve.start(
         http_options={"host": config.host, "port": config.port}, logging_config={"log_level": "WARNING"}
     )
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _check_address(config)
     ray_serve.run(app, name=APP_NAME, route_prefix="/", blocking=False, _local_testing_mode=False)
     deadline = time.monotonic() + timeout_s
@@ -62,6 +66,22 @@ def stop_serving() -> None:
     ray_serve.delete(APP_NAME)
     if not ray_serve.status().applications:
         ray_serve.shutdown()
+
+
+def _quieten() -> None:
+    """Keep from the terminal what Ray tells of calls to a Serve controller that was shut down on purpose."""
+    from ray._private import worker
+
+    told = worker.print_to_stdstream
+    if getattr(told, "is_quiet", False):
+        return
+
+    def tell(data: dict[str, Any], *args: Any, **options: Any) -> None:
+        if not any("Task ServeController" in line for line in data["lines"]):
+            told(data, *args, **options)
+
+    tell.is_quiet = True  # type: ignore[attr-defined]
+    worker.print_to_stdstream = tell
 
 
 def _check_address(config: ServeConfig) -> None:

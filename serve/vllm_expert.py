@@ -60,6 +60,8 @@ class VllmExpert:
         front = FrontendArgs()
         if not self._has_chat_template:
             front.chat_template = conversation_template(spec.prompt or DEFAULT_TEMPLATES["free"])
+        front.enable_auto_tool_choice = spec.tool_parser is not None
+        front.tool_call_parser = spec.tool_parser
         settings = argparse.Namespace(**(vars(front) | vars(engine_args)))
         state = State()
         tasks = await self._engine.get_supported_tasks()

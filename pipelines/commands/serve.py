@@ -55,6 +55,16 @@ def serve(
     open_access: Annotated[
         bool, typer.Option("--open", help="Let anyone on this machine in without a key (loopback only).")
     ] = False,
+    shadow: Annotated[
+        bool, typer.Option("--shadow", help="Let the challenger decide too, for the record only.")
+    ] = False,
+    canary_share: Annotated[
+        float, typer.Option(help="Share of the questions that the challenger decides.", min=0, max=1)
+    ] = 0.0,
+    write_config: Annotated[
+        Path | None,
+        typer.Option(help="Start nothing: write a configuration file for `serve deploy`, and end."),
+    ] = None,
 ) -> None:
     """Serve the champion and its experts behind OpenAI's API until Ctrl-C."""
     import time
@@ -67,7 +77,13 @@ def serve(
     console = Console()
     settings: dict[str, Any] = {"home": home, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
-    config = ServeConfig.parse(settings)
+    config = ServeConfig.parse(settings | {"shadow": shadow, "canary_share": canary_share})
+    if write_config is not None:
+        from serve.deploying import write_deploy_config
+
+        write_deploy_config(config, write_config)
+        console.print(f"Written. On a running cluster: serve deploy {write_config}")
+        return
     with ray_session():
         from serve.run import start_serving, stop_serving
 

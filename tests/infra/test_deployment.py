@@ -69,12 +69,18 @@ def test_the_service_fits_serves_schema_and_the_endpoints_settings():
     from ray.serve.schema import ServeDeploySchema
 
     from serve.config import ServeConfig
+    from serve.front import IMPORT_PATH as FRONT
 
     deployment = ServeDeploySchema.model_validate(
         yaml.safe_load(load("kuberay/serve.yaml")["spec"]["serveConfigV2"])
     )
     (application,) = deployment.applications
-    ServeConfig.parse(application.args)
+    config = ServeConfig.parse(application.args)
+    assert deployment.http_options.request_timeout_s > config.deadline_s  # ours tells the cause
+    environment = load("kuberay/serve.yaml")["spec"]["rayClusterConfig"]["headGroupSpec"]["template"]["spec"][
+        "containers"
+    ][0]["env"]
+    assert {"name": "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", "value": FRONT} in environment
     module, _, name = application.import_path.partition(":")
     assert callable(getattr(importlib.import_module(module), name))
 

@@ -1,4 +1,5 @@
 import os
+import socket
 import sys
 import threading
 import time
@@ -62,7 +63,19 @@ def router_dir(orchestrator, tmp_path_factory):
 
 
 @pytest.fixture
-def local_url(orchestrator, tmp_path):
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture
+def local_experts():
+    return {name: ScriptedExpert(name) for name in EXPERTS}
+
+
+@pytest.fixture
+def local_url(orchestrator, tmp_path, local_experts):
     """The web application on a port of its own, with scripted experts and no Ray."""
     import uvicorn
 
@@ -71,8 +84,7 @@ def local_url(orchestrator, tmp_path):
     from serve.gateway import Gateway
 
     config = ServeConfig(home=tmp_path, access="auto")
-    experts = {name: ScriptedExpert(name) for name in EXPERTS}
-    gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), experts)
+    gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), local_experts)
     server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="warning"))
     thread = threading.Thread(target=server.run)
     thread.start()

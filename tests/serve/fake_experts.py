@@ -7,22 +7,22 @@ from experts import load_catalogue
 from serve.bookkeeper import Bookkeeper
 from serve.errors import ExpertFailure
 from serve.expert_client import OpenStream
-from serve.ledger import Grant
-from serve.router import Query, Ruling, decide_all
+from serve.router import Loaded, Query, Ruling, rule_all
 from warehouse import InputError
 
 
 class LocalRouter:
     """The real orchestrator, without Ray around it."""
 
-    def __init__(self, orchestrator):
-        self.orchestrator = orchestrator
+    def __init__(self, orchestrator, challenger=None):
+        self.champion = Loaded("v1", orchestrator)
+        self.challenger = challenger and Loaded("v2", challenger)
 
     async def decide(self, query: Query) -> Ruling:
-        (decision,) = decide_all(self.orchestrator, [query])
-        if isinstance(decision, InputError):
-            raise decision
-        return Ruling(decision, "v1")
+        (ruling,) = rule_all(self.champion, self.challenger, [query], canary_share=0, shadow=True)
+        if isinstance(ruling, InputError):
+            raise ruling
+        return ruling
 
     async def version(self) -> str:
         return "v1"
@@ -85,10 +85,12 @@ class LocalLedger:
     def __init__(self, config):
         self._bookkeeper = Bookkeeper(config)
         self.identify = self._bookkeeper.identify
-        self.settle = self._bookkeeper.settle
         self.add_feedback = self._bookkeeper.add_feedback
+        self.figures = self._bookkeeper.figures
 
-    async def reserve(self, caller, request_id, bounds_usd):
-        if caller.key_id is None:
-            return Grant(max(bounds_usd), None)
-        return await self._bookkeeper.reserve(caller, request_id, bounds_usd)
+    async def reserve(self, reservation):
+        (reserved,) = await self._bookkeeper.write([reservation])
+        return reserved
+
+    async def settle(self, settlement):
+        await self._bookkeeper.write([settlement])

@@ -2,6 +2,7 @@ import asyncio
 import logging
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -203,6 +204,24 @@ def test_decisions_and_feedback_are_kept_for_training(gateway, ledger, tmp_path)
     assert (row["request_id"], row["feedback_score"], row["expert"]) == (request_id, 0.5, "smollm2-135m")
     assert row["cost_usd"] == pytest.approx(PAID_USD)
     assert row["experts"] == ["smollm2-135m", "gemma-3-270m"]
+
+
+def test_a_challengers_decisions_are_kept_beside_and_not_followed(gateway, ledger, tmp_path, orchestrator):
+    _, secret = ledger.create_key("ann")
+    endpoint = gateway(ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m"))
+    endpoint.router = LocalRouter(orchestrator, challenger=replace(orchestrator, multiplier=1e9))
+    reply = send(endpoint, secret, body=BODY | {"multiplier": None})
+    assert "shadow" not in reply.text
+    assert carry_decisions(endpoint.config, older_than_s=0) == 2
+    rows = Warehouse(str(tmp_path / "warehouse")).scan("decisions").sort_by("request_id").to_pylist()
+    served, shadow = rows
+    assert shadow["request_id"] == served["request_id"] + ":shadow"
+    assert (served["router_version"], shadow["router_version"]) == ("v1", "v2")
+    assert served["expert"] == reply.headers["x-leeroo-expert"]
+    assert shadow["expert"] == "smollm2-135m"  # what is cheapest, at that price
+    assert served["cost_usd"] > 0
+    assert shadow["cost_usd"] is None
+    assert (served["round"][:6], shadow["round"][:7]) == ("serve-", "shadow-")
 
 
 def test_secrets_stay_out_of_the_logs(gateway, ledger, caplog):

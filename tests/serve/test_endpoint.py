@@ -1,18 +1,33 @@
 """The real thing: Ray Serve, a vLLM engine, the registry's champion, and the official client."""
 
+import json
+import re
 import socket
+import sqlite3
+import sys
 import threading
 import time
+from collections import Counter
+from pathlib import Path
 
 import httpx
 import openai
 import pytest
 
+from experts.catalogue import DEFAULT_CATALOGUE
 from orchestrator.registry import log_version, rollback, set_champion
 from serve.app import build
 from serve.ledger import LEDGER_FILE, Ledger
 
+sys.path.insert(0, str(Path(__file__).parent))
+
+from browser import BROWSER, Page
+
 pytestmark = pytest.mark.e2e
+
+OF_TRAFFIC = """
+select cost from calls join keys using (key_id) where name = 'traffic' and state = 'settled' and cost > 0
+"""
 
 ASKED = [{"role": "user", "content": "What is the capital of Peru?"}]
 
@@ -35,8 +50,17 @@ def home(orchestrator, tmp_path_factory):
 def url(home, ray_cluster):
     from serve.run import ServeConfig, start_serving, stop_serving
 
+    # The default catalogue, in which no expert claims to call tools; this one is made to.
+    entry = "  - name: smollm2-135m\n"
+    named = DEFAULT_CATALOGUE.read_text().replace(entry, f"{entry}    tool_parser: hermes\n")
+    (home / "experts.yaml").write_text(named)
     config = ServeConfig(
-        home=home, access="keys", experts=("smollm2-135m",), port=free_port(), poll_champion_s=1
+        home=home,
+        access="keys",
+        catalogue=home / "experts.yaml",
+        experts=("smollm2-135m",),
+        port=free_port(),
+        poll_champion_s=1,
     )
     yield start_serving(config)
     stop_serving()
@@ -95,6 +119,46 @@ def test_a_prompt_is_gone_on_with(client):
     answer = client.completions.create(model="smollm2-135m", prompt="The capital of Peru is", max_tokens=4)
     assert answer.choices[0].text.strip()
     assert answer.usage.completion_tokens == 4
+
+
+def test_an_answer_keeps_to_a_schema_and_a_tool_is_called(client):
+    city = {"type": "object", "properties": {"n": {"enum": [1, 2]}}, "required": ["n"]}
+    answer = client.chat.completions.create(
+        model="leeroo",
+        messages=ASKED,
+        max_tokens=30,
+        response_format={"type": "json_schema", "json_schema": {"name": "city", "schema": city}},
+    )
+    assert json.loads(answer.choices[0].message.content)["n"] in {1, 2}
+    tool = {"type": "function", "function": {"name": "look_up", "parameters": city}}
+    called = client.chat.completions.create(
+        model="leeroo",
+        messages=ASKED,
+        max_tokens=30,
+        tools=[tool],
+        tool_choice={"type": "function", "function": {"name": "look_up"}},
+    )
+    (call,) = called.choices[0].message.tool_calls
+    assert call.function.name == "look_up"
+    assert json.loads(call.function.arguments)["n"] in {1, 2}
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_the_playground_answers_a_real_question(url, secret, tmp_path):
+    page = Page(url, tmp_path / "profile")
+    try:
+        page.type("What is the capital of Peru?")
+        page.wait(lambda: page.read("document.activeElement.id") == "key")  # no key yet: the page asks for it
+        page.type(secret)
+        page.read("document.getElementById('query').focus()")
+        page.press("Enter", modifiers=2)
+        page.wait(lambda: page.read("document.getElementById('recent').rows.length") == 2)
+        assert "Lima" in page.text("answer")
+        assert page.text("facts").startswith("smollm2-135m, $")
+        assert page.text("trouble") == ""
+        assert page.photograph("playground.png").stat().st_size > 10_000
+    finally:
+        page.close()
 
 
 def kill_replica(deployment):
@@ -163,17 +227,36 @@ def test_under_load_promotions_and_deaths_lose_no_request_and_no_money(home, url
             lambda status, told: status == 200 and told["leeroo"]["router_version"] == "1", 30
         )
         quiet = len(traffic.replies)
-        for part in ("bookkeeper", "router", "expert:smollm2-135m"):
+        for part in ("bookkeeper", "router", "expert:smollm2-135m", "ingress"):
             kill_replica(part)
             time.sleep(1)
             answered[part] = traffic.wait_for(lambda status, _: status == 200, 240)
+    print(f"\n{len(traffic.replies)} replies, {Counter(status for _, status, _ in traffic.replies)}")
     print(f"promotion {promoted:.1f} s, rollback {rolled_back:.1f} s, back after a death: {answered}")
     assert traffic.broken == []
     assert {status for _, status, _ in traffic.replies[:quiet]} == {200}
     assert max(promoted, rolled_back) < 10
-    paid = sum(
-        round(told["leeroo"]["cost_usd"] * 1e12) for _, status, told in traffic.replies if status == 200
-    )
-    (key,) = [key for key in Ledger(home / LEDGER_FILE).list_keys() if key.name == "traffic"]
-    assert round(key.spent_usd * 1e12) == paid > 0
-    assert key.reserved_usd == 0
+    refused = [content for _, status, content in traffic.replies if status != 200]
+    assert {content["error"]["code"] for content in refused} <= {"restarting", "no_expert_answered"}
+    told = [
+        round(content["leeroo"]["cost_usd"] * 1e12) for _, status, content in traffic.replies if status == 200
+    ]
+    with sqlite3.connect(home / LEDGER_FILE) as db:
+        costs = [cost for (cost,) in db.execute(OF_TRAFFIC)]
+    # What was charged and not told is what an ingress had in its hands, settled and not yet sent, as it died.
+    assert Counter(told) - Counter(costs) == Counter()
+    assert len(costs) - len(told) <= len(refused)
+    ledger = Ledger(home / LEDGER_FILE)
+    key_id = next(key.key_id for key in ledger.list_keys() if key.name == "traffic")
+    ledger.reserve(key_id, "much later", [0.0], lifetime_s=1, now=time.time() + 1e6)
+    key = next(key for key in ledger.list_keys() if key.key_id == key_id)
+    assert round(key.spent_usd * 1e12) == sum(costs) > 0
+    assert key.reserved_usd == 0  # what was set aside for requests that died came back
+
+
+def test_no_secret_is_in_any_log(url, client):
+    from ray._private.worker import _global_node
+
+    logs = [path for path in Path(_global_node.get_session_dir_path(), "logs").rglob("*") if path.is_file()]
+    assert any("serve" in str(path) for path in logs)
+    assert [path for path in logs if re.search(rb"lk-[\w-]{20}", path.read_bytes())] == []

@@ -175,13 +175,13 @@ def test_decisions_and_feedback_reach_the_warehouse_once(tmp_path):
         "round": "serve-2026-01-01",
     }
     for name in ("r1", "r2"):
-        ledger.settle(name, 1.5e-6, decision=decision | {"request_id": name}, key_id="key-1")
+        ledger.settle(name, 1.5e-6, decisions=[decision | {"request_id": name}], key_id="key-1")
     assert ledger.add_feedback("r2", "key-1", 0.75)
     assert not ledger.add_feedback("r2", "key-2", 0.0)  # another key's
     assert not ledger.add_feedback("r3", "key-1", 0.0)
     assert carry_decisions(config) == 0  # they still wait for feedback
     assert carry_decisions(config, older_than_s=0) == 2
-    ledger.settle("r1b", 0, decision=decision | {"request_id": "r1"}, key_id="key-1")  # as after a crash
+    ledger.settle("r1b", 0, decisions=[decision | {"request_id": "r1"}], key_id="key-1")  # as after a crash
     assert carry_decisions(config, older_than_s=0) == 0
     rows = Warehouse(str(tmp_path / "warehouse")).scan("decisions").sort_by("request_id").to_pylist()
     assert [(row["request_id"], row["feedback_score"], row["key_id"]) for row in rows] == [

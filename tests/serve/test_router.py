@@ -1,4 +1,4 @@
-from serve.router import Query, decide_all
+from serve.router import Loaded, Query, decide_all, rule_all
 from warehouse import InputError
 
 
@@ -35,3 +35,44 @@ def test_one_impossible_limit_does_not_spoil_the_others_of_its_group(orchestrato
     assert costs[0] != costs[1]
     decided = decide_all(orchestrator, [Query(short, max_cost_usd=limit), Query(long, max_cost_usd=limit)])
     assert sorted(isinstance(decision, InputError) for decision in decided) == [False, True]
+
+
+QUESTIONS = [f"What is {n} + {n * 7}?" for n in range(200)]
+
+
+def versions(rulings):
+    return [ruling.version for ruling in rulings]
+
+
+def test_a_canary_gets_its_share_of_the_questions_and_always_the_same_ones(orchestrator):
+    champion, challenger = Loaded("1", orchestrator), Loaded("2", orchestrator)
+    queries = [Query(text) for text in QUESTIONS]
+    ruled = rule_all(champion, challenger, queries, canary_share=0.25, shadow=False)
+    assert 0.15 < versions(ruled).count("2") / len(queries) < 0.35
+    backwards = rule_all(champion, challenger, queries[::-1], canary_share=0.25, shadow=False)
+    assert versions(backwards)[::-1] == versions(ruled)
+    assert set(versions(rule_all(champion, challenger, queries, canary_share=0, shadow=False))) == {"1"}
+    assert set(versions(rule_all(champion, challenger, queries, canary_share=1, shadow=False))) == {"2"}
+    assert set(versions(rule_all(champion, None, queries, canary_share=1, shadow=True))) == {"1"}
+
+
+def test_a_shadow_decides_too_and_nobody_follows_it(orchestrator):
+    champion, challenger = Loaded("1", orchestrator), Loaded("2", orchestrator)
+    (ruling,) = rule_all(champion, challenger, [Query(QUESTIONS[0])], canary_share=0, shadow=True)
+    assert (ruling.version, ruling.shadow.version) == ("1", "2")
+    assert ruling.shadow.decision == ruling.decision
+    (refused,) = rule_all(
+        champion, challenger, [Query("x", max_cost_usd=1e-12)], canary_share=0.5, shadow=True
+    )
+    assert isinstance(refused, InputError)
+
+
+def test_what_a_challenger_cannot_decide_falls_to_the_champion(orchestrator):
+    class Broken:
+        experts = ("someone else",)
+
+    champion, challenger = Loaded("1", orchestrator), Loaded("2", Broken())
+    queries = [Query(text, allow=("smollm2-135m",)) for text in QUESTIONS[:4]]
+    ruled = rule_all(champion, challenger, queries, canary_share=1, shadow=True)
+    assert versions(ruled) == ["1"] * 4
+    assert [ruling.shadow for ruling in ruled] == [None] * 4

@@ -1,0 +1,51 @@
+"""Calls that wait for the same deployment travel together: under load many requests share one hop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+class Coalescer(Generic[Item, Result]):
+    """Sends one group of items at a time; what comes meanwhile is the next group.
+
+    Alone, an item is sent at once: there is no window to wait for.
+    """
+
+    def __init__(self, send: Callable[[list[Item]], Awaitable[Sequence[Result]]], *, most: int) -> None:
+        """Send groups of at most ``most`` items with ``send``."""
+        self._send = send
+        self._most = most
+        self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
+        self._sender: asyncio.Task[None] | None = None
+
+    async def __call__(self, item: Item) -> Result:
+        """Return the result of one item; raises what its group's call raised."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._waiting.append((item, future))
+        if self._sender is None or self._sender.done():
+            # A task, so that items of this turn of the event loop are in the group too.
+            self._sender = asyncio.create_task(self._send_waiting())
+        return await future
+
+    async def _send_waiting(self) -> None:
+        while self._waiting:
+            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+            await self._send_group(group)
+
+    async def _send_group(self, group: list[tuple[Item, asyncio.Future[Result]]]) -> None:
+        try:
+            results = await self._send([item for item, _ in group])
+        except Exception as error:
+            for _, future in group:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), result in zip(group, results, strict=True):
+            if not future.done():  # its caller may have gone away
+                future.set_result(result)

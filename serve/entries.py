@@ -1,0 +1,76 @@
+"""What the ledger is asked to write for a request, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a key and what it may do. ``key_id`` is None where the endpoint is open to all."""
+
+    key_id: str | None = None
+    experts: tuple[str, ...] | None = None  # the only ones that may answer
+    preset: str | None = None  # what the model name "leeroo" means for this key
+    requests_per_minute: int | None = None
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Leave to spend up to ``reserved_usd``; ``remaining_usd`` is what the budget holds beyond it."""
+
+    reserved_usd: float
+    remaining_usd: float | None
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A call that may not be made."""
+
+    message: str
+    code: Literal["invalid_api_key", "insufficient_quota", "rate_limit_exceeded"]
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Money to set aside before a call, and the conversation to look up on the way."""
+
+    request_id: str
+    caller: Caller
+    bounds_usd: tuple[float, ...]  # per expert that may answer, the most that its answer can cost
+    conversation: bytes | None = None
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """What became of a reservation. Where nobody is charged the grant has no limit."""
+
+    grant: Grant | Refusal
+    held_by: str | None = None  # the expert that gave the conversation's last answer
+
+
+@dataclass(frozen=True)
+class Figures:
+    """An answer as the operator counts it."""
+
+    expert: str
+    usage: dict[str, Any]  # as OpenAI words it
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What a call came to: its cost (0 gives the reservation back), who failed on the way, what to keep."""
+
+    request_id: str
+    caller: Caller
+    cost_usd: float
+    answer: Figures | None = None
+    failures: tuple[tuple[str, int], ...] = ()  # expert and status
+    decisions: tuple[dict[str, Any], ...] = ()
+    conversation: bytes | None = None  # now held by the expert that answered
+
+
+Entry = Reservation | Settlement
