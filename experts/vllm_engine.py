@@ -83,7 +83,9 @@ def shared_engine_options(
         # Adapters of different experts stand in one batch; those beyond max_loras would take turns.
         ranks = [int(spec.engine["max_lora_rank"]) for spec in specs if "max_lora_rank" in spec.engine]
         ranks += map(_lora_rank, adapters)
-        options |= {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": max(ranks)}
+        # On a CPU, vLLM gives a request without an adapter the one in the last place: one place stays empty.
+        places = len(adapters) + (specs[0].resources.num_gpus == 0)
+        options |= {"enable_lora": True, "max_loras": places, "max_lora_rank": max(ranks)}
     return options
 
 

@@ -127,11 +127,15 @@ class SharedPurse:
 
 
 def open_questions(warehouse: Warehouse, spec: ExpertSpec, questions: pa.Table) -> pa.Table:
-    """Return the questions that this version of the expert has no row for yet."""
+    """Return the questions that this version of the expert has no row for yet, each once."""
+    ids = questions["question_id"].combine_chunks()
     n = questions.num_rows
     keys = {
-        "question_id": questions["question_id"],
+        "question_id": ids,
         "expert": pa.repeat(spec.name, n),
         "expert_version": pa.repeat(spec.version, n),
     }
-    return questions.filter(warehouse.missing("answers", pa.table(keys), expert=spec.name))
+    first = pc.equal(pc.index_in(ids, value_set=ids), pa.array(range(n), pa.int32()))
+    return questions.filter(
+        pc.and_(first, warehouse.missing("answers", pa.table(keys), expert=spec.name).combine_chunks())
+    )

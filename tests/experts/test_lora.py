@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experts import build_backends, load_catalogue, shared_engine_key
+from experts import Resources, build_backends, load_catalogue, shared_engine_key
 from experts.vllm_engine import shared_engine_options
 from warehouse import InputError
 
@@ -94,5 +94,7 @@ def test_the_engine_is_set_for_all_its_adapters(tmp_path: Path) -> None:
     adapted = base.model_copy(update={"lora": str(folder)})
     hub = base.model_copy(update={"lora": "org/adapter"})
     options = shared_engine_options([base, adapted, hub])
-    assert (options["enable_lora"], options["max_loras"], options["max_lora_rank"]) == (True, 2, 32)
+    assert (options["enable_lora"], options["max_loras"], options["max_lora_rank"]) == (True, 3, 32)
     assert "enable_lora" not in shared_engine_options([base])
+    gpu = adapted.model_copy(update={"resources": Resources(num_gpus=1)})
+    assert shared_engine_options([gpu])["max_loras"] == 1

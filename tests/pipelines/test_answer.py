@@ -100,11 +100,13 @@ def test_failing_experts_are_taken_out_and_poison_is_a_row(
         for r in answer_with_all(store, specs, questions, round="r", run_id="1", batch_questions=4)
     }
     for name in ("good", "other"):
-        assert (receipts[name].asked, receipts[name].failed, receipts[name].problem) == (34, 3, None)
+        # Two of the poison questions are one: nothing but white space.
+        assert (receipts[name].asked, receipts[name].reused, receipts[name].failed) == (33, 1, 2)
+        assert receipts[name].problem is None
     assert receipts["down"].unasked > 20
     assert "taken out" in (receipts["down"].problem or "")
     assert "InternalServerError" in (receipts["down"].problem or "")
-    assert (receipts["keyless"].asked, receipts["keyless"].unasked) == (0, 34)
+    assert (receipts["keyless"].asked, receipts["keyless"].unasked) == (0, 33)
     assert "NO_SUCH_KEY_IS_SET" in (receipts["keyless"].problem or "")
     rows = {r["question_id"]: r for r in store.answers_of("good", specs[0].version).to_pylist()}
     for row in questions.to_pylist():
@@ -164,7 +166,7 @@ def test_a_judge_scores_what_no_rule_can(tmp_path: Path, ray_cluster: None, url:
     with store.connect() as connection:
         rows = connection.sql("select q.prompt, o.score, o.grader from outcomes o join questions q "
                               "using (question_id) order by 1").fetchall()  # fmt: skip
-    assert [row[1] for row in rows] == [1.0, 0.0]
+    assert [row[1] for row in rows] == [0.0, 1.0]  # a town, the capital
     assert all(row[2].startswith(f"judge:judge/{judge.version}/rubric/correctness@") for row in rows)
     assert load_outcomes(store).score.tolist() in ([[1.0], [0.0]], [[0.0], [1.0]])
     again = judge_answers(store, judge, round="r", run_id="2")
