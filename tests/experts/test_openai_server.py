@@ -14,7 +14,17 @@ from pathlib import Path
 import httpx
 import pytest
 
-from experts import ExpertSpec, answer_and_grade, backend_env, build_backend, load_catalogue, resolve_model
+from experts import (
+    BUDGET_SPENT,
+    ExpertSpec,
+    SpendCap,
+    answer_and_grade,
+    backend_env,
+    build_backend,
+    has_error,
+    load_catalogue,
+    resolve_model,
+)
 
 START_S = 400
 
@@ -103,3 +113,21 @@ def test_letters_generation_and_refusals(server_url: str, questions_of) -> None:
     unknown = spec_for(server_url, model="other")
     rows = answer_and_grade(build_backend(unknown), unknown, questions.slice(0, 1), round="r", run_id="i")
     assert rows["error"][0].as_py().startswith("NotFoundError: ")
+
+
+@pytest.mark.e2e
+def test_a_cap_holds_against_a_real_server(server_url: str, questions_of) -> None:
+    questions = questions_of([{"prompt": f"What is {i} + {i}?", "answer": str(2 * i)} for i in range(24)])
+    spec = spec_for(server_url, max_tokens=8, requests_per_min=1000)
+    backend = build_backend(spec)
+    cap = SpendCap(1.0)
+    rows = answer_and_grade(backend, spec, questions, round="r", run_id="i", purse=cap)
+    assert rows["error"].null_count == 24
+    cost_usd = sum(rows["cost_usd"].to_pylist())
+    assert cap.spent_usd() == pytest.approx(cost_usd)  # every token that the server counted, no more
+    tight = SpendCap(0.5 * cost_usd)
+    rows = answer_and_grade(backend, spec, questions, round="r", run_id="i", purse=tight)
+    unpaid = has_error(rows, BUDGET_SPENT).to_pylist()
+    assert 0 < sum(unpaid) < 24
+    assert 0 < tight.spent_usd() <= 0.5 * cost_usd
+    assert tight.spent_usd() == pytest.approx(sum(c or 0.0 for c in rows["cost_usd"].to_pylist()))
