@@ -32,7 +32,7 @@ def expect_costs(
     where there are some, else at the catalogue's price.
     """
     length = np.array([len(text) for text in question_texts(questions)], float)
-    is_choice = np.array([kind == "choice" for kind in questions["kind"].to_pylist()])
+    is_choice = np.array([kind == "choice" for kind in questions["kind"].to_pylist()], bool)
     costs = np.empty((len(length), len(specs)))
     known_length = np.array([len(text) for text in known.texts], float) if known else np.empty(0)
     for j, spec in enumerate(specs):

@@ -97,6 +97,7 @@ def test_costs_are_expected_by_price_then_by_what_answers_cost(catalogue):
     expected = expect_costs(questions, catalogue.experts, None)
     assert expected.shape == (30, 2)
     assert np.allclose(expected[:, 1], 20 * expected[:, 0])
+    assert expect_costs(questions.slice(0, 0), catalogue.experts, None).shape == (0, 2)
 
 
 def test_the_explorer_asks_the_cheap_one_first(catalogue):
