@@ -116,7 +116,6 @@ def answer_with_all(
         InputError: the budget is not a finite number of 0 or more, or an expert has no questions.
     """
     from pipelines.answer_waves import engine_demand, plan_waves, probe_room, share_engines
-    from pipelines.report import print_line
 
     offered = (
         dict.fromkeys((s.name for s in specs), questions) if isinstance(questions, pa.Table) else questions
@@ -137,8 +136,6 @@ def answer_with_all(
             jobs = [(work, group, offered, advance) for group in wave]
             for receipt in _run_together(jobs):
                 receipts[receipt.expert] = receipt
-                if receipt.problem:
-                    print_line(f"  {receipt.expert}: {receipt.unasked} stay open: {receipt.problem}")
     warehouse.compact("answers")
     return [receipts[spec.name] for spec in specs]
 
