@@ -68,6 +68,7 @@ class Search:
         if len(self.program.weight) >= 4 * PILOT_QUESTIONS:
             self.learn_from_sample()
         else:
+            self.price_limits()
             self.look_for_sets()
         return self.relax() or self.branch()
 
@@ -85,6 +86,7 @@ class Search:
             self.program.take(rows), scenarios, self.risk, gap=self.gap, solver=self.solver,
             seconds_left=self.seconds_left, tell=lambda stage: self.tell("sample")
         )  # fmt: skip
+        pilot.price_limits()
         pilot.look_for_sets()
         pilot.relax()
         self.multipliers = pilot.multipliers
@@ -93,6 +95,14 @@ class Search:
         for y, multipliers in pilot.trail[-PILOT_CUTS:]:
             if self.seconds_left() > 0:
                 self._add_cuts(y, multipliers)
+
+    def price_limits(self) -> None:
+        """Begin with the multipliers at which all experts together would hold the routing limits."""
+        everyone, replicas = np.ones(len(self.program.experts)), self.master.max_replicas
+        for s, router in enumerate(self.routers):
+            _, mu, _, usage = router.route(everyone, replicas)
+            if np.max(usage - router.capacity(replicas), initial=0.0) <= 1e-5:  # else no set holds them
+                self.multipliers[s] = mu
 
     def look_for_sets(self) -> None:
         """Greedy growth and local search at the present multipliers."""

@@ -53,8 +53,10 @@ def run(*arguments: str) -> str:
 
 
 def test_universe_is_chosen_applied_and_its_gaps_found(home: Path) -> None:
-    output = run("universe", "--home", str(home), "--max-experts", "2", "--frontier", "experts", "--robust")
+    output = run("universe", "--home", str(home), "--max-experts", "2", "--frontier", "experts", "--robust",
+                 "--risk-weight", "0.5", "--risk-tail", "0.2")  # fmt: skip
     assert "proven optimal" in output
+    assert "50% mean and 50% the worst 9.8 of 49 scenarios" in " ".join(output.split())
     assert "max_experts 2" in output or "No limit binds" in output
     assert "on the other" in " ".join(output.split())
     plan = yaml.safe_load((home / "universe.yaml").read_text())
@@ -78,6 +80,17 @@ def test_runs_are_tracked_with_figures(home: Path) -> None:
     assert logged.data.params["max_experts"] == "1"
     names = [f.path for f in client.list_artifacts(logged.info.run_id, "figures")]
     assert "figures/marginal_values.png" in names
+
+
+def test_lists_are_repeated_or_go_by_commas(home: Path) -> None:
+    command = ("universe", "--home", str(home), "--raw", "--no-judge", "--no-track", "--no-explain")
+    run(*command, "--experts", "large,maths", "--experts", "sm*", "--must-have", "small,maths")
+    plan = yaml.safe_load((home / "universe.yaml").read_text())
+    assert {*plan["experts"], *plan["left_out"]} == {"small", "large", "maths"}
+    assert {"small", "maths"} <= set(plan["experts"])
+    run(*command, "--experts", "large, maths")
+    plan = yaml.safe_load((home / "universe.yaml").read_text())
+    assert {*plan["experts"], *plan["left_out"]} == {"large", "maths"}
 
 
 def test_a_choice_on_samples_says_so(home: Path) -> None:

@@ -107,6 +107,18 @@ def test_solver_matches_brute_force_on_sets_by_size(m: int, raw: bool) -> None:
     assert solution.best.value == pytest.approx(truth, abs=1e-6)
 
 
+def test_large_tables_are_relaxed_on_a_sample_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits = {"max_experts": 2, "max_cost_usd": 1.2, "min_score": {"x": 0.4}}
+    program = random_program(2, 6, 200, raw=False, limits=limits)
+    monkeypatch.setattr("universe.search.PILOT_QUESTIONS", 40)
+    stages = []
+    solution = solve_program(program, on_progress=lambda progress: stages.append(progress.stage))
+    assert stages[0] == "sample"
+    assert solution.status == "optimal"
+    assert solution.best is not None
+    assert solution.best.value == pytest.approx(best_value(program), abs=2e-5)
+
+
 def test_dropping_dominated_experts_keeps_the_optimum() -> None:
     program = random_program(3, 6, 60, raw=False, limits={"max_experts": 2})
     score = np.hstack([program.score, program.score[:, :2] * 0.9])
