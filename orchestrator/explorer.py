@@ -32,6 +32,7 @@ COARSENESS = 4  # fine regions to a coarse one
 PRIOR_SCORE, PRIOR_ANSWERS = 0.5, 2.0  # what is held of an expert before its first answer
 COMPLETION_STEPS = 6
 PRIOR_PAIRS = 50.0  # common answers to which a covariance is shrunk to none
+EXPONENT = 2 / 3
 MULTIPLIERS = 12  # prices on cost over which the value of an answer is averaged
 LEAST_OPEN = 0.1  # a settled cell keeps this share of an open one's weight: estimates may be wrong
 
@@ -48,7 +49,7 @@ def group_questions(queries: Queries, domains: NDArray[np.str_], *, seed: int = 
         MiniBatchKMeans(count, random_state=seed, n_init=1, batch_size=1024).fit_predict(queries.embeddings)
         for count in (min(fine, len(queries)), min(max(fine // COARSENESS, 2), len(queries)))
     ]
-    return (*(labels.astype(np.intp) for labels in groupings), np.unique(domains, return_inverse=True)[1])
+    return tuple(_number(labels) for labels in (*groupings, domains))
 
 
 def choose_pairs(
@@ -81,6 +82,7 @@ def choose_pairs(
     if (cost_usd * askable).sum() <= budget_usd:
         return askable
     order = np.random.default_rng(seed).permutation(len(score))
+    groupings = [_number(labels) for labels in groupings]
     fine = groupings[0]
     weight = _answer_weights(groupings, score, cost_usd)  # [regions, m]
     asked, open_pairs = _sum_by(fine, np.isfinite(score)), _sum_by(fine, askable)
@@ -150,7 +152,7 @@ def _spend_evenly(
 
     def wanted_at(log_level: float) -> Floats:
         with np.errstate(over="ignore"):  # infinity is more than there is to ask
-            answers: Floats = np.clip((np.exp(log_level) * ratio) ** (2 / 3) - asked, 0, open_pairs)
+            answers: Floats = np.clip((np.exp(log_level) * ratio) ** EXPONENT - asked, 0, open_pairs)
         return answers
 
     positive = ratio[ratio > 0]
@@ -162,6 +164,11 @@ def _spend_evenly(
         else:
             low = middle
     return wanted_at(low)
+
+
+def _number(labels: NDArray[np.generic]) -> Labels:
+    """Number labels from 0 without gaps: k-means may leave a cluster empty."""
+    return np.unique(labels, return_inverse=True)[1].astype(np.intp)
 
 
 def _sum_by(labels: Labels, values: NDArray[np.generic]) -> Floats:

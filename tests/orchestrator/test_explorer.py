@@ -67,6 +67,16 @@ def test_dear_answers_go_where_the_choice_is_open():
     assert asked[1] > 1.5 * asked[0] > 0, asked
 
 
+def test_a_region_without_questions_changes_nothing():
+    score = np.full((60, 2), np.nan)
+    cost = np.broadcast_to([1.0, 5.0], score.shape)
+    labels = groupings(60, 4)
+    gaps = (labels[0] * 3 + 1, labels[1], labels[2])
+    chosen = choose_pairs(labels, score, cost, 120.0)
+    assert (choose_pairs(gaps, score, cost, 120.0) == chosen).all()
+    assert 100 < (cost * chosen).sum() <= 120
+
+
 def test_bad_input_is_refused():
     score = np.full((10, 2), np.nan)
     with pytest.raises(InputError, match="budget of -1"):
