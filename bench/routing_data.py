@@ -79,3 +79,18 @@ def load_recorded(folder: Path) -> Outcomes:
         completion_tokens=matrix(completion_tokens).astype(np.float32),
         latency_s=nothing,
     )
+
+
+def load_letters(directory: Path, pool: Pool, outcomes: Outcomes) -> np.ndarray:
+    """The letter that each expert answered [n, m], None where none was recorded."""
+    path = directory / pool.benchmark / "answers.parquet"
+    answers = pd.read_parquet(path)
+    if "response" not in answers:
+        return np.full((len(outcomes), len(outcomes.experts)), None, object)
+    answers = answers[answers.response.notna() & (answers.response != "")]
+    rows = pd.Index(outcomes.question_ids).get_indexer(answers.question_id)
+    columns = pd.Index(outcomes.experts).get_indexer(answers.expert)
+    letters = np.full((len(outcomes), len(outcomes.experts)), None, object)
+    there = (rows >= 0) & (columns >= 0)
+    letters[rows[there], columns[there]] = answers.response.to_numpy(object)[there]
+    return letters

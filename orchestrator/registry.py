@@ -55,7 +55,7 @@ def log_version(
         artifact_root: where files go when the experiment is first made (default: what the store decides).
     """
     import mlflow
-    from mlflow.entities import Metric, Param
+    from mlflow.entities import Param
 
     with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
         point_mlflow(tracking_uri)
@@ -66,8 +66,6 @@ def log_version(
             run_name=run_name or "train router",
             nested=nested,
         ) as run:
-            figures = {**(metrics or {}), **(report.metrics() if report else {})}
-            now = int(datetime.now(UTC).timestamp() * 1000)
             params = {
                 key: str(value)[:500]
                 for key, value in orchestrator.info.items()
@@ -76,12 +74,11 @@ def log_version(
             params["multiplier"] = repr(orchestrator.multiplier)
             client.log_batch(
                 run.info.run_id,
-                metrics=[Metric(key, float(value), now, 0) for key, value in figures.items()],
+                metrics=_metrics(metrics or {}),
                 params=[Param(key, value) for key, value in params.items()],
             )
             if report:
-                for path in report.write(Path(scratch) / "report"):
-                    client.log_artifact(run.info.run_id, str(path), "evaluation")
+                _log_report(client, run.info.run_id, report, Path(scratch) / "report")
             saved = Path(scratch) / "orchestrator"
             orchestrator.save(saved)
             logged = mlflow.pyfunc.log_model(
@@ -95,6 +92,25 @@ def log_version(
     version = str(logged.registered_model_version)
     client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version)
     return version
+
+
+def log_evaluation(
+    report: EvaluationReport,
+    *,
+    tracking_uri: str,
+    artifact_root: Path | None = None,
+    run_name: str = "evaluate",
+) -> str:
+    """Log a report with its intervals, JSON and figures as a run of its own; return the run's id."""
+    import mlflow
+
+    with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
+        point_mlflow(tracking_uri)
+        client = _client(tracking_uri)
+        with mlflow.start_run(experiment_id=_experiment(client, artifact_root), run_name=run_name) as run:
+            mlflow.log_params({key: str(value) for key, value in report.settings.items()})
+            _log_report(client, run.info.run_id, report, Path(scratch))
+    return str(run.info.run_id)
 
 
 def find_version(tracking_uri: str, version: str) -> str:
@@ -206,6 +222,19 @@ def versions(tracking_uri: str) -> list[Version]:
             )
         )
     return sorted(found, key=lambda v: -int(v.version))
+
+
+def _log_report(client: Any, run_id: str, report: EvaluationReport, scratch: Path) -> None:
+    client.log_batch(run_id, metrics=_metrics(report.metrics()))
+    for path in report.write(scratch):
+        client.log_artifact(run_id, str(path), "evaluation")
+
+
+def _metrics(figures: dict[str, float]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    return [Metric(key, float(value), now, 0) for key, value in figures.items()]
 
 
 def _names(listed: str) -> tuple[str, ...]:

@@ -17,7 +17,8 @@ from warehouse import InputError, Outcomes
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from orchestrator.evaluate import PolicyPoints, SeedResult
+    from orchestrator.evaluate import SeedResult
+    from orchestrator.points import PolicyPoints
 
 Floats = NDArray[np.float64]
 
@@ -84,6 +85,27 @@ class EvaluationReport:
         mine, theirs = self.row(ours).measures[measure], self.row(other).measures[measure]
         low, high = metrics.interval(samples)
         return Measure(mine.value - theirs.value, low, high, float("nan"))
+
+    def pairs(self) -> Table:
+        """The learned policies against each other and the best single expert, as a table for people."""
+        from itertools import combinations
+
+        from rich.table import Table
+
+        table = Table(title="differences in points, paired over questions [95% interval]")
+        for column in ("pair", "accuracy", "AIQ", "AIQ log"):
+            table.add_column(column, no_wrap=True)
+        learned = [*self.calibration, "best single"]
+        for ours, other in combinations(learned, 2):
+            cells = []
+            for measure in ("accuracy", "aiq", "aiq_log"):
+                if (ours, measure) in self.replicates and (other, measure) in self.replicates:
+                    d = self.difference(ours, other, measure)
+                    cells.append(f"{100 * d.value:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]")
+                else:
+                    cells.append("-")
+            table.add_row(f"{ours} - {other}", *cells)
+        return table
 
     def table(self) -> Table:
         """The report as a table for people."""

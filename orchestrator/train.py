@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from orchestrator.cost import CostPredictor
 from orchestrator.embedding import load_embedder
-from orchestrator.evaluate import multiplier_grid
 from orchestrator.knn import mean_scores
 from orchestrator.persistence import build_predictor
+from orchestrator.points import multiplier_grid
 from orchestrator.policy import Orchestrator
 from orchestrator.predictor import Prediction, squared_loss
 from orchestrator.queries import Examples, read_queries

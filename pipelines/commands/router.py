@@ -10,6 +10,7 @@ import typer
 from pipelines.home import DEFAULT_HOME, Home, HomeOption
 
 if TYPE_CHECKING:
+    from orchestrator.report import EvaluationReport
     from warehouse import Outcomes
 
 PoolOption = Annotated[
@@ -44,33 +45,25 @@ def train(
     source: SourceOption = None,
     predictor: Annotated[str, typer.Option(help="Kind of predictor.")] = "stack",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
+    seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from rich.console import Console
 
-    from orchestrator.registry import crown_first, log_version
-    from orchestrator.train import train_router
+    from orchestrator.registry import crown_first
+    from pipelines.training import train_version
 
     place = Home.open(home)
     outcomes = load_pool_outcomes(place, pool, experts, source)
-    trained = train_router(
-        outcomes, embedder=embedder, predictor=predictor, seed=seed, cache_dir=place.embeddings
-    )
-    version = log_version(
-        trained.orchestrator,
-        tracking_uri=place.mlflow_uri,
-        metrics=trained.metrics,
-        artifact_root=place.artifacts,
-    )
+    trained = train_version(outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed)
+    version = trained.version
     console = Console()
     console.print(
         f"router version [bold]{version}[/bold]: {predictor} over {len(outcomes.experts)} experts, "
-        f"{len(outcomes):,} questions; validation accuracy {trained.metrics['validation_accuracy']:.4f} at "
-        f"${trained.metrics['validation_cost_usd'] * 1000:.3g} per 1,000 queries (best single "
-        f"{trained.metrics['validation_best_single_accuracy']:.4f} at "
-        f"${trained.metrics['validation_best_single_cost_usd'] * 1000:.3g})"
+        f"{len(outcomes):,} questions"
+        + ("; its evaluation is logged with it" if trained.report else "; too few answers to evaluate it")
     )
     if crown_first(place.mlflow_uri, version):
         console.print(f"version {version} is champion: there was none before")
@@ -83,6 +76,10 @@ def evaluate(
     experts: ExpertsOption = None,
     source: SourceOption = None,
     predictors: Annotated[str, typer.Option(help="Kinds of predictor to compare, by commas.")] = "knn,stack",
+    versions: Annotated[
+        str | None,
+        typer.Option(help="Router versions or aliases to compare pair by pair instead: 'champion,7'."),
+    ] = None,
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
     seeds: Annotated[int, typer.Option(min=1, help="Splits; five of them test every question once.")] = 5,
     price_basis: Annotated[
@@ -93,10 +90,13 @@ def evaluate(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Compare routing policies on the warehouse's outcomes: a table with intervals, JSON and figures."""
+    """Compare routing policies, or trained versions, on the warehouse's outcomes: a table with intervals,
+    JSON and figures, logged to MLflow as well.
+    """
     from rich.console import Console
 
     from orchestrator.evaluate import evaluate_router
+    from orchestrator.registry import log_evaluation
     from warehouse import InputError
 
     if price_basis not in ("actual", "flat"):
@@ -104,19 +104,25 @@ def evaluate(
             f"unknown price basis {price_basis!r}", where="--price-basis", fix="use actual or flat"
         )
     place = Home.open(home)
-    outcomes = load_pool_outcomes(place, pool, experts, source)
-    report = evaluate_router(
-        outcomes,
-        predictors=_commas(predictors) or ("knn",),
-        embedder=embedder,
-        seeds=seeds,
-        price_basis="flat" if price_basis == "flat" else "actual",
-        cache_dir=place.embeddings,
-    )
+    if versions:
+        report = _compare_versions(place, _commas(versions), source)
+    else:
+        report = evaluate_router(
+            load_pool_outcomes(place, pool, experts, source),
+            predictors=_commas(predictors) or ("knn",),
+            embedder=embedder,
+            seeds=seeds,
+            price_basis="flat" if price_basis == "flat" else "actual",
+            cache_dir=place.embeddings,
+        )
     console = Console(width=None if Console().is_terminal else 160)
     console.print(report.table())
+    console.print(report.pairs())
     written = report.write(out or place.path / "evaluations" / "latest")
-    console.print(f"wrote {', '.join(path.name for path in written)} to {written[0].parent}")
+    run_id = log_evaluation(report, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
+    console.print(
+        f"wrote {', '.join(path.name for path in written)} to {written[0].parent}; MLflow run {run_id}"
+    )
 
 
 def promote(
@@ -271,6 +277,18 @@ def _ask(place: Home, name: str, question_ids: list[str], catalogue: Path | None
     questions = questions.filter(pc.is_in(questions["question_id"], value_set=todo))
     answers = answer_and_grade(build_backend(spec), spec, questions, round="probes", run_id="")
     return int(warehouse.append("answers", answers, round="probes", expert=name))
+
+
+def _compare_versions(place: Home, wanted: list[str], source: str | None) -> EvaluationReport:
+    from orchestrator.compare import compare_routers
+    from orchestrator.registry import find_version, load_version
+
+    numbers = dict.fromkeys(find_version(place.mlflow_uri, version) for version in wanted)
+    routers = {f"version {number}": load_version(place.mlflow_uri, number) for number in numbers}
+    names = dict.fromkeys(name for router in routers.values() for name in router.experts)
+    sources = dict.fromkeys(name for router in routers.values() for name in router.info["sources"])
+    outcomes = load_pool_outcomes(place, None, ",".join(names), source or ",".join(sources))
+    return compare_routers(routers, outcomes, cache_dir=place.embeddings)
 
 
 def _pool_names(place: Home, experts: list[str]) -> list[str]:

@@ -1,47 +1,75 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from synthetic import make_outcomes
 
-from orchestrator.cascade import CascadePolicy
+from orchestrator import evaluate_router
+from orchestrator.cascade import Cascade, Signal, add_cascades, agreements, answered_by, choose_cascades
 
 
 @pytest.fixture(scope="module")
-def world():
-    """A cheap expert that knows when it is wrong, and a dear one that is mostly right."""
+def pool():
+    """Two cheap experts that are right together on easy questions, and a dear one; with their answers."""
+    base = make_outcomes(1500, seed=1)
+    rng = np.random.default_rng(1)
+    n = len(base)
+    hard = rng.random(n) < 0.4
+    right = rng.random((n, 2)) < np.where(hard, 0.3, 0.97)[:, None]
+    answers = np.where(right, "A", np.array(["B", "C", "D"])[rng.integers(0, 3, (n, 2))]).astype(object)
+    answers = np.column_stack([answers, np.full(n, None)])
+    score = np.column_stack([right, rng.random(n) < 0.9]).astype(np.float32)
+    three = base.only(base.experts[:3])
+    return replace(three, score=score, cost_usd=np.tile([1e-4, 1e-4, 1e-2], (n, 1))), answers
+
+
+def test_agreement_compares_answers_that_are_there():
+    answers = np.array([["A", "A", None], ["A", "B", "A"], [np.nan, "B", ""]], object)
+    signals = agreements(answers)
+    assert [signal.asked for signal in signals] == [(0, 1), (0, 2), (1, 2)]
+    expected = [[1, 0, np.nan], [np.nan, 1, np.nan], [np.nan, 0, np.nan]]
+    assert np.array_equal([signal.confidence for signal in signals], expected, equal_nan=True)
+
+
+def test_the_cascade_that_pays_is_found_and_what_it_costs_is_all_it_asked(pool):
+    outcomes, answers = pool
+    signals = agreements(answers)
+    cascades = choose_cascades(outcomes, signals, np.arange(900))
+    assert [(set(c.asked), c.last) for c in cascades] == [({0, 1}, 2)]
+    wider = add_cascades(outcomes, signals, cascades)
+    same = answers[:, 0] == answers[:, 1]
+    assert wider.score[:, 3] == pytest.approx(np.where(same, outcomes.score[:, 0], outcomes.score[:, 2]))
+    assert wider.cost_usd[:, 3] == pytest.approx(np.where(same, 2e-4, 2e-4 + 1e-2))
+    assert wider.experts[3].endswith(f"else {outcomes.experts[2]}")
+    stood = answered_by(np.full((1, len(same)), 3), 3, signals, cascades)[0]
+    assert np.array_equal(stood, np.where(same, cascades[0].asked[0], 2))
+
+
+def test_a_graded_confidence_sets_a_bar(pool):
+    outcomes, _ = pool
     rng = np.random.default_rng(0)
-    n = 4000
-    score = np.column_stack([rng.random(n) < 0.6, rng.random(n) < 0.9]).astype(float)
-    confidence = np.full((n, 2), np.nan)
-    confidence[:, 0] = np.where(rng.random(n) < 0.9, score[:, 0], 1 - score[:, 0])
-    success = np.tile([0.6, 0.9], (n, 1))
-    cost = np.tile([0.001, 0.02], (n, 1))
-    return success, confidence, score, cost
+    sure = np.where(
+        outcomes.score[:, 0] > 0, rng.uniform(0.3, 1, len(outcomes)), rng.uniform(0, 0.7, len(outcomes))
+    )
+    signals = [Signal((0,), sure)]
+    cascades = choose_cascades(outcomes, signals, np.arange(len(outcomes)))
+    assert cascades
+    assert 2 in {cascade.last for cascade in cascades}
+    assert all(0.1 < cascade.bar < 0.9 for cascade in cascades)
 
 
-def test_it_escalates_only_where_confidence_is_low_and_beats_routing(world):
-    success, confidence, score, cost = world
-    policy = CascadePolicy().fit(success[:2000], confidence[:2000], score[:2000])
-    test = slice(2000, None)
-    arguments = success[test], cost[test], confidence[test], score[test]
-    assert policy.choose_first(*(a[:2000] for a in (success, cost, confidence, score)), 10.0) == 0
-    result = policy.run(0, *arguments, 10.0)
-    escalated = result.last == 1
-    assert confidence[test][~escalated, 0].min() == 1
-    assert confidence[test][escalated, 0].max() == 0
-    plain = policy.run(None, *arguments, 10.0)
-    assert result.score.mean() - 10 * result.cost_usd.mean() > plain.score.mean() - 10 * plain.cost_usd.mean()
-    assert result.score.mean() > 0.9
-    assert result.cost_usd.mean() < 0.6 * 0.02
+def test_what_nobody_knows_escalates(pool):
+    outcomes, _ = pool
+    unknown = [Signal((0, 1), np.full(len(outcomes), np.nan))]
+    assert choose_cascades(outcomes, unknown, np.arange(len(outcomes))) == ()
+    wider = add_cascades(outcomes, unknown, [Cascade((0, 1), 2, 0.5)])
+    assert np.array_equal(wider.score[:, 3], outcomes.score[:, 2])
 
 
-def test_cost_counts_every_expert_asked(world):
-    success, confidence, score, cost = world
-    policy = CascadePolicy().fit(success, confidence, score)
-    result = policy.run(0, success, cost, confidence, score, 10.0)
-    assert np.allclose(result.cost_usd, np.where(result.last == 1, 0.021, 0.001))
-
-
-def test_without_any_confidence_it_routes(world):
-    success, confidence, score, cost = world
-    nothing = np.full_like(confidence, np.nan)
-    policy = CascadePolicy().fit(success, nothing, score)
-    assert policy.choose_first(success, cost, nothing, score, 1.0) is None
+def test_the_report_has_a_row_for_it_and_it_beats_routing_where_experts_are_alike(pool):
+    outcomes, answers = pool
+    report = evaluate_router(
+        outcomes, predictors=("knn",), embedder="wordllama", seeds=1, replicates=50, answers=answers
+    )
+    assert report.difference("knn + cascade", "knn", "aiq_log").low > 0
+    assert sum(report.row("knn + cascade").share.values()) == pytest.approx(1)

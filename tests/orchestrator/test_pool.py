@@ -3,8 +3,9 @@ import pytest
 from synthetic import make_outcomes
 
 from orchestrator import Orchestrator, log_version, set_champion, train_router
+from orchestrator.compare import compare_routers
 from orchestrator.pool import add_expert, choose_probes, retire_expert
-from orchestrator.promote import compare_routers, promote
+from orchestrator.promote import promote
 from orchestrator.registry import champion_version, rollback, versions
 from orchestrator.splits import frozen_split
 from warehouse import InputError
@@ -36,8 +37,9 @@ def test_an_added_expert_is_placed_from_its_probes(outcomes, full, tmp_path):
     decision = four.decide([ALGEBRA], multiplier=0)[0]
     assert decision.success["algebraist"] > decision.success["chemist"] + 0.2
     assert decision.cost_usd["algebraist"] == pytest.approx(1e-4, rel=0.3)
-    gain = compare_routers(four, three, outcomes).difference
-    assert gain > 0.5 * compare_routers(full, three, outcomes).difference > 0
+    report = compare_routers({"four": four, "three": three, "full": full}, outcomes, replicates=50)
+    gain = report.difference("four", "three", "aiq_log").value
+    assert gain > 0.5 * report.difference("full", "three", "aiq_log").value > 0
     four.save(tmp_path)
     assert Orchestrator.load(tmp_path).decide([ALGEBRA]) == four.decide([ALGEBRA])
 

@@ -85,7 +85,7 @@ def test_frozen_split_does_not_move_when_data_grows(outcomes):
     assert [i for i in all_of_it.test if i < 100] == few.test.tolist()
 
 
-@pytest.mark.parametrize("name", ["wordllama", "minilm-int8"])
+@pytest.mark.parametrize("name", ["wordllama", "minilm-int8", "minilm-shallow"])
 def test_embeddings_are_unit_rows_and_do_not_depend_on_the_batch(name):
     embedder = load_embedder(name)
     texts = ["What is a ring?", "Who was crowned in 1066?\nHarold\nWilliam", "x" * 3000]
