@@ -168,7 +168,8 @@ def _spend_evenly(
 
 def _number(labels: NDArray[np.generic]) -> Labels:
     """Number labels from 0 without gaps: k-means may leave a cluster empty."""
-    return np.unique(labels, return_inverse=True)[1].astype(np.intp)
+    numbers: Labels = np.unique(labels, return_inverse=True)[1].astype(np.intp)
+    return numbers
 
 
 def _sum_by(labels: Labels, values: NDArray[np.generic]) -> Floats:

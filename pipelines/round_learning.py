@@ -21,9 +21,7 @@ if TYPE_CHECKING:
 MIN_MAPPED = 80  # questions that a map of gaps needs, resampled too
 
 
-def learn_from_round(
-    lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[str], question_ids: Sequence[str]
-) -> Step:
+def learn_from_round(lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[str]) -> Step:
     """Run the learning steps, each kept in the record; return ``version``, ``promoted``, ``verdict`` and
     ``purchase`` (None where too few frozen questions were answered to tell).
 
@@ -55,7 +53,7 @@ def learn_from_round(
     purchase = record.step("evaluation", lambda: _measure(lab, before, version, frozen))["purchase"]
     standing = record.step("promotion", lambda: asdict(put_to_the_test(version, before, every, home)))
     print_line(f"Router version {version} {standing['verdict']}")
-    for line in record.step("gaps", lambda: _find_gaps(lab, learned, universe, question_ids))["lines"]:
+    for line in record.step("gaps", lambda: _find_gaps(lab, learned, universe))["lines"]:
         print_line(line)
     return {"version": version, "promoted": standing["promoted"], "verdict": standing["verdict"],
             "purchase": purchase}  # fmt: skip
@@ -110,17 +108,16 @@ def _choose_universe(lab: Laboratory, learned: Outcomes) -> Step:
     }
 
 
-def _find_gaps(
-    lab: Laboratory, learned: Outcomes, experts: Sequence[str], question_ids: Sequence[str]
-) -> Step:
-    """Name what no expert can do: domains of this round, and regions of all that was learned from."""
+def _find_gaps(lab: Laboratory, learned: Outcomes, experts: Sequence[str]) -> Step:
+    """Name what no expert can do: domains, and regions where there are questions enough to find some."""
     from orchestrator import load_embedder
     from pipelines.expected import expected_success
     from universe import brief_for_questions, find_gaps
 
     config, home = lab.config, lab.home
     with lab.warehouse.connect() as connection:
-        domains = find_domain_gaps(measure_domains(connection, question_ids, lab.catalogue.names))
+        ids = learned.question_ids.tolist()  # of all rounds: one may ask little where nothing is open
+        domains = find_domain_gaps(measure_domains(connection, ids, lab.catalogue.names))
     lines = gap_lines(domains)
     gaps = [
         GapBrief(

@@ -97,7 +97,7 @@ def run_round(
         assigned = record.step("assignment", lambda: _assign(lab, questions, frozen_ids, left))
         receipts = _answer(lab, questions, assigned, name, run_id, left)
         domains = _print_answers(lab, step["ids"], receipts)
-        learned = learn_from_round(lab, record, frozen_ids, step["ids"])
+        learned = learn_from_round(lab, record, frozen_ids)
         result = RoundResult.of(
             record.step(
                 "result",
