@@ -40,7 +40,6 @@ def start_serving(
     ray_serve.start(
         http_options={"host": config.host, "port": config.port}, logging_config={"log_level": "WARNING"}
     )
-    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     _check_address(config)
     ray_serve.run(app, name=APP_NAME, route_prefix="/", blocking=False, _local_testing_mode=False)
     deadline = time.monotonic() + timeout_s
@@ -69,9 +68,10 @@ def stop_serving() -> None:
 
 
 def _quieten() -> None:
-    """Keep from the terminal what Ray tells of calls to a Serve controller that was shut down on purpose."""
+    """Keep from the terminal how Serve starts, and what fails as its controller is shut down on purpose."""
     from ray._private import worker
 
+    logging.getLogger("ray.serve").setLevel(logging.WARNING)
     told = worker.print_to_stdstream
     if getattr(told, "is_quiet", False):
         return
