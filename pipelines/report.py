@@ -170,21 +170,24 @@ def purchase_table(rounds: Sequence[RoundResult], frozen_cost_usd: float) -> Tab
     """Lay out what each round spent and what it bought."""
     costs = {f"{1000 * r.purchase.at_cost_usd:.4g}" for r in rounds if r.purchase}
     table = Table(
-        title=f"Accuracy on the frozen set at {' or '.join(sorted(costs)) or 'no'} USD per 1,000 queries"
+        title=f"Accuracy in % on the frozen set at {' or '.join(sorted(costs)) or 'no'} USD per 1,000 queries"
     )
-    table.add_column("round")
-    names = ("questions", "answers", "cost, USD", "before", "after", "difference, points", "points/USD")
+    table.add_column("round", no_wrap=True)
+    names = ("asked", "answers", "cost, USD", "before", "after", "gain, points", "points/USD")
     for name in names:
-        table.add_column(name, justify="right")
-    table.add_column("router")
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("router", no_wrap=True)
     table.add_row("frozen set", "", "", f"{frozen_cost_usd:.6f}", "", "", "", "", "")
     for r in rounds:
         bought = ("-", "-", "-", "-")
         if r.purchase is not None:
-            d = r.purchase.difference
-            points = f"{100 * d.value:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]"
-            bought = (str(r.purchase.before), str(r.purchase.after), points, f"{r.points_per_usd:.4g}")
-        router = f"version {r.version}, {'promoted' if r.promoted else 'not promoted'}"
+            gain = r.purchase.difference
+            points = f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
+            before, after = (
+                str(estimate).replace("%", "") for estimate in (r.purchase.before, r.purchase.after)
+            )
+            bought = (before, after, points, f"{r.points_per_usd:.3g}")
+        router = f"{r.version} {'promoted' if r.promoted else 'refused'}"
         table.add_row(r.round, str(r.questions), str(r.answers), f"{r.cost_usd:.6f}", *bought, router)
     total = frozen_cost_usd + sum(r.cost_usd for r in rounds)
     table.add_section()
