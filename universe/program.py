@@ -37,11 +37,10 @@ class Program:
     price_weight: float  # score that one USD per query is worth
     rows: NDArray[np.int64]  # [n] where each row came from (the first, for merged rows)
 
-    @property
-    def groups(self) -> list[slice]:
-        """Slices of rows, each within one domain, about :data:`GROUPS` in all."""
+    def groups(self, count: int = GROUPS) -> list[slice]:
+        """Slices of rows, each within one domain, about ``count`` in all."""
         edges = np.flatnonzero(np.diff(self.domain, prepend=-1, append=-1))
-        size = max(1, len(self.weight) // GROUPS)
+        size = max(1, len(self.weight) // count)
         slices = []
         for start, stop in pairwise(edges):
             parts = max(1, round((stop - start) / size))

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from universe.program import Program
+from universe.program import GROUPS, Program
 
 Vector = NDArray[np.float64]
 MULTIPLIER_CAP = 1e4  # in units of score; a limit that would need a higher price counts as broken
@@ -58,12 +58,11 @@ class Routed:
 class Router:
     """Values sets under one scenario. Couplings are, in order: cost, domains with a minimum, loads."""
 
-    def __init__(self, program: Program, scenario: Scenario) -> None:
+    def __init__(self, program: Program, scenario: Scenario, groups: int = GROUPS) -> None:
         self.program = program
         self.scenario = scenario
         limits = program.limits
-        self.groups = program.groups
-        self.group_starts = np.array([g.start for g in self.groups])
+        self.groups = program.groups(groups)
         self.max_cost_usd = limits.max_cost_usd
         self.cost_scale = limits.max_cost_usd or float(program.cost_usd.max()) or 1.0
         self.floors = {program.domains.index(d): q for d, q in limits.min_score.items() if q > 0}

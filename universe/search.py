@@ -10,7 +10,7 @@ import numpy as np
 
 from universe.heuristics import Candidate, SetValuer, grow_greedily, search_locally
 from universe.master import Master
-from universe.program import Program
+from universe.program import GROUPS, Program
 from universe.risk import Risk
 from universe.routing import TOLERANCE, Router, Scenario, Vector
 
@@ -54,7 +54,8 @@ class Search:
     ) -> None:
         self.program, self.scenarios, self.risk = program, scenarios, risk
         self.gap, self.solver, self.seconds_left, self.tell = gap, solver, seconds_left, tell
-        self.routers = [Router(program, s) for s in scenarios]
+        groups = max(8, GROUPS // len(scenarios))  # many scenarios with many groups each make a large master
+        self.routers = [Router(program, s, groups) for s in scenarios]
         self.master = Master(program, self.routers, risk)
         self.valuer = SetValuer(program, self.routers, self.master.rows, risk)
         self.best: Candidate | None = None
