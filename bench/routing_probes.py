@@ -29,7 +29,7 @@ def print_probes(
         for name in pool.experts:
             rest = [other for other in pool.experts if other != name]
             without = train_router(outcomes.only(rest), embedder=embedder, cache_dir=cache).orchestrator
-            probes = choose_probes(without, outcomes, PROBES, cache_dir=cache)
+            probes = choose_probes(without, outcomes.only(rest), PROBES)
             added = add_expert(without, name, outcomes.take(probes))
             routers = {"full": full, "added": added, "without": without}
             report = compare_routers(routers, outcomes, replicates=1, cache_dir=cache)

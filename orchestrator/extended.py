@@ -11,17 +11,18 @@ from orchestrator.knn import mean_scores
 from orchestrator.predictor import Predictor, State
 from orchestrator.queries import Examples, Queries
 
-PENALTIES = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)  # pull of a new expert towards the average expert
-OUTCOME_PENALTY = 0.1  # of the regression behind the mean of a new expert
+PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # pull of a new expert towards the average expert
+LEAST_TELLING = 0.15  # deviation of an outcome on which all known experts agree
 
 
 class ExtendedPredictor:
     """Adds columns to a predictor's output, and takes columns away; the predictor itself is not retrained.
 
     A new expert's success is its mean plus a linear combination of how far the known experts' predictions lie
-    from their means. The combination is a ridge regression on the probes, drawn to the average expert; its
-    strength is chosen by leave-one-out. The mean is adjusted by what the known experts did on the same probes
-    (a control variate), since a few hundred questions alone leave it uncertain by several points.
+    from their means. The combination is a ridge regression of what it scored on the probes on what the known
+    experts scored there, drawn to the average expert; its strength is chosen by leave-one-out. Outcomes say
+    far more of who resembles whom than predictions would. As the known experts' means over all questions are
+    known well, the regression also corrects the new one's mean for easy or hard probes (a control variate).
     """
 
     kind: ClassVar[str] = "extended"
@@ -53,10 +54,10 @@ class ExtendedPredictor:
         """
         self.remove_expert(name, missing_ok=True)
         asked = np.isfinite(score)
-        shape = (self._base.predict(queries) - self._base_mean)[asked].astype(np.float64)
-        target = score[asked].astype(np.float64)
-        mean = _adjusted_mean(target, known_score[asked], self._base_mean)
-        mixing = _mix(shape, target - mean)
+        known = np.where(np.isfinite(known_score), known_score, self._base.predict(queries))
+        weight = 1 / tellingness(known_score)[asked]
+        shape = (known - self._base_mean)[asked].astype(np.float64)
+        mean, mixing = _mix(shape, score[asked].astype(np.float64), weight / weight.mean())
         self._mixing = np.vstack([self._mixing, mixing.astype(np.float32)])
         self._added_mean = np.append(self._added_mean, np.float32(mean))
         self._names = (*self._names, name)
@@ -121,67 +122,63 @@ class ExtendedPredictor:
         return extended
 
 
-def pick_probes(success: NDArray[np.float32], count: int, *, seed: int = 0) -> NDArray[np.intp]:
+def tellingness(known_score: NDArray[np.floating]) -> NDArray[np.float64]:
+    """How much an answer to each question [n] is expected to tell, up to a factor.
+
+    Where all known experts are right, or all wrong, the new one most likely is too. The deviation of its
+    outcome follows that of theirs. Questions with one answer or none are taken to be telling.
+    """
+    seen = np.isfinite(known_score)
+    count = np.maximum(seen.sum(axis=1), 1)
+    mean = np.where(seen, known_score, 0).sum(axis=1) / count
+    deviation = np.sqrt(np.where(seen, (known_score - mean[:, None]) ** 2, 0).sum(axis=1) / count)
+    return np.asarray(LEAST_TELLING + np.where(seen.sum(axis=1) > 1, deviation, 0.5), dtype=np.float64)
+
+
+def pick_probes(known_score: NDArray[np.floating], count: int, *, seed: int = 0) -> NDArray[np.intp]:
     """Choose the questions whose answers tell most about a new expert.
 
-    Greedy D-optimal design: each next question is the one on which the known experts' predicted success, as a
-    direction, has been explored least. Ties and the first choice are random.
+    A random sample, each question as likely as it is telling (Neyman's allocation); weighing answers by the
+    inverse makes up for it, so that means stay those of all questions.
 
     Args:
-        success: [n, m] predicted success of the known experts on the candidate questions.
+        known_score: [n, m] what the known experts scored on the candidate questions, NaN where unknown.
         count: how many to choose.
     """
-    n, m = success.shape
+    n = len(known_score)
     if count >= n:
         return np.arange(n)
-    features = success.astype(np.float64) - success.mean(axis=0)
-    features /= max(float(features.std()), 1e-9)
-    features = np.column_stack([features, np.ones(n)])
+    telling = tellingness(known_score)
     rng = np.random.default_rng(seed)
-    # half of the probes are drawn at random, so that the mean of the new expert is not that of extremes
-    chosen = list(rng.choice(n, count - count // 2, replace=False))
-    inverse = np.linalg.inv(features[chosen].T @ features[chosen] + np.eye(m + 1))
-    novelty = np.einsum("nd,de,ne->n", features, inverse, features)
-    novelty[chosen] = -np.inf
-    for _ in range(count // 2):
-        best = int(novelty.argmax())
-        chosen.append(best)
-        direction = inverse @ features[best]
-        inverse -= np.outer(direction, direction) / (1 + features[best] @ direction)
-        novelty -= (features @ direction) ** 2 / (1 + features[best] @ direction)
-        novelty[chosen] = -np.inf
-    return np.array(sorted(chosen), np.intp)
+    chosen = rng.choice(n, count, replace=False, p=telling / telling.sum())
+    return np.asarray(np.sort(chosen), np.intp)
 
 
-def _mix(shape: NDArray[np.float64], residual: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Ridge weights [m] drawn to 1/m each, with the penalty of least leave-one-out error."""
-    m = shape.shape[1]
+def _mix(
+    shape: NDArray[np.float64], score: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Weighted ridge regression drawn to 1/m each, with the penalty of least leave-one-out error.
+
+    Args:
+        shape: [k, m] what the known experts scored on the probes, less their means over all questions.
+        score: [k] what the new one scored.
+        weight: [k] of the probes, of mean 1.
+
+    Returns:
+        The new expert's mean over all questions, and the coefficients [m].
+    """
+    k, m = shape.shape
     average = np.full(m, 1 / m)
-    rest = residual - shape @ average
-    unit = max(float(np.mean(np.sum(shape**2, axis=1))), 1e-12)
-    best, weights = np.inf, average
+    centre, score_mean = np.average(shape, axis=0, weights=weight), float(np.average(score, weights=weight))
+    x = (shape - centre) * np.sqrt(weight)[:, None]
+    rest = (score - score_mean) * np.sqrt(weight) - x @ average
+    unit = max(float(np.mean(np.sum(x**2, axis=1))) / m, 1e-12)
+    best, coefficients = np.inf, average
     for penalty in PENALTIES:
-        inverse = np.linalg.inv(shape.T @ shape + penalty * unit * len(shape) * 0.1 * np.eye(m))
-        change = inverse @ (shape.T @ rest)
-        leverage = np.einsum("km,mj,kj->k", shape, inverse, shape)
-        error = float(np.mean(((rest - shape @ change) / np.maximum(1 - leverage, 0.05)) ** 2))
+        inverse = np.linalg.inv(x.T @ x + penalty * unit * k * np.eye(m))
+        change = inverse @ (x.T @ rest)
+        leverage = np.einsum("km,mj,kj->k", x, inverse, x)
+        error = float(np.mean(((rest - x @ change) / np.maximum(1 - leverage, 0.05)) ** 2))
         if error < best:
-            best, weights = error, average + change
-    return weights
-
-
-def _adjusted_mean(
-    score: NDArray[np.float64], known_score: NDArray[np.float32], known_mean: NDArray[np.float32]
-) -> float:
-    """The new expert's mean over all questions, from its scores on probes and how the known did on them."""
-    seen = np.isfinite(known_score)
-    ease = np.where(seen, known_score - known_mean, 0).astype(
-        np.float64
-    )  # [k, m] easier or harder than usual
-    centred = ease - ease.mean(axis=0)
-    m = ease.shape[1]
-    gram = (
-        centred.T @ centred + OUTCOME_PENALTY * len(score) * np.eye(m) * max(float(centred.var()), 1e-12) * m
-    )
-    slope = np.linalg.solve(gram, centred.T @ (score - score.mean()))
-    return float(np.clip(score.mean() - ease.mean(axis=0) @ slope, 0, 1))
+            best, coefficients = error, average + change
+    return float(np.clip(score_mean - centre @ coefficients, 0, 1)), coefficients

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.cost import CostPredictor
-from orchestrator.embedding import load_embedder
 from orchestrator.extended import ExtendedPredictor, pick_probes
 from orchestrator.policy import Orchestrator
 from orchestrator.queries import read_queries
 from orchestrator.splits import frozen_split
 from warehouse import InputError, Outcomes
-
-CANDIDATES = 5_000  # questions that probes are chosen among
 
 
 def choose_probes(
@@ -25,11 +21,10 @@ def choose_probes(
     count: int,
     *,
     seed: int = 0,
-    cache_dir: Path | None = None,
 ) -> NDArray[np.intp]:
     """Choose which questions to ask a new expert: rows of ``outcomes``, none from the frozen test part.
 
-    At most ``CANDIDATES`` questions, drawn at random, are looked at.
+    Questions are the likelier to be chosen the more the known experts' answers to them differ.
 
     Raises:
         InputError: there are no questions to choose from.
@@ -40,11 +35,9 @@ def choose_probes(
         raise InputError(
             "there are no questions to probe an expert with", fix="import or make questions first"
         )
-    if len(candidates) > CANDIDATES:
-        candidates = np.sort(np.random.default_rng(seed).choice(candidates, CANDIDATES, replace=False))
-    embedder = load_embedder(orchestrator.embedder.name, cache_dir=cache_dir)
-    queries = read_queries([outcomes.texts[i] for i in candidates], embedder)
-    return candidates[pick_probes(orchestrator.predictor.predict(queries), count, seed=seed)]
+    known = [name for name in orchestrator.info["mean_score"] if name in outcomes.experts]
+    score = outcomes.only(known).score if known else np.zeros((len(outcomes), 0), np.float32)
+    return candidates[pick_probes(score[candidates], count, seed=seed)]
 
 
 def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orchestrator:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.cluster import ClusterPredictor
+from orchestrator.difficulty import DifficultyPredictor
 from orchestrator.knn import KnnPredictor, mean_scores
 from orchestrator.predictor import Predictor, State, contrast_loss, contrasts
 from orchestrator.queries import Examples, Queries
@@ -22,9 +23,9 @@ MemberBuilder = Callable[[Queries], list[Predictor]]
 
 
 def default_members(queries: Queries) -> list[Predictor]:
-    """One kNN per joined embedding, and a subject table. Ridge added noise on small pools (see the log)."""
+    """One kNN per joined embedding, a subject table, and difficulty. Ridge added noise on small pools."""
     neighbours: list[Predictor] = [KnnPredictor(part=i) for i in range(len(queries.widths))]
-    return [*neighbours, SubjectPredictor()]
+    return [*neighbours, SubjectPredictor(), DifficultyPredictor()]
 
 
 def knn_and_domain(queries: Queries) -> list[Predictor]:
@@ -43,7 +44,14 @@ class StackPredictor:
 
     kind: ClassVar[str] = "stack"
     MEMBERS: ClassVar[dict[str, type[Predictor]]] = {
-        member.kind: member for member in (KnnPredictor, RidgePredictor, SubjectPredictor, ClusterPredictor)
+        member.kind: member
+        for member in (
+            KnnPredictor,
+            RidgePredictor,
+            SubjectPredictor,
+            ClusterPredictor,
+            DifficultyPredictor,
+        )
     }
 
     def __init__(self, members: MemberBuilder = default_members) -> None:

@@ -217,7 +217,7 @@ def add_expert(
     champion, champion_version = load_champion(place.mlflow_uri)
     info = champion.info
     known = load_pool_outcomes(place, None, ",".join(info["mean_score"]), ",".join(info["sources"]))
-    chosen = known.take(choose_probes(champion, known, probes, cache_dir=place.embeddings))
+    chosen = known.take(choose_probes(champion, known, probes))
     asked = _ask(place, name, chosen.question_ids.tolist(), catalogue)
     answers = load_pool_outcomes(
         place, None, ",".join([*info["mean_score"], name]), ",".join(info["sources"])

@@ -1,8 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic import make_outcomes
 
 from orchestrator import Orchestrator, load_embedder, train_router
+from orchestrator.difficulty import DifficultyPredictor
 from orchestrator.persistence import BUILDERS, build_predictor, predictor_from_state
 from orchestrator.predictor import contrast_loss, contrasts, squared_loss
 from orchestrator.queries import Examples, read_queries
@@ -58,3 +61,26 @@ def test_a_stack_is_saved_with_its_members(tmp_path):
     orchestrator.save(tmp_path)
     texts = make_outcomes(30, seed=5).texts
     assert Orchestrator.load(tmp_path).decide(texts) == orchestrator.decide(texts)
+
+
+def test_difficulty_tells_whom_hard_questions_hurt_more():
+    rng = np.random.default_rng(0)
+    outcomes = make_outcomes(900)
+    hard = rng.random(len(outcomes)) < 0.5
+    words = np.where(hard, "prove the conjecture", "name the colour")
+    chance = np.where(hard[:, None], [0.1, 0.1, 0.2, 0.8], [0.8, 0.8, 0.8, 0.9])
+    outcomes = replace(
+        outcomes,
+        texts=tuple(f"{text} {word}" for text, word in zip(outcomes.texts, words, strict=True)),
+        score=(rng.random(chance.shape) < chance).astype(np.float32),
+    )
+    everything = Examples(read_queries(outcomes.texts, load_embedder("wordllama")), outcomes)
+    split = split_by_text(outcomes.texts, seed=0)
+    train, validation, test = (everything.take(i) for i in (split.train, split.validation, split.test))
+    difficulty = DifficultyPredictor().fit(train, validation)
+    success = difficulty.predict(test.queries)
+    gain = success[:, 3] - success[:, 0]
+    assert gain[hard[split.test]].mean() > gain[~hard[split.test]].mean() + 0.3
+    rebuilt = DifficultyPredictor.from_state(difficulty.state())
+    assert np.array_equal(rebuilt.predict(test.queries), success)
+    assert np.array_equal(rebuilt.predict(test.queries.take(np.array([3]))), success[3:4])
