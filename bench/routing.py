@@ -17,7 +17,7 @@ from bench.routing_data import read_pools
 from bench.routing_pools import BASELINES, OURS, compare_pools
 from warehouse import InputError
 
-PARTS = ("pools", "streams", "batch", "latency", "probes")
+PARTS = ("pools", "streams", "batch", "latency", "probes", "limits")
 
 
 def main() -> None:
@@ -65,6 +65,11 @@ def main() -> None:
         from bench.routing_probes import print_probes
 
         print_probes(arguments.recorded, [pools["A"], pools["D"]], arguments.cache, console)
+    if "limits" in parts:
+        from bench.routing_limits import print_limits
+
+        chosen = [pools[name] for name in arguments.pools]
+        print_limits(arguments.recorded, chosen, arguments.embedder, arguments.cache, console)
 
 
 if __name__ == "__main__":
