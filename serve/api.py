@@ -127,11 +127,12 @@ def create_api(gateway: Gateway) -> FastAPI:
     async def readyz(response: Response) -> Readiness:
         """Say whether requests can be answered now."""
         resting = gateway.breaker.resting(gateway.experts)
-        ready = len(resting) < len(gateway.experts)
-        response.status_code = 200 if ready else 503
-        states: dict[str, Literal["ok", "resting"]] = {
-            name: "resting" if name in resting else "ok" for name in gateway.experts
+        states: dict[str, Literal["ok", "resting", "starting"]] = {
+            name: "resting" if name in resting else "ok" if await expert.is_running() else "starting"
+            for name, expert in gateway.experts.items()
         }
+        ready = "ok" in states.values()
+        response.status_code = 200 if ready else 503
         return Readiness(ready=ready, experts=states)
 
     @app.get("/", include_in_schema=False)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from ray import serve as ray_serve
 from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
 from ray.serve.handle import DeploymentHandle
 
@@ -20,6 +21,10 @@ class ExpertClient(Protocol):
     """What the gateway needs of an expert."""
 
     spec: ExpertSpec
+
+    async def is_running(self) -> bool:
+        """Tell whether a replica is up, or one is still starting."""
+        ...
 
     async def answer(self, body: dict[str, Any], timeout_s: float) -> Answer | ExpertFailure:
         """Answer in one piece."""
@@ -45,6 +50,12 @@ class HandleClient:
         self.spec = spec
         self._handle = handle
         self._stream_handle = handle.options(stream=True)
+
+    async def is_running(self) -> bool:
+        """See :class:`ExpertClient`."""
+        status = await asyncio.to_thread(ray_serve.status)
+        deployments = status.applications[self._handle.app_name].deployments
+        return bool(deployments[self._handle.deployment_name].replica_states.get("RUNNING"))
 
     async def answer(self, body: dict[str, Any], timeout_s: float) -> Answer | ExpertFailure:
         """See :class:`ExpertClient`. When time runs out the replica is told to stop."""

@@ -222,7 +222,7 @@ class Readiness(BaseModel):
     """Whether requests can be answered, and who is out of service after failures."""
 
     ready: bool = Field(description="whether at least one expert is in service")
-    experts: dict[str, Literal["ok", "resting"]] = Field(description="each expert's state")
+    experts: dict[str, Literal["ok", "resting", "starting"]] = Field(description="each expert's state")
 
 
 class Reply(BaseModel):

@@ -30,6 +30,7 @@ class Page:
         (tab,) = [tab for tab in listed() if tab["url"].startswith(address)]
         self._socket = connect(tab["webSocketDebuggerUrl"], max_size=None)
         self._count = 0
+        self.wait(lambda: self.read("document.readyState") == "complete")
 
     def call(self, method: str, **params):
         self._count += 1

@@ -36,6 +36,10 @@ class ScriptedExpert:
         self.script = list(script)
         self.cut_after = cut_after
         self.bodies: list[dict[str, Any]] = []
+        self.running = True
+
+    async def is_running(self):
+        return self.running
 
     async def answer(self, body: dict[str, Any], timeout_s: float):
         self.bodies.append(body)

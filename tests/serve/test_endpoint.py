@@ -83,6 +83,10 @@ def test_replicas_are_told_the_store_and_never_look_for_it(home, monkeypatch):
     assert app._bound_deployment.init_args[0].tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
 
 
+def test_it_is_ready_once_its_expert_runs(url):
+    assert httpx.get(f"{url}/readyz").json() == {"ready": True, "experts": {"smollm2-135m": "ok"}}
+
+
 def test_without_a_key_nobody_answers(url):
     with pytest.raises(openai.AuthenticationError):
         openai.OpenAI(base_url=f"{url}/v1", api_key="none").models.list()

@@ -273,9 +273,12 @@ def test_an_expert_that_keeps_failing_rests_and_readyz_tells(orchestrator):
     assert 'leeroo_tokens_total{expert="smollm2-135m",kind="prompt"} 500.0' in figures
 
 
-def test_readyz_is_503_when_everyone_rests(orchestrator):
-    gateway = endpoint(orchestrator, ScriptedExpert("smollm2-135m", *[BROKEN] * 3))
-    for _ in range(3):
+@pytest.mark.parametrize("failures", [3, 0])
+def test_readyz_is_503_when_everyone_rests_or_starts(orchestrator, failures):
+    expert = ScriptedExpert("smollm2-135m", *[BROKEN] * failures)
+    gateway = endpoint(orchestrator, expert)
+    expert.running = failures > 0
+    for _ in range(failures):
         ask(gateway)
 
     async def get():
