@@ -138,7 +138,7 @@ def test_an_answer_keeps_to_a_schema_and_a_tool_is_called(client):
     called = client.chat.completions.create(
         model="leeroo",
         messages=ASKED,
-        max_tokens=30,
+        max_tokens=100,
         tools=[tool],
         tool_choice={"type": "function", "function": {"name": "look_up"}},
     )
