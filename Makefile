@@ -32,7 +32,6 @@ lint: setup ## formatting, style, types, and known vulnerabilities where the adv
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/python infra/audit.py
-	@$(BIN)/python infra/audit.py
 
 format: setup ## put the code into the project's format
 	@$(BIN)/ruff format .

@@ -1,20 +1,20 @@
-"""Look the installed packages up in PyPI's advisories. Run by `make lint`.
+"""Look the installed packages up in the advisories of the package index. Run by `make lint`.
 
-Fails on a known vulnerability that has a fix. Where the advisories cannot be reached it says so and passes:
-style and types can be checked without a network.
+Fails on a known vulnerability that has a fix, and on a CI machine only tells of it: an advisory that came out
+overnight says nothing about the change under test. Where the advisories cannot be reached it says so and
+passes: style and types can be checked without a network.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
-import urllib.request
 from typing import Any
 
-PROBE = "https://pypi.org/pypi/requests/2.32.3/json"  # the page of a version: what an audit reads
-PROBE_TIMEOUT_S = 5
-AUDIT_TIMEOUT_S = 180
+REQUEST_TIMEOUT_S = 5
+AUDIT_TIMEOUT_S = 90
 
 #: Advisories that do not apply here, with the reason.
 ACCEPTED: dict[str, str] = {}
@@ -22,28 +22,20 @@ ACCEPTED: dict[str, str] = {}
 
 def main() -> int:
     """Audit this environment; return the exit code."""
-    if not advisories_are_reachable():
-        print("audit: skipped, PyPI's advisories cannot be reached from here")
-        return 0
     command = [sys.executable, "-m", "pip_audit", "--local", "--format", "json", "--progress-spinner", "off"]
+    command += ["--timeout", str(REQUEST_TIMEOUT_S)]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=AUDIT_TIMEOUT_S, check=False)
         found = json.loads(done.stdout)
     except (subprocess.TimeoutExpired, json.JSONDecodeError):
-        print("audit: skipped, PyPI's advisories did not answer in time")
+        found = {"dependencies": []}
+    # A mirror may know the packages and none of their advisories: then each of them was skipped.
+    if not any("vulns" in package for package in found["dependencies"]):
+        print("audit: skipped, the advisories cannot be reached from here")
         return 0
     text, code = judge(found)
     print(text)
-    return code
-
-
-def advisories_are_reachable() -> bool:
-    """Whether PyPI tells the advisories of a package (a mirror may know packages and no advisories)."""
-    try:
-        with urllib.request.urlopen(PROBE, timeout=PROBE_TIMEOUT_S) as reply:
-            return "vulnerabilities" in json.load(reply)
-    except (OSError, ValueError):
-        return False
+    return 0 if os.environ.get("CI") else code
 
 
 def judge(found: dict[str, Any]) -> tuple[str, int]:

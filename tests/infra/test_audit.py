@@ -1,3 +1,8 @@
+import json
+import subprocess
+
+import pytest
+
 from infra import audit
 
 
@@ -10,7 +15,7 @@ OPEN = {"id": "PYSEC-2", "fix_versions": []}
 
 
 def test_only_what_can_be_mended_fails():
-    assert audit.judge({"dependencies": [package("a"), {"name": "b", "skip_reason": "not on PyPI"}]}) == (
+    assert audit.judge({"dependencies": [package("a"), {"name": "b", "skip_reason": "not found"}]}) == (
         "audit: 1 packages, 0 known vulnerabilities",
         0,
     )
@@ -26,7 +31,18 @@ def test_an_accepted_advisory_is_not_counted(monkeypatch):
     assert audit.judge({"dependencies": [package("a", FIXED)]})[1] == 0
 
 
-def test_without_a_network_it_says_so_and_passes(monkeypatch, capsys):
-    monkeypatch.setattr(audit, "PROBE", "http://127.0.0.1:9/")
+@pytest.mark.parametrize("told", ["", '{"dependencies": [{"name": "a", "skip_reason": "not found"}]}'])
+def test_without_advisories_it_says_so_and_passes(told, monkeypatch, capsys):
+    done = subprocess.CompletedProcess([], 1, told, "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
     assert audit.main() == 0
     assert "skipped" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("machine", "code"), [("", 1), ("true", 0)])
+def test_on_a_ci_machine_it_only_tells(machine, code, monkeypatch, capsys):
+    found = json.dumps({"dependencies": [package("a", FIXED)]})
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, found, ""))
+    monkeypatch.setenv("CI", machine)
+    assert audit.main() == code
+    assert "PYSEC-1" in capsys.readouterr().out
