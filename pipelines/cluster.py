@@ -36,8 +36,6 @@ def ray_session(address: str | None = None) -> Iterator[None]:
             include_dashboard=False,
             logging_level=logging.WARNING,
             log_to_driver=False,
-            # Ray would keep a process ready per logical CPU: idle, they take 2% of two cores from the engine.
-            _system_config={"enable_worker_prestart": False, "prestart_worker_first_driver": False},
         )
     try:
         yield
