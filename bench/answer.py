@@ -177,6 +177,7 @@ def main() -> None:
             rates.append(bare_tokens / bare_s)
             ratios.append(our_tokens / ours_s / rates[-1])
             cells = (bare_s, rates[-1], bare_start_s, ours_s, our_tokens / ours_s, ours_start_s)
+            console.print(f"run {run + 1}: bare {bare_s:.1f} s, ours {ours_s:.1f} s, ratio {ratios[-1]:.3f}")
             table.add_row(str(run + 1), *(f"{cell:.1f}" for cell in cells), f"{ratios[-1]:.3f}")
         console.print(table)
         console.print(
