@@ -8,7 +8,7 @@ ARGS ?=
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve)))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format doctor serve ui bench $(BENCHES) clean clean-all
+.PHONY: help setup demo test test-fast test-kills lint format doctor serve ui bench $(BENCHES) clean clean-all
 
 help: ## list these habits
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,9 @@ test: setup ## every test, real engines included
 
 test-fast: setup ## the tests that start no engine
 	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+
+test-kills: setup ## ten rounds whose actors and drivers are killed at random moments (five minutes)
+	@LEEROO_KILL_SEEDS=10 $(BIN)/python -m pytest tests/e2e/test_kills.py -s $(ARGS)
 
 lint: setup ## formatting, style, types, and known vulnerabilities where the advisories can be reached
 	@$(BIN)/ruff format --check .

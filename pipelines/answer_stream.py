@@ -56,7 +56,9 @@ def stream_receipts(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     blocks = _blocks(todo, work.batch_questions)
     resources = specs[0].resources
-    actor_options: dict[str, Any] = {"runtime_env": {"env_vars": backend_env(specs[0])}}
+    actor_options: dict[str, Any] = {}
+    if specs[0].backend == "vllm":  # others can do with a process that is there already
+        actor_options["runtime_env"] = {"env_vars": backend_env(specs[0])}
     if resources.accelerator_type:
         actor_options["accelerator_type"] = resources.accelerator_type
     # One process asks an API: its limits are kept by whoever counts all requests.

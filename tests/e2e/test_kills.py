@@ -34,6 +34,8 @@ from warehouse import QUESTIONS, Warehouse, question_id
 pytestmark = pytest.mark.e2e
 
 QUESTION_COUNT = 96
+#: Rounds that are killed, half a minute each: three as a habit, ten by `make test-kills`.
+SEEDS = int(os.environ.get("LEEROO_KILL_SEEDS", "3"))
 CATALOGUE = """\
 experts:
   - {{name: one, backend: openai, model: one, base_url: "{url}", scoring: generate, concurrency: 4,
@@ -188,7 +190,7 @@ def undisturbed(
 
 
 @pytest.mark.timeout(600)
-def test_ten_rounds_killed_at_random_moments(
+def test_rounds_killed_at_random_moments(
     tmp_path: Path,
     ray_cluster: None,
     api: tuple[str, Books],
@@ -200,7 +202,7 @@ def test_ten_rounds_killed_at_random_moments(
     address = ray.get_runtime_context().gcs_address
     stages = []
     killed = 0
-    for seed in range(10):
+    for seed in range(SEEDS):
         rng = random.Random(seed)
         # Two experts side by side now and then; one is enough for most, and starts in half the time.
         experts = load_catalogue(catalogue).experts[: 2 if seed % 5 == 0 else 1]
@@ -247,9 +249,10 @@ def test_ten_rounds_killed_at_random_moments(
         repeats = sum(books.attempts.values()) - len(expected)
         stages.append((len(kept), len(expected), repeats))
     print("kept at the driver's death, of how many, requests sent again:", stages)
-    assert killed >= 8
-    assert sum(0 < kept < count for kept, count, _ in stages) >= 3, stages
-    assert any(repeats for _, _, repeats in stages), stages
+    assert killed >= 0.6 * SEEDS
+    if SEEDS >= 10:  # few seeds may by chance all fall before the first answer or after the last
+        assert sum(0 < kept < count for kept, count, _ in stages) >= 3, stages
+        assert any(repeats for _, _, repeats in stages), stages
 
 
 @pytest.mark.timeout(300)
