@@ -103,9 +103,9 @@ class WordLlamaEmbedder:
         """Return float32 [n, 256]."""
         out = np.zeros((len(texts), self.dim), np.float32)
         last_row = len(self._table) - 1
-        for row, encoding in enumerate(self._tokenizer.encode_batch(list(texts), add_special_tokens=False)):
-            if encoding.ids:
-                out[row] = self._table[np.minimum(encoding.ids, last_row)].sum(axis=0)
+        for row, ids in enumerate(tokenise(self._tokenizer, texts, add_special_tokens=False)):
+            if ids:
+                out[row] = self._table[np.minimum(ids, last_row)].sum(axis=0)
         return _unit_rows(out)
 
 
@@ -135,7 +135,7 @@ class MiniLmEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [n, 384]; texts run side by side on the machine's cores."""
-        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        rows = tokenise(self._tokenizer, texts)
         session = self._session
         return run_side_by_side(lambda ids: self._pool(session, ids), rows, self.dim)
 
@@ -216,6 +216,14 @@ class CachedEmbedder:
         save_file({"keys": packed.copy(), "vectors": np.ascontiguousarray(vectors)}, beside)
         os.replace(beside, self._directory / name)
         self._shards_read.add(name)
+
+
+def tokenise(tokenizer: Any, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]:
+    """Token ids of each text; one text alone goes without the batch's threads, which cost more than it."""
+    if len(texts) == 1:
+        return [tokenizer.encode(texts[0], add_special_tokens=add_special_tokens).ids]
+    encodings = tokenizer.encode_batch(list(texts), add_special_tokens=add_special_tokens)
+    return [encoding.ids for encoding in encodings]
 
 
 def run_side_by_side(

@@ -55,10 +55,10 @@ class ShallowMiniLmEmbedder:
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 [n, 384]; texts run side by side on the machine's cores."""
-        from orchestrator.embedding import run_side_by_side
+        from orchestrator.embedding import run_side_by_side, tokenise
 
         session = self._session
-        rows = [encoding.ids for encoding in self._tokenizer.encode_batch(list(texts))]
+        rows = tokenise(self._tokenizer, texts)
 
         def pool(ids: Sequence[int]) -> NDArray[np.float32]:
             vector: NDArray[np.float32] = session.run(None, {"input_ids": np.asarray([ids], np.int32)})[0][0]
