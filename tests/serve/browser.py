@@ -30,7 +30,8 @@ class Page:
         (tab,) = [tab for tab in listed() if tab["url"].startswith(address)]
         self._socket = connect(tab["webSocketDebuggerUrl"], max_size=None)
         self._count = 0
-        self.wait(lambda: self.read("document.readyState") == "complete")
+        loaded = f"location.href.startsWith({json.dumps(address)}) && document.readyState == 'complete'"
+        self.wait(lambda: self.read(loaded))  # before that there is an empty page
 
     def call(self, method: str, **params):
         self._count += 1
