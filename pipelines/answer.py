@@ -280,8 +280,11 @@ def _progress(total: Mapping[str, int]) -> Iterator[Progress]:
 
 
 def _reason(error: BaseException) -> str:
-    """The last line of the innermost cause: what a person needs of a remote traceback."""
-    while error.__cause__ is not None:
-        error = error.__cause__
+    """The last line of the innermost cause that says anything: what a person needs of a remote traceback."""
+    told: BaseException | None = error
+    while told is not None:
+        # Ray Data chains an empty one to what was not raised by the user's own function.
+        error = told if str(told).strip() else error
+        told = told.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:500]

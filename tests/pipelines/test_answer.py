@@ -173,7 +173,8 @@ def test_a_judge_scores_what_no_rule_can(tmp_path: Path, ray_cluster: None, url:
     assert (again.judged, again.reused, again.judge.asked) == (0, 2, 0)
     # This judge always prefers the first place; asked in both orders, that is worth nothing.
     pairs = judge_answers(store, judge, round="r", run_id="3", against="reference")
-    assert (pairs.judged, pairs.judge.asked) == (2, 4)
+    # One of the answers is the reference itself: both orders are the same question, which is asked once.
+    assert (pairs.judged, pairs.judge.asked) == (2, 3)
     even = store.scan("judgements").to_pylist()
     assert [row["score"] for row in even if "/pairs/" in row["grader"]] == [0.5, 0.5]
     with pytest.raises(InputError, match="nobody"):
