@@ -52,7 +52,7 @@ def train(
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from rich.console import Console
 
-    from orchestrator.registry import crown_first
+    from orchestrator.registry import champion_version, crown_first
     from pipelines.training import train_version
 
     place = Home.open(home)
@@ -67,6 +67,8 @@ def train(
     )
     if crown_first(place.mlflow_uri, version):
         console.print(f"version {version} is champion: there was none before")
+    elif champion_version(place.mlflow_uri) == version:
+        console.print(f"version {version} is champion already")
     else:
         console.print(f"version {version} is challenger: `leeroo promote {version}` puts it to the test")
 
@@ -138,9 +140,13 @@ def promote(
     from rich.console import Console
 
     from orchestrator.promote import promote as put_to_the_test
-    from orchestrator.registry import load_version
+    from orchestrator.registry import champion_version, find_version, load_version
 
     place = Home.open(home)
+    version = find_version(place.mlflow_uri, version)
+    if version == champion_version(place.mlflow_uri):
+        Console().print(f"version {version} is champion already")
+        return
     pool = load_version(place.mlflow_uri, version).info
     names = _pool_names(place, pool["experts"])
     outcomes = load_pool_outcomes(place, None, ",".join(names), source or ",".join(pool["sources"]))
@@ -180,11 +186,13 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
     from orchestrator.registry import versions as list_versions
 
     found = list_versions(Home.open(home).mlflow_uri)
-    console = Console()
+    console = Console(width=None if Console().is_terminal else 160)
     if not found:
         console.print("no router has been trained yet: `leeroo train`")
         return
-    table = Table("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k")
+    table = Table()
+    for column in ("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k"):
+        table.add_column(column, no_wrap=True)
     table.add_column("note", overflow="fold", ratio=1)
     for v in found:
         table.add_row(
@@ -193,8 +201,8 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
             f"{v.created_at:%Y-%m-%d %H:%M}",
             v.predictor,
             str(len(v.pool)),
-            f"{v.metrics.get('validation_accuracy', float('nan')):.4f}",
-            f"{v.metrics.get('validation_cost_usd', float('nan')) * 1000:.3g}",
+            f"{v.metrics['validation_accuracy']:.4f}" if "validation_accuracy" in v.metrics else "-",
+            f"{v.metrics['validation_cost_usd'] * 1000:.3g}" if "validation_cost_usd" in v.metrics else "-",
             v.note,
         )
     console.print(table)

@@ -6,7 +6,7 @@ from orchestrator import Orchestrator, log_version, set_champion, train_router
 from orchestrator.compare import compare_routers
 from orchestrator.pool import add_expert, choose_probes, retire_expert
 from orchestrator.promote import promote
-from orchestrator.registry import champion_version, rollback, versions
+from orchestrator.registry import champion_version, load_champion, rollback, versions
 from orchestrator.splits import frozen_split
 from warehouse import InputError
 
@@ -83,4 +83,5 @@ def test_promotion_refuses_the_worse_promotes_the_better_and_rolls_back(outcomes
     assert forced.promoted
     assert "forced" in versions(uri)[0].note
     assert rollback(uri) == (better, again)
+    assert load_champion(uri)[0].decide([ALGEBRA]) == full.decide([ALGEBRA])
     set_champion(uri, better)
