@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -23,7 +22,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bench.routing_data import Pool, load_pool, read_pools
+from bench.routing_data import Pool, add_recorded_argument, load_pool, read_pools
 from orchestrator import (
     CostPredictor,
     Examples,
@@ -96,13 +95,7 @@ COMPLETED = ", completed"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "recorded",
-        type=Path,
-        nargs="?",
-        default=Path(os.environ.get("LEEROO_RECORDED", "recorded")),
-        help="folder with pools.yaml and the recorded answers [LEEROO_RECORDED, else ./recorded]",
-    )
+    add_recorded_argument(parser)
     parser.add_argument("--pools", default="ABCDEF")
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--replicates", type=int, default=300, help="bootstrap samples")

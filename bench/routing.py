@@ -7,13 +7,12 @@ every question once, choices on validation, paired bootstrap intervals.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from pathlib import Path
 
 from rich.console import Console
 
-from bench.routing_data import read_pools
+from bench.routing_data import add_recorded_argument, read_pools
 from bench.routing_pools import BASELINES, OURS, compare_pools
 from warehouse import InputError
 
@@ -22,13 +21,7 @@ PARTS = ("pools", "streams", "batch", "latency", "probes", "limits")
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "recorded",
-        type=Path,
-        nargs="?",
-        default=Path(os.environ.get("LEEROO_RECORDED", "recorded")),
-        help="folder with pools.yaml and the recorded answers [LEEROO_RECORDED, else ./recorded]",
-    )
+    add_recorded_argument(parser)
     parser.add_argument("--pools", default="ABCDEF")
     parser.add_argument("--parts", default="pools", help=f"comma-separated, of {', '.join(PARTS)}; or all")
     parser.add_argument(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import argparse
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,16 @@ class Pool:
     benchmark: str
     experts: tuple[str, ...]
     floor: dict[str, float]  # "best_single", "oracle", and a share of the best single's price -> accuracy
+
+
+def add_recorded_argument(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "recorded",
+        type=Path,
+        nargs="?",
+        default=Path(os.environ.get("LEEROO_RECORDED", "recorded")),
+        help="folder with pools.yaml and the recorded answers [LEEROO_RECORDED, else ./recorded]",
+    )
 
 
 def read_pools(directory: Path) -> dict[str, Pool]:

@@ -7,7 +7,6 @@ figures come from five 60/40 splits by text, with paired bootstrap 95% intervals
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 import time
 from collections.abc import Callable
@@ -15,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench.routing_data import read_pools
+from bench.routing_data import add_recorded_argument, read_pools
 from bench.universe_baselines import print_baselines, print_greedy_traps
 from bench.universe_expected import print_expected_or_raw
 from bench.universe_gaps import print_gaps
@@ -41,13 +40,7 @@ PARTS: dict[str, Part] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument(
-        "recorded",
-        type=Path,
-        nargs="?",
-        default=Path(os.environ.get("LEEROO_RECORDED", "recorded")),
-        help="folder with pools.yaml and the recorded answers [LEEROO_RECORDED, else ./recorded]",
-    )
+    add_recorded_argument(parser)
     usual = ",".join(name for name in PARTS if name != "masters")
     parser.add_argument("--parts", default=usual, help=f"comma-separated, of {', '.join(PARTS)} [{usual}]")
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/universe"), help="figures and caches")

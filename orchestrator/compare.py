@@ -65,7 +65,7 @@ def compare_routers(
     held_out = outcomes.take(test)
     calibration = {}
     for name, router in routers.items():
-        result.test[name], success = _sweep(router, held_out, cache_dir)
+        result.test[name], success = sweep_router(router, held_out, cache_dir)
         own = held_out.only(router.experts)
         calibration[name] = calibrate([(success.astype(float), own.score.astype(float))], own.experts)
     return summarise(
@@ -79,10 +79,12 @@ def compare_routers(
     )
 
 
-def _sweep(
+def sweep_router(
     router: Orchestrator, outcomes: Outcomes, cache_dir: Path | None
 ) -> tuple[PolicyPoints, np.ndarray]:
-    """What a router scores and costs at each of its multipliers; and its predicted success."""
+    """What a router scores and costs at each of its multipliers, by rising price on cost; and its predicted
+    success. The outcomes may have experts beyond the router's.
+    """
     queries = read_queries(outcomes.texts, load_embedder(router.embedder.name, cache_dir=cache_dir))
     success, cost = router.predictor.predict(queries), router.cost.predict(queries)
     choice = np.stack([select_at_multiplier(success, cost, x) for x in multiplier_grid(success, cost)])

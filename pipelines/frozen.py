@@ -77,6 +77,7 @@ def measure_purchase(
     Raises:
         InputError: fewer than ``MIN_QUESTIONS`` such questions.
     """
+    from orchestrator.compare import sweep_router
     from orchestrator.fixed_cost import accuracy_at_cost
     from orchestrator.metrics import convex_hull, hull_value, question_weights
 
@@ -90,6 +91,11 @@ def measure_purchase(
             fix=f"freeze more; {MIN_QUESTIONS} at least, better 500",
         )
     weights = np.vstack([np.ones(n), question_weights(n, REPLICATES, seed=0)]) / n
+
+    def measure(router: Orchestrator) -> Floats:
+        points, _ = sweep_router(router, outcomes, cache_dir)
+        return accuracy_at_cost(points.score, points.cost_usd, at_cost_usd, weights)
+
     if before is None:
         score, cost = weights @ outcomes.score, weights @ outcomes.cost_usd
         former = np.array(
@@ -99,21 +105,6 @@ def measure_purchase(
             ]
         )
     else:
-        former = accuracy_at_cost(*sweep_router(before, outcomes, cache_dir), at_cost_usd, weights)
-    latter = accuracy_at_cost(*sweep_router(after, outcomes, cache_dir), at_cost_usd, weights)
+        former = measure(before)
+    latter = measure(after)
     return Purchase(n, at_cost_usd, Estimate.of(former), Estimate.of(latter), Estimate.of(latter - former))
-
-
-def sweep_router(
-    router: Orchestrator, outcomes: Outcomes, cache_dir: Path | None
-) -> tuple[NDArray[np.float32], Floats]:
-    """Score and cost [settings, n] of a router's choices, by rising price on cost."""
-    from orchestrator import load_embedder, read_queries, select_at_multiplier
-    from orchestrator.evaluate import multiplier_grid, points_of
-
-    queries = read_queries(outcomes.texts, load_embedder(router.embedder.name, cache_dir=cache_dir))
-    success, cost = router.predictor.predict(queries), router.cost.predict(queries)
-    choice = np.stack([select_at_multiplier(success, cost, x) for x in multiplier_grid(success, cost)])
-    own = outcomes.only(router.experts)
-    points = points_of(choice, own.score, own.cost_usd)
-    return points.score, points.cost_usd

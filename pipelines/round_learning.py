@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from warehouse import InputError, Outcomes
 
 if TYPE_CHECKING:
     from universe import Universe
+    from universe.expected import Expected
 
 MIN_MAPPED = 80  # questions that a map of gaps needs, resampled too
 
@@ -29,15 +31,22 @@ def learn_from_round(lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[
         InputError: no answer came back, or too few to train on.
     """
     from orchestrator.registry import champion_version
+    from pipelines.expected import expected_success
     from pipelines.training import put_to_the_test, train_version
 
     config, home = lab.config, lab.home
     learned, frozen = lab.outcomes(frozen_ids)
     if learned is None or frozen is None:
         raise InputError("no answer came back", where=str(record.path), fix="see the experts' errors above")
+
+    @cache
+    def expect() -> Expected:
+        """Cross-fitted once, for the universe and for the gaps; not at all where both are done."""
+        return expected_success(learned, embedder=config.embedder, cache_dir=home.embeddings)
+
     # Who was champion before this round stays known after its own version was promoted.
     before = record.step("champion", lambda: {"version": champion_version(home.mlflow_uri)})["version"]
-    universe = record.step("universe", lambda: _choose_universe(lab, learned))["experts"]
+    universe = record.step("universe", lambda: _choose_universe(lab, learned, expect))["experts"]
     # A universe of one needs no router; what is learned over all of them tells when to widen it.
     pool = universe if len(universe) > 1 else list(learned.experts)
     every = _join(learned, frozen)
@@ -53,7 +62,7 @@ def learn_from_round(lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[
     purchase = record.step("evaluation", lambda: _measure(lab, before, version, frozen))["purchase"]
     standing = record.step("promotion", lambda: asdict(put_to_the_test(version, before, every, home)))
     print_line(f"Router version {version} {standing['verdict']}")
-    for line in record.step("gaps", lambda: _find_gaps(lab, learned, universe))["lines"]:
+    for line in record.step("gaps", lambda: _find_gaps(lab, learned, universe, expect))["lines"]:
         print_line(line)
     return {"version": version, "promoted": standing["promoted"], "verdict": standing["verdict"],
             "purchase": purchase}  # fmt: skip
@@ -85,18 +94,16 @@ def read_brief(lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[str]) 
     return Brief(cells, tuple(gaps))
 
 
-def _choose_universe(lab: Laboratory, learned: Outcomes) -> Step:
+def _choose_universe(lab: Laboratory, learned: Outcomes, expect: Callable[[], Expected]) -> Step:
     """Choose the experts to keep on cross-fitted expected success, and make them the pool."""
-    from pipelines.expected import expected_success
     from universe import apply_plan, select_universe
     from universe.pool import write_plan
     from universe.report import render_universe
 
     print_step("Universe")
     config, home = lab.config, lab.home
-    expected = expected_success(learned, embedder=config.embedder, cache_dir=home.embeddings)
     universe: Universe = select_universe(
-        learned, expected=expected, max_experts=config.max_experts, max_cost_usd=config.max_cost_usd
+        learned, expected=expect(), max_experts=config.max_experts, max_cost_usd=config.max_cost_usd
     )
     console.print(render_universe(universe))
     reasons = {name: f"carries {share:.1%} of the queries" for name, share in universe.share.items()}
@@ -108,10 +115,11 @@ def _choose_universe(lab: Laboratory, learned: Outcomes) -> Step:
     }
 
 
-def _find_gaps(lab: Laboratory, learned: Outcomes, experts: Sequence[str]) -> Step:
+def _find_gaps(
+    lab: Laboratory, learned: Outcomes, experts: Sequence[str], expect: Callable[[], Expected]
+) -> Step:
     """Name what no expert can do: domains, and regions where there are questions enough to find some."""
     from orchestrator import load_embedder
-    from pipelines.expected import expected_success
     from universe import brief_for_questions, find_gaps
 
     config, home = lab.config, lab.home
@@ -129,9 +137,8 @@ def _find_gaps(lab: Laboratory, learned: Outcomes, experts: Sequence[str]) -> St
         for gap in domains
     ]  # fmt: skip
     if len(learned) >= MIN_MAPPED:
-        expected = expected_success(learned, embedder=config.embedder, cache_dir=home.embeddings)
         embeddings = load_embedder(config.embedder, cache_dir=home.embeddings).embed(learned.texts)
-        report = find_gaps(learned, expected, experts, embeddings)
+        report = find_gaps(learned, expect(), experts, embeddings)
         for gap in report.gaps:
             lines.append(
                 f"Gap ({gap.kind}): {gap.name}; {gap.reached:.2f} reached on {gap.questions} questions"
