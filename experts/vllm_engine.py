@@ -24,8 +24,8 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
     """Return the environment variables that vLLM must find when it is first imported.
 
     On the CPU: one process (it starts in seconds instead of a minute), 1 GiB of KV cache, threads not
-    bound to cores (beside Ray, binding piles the engines onto the same ones). On a GPU vLLM's own defaults
-    stand.
+    bound to cores (beside Ray, binding piles the engines onto the same ones) and asleep while they wait for
+    each other (spinning, they take the cores from whatever else runs). On a GPU vLLM's own defaults stand.
     A variable that is set already keeps its value. Ray actors get this as ``runtime_env``'s ``env_vars``.
     """
     defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
@@ -37,6 +37,7 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
             "VLLM_ENABLE_V1_MULTIPROCESSING": "0",
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+            "OMP_WAIT_POLICY": "passive",
             "OMP_NUM_THREADS": str(declared if declared > 1 else probe_hardware().cpu_count),
         }
     return {name: os.environ.get(name, value) for name, value in defaults.items()}

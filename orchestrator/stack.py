@@ -23,9 +23,13 @@ MemberBuilder = Callable[[Queries], list[Predictor]]
 
 
 def default_members(queries: Queries) -> list[Predictor]:
-    """One kNN per joined embedding, a subject table, and difficulty. Ridge added noise on small pools."""
+    """One kNN per joined embedding, tables by subject and by domain, and difficulty.
+
+    Ridge added noise on small pools; the coarser table steadies the finer one.
+    """
     neighbours: list[Predictor] = [KnnPredictor(part=i) for i in range(len(queries.widths))]
-    return [*neighbours, SubjectPredictor(), DifficultyPredictor()]
+    tables: list[Predictor] = [SubjectPredictor(), SubjectPredictor(label="domain")]
+    return [*neighbours, *tables, DifficultyPredictor()]
 
 
 def knn_and_domain(queries: Queries) -> list[Predictor]:

@@ -74,14 +74,7 @@ def judge_answers(
     answers = _judged_answers(warehouse, judge.name)
     if against not in (None, REFERENCE):
         answers = _beside(answers, against or "")
-    open_rows = answers.filter(
-        warehouse.missing(
-            "judgements",
-            answers.select(["question_id", "expert", "expert_version"]).append_column(
-                "grader", pa.repeat(grader, answers.num_rows)
-            ),
-        )
-    )
+    open_rows = _unjudged(warehouse, answers, grader)
     texts = open_rows["text"].to_pylist()
     if against is None:
         asked = [rubric_questions(open_rows, texts, rubric)]
@@ -106,6 +99,20 @@ def judge_answers(
         unscored=open_rows.num_rows - written,
         judge=receipt,
     )
+
+
+def open_judgements(warehouse: Warehouse, judge: ExpertSpec) -> int:
+    """Count the answers that this judge has not graded yet for correctness."""
+    from experts import Rubric, judge_grader
+
+    answers = _judged_answers(warehouse, judge.name)
+    return _unjudged(warehouse, answers, judge_grader(judge, Rubric(), pairs=False)).num_rows
+
+
+def _unjudged(warehouse: Warehouse, answers: pa.Table, grader: str) -> pa.Table:
+    keys = answers.select(["question_id", "expert", "expert_version"])
+    keys = keys.append_column("grader", pa.repeat(grader, answers.num_rows))
+    return answers.filter(warehouse.missing("judgements", keys))
 
 
 def _judged_answers(warehouse: Warehouse, judge: str) -> pa.Table:

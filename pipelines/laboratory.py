@@ -20,7 +20,7 @@ from pipelines.round_record import RoundRecord
 from warehouse import InputError, Outcomes, Warehouse, load_outcomes
 
 if TYPE_CHECKING:
-    from experts import Catalogue
+    from experts import Catalogue, ExpertSpec
     from pipelines.answer import AnswerReceipt
     from pipelines.selfplay import SelfplayConfig
 
@@ -36,8 +36,9 @@ class Laboratory:
         *,
         learning: Sequence[QuestionSource],
         freezing: QuestionSource,
+        judge: ExpertSpec | None = None,
     ) -> None:
-        self.config, self.home, self.catalogue = config, home, catalogue
+        self.config, self.home, self.catalogue, self.judge = config, home, catalogue, judge
         self.learning, self.freezing = learning, freezing
         self.warehouse: Warehouse = home.warehouse()
         self._stack = contextlib.ExitStack()
@@ -124,7 +125,7 @@ class Laboratory:
     def answer(
         self, questions: dict[str, pa.Table], round: str, run_id: str, budget_usd: float | None
     ) -> list[AnswerReceipt]:
-        """Have the experts answer what they have not answered yet, each its own questions."""
+        """Have the experts answer what they have not answered yet, and the judge grade what no rule can."""
         from pipelines.answer import answer_with_all, open_questions
 
         specs = self.catalogue.experts
@@ -132,6 +133,22 @@ class Laboratory:
             self.connect()
         else:
             print_line("Every question has been answered before; nothing is asked twice.")
-        return answer_with_all(
+        receipts = answer_with_all(
             self.warehouse, specs, questions, round=round, run_id=run_id, budget_usd=budget_usd
+        )
+        if budget_usd is not None:
+            budget_usd = max(budget_usd - sum(receipt.cost_usd for receipt in receipts), 0.0)
+        self._judge(round, run_id, budget_usd)
+        return receipts
+
+    def _judge(self, round: str, run_id: str, budget_usd: float | None) -> None:
+        from pipelines.judging import judge_answers, open_judgements
+
+        if self.judge is None or not open_judgements(self.warehouse, self.judge):
+            return
+        self.connect()
+        found = judge_answers(self.warehouse, self.judge, round=round, run_id=run_id, budget_usd=budget_usd)
+        print_line(
+            f"{self.judge.name} judged {found.judged} answers for {found.judge.cost_usd:.6f} USD;"
+            f" {found.unscored} have no score" + (f": {found.judge.problem}" if found.judge.problem else "")
         )

@@ -21,7 +21,7 @@ from pipelines.tracking import tracked_run
 from warehouse import InputError
 
 if TYPE_CHECKING:
-    from experts import Catalogue
+    from experts import Catalogue, ExpertSpec
     from pipelines.questions.source import QuestionSource
 
 #: A run ends when less than this share of its budget is left.
@@ -47,6 +47,7 @@ class SelfplayConfig:
     round_questions: int = 0  # in all; 0: per_domain for each domain
     writer: str | None = None  # expert that writes questions for the gaps
     written_share: float = 0.25  # of a round's questions, at most
+    judge: str | None = None  # expert that grades `judged` questions; it answers none of them
     seed: int = 0
     max_experts: int | None = None
     max_cost_usd: float | None = None  # mean cost of a query that the universe may have
@@ -86,10 +87,11 @@ def run_selfplay(config: SelfplayConfig, home: Home) -> SelfplayResult:
     """
     _check(config)
     catalogue = load_runnable(config.catalogue)
+    judge, catalogue = _seat_judge(config, catalogue)
     if config.writer is not None:
         catalogue.get(config.writer)
     learning, freezing, config = _open_sources(config)
-    with Laboratory(config, home, catalogue, learning=learning, freezing=freezing) as lab:
+    with Laboratory(config, home, catalogue, learning=learning, freezing=freezing, judge=judge) as lab:
         record = lab.record(f"run-from-{config.round}")
         resume = record["run"]["id"] if "run" in record else None
         params = asdict(config) | {"experts": ", ".join(catalogue.names), "kind": "selfplay"}
@@ -189,6 +191,23 @@ def load_runnable(path: str | None) -> Catalogue:
             "one expert leaves nothing to route", where=str(catalogue.path), fix="list two or more"
         )
     return catalogue
+
+
+def _seat_judge(config: SelfplayConfig, catalogue: Catalogue) -> tuple[ExpertSpec | None, Catalogue]:
+    """The judge, and the experts without it: nobody grades their own answers."""
+    from dataclasses import replace
+
+    if config.judge is None:
+        return None, catalogue
+    judge = catalogue.get(config.judge)
+    others = tuple(spec for spec in catalogue.experts if spec.name != judge.name)
+    if len(others) < 2:
+        raise InputError(
+            f"beside the judge {judge.name!r} there is one expert, which leaves nothing to route",
+            where=str(catalogue.path),
+            fix="list two more; a model that judges and answers is listed under two names",
+        )
+    return judge, replace(catalogue, experts=others)
 
 
 def _check(config: SelfplayConfig) -> None:

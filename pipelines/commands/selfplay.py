@@ -81,6 +81,10 @@ def selfplay(
     writer: Annotated[
         str | None, typer.Option(help="Expert that writes questions for the gaps; the others validate them.")
     ] = None,
+    judge: Annotated[
+        str | None,
+        typer.Option(help="Expert that grades `judged` questions, at its own cost, and answers none itself."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Decides which questions are made.")] = 0,
     max_experts: Annotated[int | None, typer.Option(min=1, help="Experts the universe may keep.")] = None,
     max_cost_usd: Annotated[
@@ -99,8 +103,8 @@ def selfplay(
         round=round, rounds=rounds, budget_usd=budget_usd, min_points_per_usd=min_points_per_usd,
         explore=explore, catalogue=catalogue, questions=questions, limit=limit, frozen=frozen,
         frozen_questions=frozen_questions, domains=tuple(domain) if domain else None, per_domain=per_domain,
-        writer=writer, seed=seed, max_experts=max_experts, max_cost_usd=max_cost_usd, predictor=predictor,
-        embedder=embedder, address=address,
+        writer=writer, judge=judge, seed=seed, max_experts=max_experts, max_cost_usd=max_cost_usd,
+        predictor=predictor, embedder=embedder, address=address,
     )  # fmt: skip
     run_selfplay(config, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow))
 

@@ -18,7 +18,6 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,7 @@ import pytest
 
 from experts import load_catalogue
 from pipelines.answer import answer_with_all
+from tests.scripted_api import ChatHandler, completion, serve_chat
 from warehouse import QUESTIONS, Warehouse, question_id
 
 pytestmark = pytest.mark.e2e
@@ -76,45 +76,19 @@ class Books:
 def api() -> Iterator[tuple[str, Books]]:
     books = Books()
 
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            data = self.rfile.read(int(self.headers["content-length"]))
-            if not data:  # the client was killed while it wrote
-                return
-            body = json.loads(data)
+    class Handler(ChatHandler):
+        def act(self, body: dict[str, Any]) -> None:
             books.book(self.headers["idempotency-key"])
             prompt = body["messages"][0]["content"]
             time.sleep(0.02 + 0.06 * random.random())
             # Right for expert "one" on even sums and for "two" on odd ones.
             total = sum(int(word) for word in prompt.split() if word.isdigit())
             right = (total % 2 == 0) == (body["model"] == "one")
-            message = {"role": "assistant", "content": str(total if right else total + 1)}
-            reply = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
-            reply["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
-            reply["usage"] = {"prompt_tokens": len(prompt), "completion_tokens": 3, "total_tokens": 9}
-            data = json.dumps(reply).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
+            text = str(total if right else total + 1)
+            self.reply(completion(text, body["model"], tokens=(len(prompt), 3)))
 
-        def log_message(self, *args: object) -> None:
-            pass
-
-    class Server(ThreadingHTTPServer):
-        def handle_error(self, request: Any, client_address: Any) -> None:
-            """Clients are killed all the time here; their broken connections are no news."""
-
-    server = Server(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1", books
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serve_chat(Handler) as url:
+        yield url, books
 
 
 @pytest.fixture(scope="module")

@@ -1,17 +1,14 @@
 from __future__ import annotations
 
-import json
-import socket
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from experts import ExpertSpec, answer_and_grade, build_backend
+from tests.scripted_api import ChatHandler, completion, serve_chat
 from warehouse import InputError
 
 CHOICE = {"prompt": "2 + 2?", "choices": ["3", "4", "5"], "answer": "1"}
@@ -34,76 +31,40 @@ class Api:
 
 
 def reply(text: str, letters: dict[str, float] | None = None, **extra: Any) -> dict[str, Any]:
-    top = [{"token": t, "logprob": v, "bytes": None} for t, v in (letters or {}).items()]
-    logprobs = {"content": [{"token": "B", "logprob": -0.1, "bytes": None, "top_logprobs": top}]}
-    return {
-        "id": "1",
-        "object": "chat.completion",
-        "created": 1,
-        "model": "m",
-        "choices": [
-            {
-                "index": 0,
-                "finish_reason": "stop",
-                "message": {"role": "assistant", "content": text},
-                "logprobs": logprobs if letters else None,
-            }
-        ],
-        "usage": {"prompt_tokens": 11, "completion_tokens": 3, "total_tokens": 14},
-        **extra,
-    }
+    body = completion(text) | extra
+    if letters:
+        top = [{"token": t, "logprob": v, "bytes": None} for t, v in letters.items()]
+        token = {"token": "B", "logprob": -0.1, "bytes": None, "top_logprobs": top}
+        body["choices"][0]["logprobs"] = {"content": [token]}
+    return body
 
 
-@contextmanager
-def serve(api: Api) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+def serve(api: Api) -> AbstractContextManager[str]:
+    class Handler(ChatHandler):
+        def act(self, body: dict[str, Any]) -> None:
             with api.lock:
                 api.requests.append(body | {"_authorization": self.headers["authorization"]})
                 api.times.append(time.monotonic())
                 api.busy += 1
                 api.busiest = max(api.busiest, api.busy)
             try:
-                self.act(api.step())
+                self.follow(api.step())
             finally:
                 with api.lock:
                     api.busy -= 1
 
-        def act(self, step: Any) -> None:
+        def follow(self, step: Any) -> None:
             if step == "hang":
                 time.sleep(3)
             elif step == "cut":
-                self.connection.shutdown(socket.SHUT_RDWR)
-                self.close_connection = True
+                self.cut()
             elif isinstance(step, tuple):
                 status, headers, text = step
-                self.send(status, headers, text)
+                self.send(status, text, headers)
             else:
-                if callable(step):
-                    step = step()
-                self.send(200, {"content-type": "application/json"}, json.dumps(step))
+                self.reply(step() if callable(step) else step)
 
-        def send(self, status: int, headers: dict[str, str], text: str) -> None:
-            self.send_response(status)
-            for name, value in {"content-length": str(len(text.encode())), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serve_chat(Handler)
 
 
 def make_spec(url: str, **fields: Any) -> ExpertSpec:

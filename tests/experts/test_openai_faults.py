@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import random
 import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
 
 from experts import BUDGET_SPENT, ExpertSpec, SpendCap, answer_and_grade, build_backend
+from tests.scripted_api import ChatHandler, completion, serve_chat
 
 PRICE = {"usd_per_mtok_in": 1000.0, "usd_per_mtok_out": 2000.0}
 MAX_TOKENS = 8
@@ -49,19 +47,15 @@ class Bank:
             self.charged_each_time += usd
 
 
-@contextmanager
-def serve(bank: Bank) -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+def serve(bank: Bank) -> AbstractContextManager[str]:
+    class Handler(ChatHandler):
+        def act(self, body: dict[str, Any]) -> None:
             prompt = body["messages"][0]["content"]
             fault = bank.fault()
             if fault == "429":
                 return self.send(429, "{}", {"retry-after-ms": "20"})
             if fault == "500":
-                return self.send(500, "oops", {})
+                return self.send(500, "oops")
             if fault == "cut before":
                 return self.cut()
             tokens = (len(prompt.encode()) // 2 + 30, 1 + len(prompt) % MAX_TOKENS)
@@ -72,35 +66,10 @@ def serve(bank: Bank) -> Iterator[str]:
             if fault == "cut after":
                 return self.cut()
             if fault == "garbled":
-                return self.send(200, '{"choices": [{"mess', {})
-            message = {"role": "assistant", "content": "Paris"}
-            reply: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 1, "model": "m"}
-            reply["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
-            reply["usage"] = {"prompt_tokens": tokens[0], "completion_tokens": tokens[1], "total_tokens": 0}
-            return self.send(200, json.dumps(reply), {})
+                return self.send(200, '{"choices": [{"mess')
+            return self.reply(completion("Paris", tokens=tokens))
 
-        def cut(self) -> None:
-            self.connection.shutdown(socket.SHUT_RDWR)
-            self.close_connection = True
-
-        def send(self, status: int, text: str, headers: dict[str, str]) -> None:
-            self.send_response(status)
-            own = {"content-type": "application/json", "content-length": str(len(text.encode()))}
-            for name, value in {**own, **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(text.encode())
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
+    return serve_chat(Handler)
 
 
 def make_spec(url: str, **fields: Any) -> ExpertSpec:

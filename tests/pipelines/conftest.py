@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Callable, Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
+
+from tests.scripted_api import ChatHandler, completion, serve_chat
 
 #: (model, prompt) -> the reply's text
 Script = Callable[[str, str], str]
@@ -16,38 +17,16 @@ Script = Callable[[str, str], str]
 @pytest.fixture
 def scripted_server() -> Iterator[Callable[[Script], str]]:
     """Start servers; each call returns the base URL of one that replies as its script says."""
-    servers: list[ThreadingHTTPServer] = []
+    with ExitStack() as servers:
 
-    def start(script: Script) -> str:
-        class Handler(BaseHTTPRequestHandler):
-            def do_POST(self) -> None:
-                body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-                prompt = body["messages"][-1]["content"]
-                text = script(body["model"], prompt)
-                usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": max(1, len(text) // 4)}
-                usage["total_tokens"] = sum(usage.values())
-                message = {"role": "assistant", "content": text}
-                reply = {
-                    "id": "x", "object": "chat.completion", "created": 0, "model": body["model"],
-                    "usage": usage,
-                    "choices": [{"index": 0, "finish_reason": "stop", "message": message}],
-                }  # fmt: skip
-                content = json.dumps(reply).encode()
-                self.send_response(200)
-                self.send_header("Content-Type", "application/json")
-                self.send_header("Content-Length", str(len(content)))
-                self.end_headers()
-                self.wfile.write(content)
+        def start(script: Script) -> str:
+            class Handler(ChatHandler):
+                def act(self, body: dict[str, Any]) -> None:
+                    prompt = body["messages"][-1]["content"]
+                    text = script(body["model"], prompt)
+                    tokens = (len(prompt) // 4, max(1, len(text) // 4))
+                    self.reply(completion(text, body["model"], tokens=tokens))
 
-            def log_message(self, *_: object) -> None:
-                pass
+            return servers.enter_context(serve_chat(Handler))
 
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        servers.append(server)
-        return f"http://127.0.0.1:{server.server_address[1]}/v1"
-
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
+        yield start

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -15,57 +12,36 @@ import pytest
 from experts import ExpertSpec
 from pipelines.answer import answer_questions, answer_with_all, open_questions
 from pipelines.judging import judge_answers
+from tests.scripted_api import ChatHandler, completion, serve_chat
 from warehouse import QUESTIONS, InputError, Warehouse, load_outcomes, question_id
 
 pytestmark = pytest.mark.e2e
 
 
-def reply_to(body: dict[str, Any]) -> tuple[int, dict[str, Any]]:
+class Handler(ChatHandler):
     """Model "down" fails, "judge" prefers what says Paris or stands first, all others answer Paris."""
-    prompt = body["messages"][0]["content"]
-    if body["model"] == "down":
-        return 503, {}
-    text = "Paris" if "capital" in prompt else "Berlin"
-    if body["model"] == "judge" and "[First answer]" in prompt:
-        text = "A"
-    elif body["model"] == "judge":
-        text = "C" if "Paris" in prompt.split("[Answer to grade]")[1] else "A"
-    message = {"role": "assistant", "content": text}
-    reply: dict[str, Any] = {"id": "1", "object": "chat.completion", "created": 1, "model": body["model"]}
-    reply["choices"] = [{"index": 0, "finish_reason": "stop", "message": message}]
-    reply["usage"] = {"prompt_tokens": 100, "completion_tokens": 10, "total_tokens": 110}
-    return 200, reply
+
+    def act(self, body: dict[str, Any]) -> None:
+        prompt = body["messages"][0]["content"]
+        if body["model"] == "down":
+            return self.send(503, "{}")
+        text = "Paris" if "capital" in prompt else "Berlin"
+        if body["model"] == "judge" and "[First answer]" in prompt:
+            text = "A"
+        elif body["model"] == "judge":
+            text = "C" if "Paris" in prompt.split("[Answer to grade]")[1] else "A"
+        return self.reply(completion(text, body["model"], tokens=(100, 10)))
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_POST(self) -> None:
-            status, reply = reply_to(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            data = json.dumps(reply).encode()
-            self.send_response(status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(data)))
-            self.end_headers()
-            self.wfile.write(data)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
+    with serve_chat(Handler) as url:
+        yield url
 
 
 def expert(url: str, name: str, model: str = "m", **fields: Any) -> ExpertSpec:
     base: dict[str, Any] = {"name": name, "backend": "openai", "model": model, "base_url": url}
-    base |= {"scoring": "generate", "max_retries": 0, "max_tokens": 16, "timeout_s": 20}
+    base |= {"scoring": "generate", "max_retries": 0, "max_tokens": 16, "timeout_s": 120}
     base["price"] = {"usd_per_mtok_in": 100, "usd_per_mtok_out": 100}
     return ExpertSpec.model_validate(base | fields)
 
@@ -101,7 +77,8 @@ def test_failing_experts_are_taken_out_and_poison_is_a_row(
     }
     for name in ("good", "other"):
         # Two of the poison questions are one: nothing but white space.
-        assert (receipts[name].asked, receipts[name].reused, receipts[name].failed) == (33, 1, 2)
+        errors = [e for e in store.answers_of(name, specs[0].version)["error"].to_pylist() if e]
+        assert (receipts[name].asked, receipts[name].reused, receipts[name].failed) == (33, 1, 2), errors
         assert receipts[name].problem is None
     assert receipts["down"].unasked > 20
     assert "taken out" in (receipts["down"].problem or "")

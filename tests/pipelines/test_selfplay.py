@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from pipelines.home import Home
 from pipelines.round_record import RoundRecord, Step
 from pipelines.selfplay import SelfplayConfig, SelfplayResult, run_selfplay
-from warehouse import Warehouse
+from warehouse import InputError, Warehouse, load_outcomes
 
 pytestmark = pytest.mark.e2e
 
@@ -34,14 +35,7 @@ def test_stopped_in_every_step_it_ends_the_same(
     scripted_server: Callable[[Callable[[str, str], str]], str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    url = scripted_server(script)
-    lines = [
-        f"  - {{name: {name}, backend: openai, model: {name}, base_url: '{url}', scoring: generate,"
-        f" price: {{usd_per_mtok_in: {price}, usd_per_mtok_out: {price}}}}}"
-        for name, price in (("cheap", 1), ("dear", 5))
-    ]
-    catalogue = tmp_path / "catalogue.yaml"
-    catalogue.write_text("\n".join(["experts:", *lines]))
+    catalogue = write_catalogue(tmp_path, scripted_server(script), cheap=1, dear=5)
     config = SelfplayConfig(
         catalogue=str(catalogue), domains=("geography/capital", "arithmetic/chain_sum"), per_domain=25,
         frozen_questions=24, explore=0.7, embedder="wordllama", seeds=1,
@@ -81,6 +75,66 @@ def test_stopped_in_every_step_it_ends_the_same(
     one, two = (Warehouse(tmp_path / name / "warehouse") for name in ("one", "two"))
     assert keys(one, "answers") == keys(two, "answers")
     assert keys(one, "questions") == keys(two, "questions")
+
+
+def judging_script(model: str, prompt: str) -> str:
+    """The dear one knows why; the judge finds that right and all else wrong."""
+    if model == "judge":
+        return "C" if "because" in prompt.split("[Answer to grade]")[1] else "A"
+    return "Paris, because it is." if model == "dear" else "Paris."
+
+
+@pytest.mark.timeout(300)
+def test_a_judge_grades_the_answers_of_a_round_at_its_own_cost(
+    tmp_path: Path, ray_cluster: None, scripted_server: Callable[[Callable[[str, str], str]], str]
+) -> None:
+    catalogue = write_catalogue(tmp_path, scripted_server(judging_script), cheap=1, dear=5, judge=9)
+    essays = tmp_path / "essays.jsonl"
+    places = ("town", "river", "mountain", "island", "forest")
+    essays.write_text(
+        "\n".join(
+            json.dumps({"prompt": f"Why is {place} number {word} well known?", "kind": "judged",
+                        "answer": "because", "domain": place})
+            for place in places for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")
+        )
+    )  # fmt: skip
+    config = SelfplayConfig(
+        catalogue=str(catalogue), questions=str(essays), frozen_questions=10, round_questions=30,
+        judge="judge", embedder="wordllama", seeds=1,
+    )  # fmt: skip
+    home = Home.open(tmp_path / "home")
+    result = run_selfplay(config, home)
+    store = home.warehouse()
+    outcomes = load_outcomes(store).only(["cheap", "dear"])
+    asked = outcomes.answered()
+    assert len(asked) == result.rounds[0].questions + 10
+    assert (asked.score[:, 0] == 0).all()
+    assert (asked.score[:, 1] == 1).all()
+    answers = store.scan("answers", ["expert", "cost_usd"])
+    judged = [row["cost_usd"] for row in answers.to_pylist() if row["expert"] == "judge"]
+    # Equal answers to one question are one question to the judge; each is paid once, and in the books.
+    assert len(judged) == store.scan("judgements").num_rows == 2 * len(asked)
+    assert result.cost_usd == pytest.approx(sum(answers["cost_usd"].to_pylist()))
+    again = run_selfplay(config, home)
+    assert again.cost_usd == result.cost_usd
+    assert store.scan("answers").num_rows == answers.num_rows
+
+
+def test_a_judge_must_leave_two_experts(tmp_path: Path) -> None:
+    catalogue = write_catalogue(tmp_path, "http://127.0.0.1:9/v1", cheap=1, judge=9)
+    with pytest.raises(InputError, match="leaves nothing to route"):
+        run_selfplay(SelfplayConfig(catalogue=str(catalogue), judge="judge"), Home.open(tmp_path / "home"))
+
+
+def write_catalogue(folder: Path, url: str, **prices: float) -> Path:
+    lines = [
+        f"  - {{name: {name}, backend: openai, model: {name}, base_url: '{url}', scoring: generate,"
+        f" timeout_s: 120, price: {{usd_per_mtok_in: {price}, usd_per_mtok_out: {price}}}}}"
+        for name, price in prices.items()
+    ]
+    path = folder / "catalogue.yaml"
+    path.write_text("\n".join(["experts:", *lines]))
+    return path
 
 
 def figures(result: SelfplayResult) -> list[object]:
