@@ -19,20 +19,19 @@ from orchestrator.subject import SubjectPredictor
 DISCOUNTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 LEVEL_PENALTY = 1e-3
 
-MemberBuilder = Callable[[Queries], list[Predictor]]
+MemberBuilder = Callable[[], list[Predictor]]
 
 
-def default_members(queries: Queries) -> list[Predictor]:
-    """One kNN per joined embedding, tables by subject and by domain, and difficulty.
+def default_members() -> list[Predictor]:
+    """kNN on the embedding that suits it, tables by subject and by domain, and difficulty.
 
-    Ridge added noise on small pools; the coarser table steadies the finer one.
+    A kNN for each joined embedding, ridge and clusters added noise on small pools; the coarser table steadies
+    the finer one.
     """
-    neighbours: list[Predictor] = [KnnPredictor(part=i) for i in range(len(queries.widths))]
-    tables: list[Predictor] = [SubjectPredictor(), SubjectPredictor(label="domain")]
-    return [*neighbours, *tables, DifficultyPredictor()]
+    return [KnnPredictor(), SubjectPredictor(), SubjectPredictor(label="domain"), DifficultyPredictor()]
 
 
-def knn_and_domain(queries: Queries) -> list[Predictor]:
+def knn_and_domain() -> list[Predictor]:
     """The members of a plainer stack: kNN and a table by domain."""
     return [KnnPredictor(), SubjectPredictor(label="domain")]
 
@@ -65,7 +64,7 @@ class StackPredictor:
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
         """Fit the members on train; weights, level and discount on validation."""
         self.experts = train.outcomes.experts
-        self.members = [member.fit(train, validation, seed=seed) for member in self._build(train.queries)]
+        self.members = [member.fit(train, validation, seed=seed) for member in self._build()]
         self._mean_score = mean_scores(train.outcomes.score)
         predictions = self._member_predictions(validation.queries)
         score = validation.outcomes.score

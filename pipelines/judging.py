@@ -106,7 +106,7 @@ def open_judgements(warehouse: Warehouse, judge: ExpertSpec) -> int:
     from experts import Rubric, judge_grader
 
     answers = _judged_answers(warehouse, judge.name)
-    return _unjudged(warehouse, answers, judge_grader(judge, Rubric(), pairs=False)).num_rows
+    return len(_unjudged(warehouse, answers, judge_grader(judge, Rubric(), pairs=False)))
 
 
 def _unjudged(warehouse: Warehouse, answers: pa.Table, grader: str) -> pa.Table:

@@ -77,12 +77,10 @@ class Laboratory:
         return RoundRecord(self.home.path / "rounds" / f"{name}.json")
 
     def spent_usd(self, round: str) -> float:
-        """What a round has cost: the answers stored under it, and making its questions beyond these."""
-        record = self.record(round)
-        made = float(record["questions"].get("cost_usd", 0.0)) if "questions" in record else 0.0
+        """What a round has cost: all answers stored under it, those of its writer and its judge included."""
         answers = self.warehouse.scan("answers", ["round", "cost_usd"])
         paid = pc.sum(answers.filter(pc.equal(answers["round"], round))["cost_usd"]).as_py()
-        return made + float(paid or 0.0)
+        return float(paid or 0.0)
 
     def used_ids(self) -> list[str]:
         """Ids of the questions that rounds of this home have been given."""

@@ -80,7 +80,7 @@ def freeze_questions(lab: Laboratory, run_id: str, budget_usd: float | None) -> 
 def make_round_questions(
     lab: Laboratory, name: str, frozen_ids: Sequence[str], budget_usd: float | None, brief: Brief, run_id: str
 ) -> Step:
-    """Make a round's questions, screen and store them; return their ids, what was refused and the cost."""
+    """Make a round's questions, screen and store them; return their ids and what was refused."""
     config = lab.config
     used = lab.used_ids()
     there = lab.warehouse.scan("questions")
@@ -94,7 +94,7 @@ def make_round_questions(
     stored = frozenset(there["question_id"].to_pylist())
     tables: list[pa.Table] = [QUESTIONS.empty_table()]
     refusals: list[Refusal] = []
-    cost_usd, short = 0.0, config.round_questions
+    short = config.round_questions
     for source in lab.learning:
         written = isinstance(source, ExpertSource)
         if written and brief.gaps:
@@ -111,21 +111,11 @@ def make_round_questions(
                 # Questions of a file may have been imported before; asked before is what must not come again.
                 exclude=frozenset(used) if isinstance(source, DatasetSource) else stored,
                 brief=brief,
-                budget_usd=None if budget_usd is None else max(budget_usd - cost_usd, 0.0),
+                budget_usd=None if budget_usd is None else max(budget_usd - lab.spent_usd(name), 0.0),
             )
         )
         screened = screen_questions(made.questions, frozen=frozen, known=known, repeats=stored - set(used))
         lab.warehouse.append("questions", screened.questions, round=name)
-        answers = made.answers.filter(
-            pc.is_in(
-                made.answers["question_id"], value_set=screened.questions["question_id"].combine_chunks()
-            )
-        )
-        for expert in sorted(set(answers["expert"].to_pylist())):
-            own = answers.filter(pc.equal(answers["expert"], expert))
-            lab.warehouse.append("answers", own, round=name, expert=expert)
-        # Answers that are kept are counted with the round's answers.
-        cost_usd += made.cost_usd - float(pc.sum(answers["cost_usd"]).as_py() or 0.0)
         refusals += [*made.refusals, *screened.refusals]
         tables.append(screened.questions)
         short -= screened.questions.num_rows
@@ -133,7 +123,6 @@ def make_round_questions(
     return {
         "ids": questions["question_id"].to_pylist(),
         "refusals": [asdict(refusal) for refusal in refusals],
-        "cost_usd": cost_usd,
         "brief": [gap.text for gap in brief.gaps],
         "by_domain": dict(Counter(questions["domain"].to_pylist())),
     }

@@ -3,13 +3,16 @@
 A written question is let in when a program confirms its answer (arithmetic), or when enough experts, asked it
 as any other question, choose the option that the writer calls right. A writer that is wrong, or that writes
 what cannot be decided, is seen in the counts of refusals.
+
+What it writes and what the others answer are answers like any other: stored as they come under the round, so
+that a making that was killed goes on where it stopped and nothing is paid for twice.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,13 +24,10 @@ from pipelines.questions.draft import Row, question_row, questions_table
 from pipelines.questions.duplicates import Refusal
 from pipelines.questions.source import Made, Request, is_frozen
 from pipelines.questions.written import parse_written, show_question, verify_arithmetic
-from warehouse import ANSWERS, QUESTIONS, InputError, Warehouse
+from warehouse import QUESTIONS, InputError, Warehouse
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
-
-#: ``ask(spec, questions, round, run_id, budget_usd)`` returns ANSWERS rows: graded, priced, in order.
-Ask = Callable[["ExpertSpec", pa.Table, str, str, float | None], pa.Table]
 
 EXAMPLES = 3  # of a gap, in a prompt
 CANDIDATES = 2.0  # written for every question wanted; many are refused
@@ -45,23 +45,22 @@ class Verdict:
 
 
 class ExpertSource:
-    """An expert of the catalogue that writes multiple-choice questions for gaps, through its batch backend.
+    """An expert of the catalogue that writes multiple-choice questions for gaps; needs a Ray connection.
 
     Args:
         spec: the writer.
         validators: who must agree; two at least.
-        warehouse: where the examples of a gap are read.
-        run_id: kept on the validators' answers, which count as answers of the round.
-        ask: how an expert is asked; by default in a Ray actor of its own.
+        warehouse: where the examples of a gap are read, and all answers kept: what is written under
+            ``NAME.writer``, the validators' under their names, where they count as answers of the round.
+        run_id: kept on these rows.
 
     Raises:
         InputError: fewer than two validators.
     """
 
     def __init__(
-        self, spec: ExpertSpec, validators: Sequence[ExpertSpec], warehouse: Warehouse, *, run_id: str,
-        ask: Ask | None = None,
-    ) -> None:  # fmt: skip
+        self, spec: ExpertSpec, validators: Sequence[ExpertSpec], warehouse: Warehouse, *, run_id: str
+    ) -> None:
         if len(validators) < 2:
             raise InputError(
                 f"{len(validators)} expert to validate what {spec.name!r} writes",
@@ -69,9 +68,9 @@ class ExpertSource:
             )
         self.name = f"expert:{spec.name}"
         self._validators, self._warehouse, self._run_id = tuple(validators), warehouse, run_id
-        self._ask = ask or ask_in_actor
         self._writer = spec.model_copy(
             update={
+                "name": f"{spec.name}.writer",
                 "prompt": "{question}",
                 "max_tokens": MAX_TOKENS,
                 "temperature": TEMPERATURE,
@@ -87,12 +86,9 @@ class ExpertSource:
         wanted = math.ceil(request.count * CANDIDATES)
         rng = random.Random(f"{request.seed} {self.name}")
         briefs = [gaps[i % len(gaps)] for i in range(wanted)]
-        examples = self._read_examples(gaps)
+        examples = self._read_examples(gaps, request.round)
         prompts = [_write_prompt(gap, examples[gap.name], rng) for gap in briefs]
-        written = self._ask(
-            self._writer, _prompt_rows(prompts), request.round, self._run_id, request.budget_usd
-        )
-        cost_usd = _cost(written)
+        written, cost_usd = self._ask(self._writer, _prompt_rows(prompts), request.round, request.budget_usd)
         rows: list[Row] = []
         refusals: list[Refusal] = []
         for gap, text, error in zip(
@@ -114,26 +110,36 @@ class ExpertSource:
                 rows.append(row)
         candidates = questions_table(rows)
         left = None if request.budget_usd is None else max(request.budget_usd - cost_usd, 0.0)
-        verdicts, answers = self._validate(candidates, request, left)
-        cost_usd += _cost(answers)
+        verdicts = self._validate(candidates, request.round, left)
         kept = [i for i, verdict in enumerate(verdicts) if verdict.accepted][: request.count]
         for row, verdict in zip(candidates.to_pylist(), verdicts, strict=True):
             if not verdict.accepted:
                 refusals.append(Refusal(row["question_id"], row["prompt"], "unvalidated", verdict.why))
-        questions = candidates.take(pa.array(kept, pa.int64()))
-        stays = pc.and_(
-            pc.is_in(answers["question_id"], value_set=questions["question_id"].combine_chunks()),
-            pc.is_null(answers["error"]),
-        )
-        return Made(questions, tuple(refusals), answers.filter(stays), cost_usd)
+        return Made(candidates.take(pa.array(kept, pa.int64())), tuple(refusals))
 
-    def _validate(
-        self, candidates: pa.Table, request: Request, budget_usd: float | None
-    ) -> tuple[list[Verdict], pa.Table]:
+    def _ask(
+        self, spec: ExpertSpec, questions: pa.Table, round: str, budget_usd: float | None
+    ) -> tuple[pa.Table, float]:
+        """Ask what has not been answered yet; return ``text``, ``error`` and ``score`` in the order of the
+        questions, and what it cost now. An error also says why a question was not asked.
+        """
+        from pipelines.answer import answer_questions
+
+        receipt = answer_questions(
+            self._warehouse, spec, questions, round=round, run_id=self._run_id, budget_usd=budget_usd
+        )
+        names = ["text", "error", "score"]
+        stored = self._warehouse.answers_of(spec.name, spec.version, columns=["question_id", *names])
+        place = pc.index_in(questions["question_id"], value_set=stored["question_id"].combine_chunks())
+        found = stored.select(names).take(place)
+        problem = pa.scalar(receipt.problem or "not asked", pa.string())
+        error = pc.if_else(pc.is_null(place), problem, found["error"])
+        return found.set_column(1, "error", error), receipt.cost_usd
+
+    def _validate(self, candidates: pa.Table, round: str, budget_usd: float | None) -> list[Verdict]:
         rows = candidates.to_pylist()
         checked = [verify_arithmetic(row["prompt"], row["choices"][int(row["answer"])]) for row in rows]
         votes = [0] * len(rows)
-        asked: list[pa.Table] = [ANSWERS.empty_table()]
         doubtful = [i for i, right in enumerate(checked) if right is None]
         needed = max(2, math.ceil(AGREEMENT * len(self._validators)))
         for position, spec in enumerate(self._validators):
@@ -142,9 +148,9 @@ class ExpertSource:
             open_rows = [i for i in doubtful if votes[i] + still >= needed]
             if not open_rows:
                 break
-            left = None if budget_usd is None else max(budget_usd - sum(map(_cost, asked)), 0.0)
-            answers = self._ask(spec, candidates.take(pa.array(open_rows)), request.round, self._run_id, left)
-            asked.append(answers)
+            answers, cost_usd = self._ask(spec, candidates.take(pa.array(open_rows)), round, budget_usd)
+            if budget_usd is not None:
+                budget_usd = max(budget_usd - cost_usd, 0.0)
             for i, score in zip(open_rows, answers["score"].to_pylist(), strict=True):
                 votes[i] += score is not None and score >= 1.0
         verdicts = []
@@ -156,12 +162,16 @@ class ExpertSource:
             else:
                 why = f"{agreeing} of {len(self._validators)} experts agree, {needed} must"
                 verdicts.append(Verdict(agreeing >= needed, why))
-        return verdicts, pa.concat_tables(asked)
+        return verdicts
 
-    def _read_examples(self, gaps: Sequence[GapBrief]) -> dict[str, list[Row]]:
-        """Choice questions of each gap: its examples, and others of its domains where these are few."""
+    def _read_examples(self, gaps: Sequence[GapBrief], round: str) -> dict[str, list[Row]]:
+        """Choice questions of each gap: its examples, and others of its domains where these are few.
+
+        None of the round that is being made: made again after a kill, it would be shown other examples.
+        """
         table = self._warehouse.scan("questions")
-        table = table.filter(pc.equal(table["kind"], "choice"))
+        is_older = pc.and_(pc.equal(table["kind"], "choice"), pc.not_equal(table["round"], round))
+        table = table.filter(is_older)
         rows = [row for row in table.to_pylist() if not is_frozen(row)]
         found = {}
         for gap in gaps:
@@ -169,48 +179,6 @@ class ExpertSource:
             others = [row for row in rows if row["domain"] in gap.domains and row not in examples]
             found[gap.name] = [*examples, *random.Random(gap.name).sample(others, min(8, len(others)))]
         return found
-
-
-def ask_in_actor(
-    spec: ExpertSpec, questions: pa.Table, round: str, run_id: str, budget_usd: float | None
-) -> pa.Table:
-    """Ask an expert once, in a Ray actor that ends afterwards; needs a Ray connection."""
-    import ray
-
-    from experts import backend_env
-
-    options = {
-        "num_cpus": spec.resources.num_cpus,
-        "num_gpus": spec.resources.num_gpus or None,
-        "accelerator_type": spec.resources.accelerator_type,
-        "runtime_env": {"env_vars": backend_env(spec)},
-    }
-    actor = ray.remote(_Asker).options(**options).remote(spec)
-    try:
-        return ray.get(actor.ask.remote(questions, round, run_id, budget_usd))
-    finally:
-        ray.kill(actor)
-
-
-def ask_here(
-    spec: ExpertSpec, questions: pa.Table, round: str, run_id: str, budget_usd: float | None
-) -> pa.Table:
-    """Ask an expert once in this process: for APIs, and where there is no Ray."""
-    return _Asker(spec).ask(questions, round, run_id, budget_usd)
-
-
-class _Asker:
-    def __init__(self, spec: ExpertSpec) -> None:
-        from experts import build_backend
-
-        self._spec, self._backend = spec, build_backend(spec)
-
-    def ask(self, questions: pa.Table, round: str, run_id: str, budget_usd: float | None) -> pa.Table:
-        from experts import answer_and_grade
-        from experts.spending import SpendCap
-
-        purse = None if budget_usd is None else SpendCap(budget_usd)
-        return answer_and_grade(self._backend, self._spec, questions, round=round, run_id=run_id, purse=purse)
 
 
 def _write_prompt(gap: GapBrief, examples: Sequence[Row], rng: random.Random) -> str:
@@ -231,7 +199,3 @@ def _prompt_rows(prompts: Sequence[str]) -> pa.Table:
         for i, prompt in enumerate(prompts)
     ]  # fmt: skip
     return pa.Table.from_pylist(rows, schema=QUESTIONS)
-
-
-def _cost(answers: pa.Table) -> float:
-    return float(pc.sum(answers["cost_usd"]).as_py() or 0.0)

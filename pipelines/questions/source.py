@@ -19,7 +19,7 @@ from pipelines.questions.draft import Row
 from pipelines.questions.duplicates import Refusal
 from pipelines.questions.load import load_questions
 from pipelines.questions.make import make_cells, make_questions, select_generators
-from warehouse import ANSWERS, QUESTIONS, router_text
+from warehouse import QUESTIONS, router_text
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,6 @@ class Made:
 
     questions: pa.Table  # QUESTIONS rows, at most as many as asked for
     refusals: tuple[Refusal, ...] = ()  # what it made and did not pass on itself
-    answers: pa.Table = field(default_factory=ANSWERS.empty_table)  # paid for while validating; kept
-    cost_usd: float = 0.0  # of making them, answers included
 
 
 class QuestionSource(Protocol):

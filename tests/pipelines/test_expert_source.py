@@ -7,7 +7,7 @@ import pytest
 from experts.catalogue import ExpertSpec
 from pipelines.questions import make_questions
 from pipelines.questions.brief import Brief, GapBrief
-from pipelines.questions.expert_source import ExpertSource, ask_here
+from pipelines.questions.expert_source import ExpertSource
 from pipelines.questions.source import Request, is_frozen
 from pipelines.questions.written import Written, parse_written, verify_arithmetic
 from warehouse import InputError, Warehouse
@@ -83,7 +83,8 @@ def not_frozen(template, choices, answer):
             yield written(prompt, *choices(i), answer=answer(i))
 
 
-def test_agreement_lets_in_and_doubt_refuses(shelf, scripted_server):
+@pytest.mark.e2e
+def test_agreement_lets_in_and_doubt_refuses(shelf, scripted_server, ray_cluster):
     warehouse, brief = shelf
     agreed = not_frozen(
         "Which city is the seat of government number {}?", lambda i: ("Oslo", "Rome"), lambda i: "A"
@@ -106,9 +107,7 @@ def test_agreement_lets_in_and_doubt_refuses(shelf, scripted_server):
 
     url = scripted_server(script)
     writer, *validators = specs(url, "writer", "one", "two")
-    source = ExpertSource(
-        writer.model_copy(update={"concurrency": 1}), validators, warehouse, run_id="r", ask=ask_here
-    )
+    source = ExpertSource(writer.model_copy(update={"concurrency": 1}), validators, warehouse, run_id="r")
     made = source.make(Request(10, "r1", seed=0, brief=brief))
     rows = made.questions.to_pylist()
     assert {row["prompt"].split()[1] for row in rows} == {"city", "is"}
@@ -123,29 +122,44 @@ def test_agreement_lets_in_and_doubt_refuses(shelf, scripted_server):
     assert len(rows) + len(made.refusals) == 20
     # The validators' answers to what stayed are answers of the round; a sum needed none.
     kept = {row["question_id"] for row in rows if "city" in row["prompt"]}
-    assert set(made.answers["question_id"].to_pylist()) == kept
-    assert made.answers["score"].to_pylist() == [1.0] * 2 * len(kept)
-    assert made.cost_usd > sum(made.answers["cost_usd"].to_pylist()) > 0
+    sums_kept = {row["question_id"] for row in rows} - kept
+    answers = warehouse.scan("answers").to_pylist()
+    by_validators = [row for row in answers if row["expert"] in ("one", "two")]
+    assert [row["score"] for row in by_validators if row["question_id"] in kept] == [1.0] * 2 * len(kept)
+    assert not sums_kept & {row["question_id"] for row in by_validators}
+    assert {row["expert"] for row in answers} == {"writer.writer", "one", "two"}
+    assert all(row["round"] == "r1" and row["cost_usd"] > 0 for row in answers)
+    # Made again, as after a kill: the same questions, and nothing is asked or paid for a second time.
+    warehouse.append("questions", made.questions, round="r1")
+    again = source.make(Request(10, "r1", seed=0, brief=brief))
+    assert again.questions["question_id"].to_pylist() == [row["question_id"] for row in rows]
+    assert len(prompts) == 20
+    assert warehouse.scan("answers").num_rows == len(answers)
 
 
-def test_a_budget_is_never_passed(shelf, scripted_server):
+@pytest.mark.e2e
+def test_a_budget_is_never_passed(shelf, scripted_server, ray_cluster):
     warehouse, brief = shelf
     endless = not_frozen(
         "Which city is the seat of government number {}?", lambda i: ("Oslo", "Rome"), lambda i: "A"
     )
     url = scripted_server(lambda model, prompt: next(endless) if model == "writer" else "A")
     writer, *validators = specs(url, "writer", "one", "two")
-    source = ExpertSource(writer, validators, warehouse, run_id="r", ask=ask_here)
-    free = source.make(Request(4, "r1", seed=0, brief=brief))
-    poor = source.make(Request(4, "r1", seed=0, brief=brief, budget_usd=free.cost_usd / 3))
-    assert poor.cost_usd <= free.cost_usd / 3
+    source = ExpertSource(writer, validators, warehouse, run_id="r")
+
+    def spent(round):
+        return sum(row["cost_usd"] for row in warehouse.scan("answers").to_pylist() if row["round"] == round)
+
+    free = source.make(Request(12, "r1", seed=0, brief=brief))
+    poor = source.make(Request(12, "r2", seed=1, brief=brief, budget_usd=spent("r1") * 2 / 3))
+    assert 0 < spent("r2") <= spent("r1") * 2 / 3
     assert poor.questions.num_rows < free.questions.num_rows
-    assert not [error for error in poor.answers["error"].to_pylist() if error]
+    assert "the budget is spent" in {refusal.detail for refusal in poor.refusals}
 
 
 def test_without_a_gap_or_for_the_frozen_set_nothing_is_written(shelf):
     warehouse, brief = shelf
-    source = ExpertSource(*_three("http://127.0.0.1:9/v1"), warehouse, run_id="r", ask=ask_here)
+    source = ExpertSource(*_three("http://127.0.0.1:9/v1"), warehouse, run_id="r")
     assert source.make(Request(4, "r1", seed=0)).questions.num_rows == 0
     assert source.make(Request(4, "frozen", seed=0, brief=brief, frozen=True)).questions.num_rows == 0
     with pytest.raises(InputError, match="1 expert to validate"):
@@ -167,7 +181,7 @@ def test_a_real_small_model_writes_and_little_of_it_stays(shelf, scripted_server
     )  # fmt: skip
     validators = specs(scripted_server(lambda model, prompt: "A"), "one", "two")
     made = ExpertSource(writer, validators, warehouse, run_id="r").make(Request(6, "r1", seed=0, brief=brief))
-    assert made.cost_usd > 0
+    assert sum(warehouse.scan("answers")["cost_usd"].to_pylist()) > 0
     assert {refusal.reason for refusal in made.refusals} <= {"malformed", "unvalidated"}
     assert not [r for r in made.refusals if "Error" in r.detail], "the model answered every prompt"
     assert 0 < len(made.refusals) + made.questions.num_rows <= 12
