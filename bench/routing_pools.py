@@ -58,6 +58,7 @@ def run_pool(
         replicates=arguments.replicates,
         budgets=BUDGETS,
         cache_dir=arguments.cache,
+        cascades=True,
         answers=letters if (is_known(letters).mean(axis=0) > 0.8).sum() > 1 else None,
     )
     report.write(arguments.out / pool.name)

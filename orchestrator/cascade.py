@@ -3,8 +3,9 @@
 A cascade answers like any expert, at a price that depends on the question. So it joins the pool as one more
 column of the outcomes: the router predicts its success and its cost, and chooses it for the queries where
 the expected gain exceeds the cost, under the same price as everyone else. How sure the first ones are is a
-confidence in [0, 1]: an expert's own (FrugalGPT, Chen et al. 2023), or whether two of them gave the same
-answer (Yue et al., *Large Language Model Cascades with Mixture of Thoughts Representations*, 2024).
+confidence in [0, 1]: an expert's own (FrugalGPT, Chen et al. 2023), how short its answer is, or whether two
+of them gave the same answer (Yue et al., *Large Language Model Cascades with Mixture of Thoughts
+Representations*, 2024).
 """
 
 from __future__ import annotations
@@ -61,6 +62,23 @@ def agreements(answers: NDArray[np.object_]) -> list[Signal]:
             np.where(known[:, i] & known[:, j], answers[:, i] == answers[:, j], np.nan).astype(float),
         )
         for i, j in combinations(usable, 2)
+    ]
+
+
+def brevities(completion_tokens: NDArray[np.floating]) -> list[Signal]:
+    """One signal for each expert that writes answers of several lengths: the shorter, the surer.
+
+    An expert that works its answer out writes more where it is lost, until it is cut off. What it has written
+    is paid for by then, and counted.
+
+    Args:
+        completion_tokens: [n, m]; NaN where unknown, which escalates. Columns with fewer than three lengths
+            (an option's letter) say nothing and make no signal.
+    """
+    return [
+        Signal((int(j),), (1 / (1 + tokens)).astype(float))
+        for j, tokens in enumerate(completion_tokens.T)
+        if len(np.unique(tokens[np.isfinite(tokens)])) > 2
     ]
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import metrics
-from orchestrator.cascade import Signal, add_cascades, agreements, answered_by, choose_cascades
+from orchestrator.cascade import Signal, add_cascades, agreements, answered_by, brevities, choose_cascades
 from orchestrator.cost import CostPredictor
 from orchestrator.embedding import Embedder, load_embedder
 from orchestrator.persistence import build_predictor
@@ -48,6 +48,7 @@ def evaluate_router(
     replicates: int = 1000,
     cache_dir: Path | None = None,
     build: Callable[[str], Predictor] = build_predictor,
+    cascades: bool = False,
     answers: NDArray[np.object_] | None = None,
 ) -> EvaluationReport:
     """Compare predictors with the plain policies on a pool's outcomes.
@@ -63,9 +64,11 @@ def evaluate_router(
         replicates: bootstrap samples behind the intervals.
         cache_dir: where embeddings are kept, if anywhere.
         build: makes an unfitted predictor of a kind.
-        answers: [n, m] what the experts answered, in a form that can be compared, None where unknown; adds a
-            row of the last predictor with cascades in the pool, which ask two experts and escalate to a third
-            where they disagree.
+        cascades: add a row of the last predictor with cascades in the pool, which escalate to another expert
+            where an answer is long, or where the answers of two disagree. There is no such row where neither
+            lengths nor answers are known.
+        answers: [n, m] what the experts answered, in a form that can be compared, None where unknown; for
+            cascades.
 
     Raises:
         InputError: fewer than two experts, or too few questions answered by all of them.
@@ -79,7 +82,8 @@ def evaluate_router(
     weights = metrics.question_weights(len(outcomes), replicates, seed=0)
     embed_s = _embedding_seconds(embedder, outcomes.texts)
     per_seed: list[SeedResult] = []
-    signals = agreements(answers) if answers is not None else []
+    signals = brevities(outcomes.completion_tokens) if cascades else []
+    signals += agreements(answers) if cascades and answers is not None else []
     cascaded = f"{predictors[-1]} + cascade"
     calibration: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in predictors}
     for seed in range(seeds):

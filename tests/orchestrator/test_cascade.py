@@ -5,7 +5,15 @@ import pytest
 from synthetic import make_outcomes
 
 from orchestrator import evaluate_router
-from orchestrator.cascade import Cascade, Signal, add_cascades, agreements, answered_by, choose_cascades
+from orchestrator.cascade import (
+    Cascade,
+    Signal,
+    add_cascades,
+    agreements,
+    answered_by,
+    brevities,
+    choose_cascades,
+)
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +66,25 @@ def test_a_graded_confidence_sets_a_bar(pool):
     assert all(0.1 < cascade.bar < 0.9 for cascade in cascades)
 
 
+def test_a_long_answer_escalates_and_its_tokens_are_paid(pool):
+    outcomes, _ = pool
+    rng = np.random.default_rng(0)
+    tokens = np.where(outcomes.score > 0, 50, 400) + rng.integers(0, 40, outcomes.score.shape)
+    tokens = tokens.astype(np.float32)
+    tokens[:, 1] = 1  # a letter
+    tokens[5, 0] = np.nan
+    signals = brevities(tokens)
+    assert [signal.asked for signal in signals] == [(0,), (2,)]
+    found = choose_cascades(outcomes, signals, np.arange(len(outcomes)))
+    cascade = next(c for c in found if c.asked == (0,) and c.last == 2)
+    wider = add_cascades(outcomes, signals, [cascade])
+    assert wider.score[5, 3] == outcomes.score[5, 2]  # of unknown length
+    long = tokens[:, 0] > 1 / cascade.bar - 1
+    assert 0 < long.mean() < 1
+    assert wider.score[long, 3] == pytest.approx(outcomes.score[long, 2])
+    assert wider.cost_usd[long, 3] == pytest.approx(1e-4 + 1e-2)
+
+
 def test_what_nobody_knows_escalates(pool):
     outcomes, _ = pool
     unknown = [Signal((0, 1), np.full(len(outcomes), np.nan))]
@@ -69,7 +96,8 @@ def test_what_nobody_knows_escalates(pool):
 def test_the_report_has_a_row_for_it_and_it_beats_routing_where_experts_are_alike(pool):
     outcomes, answers = pool
     report = evaluate_router(
-        outcomes, predictors=("knn",), embedder="wordllama", seeds=1, replicates=50, answers=answers
-    )
+        outcomes, predictors=("knn",), embedder="wordllama", seeds=1, replicates=50, cascades=True,
+        answers=answers,
+    )  # fmt: skip
     assert report.difference("knn + cascade", "knn", "aiq_log").low > 0
     assert sum(report.row("knn + cascade").share.values()) == pytest.approx(1)
