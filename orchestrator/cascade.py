@@ -32,19 +32,32 @@ class Signal:
 
     asked: tuple[int, ...]
     confidence: Floats  # [n] in [0, 1]; NaN where unknown, which escalates
+    source: str = ""  # what the confidence comes from; with ``asked`` it names the signal
 
 
 @dataclass(frozen=True)
 class Cascade:
-    """Ask ``asked``; the first one's answer stands if confidence is above ``bar``, else ``last`` answers."""
+    """Ask ``asked``; the first one's answer stands if confidence is above ``bar``, else that of ``last``.
+
+    ``last`` may be the second one asked, whose answer is there already and costs nothing more.
+    """
 
     asked: tuple[int, ...]
     last: int
     bar: float
+    source: str = ""  # of the signal
 
     def name(self, experts: Sequence[str]) -> str:
-        """For people: who is asked, then whom it escalates to."""
-        return f"{' & '.join(experts[i] for i in self.asked)}, else {experts[self.last]}"
+        """For people: who is asked, what is looked at, then whom it escalates to."""
+        asked, last = " & ".join(experts[i] for i in self.asked), experts[self.last]
+        return f"{asked} by {self.source} above {self.bar:.3g}, else {last}"
+
+    def escalation(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
+        """What escalating adds [n] to what was spent on those asked first: of ``values`` [n, m]."""
+        added: NDArray[np.floating] = (
+            np.zeros_like(values[:, 0]) if self.last in self.asked else values[:, self.last]
+        )
+        return added
 
 
 def agreements(answers: NDArray[np.object_]) -> list[Signal]:
@@ -60,25 +73,30 @@ def agreements(answers: NDArray[np.object_]) -> list[Signal]:
         Signal(
             (int(i), int(j)),
             np.where(known[:, i] & known[:, j], answers[:, i] == answers[:, j], np.nan).astype(float),
+            "agreement",
         )
         for i, j in combinations(usable, 2)
     ]
 
 
 def brevities(completion_tokens: NDArray[np.floating]) -> list[Signal]:
-    """One signal for each expert that writes answers of several lengths: the shorter, the surer.
+    """Signals of experts that write answers of several lengths: the shorter, the surer.
 
     An expert that works its answer out writes more where it is lost, until it is cut off. What it has written
-    is paid for by then, and counted.
+    is paid for by then, and counted. One signal for each expert, from its own length, and one for each pair,
+    from which of the two was brief: long answers of one tell that a question is hard, for others too; of two,
+    they tell whose answer to take.
 
     Args:
         completion_tokens: [n, m]; NaN where unknown, which escalates. Columns with fewer than three lengths
             (an option's letter) say nothing and make no signal.
     """
-    return [
-        Signal((int(j),), (1 / (1 + tokens)).astype(float))
-        for j, tokens in enumerate(completion_tokens.T)
-        if len(np.unique(tokens[np.isfinite(tokens)])) > 2
+    tokens = completion_tokens.astype(float)
+    usable = [j for j, own in enumerate(tokens.T) if len(np.unique(own[np.isfinite(own)])) > 2]
+    alone = [Signal((j,), 1 / (1 + tokens[:, j]), "brevity") for j in usable]
+    return alone + [
+        Signal((i, j), (1 + tokens[:, j]) / (2 + tokens[:, i] + tokens[:, j]), "brevity")
+        for i, j in combinations(usable, 2)
     ]
 
 
@@ -93,7 +111,7 @@ def choose_cascades(
     """The cascades that no random mixing of experts and other cascades beats on some questions.
 
     They are the corners of the zero-router's hull once every possible cascade has joined the pool: every
-    signal, with every bar, escalating to every other expert.
+    signal, with every bar, escalating to every other expert, also to one of those asked.
 
     Args:
         outcomes: [n, m] the pool's.
@@ -107,7 +125,8 @@ def choose_cascades(
     for signal in signals:
         confidence = signal.confidence[rows]
         first = cost[:, signal.asked].sum(axis=1).mean()
-        others = np.array([j for j in range(score.shape[1]) if j not in signal.asked])
+        others = np.array([j for j in range(score.shape[1]) if j != signal.asked[0]])
+        added = np.where(np.isin(others, signal.asked), 0.0, cost[:, others])
         for bar in _bars(confidence):
             stands = confidence > bar
             if not len(others) or not stands.any():
@@ -115,8 +134,8 @@ def choose_cascades(
             kept = float((score[:, signal.asked[0]] * stands).mean())
             escalated = (~stands).astype(float) / len(rows)
             quality.append(kept + escalated @ score[:, others])
-            price.append(first + escalated @ cost[:, others])
-            found += [Cascade(signal.asked, int(j), bar) for j in others]
+            price.append(first + escalated @ added)
+            found += [Cascade(signal.asked, int(j), bar, signal.source) for j in others]
     m = score.shape[1]
     costs, qualities = np.concatenate(price), np.concatenate(quality)
     corners = set(zip(*metrics.convex_hull(costs, qualities), strict=True))
@@ -129,17 +148,17 @@ def choose_cascades(
 
 def add_cascades(outcomes: Outcomes, signals: Sequence[Signal], cascades: Sequence[Cascade]) -> Outcomes:
     """Return the outcomes with a column for each cascade: what it scored, and what all it asked cost."""
-    by_asked = {signal.asked: signal.confidence for signal in signals}
+    confidence = {(signal.asked, signal.source): signal.confidence for signal in signals}
     names = tuple(cascade.name(outcomes.experts) for cascade in cascades)
     columns: dict[str, list[NDArray[np.floating]]] = {}
     for cascade in cascades:
-        stands = by_asked[cascade.asked] > cascade.bar
+        stands = confidence[cascade.asked, cascade.source] > cascade.bar
         first = cascade.asked[0]
         score = np.where(stands, outcomes.score[:, first], outcomes.score[:, cascade.last])
         columns.setdefault("score", []).append(score)
         for key in ("cost_usd", "prompt_tokens", "completion_tokens", "latency_s"):
             values = getattr(outcomes, key)
-            paid = values[:, cascade.asked].sum(axis=1) + np.where(stands, 0.0, values[:, cascade.last])
+            paid = values[:, cascade.asked].sum(axis=1) + np.where(stands, 0.0, cascade.escalation(values))
             columns.setdefault(key, []).append(paid.astype(values.dtype))
     if not cascades:
         return outcomes
@@ -153,10 +172,10 @@ def answered_by(
     choice: NDArray[np.integer], pool: int, signals: Sequence[Signal], cascades: Sequence[Cascade]
 ) -> NDArray[np.int16]:
     """Whose answer stood [settings, n], where one of ``pool`` experts and the cascades was chosen."""
-    by_asked = {signal.asked: signal.confidence for signal in signals}
+    confidence = {(signal.asked, signal.source): signal.confidence for signal in signals}
     n = choice.shape[1]
     stood = [np.full(n, j) for j in range(pool)]
-    stood += [np.where(by_asked[c.asked] > c.bar, c.asked[0], c.last) for c in cascades]
+    stood += [np.where(confidence[c.asked, c.source] > c.bar, c.asked[0], c.last) for c in cascades]
     answered: NDArray[np.int16] = np.stack(stood)[choice, np.arange(n)].astype(np.int16)
     return answered
 

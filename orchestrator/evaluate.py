@@ -232,7 +232,7 @@ def _run_with_cascades(
     run = _run_predictor(predictor, wider, queries, split, validation, test, embed_s, seed)
 
     def name_experts(points: PolicyPoints, rows: NDArray[np.intp]) -> PolicyPoints:
-        shown = [Signal(signal.asked, signal.confidence[rows]) for signal in signals]
+        shown = [replace(signal, confidence=signal.confidence[rows]) for signal in signals]
         return replace(points, choice=answered_by(points.choice, len(outcomes.experts), shown, cascades))
 
     return replace(

@@ -74,15 +74,33 @@ def test_a_long_answer_escalates_and_its_tokens_are_paid(pool):
     tokens[:, 1] = 1  # a letter
     tokens[5, 0] = np.nan
     signals = brevities(tokens)
-    assert [signal.asked for signal in signals] == [(0,), (2,)]
-    found = choose_cascades(outcomes, signals, np.arange(len(outcomes)))
-    cascade = next(c for c in found if c.asked == (0,) and c.last == 2)
+    assert [signal.asked for signal in signals] == [(0,), (2,), (0, 2)]
+    cascade = Cascade((0,), 2, 1 / (1 + 200), "brevity")
     wider = add_cascades(outcomes, signals, [cascade])
     assert wider.score[5, 3] == outcomes.score[5, 2]  # of unknown length
     long = tokens[:, 0] > 1 / cascade.bar - 1
     assert 0 < long.mean() < 1
     assert wider.score[long, 3] == pytest.approx(outcomes.score[long, 2])
     assert wider.cost_usd[long, 3] == pytest.approx(1e-4 + 1e-2)
+
+
+def test_of_two_answers_the_brief_one_is_taken_and_both_are_paid(pool):
+    outcomes, _ = pool
+    rng = np.random.default_rng(0)
+    n = len(outcomes)
+    score = (rng.random((n, 2)) < 0.6).astype(np.float32)  # alike, and right on different questions
+    tokens = (np.where(score > 0, 100, 300) * rng.uniform(0.8, 1.2, (n, 2))).astype(np.float32)
+    two = replace(
+        outcomes.only(outcomes.experts[:2]), score=score, cost_usd=np.tile([1e-4, 2e-4], (n, 1)),
+        completion_tokens=tokens,
+    )  # fmt: skip
+    signals = brevities(tokens)
+    best = [c for c in choose_cascades(two, signals, np.arange(900)) if len(c.asked) == 2]
+    wider = add_cascades(two, signals, best)
+    assert wider.score[900:, 2:].mean(axis=0).max() > score[900:].mean() + 0.15
+    assert wider.cost_usd[:, 2:] == pytest.approx(np.full((n, len(best)), 3e-4))
+    stood = answered_by(np.full((1, n), 2), 2, signals, best)[0]
+    assert (score[np.arange(n), stood] == wider.score[:, 2]).all()
 
 
 def test_what_nobody_knows_escalates(pool):
