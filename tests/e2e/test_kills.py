@@ -34,8 +34,8 @@ from warehouse import QUESTIONS, Warehouse, question_id
 pytestmark = pytest.mark.e2e
 
 QUESTION_COUNT = 96
-#: Rounds that are killed, half a minute each: three as a habit, ten by `make test-kills`.
-SEEDS = int(os.environ.get("LEEROO_KILL_SEEDS", "3"))
+#: Rounds that are killed, half a minute each: two as a habit, ten by `make test-kills`.
+SEEDS = int(os.environ.get("LEEROO_KILL_SEEDS", "2"))
 CATALOGUE = """\
 experts:
   - {{name: one, backend: openai, model: one, base_url: "{url}", scoring: generate, concurrency: 4,
