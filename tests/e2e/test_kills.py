@@ -225,6 +225,7 @@ def test_rounds_killed_at_random_moments(
     print("kept at the driver's death, of how many, requests sent again:", stages)
     assert killed >= 0.6 * SEEDS
     if SEEDS >= 10:  # few seeds may by chance all fall before the first answer or after the last
+        assert killed >= 8, stages
         assert sum(0 < kept < count for kept, count, _ in stages) >= 3, stages
         assert any(repeats for _, _, repeats in stages), stages
 
