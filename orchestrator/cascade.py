@@ -52,13 +52,6 @@ class Cascade:
         asked, last = " & ".join(experts[i] for i in self.asked), experts[self.last]
         return f"{asked} by {self.source} above {self.bar:.3g}, else {last}"
 
-    def escalation(self, values: NDArray[np.floating]) -> NDArray[np.floating]:
-        """What escalating adds [n] to what was spent on those asked first: of ``values`` [n, m]."""
-        added: NDArray[np.floating] = (
-            np.zeros_like(values[:, 0]) if self.last in self.asked else values[:, self.last]
-        )
-        return added
-
 
 def agreements(answers: NDArray[np.object_]) -> list[Signal]:
     """One signal for each pair of experts: 1 where both gave the same answer, 0 where not.
@@ -158,7 +151,9 @@ def add_cascades(outcomes: Outcomes, signals: Sequence[Signal], cascades: Sequen
         columns.setdefault("score", []).append(score)
         for key in ("cost_usd", "prompt_tokens", "completion_tokens", "latency_s"):
             values = getattr(outcomes, key)
-            paid = values[:, cascade.asked].sum(axis=1) + np.where(stands, 0.0, cascade.escalation(values))
+            paid = values[:, cascade.asked].sum(axis=1)
+            if cascade.last not in cascade.asked:
+                paid = paid + np.where(stands, 0.0, values[:, cascade.last])
             columns.setdefault(key, []).append(paid.astype(values.dtype))
     if not cascades:
         return outcomes

@@ -82,6 +82,10 @@ class Laboratory:
         paid = pc.sum(answers.filter(pc.equal(answers["round"], round))["cost_usd"]).as_py()
         return float(paid or 0.0)
 
+    def left_usd(self, round: str, budget_usd: float | None) -> float | None:
+        """What a budget leaves after all that the round has cost, in earlier attempts too; None: no limit."""
+        return None if budget_usd is None else max(budget_usd - self.spent_usd(round), 0.0)
+
     def used_ids(self) -> list[str]:
         """Ids of the questions that rounds of this home have been given."""
         records = (RoundRecord(path) for path in sorted((self.home.path / "rounds").glob("*.json")))

@@ -111,7 +111,7 @@ def make_round_questions(
                 # Questions of a file may have been imported before; asked before is what must not come again.
                 exclude=frozenset(used) if isinstance(source, DatasetSource) else stored,
                 brief=brief,
-                budget_usd=None if budget_usd is None else max(budget_usd - lab.spent_usd(name), 0.0),
+                budget_usd=lab.left_usd(name, budget_usd),
             )
         )
         screened = screen_questions(made.questions, frozen=frozen, known=known, repeats=stored - set(used))

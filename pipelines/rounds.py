@@ -93,7 +93,7 @@ def run_round(
         print_step(f"Round {name}: {len(step['ids'])} questions for {len(lab.catalogue.names)} experts")
         print_refusals(step)
         questions = lab.questions(step["ids"])
-        left = None if budget_usd is None else max(budget_usd - lab.spent_usd(name), 0.0)
+        left = lab.left_usd(name, budget_usd)
         assigned = record.step("assignment", lambda: _assign(lab, questions, frozen_ids, left))
         receipts = _answer(lab, questions, assigned, name, run_id, left)
         domains = _print_answers(lab, step["ids"], receipts)
