@@ -14,6 +14,7 @@ from orchestrator.compare import compare_routers
 from orchestrator.pool import add_expert, choose_probes
 
 PROBES = 200
+DRAWS = 5  # of the probes; a gain is the mean over them
 
 
 def print_probes(
@@ -23,21 +24,25 @@ def print_probes(
         outcomes = load_pool(recorded, pool)
         full = train_router(outcomes, embedder=embedder, cache_dir=cache).orchestrator
         table = Table(
-            "held out", "gain of retraining", "gain of probes", title=f"pool {pool.name}, {PROBES} probes"
+            "held out",
+            "gain of retraining",
+            "gain of probes",
+            title=f"pool {pool.name}, {PROBES} probes, {DRAWS} draws",
         )
         gains = []
         for name in pool.experts:
             rest = [other for other in pool.experts if other != name]
             without = train_router(outcomes.only(rest), embedder=embedder, cache_dir=cache).orchestrator
-            probes = choose_probes(without, outcomes.only(rest), PROBES)
-            added = add_expert(without, name, outcomes.take(probes))
-            routers = {"full": full, "added": added, "without": without}
+            routers = {"full": full, "without": without}
+            for draw in range(DRAWS):
+                probes = choose_probes(without, outcomes.only(rest), PROBES, seed=draw)
+                routers[f"added {draw}"] = add_expert(without, name, outcomes.take(probes))
             report = compare_routers(routers, outcomes, replicates=1, cache_dir=cache)
-            retrained, placed = (
-                report.difference(row, "without", "aiq_log").value for row in ("full", "added")
+            retrained, *placed = (
+                report.difference(row, "without", "aiq_log").value for row in routers if row != "without"
             )
-            gains.append((retrained, placed))
-            table.add_row(name, f"{100 * retrained:+.2f}", f"{100 * placed:+.2f}")
+            gains.append((retrained, np.mean(placed)))
+            table.add_row(name, *(f"{100 * gain:+.2f}" for gain in gains[-1]))
         mean = 100 * np.mean(gains, axis=0)
         table.add_row("mean", f"{mean[0]:+.3f}", f"{mean[1]:+.3f}", style="bold")
         console.print(table, f"kept: {mean[1] / mean[0]:.0%}" if mean[0] > 0 else "retraining gained nothing")

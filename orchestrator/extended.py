@@ -23,6 +23,9 @@ class ExtendedPredictor:
     experts scored there, drawn to the average expert; its strength is chosen by leave-one-out. Outcomes say
     far more of who resembles whom than predictions would. As the known experts' means over all questions are
     known well, the regression also corrects the new one's mean for easy or hard probes (a control variate).
+    What it leaves unexplained is read from the text, as far as experts are known to differ by it: along the
+    principal components of the known experts' predictions, each drawn to 0 by how little they vary there
+    (empirical Bayes).
     """
 
     kind: ClassVar[str] = "extended"
@@ -54,10 +57,16 @@ class ExtendedPredictor:
         """
         self.remove_expert(name, missing_ok=True)
         asked = np.isfinite(score)
-        known = np.where(np.isfinite(known_score), known_score, self._base.predict(queries))
+        predicted = self._base.predict(queries)
+        known = np.where(np.isfinite(known_score), known_score, predicted)
         weight = 1 / tellingness(known_score)[asked]
+        weight /= weight.mean()
         shape = (known - self._base_mean)[asked].astype(np.float64)
-        mean, mixing = _mix(shape, score[asked].astype(np.float64), weight / weight.mean())
+        mean, mixing = _mix(shape, score[asked].astype(np.float64), weight)
+        rest = score[asked] - mean - shape @ mixing
+        predicted_shape = (predicted - self._base_mean)[asked].astype(np.float64)
+        offset, own = _read_rest(predicted_shape, rest, weight)
+        mean, mixing = float(np.clip(mean + offset, 0, 1)), mixing + own
         self._mixing = np.vstack([self._mixing, mixing.astype(np.float32)])
         self._added_mean = np.append(self._added_mean, np.float32(mean))
         self._names = (*self._names, name)
@@ -181,4 +190,42 @@ def _mix(
         error = float(np.mean(((rest - x @ change) / np.maximum(1 - leverage, 0.05)) ** 2))
         if error < best:
             best, coefficients = error, average + change
-    return float(np.clip(score_mean - centre @ coefficients, 0, 1)), coefficients
+    return float(score_mean - centre @ coefficients), coefficients
+
+
+def _read_rest(
+    shape: NDArray[np.float64], rest: NDArray[np.float64], weight: NDArray[np.float64]
+) -> tuple[float, NDArray[np.float64]]:
+    """Bayesian linear regression of what outcomes leave unexplained on what the text says of the known ones.
+
+    The directions are how hard a question is and the principal components of the contrasts between experts;
+    the prior variance of the new one's coefficient on each is the known ones' own.
+
+    Args:
+        shape: [k, m] what was predicted of the known experts on the probes, less their means.
+        rest: [k] the new one's scores less what the known ones' outcomes explain.
+        weight: [k] of the probes, of mean 1.
+
+    Returns:
+        A change of the new expert's mean over all questions, and of its coefficients [m].
+    """
+    k, m = shape.shape
+    centred = shape - np.average(shape, axis=0, weights=weight)
+    level = centred.mean(axis=1)
+    level_variance = float(np.average(level**2, weights=weight))
+    noise = float(np.average((rest - np.average(rest, weights=weight)) ** 2, weights=weight))
+    if m < 2 or level_variance < 1e-12 or noise < 1e-12:
+        return 0.0, np.zeros(m)
+    slopes = (weight * level) @ centred / (k * level_variance)
+    root = np.sqrt(weight)[:, None]
+    _, size, axes = np.linalg.svd(root * (centred - level[:, None]), full_matrices=False)
+    kept = size > 1e-6 * max(float(size[0]), 1e-12)
+    # columns: how the coefficients [m] change with one unit of each direction, scaled to variance 1 on probes
+    directions = np.column_stack(
+        [np.full(m, 1 / m) / np.sqrt(level_variance), axes[kept].T / size[kept] * np.sqrt(k)]
+    )
+    prior_variance = np.concatenate([[slopes.var() * level_variance], size[kept] ** 2 / (k * m)])
+    x = centred @ directions
+    gram = (x * weight[:, None]).T @ x + np.diag(noise / np.maximum(prior_variance, 1e-12))
+    coefficients = directions @ np.linalg.solve(gram, (x * weight[:, None]).T @ rest)
+    return float(-np.average(shape, axis=0, weights=weight) @ coefficients), coefficients

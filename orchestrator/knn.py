@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictor import State, contrast_loss
+from orchestrator.predictor import State, contrast_loss, inner_products
 from orchestrator.queries import Examples, Queries
 from warehouse import InputError
 
-Metric = Literal["cosine", "centred"]
-
 NEIGHBOURS = (20, 50, 100, 200, 400)
 TEMPERATURES = (0.05, 0.1, float("inf"))
+COMPONENTS = 64
 PRIOR_WEIGHT = 5.0  # questions' worth of each expert's mean score, which steadies thin neighbourhoods
 MARGIN = 32  # candidates beyond k, far more than rounding could confuse
 BLOCK = 256  # queries scored at once; bounds memory at BLOCK x examples
@@ -25,8 +24,8 @@ class KnnPredictor:
     """Weighted vote of the k nearest training questions.
 
     A neighbour of similarity s weighs exp((s - s_max) / temperature); an expert's success is the weighted
-    mean over the neighbours it answered, shrunk to its overall mean where few did. The metric is the cosine,
-    as it is or after the mean of the training embeddings is taken away.
+    mean over the neighbours it answered, shrunk to its overall mean where few did. The metric is the cosine
+    between the leading principal components of the embeddings: less noise than all of them, and less to scan.
     """
 
     kind: ClassVar[str] = "knn"
@@ -35,8 +34,8 @@ class KnnPredictor:
         self,
         *,
         neighbours: tuple[int, ...] = NEIGHBOURS,
-        metrics: tuple[Metric, ...] = ("cosine", "centred"),
         temperatures: tuple[float, ...] = TEMPERATURES,
+        components: int = COMPONENTS,
         part: int | None = None,
     ) -> None:
         """Set the grid of settings. ``part`` fixes the metric to one of several joined embeddings; without
@@ -44,14 +43,15 @@ class KnnPredictor:
         """
         self._fixed_part = part
         self.part = part
-        self._grid = (neighbours, metrics, temperatures)
+        self._components = components
+        self._grid = (neighbours, temperatures)
         self.experts: tuple[str, ...] = ()
 
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
-        """Keep the questions; choose k, metric and temperature by :func:`contrast_loss` on validation."""
+        """Keep the questions; choose k, embedding and temperature by :func:`contrast_loss` on validation."""
         if not len(train):
             raise InputError("there are no questions to learn from", fix="answer questions first")
-        neighbours, metrics, temperatures = self._grid
+        neighbours, temperatures = self._grid
         self.experts = train.outcomes.experts
         self._remember(train.outcomes.score)
         best = float("inf")
@@ -59,21 +59,20 @@ class KnnPredictor:
         parts: list[int | None] = [self._fixed_part]
         if self._fixed_part is None and len(widths) > 1:
             parts += range(len(widths))
-        for part, metric in product(parts, metrics):
-            self._place(train.queries.part(part), metric)
+        for part in parts:
+            self._place(train.queries.part(part))
             ranked = self._rank(validation.queries.part(part), max(neighbours), exact=False)
             for k, temperature in product(neighbours, temperatures):
                 success = self._vote(*ranked, k=k, temperature=temperature)
                 loss = contrast_loss(success, validation.outcomes.score)
                 if loss < best or not self._chosen_yet:
-                    best, self.part, self.metric = loss, part, metric
-                    self.k, self.temperature = k, temperature
+                    best, self.part, self.k, self.temperature = loss, part, k, temperature
         return self.refit(train)
 
     def refit(self, examples: Examples) -> Self:
         """Remember these questions instead, with the settings that ``fit`` chose."""
         self._remember(examples.outcomes.score)
-        self._place(examples.queries.part(self.part), self.metric)
+        self._place(examples.queries.part(self.part))
         return self
 
     def predict(self, queries: Queries) -> NDArray[np.float32]:
@@ -90,7 +89,6 @@ class KnnPredictor:
         """Return the memory and the settings chosen."""
         config: dict[str, Any] = {
             "experts": list(self.experts),
-            "metric": self.metric,
             "k": self.k,
             "part": self.part,
             "temperature": self.temperature if np.isfinite(self.temperature) else None,
@@ -99,6 +97,7 @@ class KnnPredictor:
             "memory": self._memory,
             "score": self._score,
             "centre": self._centre,
+            "projection": self._projection,
         }
         return State(self.kind, config, arrays)
 
@@ -107,16 +106,18 @@ class KnnPredictor:
         """Rebuild a fitted predictor."""
         knn = cls(part=state.config["part"])
         knn.experts = tuple(state.config["experts"])
-        knn.metric, knn.k = state.config["metric"], state.config["k"]
+        knn.k = state.config["k"]
         temperature = state.config["temperature"]
         knn.temperature = float("inf") if temperature is None else temperature
         knn._memory, knn._centre = state.arrays["memory"], state.arrays["centre"]
+        # routers saved before there was a projection compare whole embeddings
+        knn._projection = state.arrays.get("projection", np.eye(len(knn._centre), dtype=np.float32))
         knn._remember(state.arrays["score"])
         return knn
 
     @property
     def _chosen_yet(self) -> bool:
-        return hasattr(self, "metric")
+        return hasattr(self, "k")
 
     def _remember(self, score: NDArray[np.float32]) -> None:
         seen = np.isfinite(score)
@@ -124,11 +125,10 @@ class KnnPredictor:
         self._seen = None if seen.all() else seen.astype(np.float32)
         self._mean_score = mean_scores(score)
 
-    def _place(self, embeddings: NDArray[np.float32], metric: Metric) -> None:
-        self._centre = (
-            embeddings.mean(axis=0) if metric == "centred" else np.zeros(embeddings.shape[1], np.float32)
-        )
-        self._memory = np.ascontiguousarray(_unit_rows(embeddings - self._centre))
+    def _place(self, embeddings: NDArray[np.float32]) -> None:
+        self._centre = embeddings.mean(axis=0)
+        self._projection = principal_axes(embeddings - self._centre, self._components)
+        self._memory = np.ascontiguousarray(_unit_rows((embeddings - self._centre) @ self._projection.T))
 
     def _rank(
         self, embeddings: NDArray[np.float32], k: int, *, exact: bool = True
@@ -144,7 +144,7 @@ class KnnPredictor:
         similarity = np.empty((len(embeddings), k), np.float32)
         for start in range(0, len(embeddings), BLOCK):
             part = slice(start, start + BLOCK)
-            rows = _unit_rows(embeddings[part] - self._centre)
+            rows = _unit_rows(inner_products(embeddings[part] - self._centre, self._projection))
             products = rows @ self._memory.T
             near = np.argpartition(products, -candidates, axis=1)[:, -candidates:]
             if exact:
@@ -179,6 +179,13 @@ def mean_scores(score: NDArray[np.float32]) -> NDArray[np.float32]:
     total = np.where(asked, score, 0).sum(axis=0, dtype=np.float64)
     mean: NDArray[np.float32] = (total / np.maximum(asked.sum(axis=0), 1)).astype(np.float32)
     return mean
+
+
+def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float32]:
+    """The directions [count or fewer, d] in which centred vectors [n, d] vary most, as rows."""
+    _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+    leading: NDArray[np.float32] = np.ascontiguousarray(axes[:, ::-1][:, :count].T, np.float32)
+    return leading
 
 
 def _unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -4,6 +4,7 @@ from synthetic import make_outcomes
 
 from orchestrator import Orchestrator, log_version, set_champion, train_router
 from orchestrator.compare import compare_routers
+from orchestrator.extended import _read_rest
 from orchestrator.pool import add_expert, choose_probes, retire_expert
 from orchestrator.promote import promote
 from orchestrator.registry import champion_version, load_champion, rollback, versions
@@ -42,6 +43,25 @@ def test_an_added_expert_is_placed_from_its_probes(outcomes, full, tmp_path):
     assert gain > 0.5 * report.difference("full", "three", "aiq_log").value > 0
     four.save(tmp_path)
     assert Orchestrator.load(tmp_path).decide([ALGEBRA]) == four.decide([ALGEBRA])
+
+
+def test_what_outcomes_leave_unexplained_is_read_from_the_text_where_known_experts_differ():
+    rng = np.random.default_rng(0)
+    topic = rng.choice([-1.0, 1.0], 2000)  # the only thing of a question that tells the known ones apart
+    known = 0.2 * topic[:, None] * np.array([1.0, -1.0, 0.5, -0.5]) + 0.1 * rng.standard_normal((2000, 1))
+    noise, weight = 0.4 * rng.standard_normal(2000), np.ones(2000)
+    offset, coefficients = _read_rest(known, 0.15 * topic + noise, weight)
+    assert known @ coefficients + offset == pytest.approx(0.15 * topic, abs=0.05)
+    few = slice(0, 40)  # too few to believe: drawn to nothing
+    _, drawn = _read_rest(known[few] / 20, noise[few], weight[few])
+    assert np.abs(known[few] / 20 @ drawn).max() < 0.02
+
+
+def test_experts_that_do_not_differ_by_the_text_say_nothing_of_a_new_one():
+    alike = np.zeros((50, 3))
+    offset, coefficients = _read_rest(alike, np.linspace(-1, 1, 50), np.ones(50))
+    assert offset == 0
+    assert not coefficients.any()
 
 
 def test_retiring_is_immediate_and_leaves_the_others_alone(full):

@@ -6,8 +6,9 @@ from synthetic import make_outcomes
 
 from orchestrator import Orchestrator, load_embedder, train_router
 from orchestrator.difficulty import DifficultyPredictor
+from orchestrator.knn import PRIOR_WEIGHT, KnnPredictor
 from orchestrator.persistence import BUILDERS, build_predictor, predictor_from_state
-from orchestrator.predictor import contrast_loss, contrasts, squared_loss
+from orchestrator.predictor import State, contrast_loss, contrasts, squared_loss
 from orchestrator.queries import Examples, read_queries
 from orchestrator.splits import split_by_text
 
@@ -54,6 +55,21 @@ def test_contrasts_do_not_see_what_moves_every_expert_alike():
     assert contrasts(success).sum(axis=1) == pytest.approx(0)
     score[0] = [0.5, np.nan, np.nan]
     assert np.isfinite(contrast_loss(success, score))
+
+
+def test_neighbours_saved_before_there_was_a_projection_are_compared_by_whole_embeddings():
+    rng = np.random.default_rng(0)
+    memory = rng.standard_normal((200, 256)).astype(np.float32)
+    memory /= np.linalg.norm(memory, axis=1, keepdims=True)
+    score = rng.integers(0, 2, (200, 3)).astype(np.float32)
+    config = {"experts": ["a", "b", "c"], "k": 7, "part": None, "temperature": None, "metric": "cosine"}
+    arrays = {"memory": memory, "score": score, "centre": np.zeros(256, np.float32)}
+    texts = make_outcomes(20).texts
+    queries = read_queries(texts, load_embedder("wordllama"))
+    success = KnnPredictor.from_state(State("knn", config, arrays)).predict(queries)
+    nearest = np.argsort(-(queries.embeddings @ memory.T), axis=1)[:, :7]
+    expected = (score[nearest].sum(axis=1) + PRIOR_WEIGHT * score.mean(axis=0)) / (7 + PRIOR_WEIGHT)
+    assert success == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_stack_is_saved_with_its_members(tmp_path):
