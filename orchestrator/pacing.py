@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from warehouse import InputError
 
-WINDOW = 384  # recent queries the price is set on
+WINDOW = 384  # recent queries the price is set on, at most; towards the end as many as are still to come
+SHORTEST_WINDOW = 64
 RESOLVE_EVERY = 16  # queries between two settings of the price
 BISECTIONS = 30
 RATIO_MEMORY = 8.0  # answers' worth of trust in the predicted price before actual prices outweigh it
@@ -135,8 +136,10 @@ class BudgetPacer:
         """The least multiplier at which spending on the window stays within what is left per query."""
         to_come = max(self.horizon - self.seen + 1, 1)
         target = self.left_usd / to_come
-        success = np.array([s for s, _ in self._window])
-        cost = np.array([c for _, c in self._window]) * self._price_ratio()
+        # A shift seen through a long window shows late, and late in the stream nothing makes up for it.
+        recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
+        success = np.array([s for s, _ in recent])
+        cost = np.array([c for _, c in recent]) * self._price_ratio()
         rows = np.arange(len(cost))
 
         def spend(multiplier: float) -> float:
