@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, ClassVar, Self
 
@@ -16,6 +17,7 @@ from orchestrator.queries import Examples, Queries
 from orchestrator.ridge import RidgePredictor
 from orchestrator.subject import SubjectPredictor
 
+FOLDS = 5
 DISCOUNTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 LEVEL_PENALTY = 1e-3
 
@@ -42,7 +44,8 @@ class StackPredictor:
     The *level* (how hard the question is for everyone) and the *contrasts* (who does better than the rest)
     are learned apart: contrasts by non-negative least squares pooled over all experts, so that a handful of
     weights rests on thousands of held-out answers (stacked regressions, Breiman 1996). Contrasts on which the
-    members disagree are discounted. Weights come from validation; members then learn again from everything.
+    members disagree are discounted. Weights are cross-fitted: what a member says of a training question, it
+    says having learned from the other folds. Members then learn again from everything.
     """
 
     kind: ClassVar[str] = "stack"
@@ -62,12 +65,14 @@ class StackPredictor:
         self.experts: tuple[str, ...] = ()
 
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
-        """Fit the members on train; weights, level and discount on validation."""
+        """Fit the members on train; weights, level and discount on train, in folds, and validation."""
         self.experts = train.outcomes.experts
         self.members = [member.fit(train, validation, seed=seed) for member in self._build()]
         self._mean_score = mean_scores(train.outcomes.score)
-        predictions = self._member_predictions(validation.queries)
-        score = validation.outcomes.score
+        predictions = np.concatenate(
+            [self._predict_folds(train, seed), self._member_predictions(validation.queries)], axis=1
+        )
+        score = np.concatenate([train.outcomes.score, validation.outcomes.score])
         self._fit_contrasts(predictions, score)
         self._fit_level(predictions, score)
         return self
@@ -119,6 +124,17 @@ class StackPredictor:
         """Return [members, n, m]."""
         return np.stack([member.predict(queries) for member in self.members])
 
+    def _predict_folds(self, train: Examples, seed: int) -> NDArray[np.float32]:
+        """What copies of the members that have not learned from a fold say of it [members, n, m]."""
+        predictions = np.empty((len(self.members), len(train), len(self.experts)), np.float32)
+        order = np.random.default_rng(seed).permutation(len(train))
+        for fold in np.array_split(order, min(FOLDS, len(train))):
+            others = train.take(np.setdiff1d(order, fold))
+            queries = train.queries.take(fold)
+            for i, member in enumerate(self.members):
+                predictions[i, fold] = copy.copy(member).refit(others).predict(queries)
+        return predictions
+
     def _fit_contrasts(self, predictions: NDArray[np.float32], score: NDArray[np.float32]) -> None:
         from scipy.optimize import nnls
 
@@ -127,11 +143,7 @@ class StackPredictor:
         columns = [contrasts(p - self._mean_score, seen)[seen] for p in predictions]
         features = np.column_stack(columns).astype(np.float64)
         weights, _ = nnls(features, target)
-        equal = features.mean(axis=1)
-        scale = max(float(equal @ target) / max(float(equal @ equal), 1e-12), 0.0)
-        # Half way to equal weights: fitted weights follow the noise of one validation set, equal ones do not
-        # follow the data; half of each was better than either on validation.
-        self._weights = (0.5 * weights + 0.5 * scale / len(predictions)).astype(np.float32)
+        self._weights = weights.astype(np.float32)
         self._level = np.zeros(len(predictions) + 1, np.float32)
         self.discount = 0.0
         losses = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse import Warehouse
+from warehouse import InputError, Warehouse
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
@@ -42,10 +42,15 @@ class ExpertActor:
     def __init__(
         self, specs: Sequence[ExpertSpec], warehouse_url: str, round: str, run_id: str, cap: Any = None
     ) -> None:
-        from experts import build_backends
+        from experts import Backend, build_backends
 
         self._specs = {spec.name: spec for spec in specs}
-        self._backends = build_backends(specs)
+        self._cannot_start: str | None = None
+        self._backends: dict[str, Backend] = {}
+        try:
+            self._backends = build_backends(specs)
+        except InputError as error:  # a key is missing, or a folder: for a person to mend, so in their words
+            self._cannot_start = str(error)
         self._warehouse = Warehouse(warehouse_url)
         self._round, self._run_id = round, run_id
         self._purse = SharedPurse(cap, specs[0].name) if cap is not None else None
@@ -60,6 +65,8 @@ class ExpertActor:
         seconds since 1970) and ``problem`` (why not all rows are there).
         """
         name = block[EXPERT_COLUMN][0].as_py()
+        if self._cannot_start:
+            return self._receipt(name, 0, self._cannot_start)
         if self._failed[name] >= FAILED_BLOCKS:
             return self._receipt(name, 0, None)
         spec = self._specs[name]

@@ -84,7 +84,10 @@ def test_failing_experts_are_taken_out_and_poison_is_a_row(
     assert "taken out" in (receipts["down"].problem or "")
     assert "InternalServerError" in (receipts["down"].problem or "")
     assert (receipts["keyless"].asked, receipts["keyless"].unasked) == (0, 33)
-    assert "NO_SUCH_KEY_IS_SET" in (receipts["keyless"].problem or "")
+    assert receipts["keyless"].problem == (
+        "expert 'keyless' needs a key, and NO_SUCH_KEY_IS_SET is not set. "
+        "To mend it: export NO_SUCH_KEY_IS_SET=..."
+    )
     rows = {r["question_id"]: r for r in store.answers_of("good", specs[0].version).to_pylist()}
     for row in questions.to_pylist():
         error = rows[row["question_id"]]["error"]
