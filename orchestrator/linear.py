@@ -16,7 +16,7 @@ def solve_ridge(features: Floats, targets: Floats, penalties: Sequence[float]) -
     Args:
         features: [n, d]; a constant column is the caller's affair and is penalised like any other.
         targets: [n, m], NaN where missing. Each column is fitted on the rows it has.
-        penalties: one result each; scaled by the number of rows.
+        penalties: one result each, above 0; scaled by the number of rows.
 
     Returns:
         Weights [len(penalties), d, m].
@@ -30,8 +30,13 @@ def solve_ridge(features: Floats, targets: Floats, penalties: Sequence[float]) -
         if not count:
             continue
         x = features[rows]
-        eigenvalues, basis = np.linalg.eigh(x.T @ x)
-        projected = basis.T @ (x.T @ targets[rows][:, columns])
+        gram, moments = x.T @ x, x.T @ targets[rows][:, columns]
+        if len(penalties) == 1:  # a tenth of the time of an eigendecomposition, which serves many penalties
+            ridge = penalties[0] * count * np.eye(len(gram))
+            weights[0][:, columns] = np.linalg.solve(gram + ridge, moments)
+            continue
+        eigenvalues, basis = np.linalg.eigh(gram)
+        projected = basis.T @ moments
         for i, penalty in enumerate(penalties):
             shrunk = projected / (np.maximum(eigenvalues, 0) + penalty * count)[:, None]
             weights[i][:, columns] = basis @ shrunk

@@ -69,10 +69,12 @@ def test_help_is_instant_and_loads_nothing_heavy():
     )
     run = [sys.executable, "-c", program]
     seconds = []
-    for _ in range(2):  # the first may have to compile
+    for _ in range(5):  # the first may have to compile, and a busy machine costs CPU seconds too
         output = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
         seconds.append(float(output[0]))
         assert not set(output[1:]) & HEAVY
+        if seconds[-1] < 1.0:
+            break
     assert min(seconds) < 1.0
 
 

@@ -7,6 +7,7 @@ from synthetic import make_outcomes
 from orchestrator import Orchestrator, load_embedder, train_router
 from orchestrator.difficulty import DifficultyPredictor
 from orchestrator.knn import PRIOR_WEIGHT, KnnPredictor
+from orchestrator.linear import solve_ridge
 from orchestrator.persistence import BUILDERS, build_predictor, predictor_from_state
 from orchestrator.predictor import State, contrast_loss, contrasts, squared_loss
 from orchestrator.queries import Examples, read_queries
@@ -55,6 +56,15 @@ def test_contrasts_do_not_see_what_moves_every_expert_alike():
     assert contrasts(success).sum(axis=1) == pytest.approx(0)
     score[0] = [0.5, np.nan, np.nan]
     assert np.isfinite(contrast_loss(success, score))
+
+
+def test_one_penalty_and_many_give_the_same_ridge():
+    rng = np.random.default_rng(0)
+    features, targets = rng.standard_normal((60, 90)), rng.standard_normal((60, 4))
+    targets[rng.random(targets.shape) < 0.3] = np.nan
+    together = solve_ridge(features, targets, (0.1, 1.0))
+    for weights, penalty in zip(together, (0.1, 1.0), strict=True):
+        assert solve_ridge(features, targets, (penalty,))[0] == pytest.approx(weights, abs=1e-9)
 
 
 def test_neighbours_saved_before_there_was_a_projection_are_compared_by_whole_embeddings():
