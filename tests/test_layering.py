@@ -20,7 +20,10 @@ ALLOWED = {
     "pipelines": {"warehouse", "experts", "universe", "orchestrator", "serve"},
     "infra": set(),
 }
-HEAVY = {"ray", "vllm", "torch", "transformers", "mlflow", "ortools", "matplotlib", "sklearn", "onnxruntime"}
+HEAVY = {
+    *("ray", "vllm", "torch", "transformers", "mlflow", "ortools", "matplotlib", "sklearn", "onnxruntime"),
+    *("pandas", "duckdb"),
+}
 SOURCES = [path for folder in ALLOWED for path in sorted((ROOT / folder).rglob("*.py"))]
 
 
@@ -58,24 +61,26 @@ def test_relative_imports_are_resolved(tmp_path, monkeypatch):
 
 
 def test_help_is_instant_and_loads_nothing_heavy():
-    # CPU seconds: wall time depends on what else the machine does.
+    # CPU seconds beside those of the libraries that a command line needs at least, for a slow machine's sake;
+    # the best of three, because other work on the machine, and compiling, cost CPU seconds too.
+    needed = "import sys, time, typer, pyarrow.parquet\nprint(time.process_time(), *sys.modules)\n"
     program = (
         "import sys, time\n"
         "from typer.testing import CliRunner\n"
         "from pipelines.cli import app\n"
         "result = CliRunner().invoke(app, ['--help'])\n"
         "assert result.exit_code == 0 and 'selfplay' in result.output, result.output\n"
-        "print(time.process_time(), *{name.split('.')[0] for name in sys.modules})\n"
+        "print(time.process_time(), *sys.modules)\n"
     )
-    run = [sys.executable, "-c", program]
-    seconds = []
-    for _ in range(5):  # the first may have to compile, and a busy machine costs CPU seconds too
-        output = subprocess.run(run, cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-        seconds.append(float(output[0]))
-        assert not set(output[1:]) & HEAVY
-        if seconds[-1] < 1.0:
-            break
-    assert min(seconds) < 1.0
+    seconds: dict[str, list[float]] = {needed: [], program: []}
+    for _ in range(3):
+        for code, taken in seconds.items():
+            output = subprocess.run(
+                [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+            ).stdout.split()
+            taken.append(float(output[0]))
+            assert not {name.split(".")[0] for name in output[1:]} & HEAVY
+    assert min(seconds[program]) < 4 * min(seconds[needed]), seconds
 
 
 def test_everything_that_a_command_loads_before_it_runs_is_light():

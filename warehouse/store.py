@@ -21,7 +21,6 @@ from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.dataset as pads
 import pyarrow.parquet as pq
 
 from warehouse.errors import InputError
@@ -31,6 +30,7 @@ from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, table_schem
 
 if TYPE_CHECKING:
     import duckdb
+    import pyarrow.dataset as pads
 
 #: Data files that no manifest entry names (left by a crash or a compaction) are kept this long for readers.
 ORPHAN_AGE_S = 3600.0
@@ -159,6 +159,8 @@ class Warehouse:
         return open_connection(self)
 
     def _dataset(self, table_name: str, entries: Sequence[ManifestEntry]) -> pads.Dataset:
+        import pyarrow.dataset as pads  # here, because it loads pandas, which `leeroo --help` can do without
+
         # An older file may lack any column, so the reading side allows nulls everywhere.
         required = table_schema(table_name)
         schema = pa.schema([field.with_nullable(True) for field in required], metadata=required.metadata)
