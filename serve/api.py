@@ -39,6 +39,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
     401: {"model": ErrorReply, "description": "no key, or one that is not valid"},
     403: {"model": ErrorReply, "description": "the key permits no expert that is served"},
     404: {"model": ErrorReply, "description": "no such model or answer"},
+    408: {"model": ErrorReply, "description": "the body of the request did not arrive"},
     413: {"model": ErrorReply, "description": "the request is too large"},
     429: {"model": ErrorReply, "description": "too many requests; Retry-After says when to come back"},
     503: {"model": ErrorReply, "description": "the ledger or the router is starting again"},

@@ -242,7 +242,11 @@ def test_under_load_promotions_and_deaths_lose_no_request_and_no_money(home, url
     assert {status for _, status, _ in traffic.replies[:quiet]} == {200}
     assert max(promoted, rolled_back) < 10
     refused = [content for _, status, content in traffic.replies if status != 200]
-    assert {content["error"]["code"] for content in refused} <= {"restarting", "no_expert_answered"}
+    assert {content["error"]["code"] for content in refused} <= {
+        "restarting",
+        "no_expert_answered",
+        "body_timeout",  # an ingress had read it as it died
+    }
     told = [
         round(content["leeroo"]["cost_usd"] * 1e12) for _, status, content in traffic.replies if status == 200
     ]
