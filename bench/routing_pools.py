@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.routing_data import Pool, load_letters, load_pool
 from orchestrator import EvaluationReport, evaluate_router
-from orchestrator.cascade import is_known
+from orchestrator.cascade import agreements, brevities, is_known
 
 BASELINES = ("knn", "knn+domain", "cluster", "ridge")
 OURS = "stack"
@@ -50,6 +50,7 @@ def run_pool(
     started = time.perf_counter()
     outcomes = load_pool(arguments.recorded, pool)
     letters = load_letters(arguments.recorded, pool, outcomes)
+    compared = agreements(letters) if (is_known(letters).mean(axis=0) > 0.8).sum() > 1 else []
     report = evaluate_router(
         outcomes,
         predictors=predictors,
@@ -58,8 +59,7 @@ def run_pool(
         replicates=arguments.replicates,
         budgets=BUDGETS,
         cache_dir=arguments.cache,
-        cascades=True,
-        answers=letters if (is_known(letters).mean(axis=0) > 0.8).sum() > 1 else None,
+        signals=brevities(outcomes.completion_tokens) + compared,
     )
     report.write(arguments.out / pool.name)
     text = Console(width=170, record=True, file=io.StringIO())

@@ -93,6 +93,20 @@ def brevities(completion_tokens: NDArray[np.floating]) -> list[Signal]:
     ]
 
 
+def confidences(confidence: NDArray[np.floating]) -> list[Signal]:
+    """One signal for each expert that tells how sure it is of its own answer.
+
+    Args:
+        confidence: [n, m] in [0, 1], such as the probability of the option chosen; NaN where unknown, which
+            escalates. Columns with fewer than three values say nothing and make no signal.
+    """
+    return [
+        Signal((j,), own.astype(float), "confidence")
+        for j, own in enumerate(confidence.T)
+        if len(np.unique(own[np.isfinite(own)])) > 2
+    ]
+
+
 def is_known(answers: NDArray[np.object_]) -> NDArray[np.bool_]:
     """Where there is an answer [n, m]: neither None, nor NaN, nor empty."""
     return np.array([[bool(a) and a == a for a in row] for row in answers], bool)  # NaN is not itself

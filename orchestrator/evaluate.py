@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import metrics
-from orchestrator.cascade import Signal, add_cascades, agreements, answered_by, brevities, choose_cascades
+from orchestrator.cascade import Signal, add_cascades, answered_by, choose_cascades
 from orchestrator.cost import CostPredictor
 from orchestrator.embedding import Embedder, load_embedder
 from orchestrator.persistence import build_predictor
@@ -32,7 +32,6 @@ from warehouse import InputError, Outcomes
 PriceBasis = Literal["actual", "flat"]
 USD_PER_CORE_HOUR = 0.05  # what a decision's computing is charged at
 BUDGETS = (0.25, 0.5, 0.75, 1.0)  # shares of the best single expert's cost
-PLAIN_ROWS = ("random", "cheapest", "best single", "zero-router", "oracle")
 
 Floats = NDArray[np.float64]
 
@@ -48,8 +47,7 @@ def evaluate_router(
     replicates: int = 1000,
     cache_dir: Path | None = None,
     build: Callable[[str], Predictor] = build_predictor,
-    cascades: bool = False,
-    answers: NDArray[np.object_] | None = None,
+    signals: Sequence[Signal] = (),
 ) -> EvaluationReport:
     """Compare predictors with the plain policies on a pool's outcomes.
 
@@ -64,17 +62,14 @@ def evaluate_router(
         replicates: bootstrap samples behind the intervals.
         cache_dir: where embeddings are kept, if anywhere.
         build: makes an unfitted predictor of a kind.
-        cascades: add a row of the last predictor with cascades in the pool, which escalate to another expert
-            where an answer is long, or where the answers of two disagree. There is no such row where neither
-            lengths nor answers are known.
-        answers: [n, m] what the experts answered, in a form that can be compared, None where unknown; for
-            cascades.
+        signals: add a row of the last predictor with cascades in the pool, which escalate to another expert
+            where these signals, over the same questions, say that an answer is not to be relied on.
 
     Raises:
         InputError: fewer than two experts, or too few questions answered by all of them.
     """
-    if answers is not None:
-        answers = answers[np.isfinite(outcomes.score).any(axis=1)]
+    answered = np.isfinite(outcomes.score).any(axis=1)
+    signals = [replace(signal, confidence=signal.confidence[answered]) for signal in signals]
     outcomes = prepare_outcomes(outcomes, price_basis)
     reader = load_embedder(embedder, cache_dir=cache_dir)
     queries = read_queries(outcomes.texts, reader)
@@ -82,8 +77,6 @@ def evaluate_router(
     weights = metrics.question_weights(len(outcomes), replicates, seed=0)
     embed_s = _embedding_seconds(embedder, outcomes.texts)
     per_seed: list[SeedResult] = []
-    signals = brevities(outcomes.completion_tokens) if cascades else []
-    signals += agreements(answers) if cascades and answers is not None else []
     cascaded = f"{predictors[-1]} + cascade"
     calibration: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in predictors}
     for seed in range(seeds):

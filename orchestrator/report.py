@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from orchestrator.points import PolicyPoints
 
 Floats = NDArray[np.float64]
+
+PLAIN_POLICIES = ("random", "cheapest", "best single", "zero-router")  # they learn nothing from the text
 
 
 @dataclass(frozen=True)
@@ -95,8 +98,8 @@ class EvaluationReport:
         table = Table(title="differences in points, paired over questions [95% interval]")
         for column in ("pair", "accuracy", "AIQ", "AIQ log"):
             table.add_column(column, no_wrap=True)
-        learned = [*self.calibration, "best single"]
-        for ours, other in combinations(learned, 2):
+        learned = [row.name for row in self.rows if row.name not in {*PLAIN_POLICIES, "oracle"}]
+        for ours, other in combinations([*reversed(learned), "best single"], 2):
             cells = []
             for measure in ("accuracy", "aiq", "aiq_log"):
                 if (ours, measure) in self.replicates and (other, measure) in self.replicates:
@@ -104,7 +107,7 @@ class EvaluationReport:
                     cells.append(f"{100 * d.value:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]")
                 else:
                     cells.append("-")
-            table.add_row(f"{ours} - {other}", *cells)
+            table.add_row(f"{ours} less {other}", *cells)
         return table
 
     def table(self) -> Table:
@@ -147,7 +150,7 @@ class EvaluationReport:
         """A flat dictionary of every figure, for an experiment tracker."""
         flat = {}
         for row in self.rows:
-            name = row.name.replace(" ", "_")
+            name = re.sub(r"\W+", "_", row.name)  # trackers take few characters: "stack + cascade"
             for key, measure in row.measures.items():
                 key = key.replace("@", "_at_")
                 flat[f"{name}/{key}"] = measure.value
@@ -194,7 +197,7 @@ def summarise(
     Row 0 of the weights used here is all ones: the plain value travels with its bootstrap samples.
     """
     drawn = np.vstack([np.ones(weights.shape[1]), weights])
-    names = ["random", "cheapest", "best single", "zero-router", *predictors, "oracle"]
+    names = [*PLAIN_POLICIES, *predictors, "oracle"]
     samples: dict[tuple[str, str], list[Floats]] = {}
     for result in per_seed:
         for key, values in _measure_seed(result, drawn, names, budgets).items():

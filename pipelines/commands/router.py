@@ -10,6 +10,7 @@ import typer
 from pipelines.home import DEFAULT_HOME, Home, HomeOption
 
 if TYPE_CHECKING:
+    from orchestrator.cascade import Signal
     from orchestrator.report import EvaluationReport
     from warehouse import Outcomes
 
@@ -87,6 +88,13 @@ def evaluate(
     price_basis: Annotated[
         str, typer.Option(help="actual costs, or flat: each expert at its mean.")
     ] = "actual",
+    cascades: Annotated[
+        bool,
+        typer.Option(
+            "--cascades",
+            help="Add a row with cascades: two experts that disagree, an unsure or a long answer escalate.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for JSON and figures [HOME/evaluations/latest].")
     ] = None,
@@ -105,17 +113,21 @@ def evaluate(
         raise InputError(
             f"unknown price basis {price_basis!r}", where="--price-basis", fix="use actual or flat"
         )
+    if cascades and versions:
+        raise InputError("versions are compared without cascades", where="--cascades", fix="leave out one")
     place = Home.open(home)
     if versions:
         report = _compare_versions(place, _commas(versions), source)
     else:
+        outcomes = load_pool_outcomes(place, pool, experts, source)
         report = evaluate_router(
-            load_pool_outcomes(place, pool, experts, source),
+            outcomes,
             predictors=_commas(predictors) or ("knn",),
             embedder=embedder,
             seeds=seeds,
             price_basis="flat" if price_basis == "flat" else "actual",
             cache_dir=place.embeddings,
+            signals=_find_signals(place, outcomes) if cascades else (),
         )
     console = Console(width=None if Console().is_terminal else 160)
     console.print(report.table())
@@ -297,6 +309,31 @@ def _compare_versions(place: Home, wanted: list[str], source: str | None) -> Eva
     sources = dict.fromkeys(name for router in routers.values() for name in router.info["sources"])
     outcomes = load_pool_outcomes(place, None, ",".join(names), source or ",".join(sources))
     return compare_routers(routers, outcomes, cache_dir=place.embeddings)
+
+
+def _find_signals(place: Home, outcomes: Outcomes) -> list[Signal]:
+    """What in the replies can tell a cascade when to escalate.
+
+    Raises:
+        InputError: nothing can.
+    """
+    from experts.replies import load_replies
+    from orchestrator.cascade import agreements, brevities, confidences
+    from warehouse import InputError
+
+    replies = load_replies(place.warehouse(), outcomes.question_ids.tolist(), outcomes.experts)
+    signals = [
+        *confidences(replies.confidence),
+        *agreements(replies.answer),
+        *brevities(outcomes.completion_tokens),
+    ]
+    if not signals:
+        raise InputError(
+            "neither replies, nor how sure or how long they are, is recorded of these experts",
+            where="--cascades",
+            fix="leave it out",
+        )
+    return signals
 
 
 def _pool_names(place: Home, experts: list[str]) -> list[str]:

@@ -114,8 +114,8 @@ def test_what_nobody_knows_escalates(pool):
 def test_the_report_has_a_row_for_it_and_it_beats_routing_where_experts_are_alike(pool):
     outcomes, answers = pool
     report = evaluate_router(
-        outcomes, predictors=("knn",), embedder="wordllama", seeds=1, replicates=50, cascades=True,
-        answers=answers,
+        outcomes, predictors=("knn",), embedder="wordllama", seeds=1, replicates=50,
+        signals=agreements(answers),
     )  # fmt: skip
     assert report.difference("knn + cascade", "knn", "aiq_log").low > 0
     assert sum(report.row("knn + cascade").share.values()) == pytest.approx(1)
