@@ -18,6 +18,7 @@ from orchestrator.ridge import RidgePredictor
 from orchestrator.subject import SubjectPredictor
 
 FOLDS = 5
+EQUAL_SHARE = 0.5  # of the weights: the safer guess where questions are few or foreign
 DISCOUNTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 LEVEL_PENALTY = 1e-3
 
@@ -43,9 +44,10 @@ class StackPredictor:
 
     The *level* (how hard the question is for everyone) and the *contrasts* (who does better than the rest)
     are learned apart: contrasts by non-negative least squares pooled over all experts, so that a handful of
-    weights rests on thousands of held-out answers (stacked regressions, Breiman 1996). Contrasts on which the
-    members disagree are discounted. Weights are cross-fitted: what a member says of a training question, it
-    says having learned from the other folds. Members then learn again from everything.
+    weights rests on thousands of held-out answers (stacked regressions, Breiman 1996), and drawn half way to
+    equal weights. Contrasts on which the members disagree are discounted. Weights are cross-fitted: what a
+    member says of a training question, it says having learned from the other folds. Members then learn again
+    from everything.
     """
 
     kind: ClassVar[str] = "stack"
@@ -143,6 +145,7 @@ class StackPredictor:
         columns = [contrasts(p - self._mean_score, seen)[seen] for p in predictions]
         features = np.column_stack(columns).astype(np.float64)
         weights, _ = nnls(features, target)
+        weights = (1 - EQUAL_SHARE) * weights + EQUAL_SHARE / len(weights)
         self._weights = weights.astype(np.float32)
         self._level = np.zeros(len(predictions) + 1, np.float32)
         self.discount = 0.0
