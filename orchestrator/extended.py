@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.knn import mean_scores
+from orchestrator.mean_prior import MeanPrior
 from orchestrator.predictor import Predictor, State
 from orchestrator.queries import Examples, Queries
 
@@ -25,7 +26,7 @@ class ExtendedPredictor:
     known well, the regression also corrects the new one's mean for easy or hard probes (a control variate).
     What it leaves unexplained is read from the text, as far as experts are known to differ by it: along the
     principal components of the known experts' predictions, each drawn to 0 by how little they vary there
-    (empirical Bayes).
+    (empirical Bayes). Its mean is drawn to what is expected of an expert of its price.
     """
 
     kind: ClassVar[str] = "extended"
@@ -45,7 +46,12 @@ class ExtendedPredictor:
         return tuple(name for name, active in zip(self._names, self._active, strict=True) if active)
 
     def add_expert(
-        self, name: str, queries: Queries, score: NDArray[np.float32], known_score: NDArray[np.float32]
+        self,
+        name: str,
+        queries: Queries,
+        score: NDArray[np.float32],
+        known_score: NDArray[np.float32],
+        prior: MeanPrior | None = None,
     ) -> None:
         """Place an expert from its scores on probes.
 
@@ -54,6 +60,7 @@ class ExtendedPredictor:
             queries: the probes [k].
             score: [k] what it scored, NaN where it failed.
             known_score: [k, m] what the predictor's own experts scored on the probes, NaN where unknown.
+            prior: on its mean over all questions, from what is known without asking it.
         """
         self.remove_expert(name, missing_ok=True)
         asked = np.isfinite(score)
@@ -66,7 +73,10 @@ class ExtendedPredictor:
         rest = score[asked] - mean - shape @ mixing
         predicted_shape = (predicted - self._base_mean)[asked].astype(np.float64)
         offset, own = _read_rest(predicted_shape, rest, weight)
-        mean, mixing = float(np.clip(mean + offset, 0, 1)), mixing + own
+        mean, mixing = mean + offset, mixing + own
+        if prior is not None:
+            mean = prior.update(mean, float(np.sum((weight * rest) ** 2)) / len(rest) ** 2)
+        mean = float(np.clip(mean, 0, 1))
         self._mixing = np.vstack([self._mixing, mixing.astype(np.float32)])
         self._added_mean = np.append(self._added_mean, np.float32(mean))
         self._names = (*self._names, name)

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from orchestrator.cost import CostPredictor
 from orchestrator.extended import ExtendedPredictor, pick_probes
+from orchestrator.mean_prior import MeanPrior, prior_of_price
 from orchestrator.policy import Orchestrator
 from orchestrator.queries import read_queries
 from orchestrator.splits import frozen_split
@@ -66,9 +67,16 @@ def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orche
         if expert in probes.experts:
             known[:, j] = probes.score[:, probes.experts.index(expert)]
     queries = read_queries(probes.texts, orchestrator.embedder)
-    predictor.add_expert(name, queries, probes.score[:, column], known)
+    cost_usd = probes.cost_usd[:, column]
+    predictor.add_expert(
+        name,
+        queries,
+        probes.score[:, column],
+        known,
+        _expect_mean(orchestrator, list(means.values()), cost_usd),
+    )
     cost = CostPredictor.from_state(orchestrator.cost.state())
-    cost.add_expert(name, queries, probes.cost_usd[:, column])
+    cost.add_expert(name, queries, cost_usd)
     return _changed(orchestrator, predictor, cost, f"added {name} from {answered} probes")
 
 
@@ -93,6 +101,16 @@ def _extended(orchestrator: Orchestrator) -> tuple[ExtendedPredictor, dict[str, 
     if isinstance(orchestrator.predictor, ExtendedPredictor):
         return ExtendedPredictor.from_state(orchestrator.predictor.state()), means
     return ExtendedPredictor(orchestrator.predictor, np.array(list(means.values()), np.float32)), means
+
+
+def _expect_mean(
+    orchestrator: Orchestrator, means: list[float], cost_usd: NDArray[np.float64]
+) -> MeanPrior | None:
+    """What experts of the price of these answers [n] score, as far as the known ones tell."""
+    if not np.isfinite(cost_usd).any():
+        return None
+    costs = [np.nan if cost is None else cost for cost in orchestrator.info["mean_cost_usd"].values()]
+    return prior_of_price(np.array(means), np.array(costs, float), float(np.nanmean(cost_usd)))
 
 
 def _changed(

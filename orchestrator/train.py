@@ -77,13 +77,11 @@ def train_router(
         "training_data": outcomes.fingerprint(),
         "mean_score": {
             name: float(mean)
-            for name, mean in zip(outcomes.experts, mean_scores(outcomes.score), strict=True)
+            for name, mean in zip(outcomes.experts, mean_scores(learned.outcomes.score), strict=True)
         },
         "mean_cost_usd": {
-            name: float(np.nanmean(outcomes.cost_usd[:, j]))
-            if np.isfinite(outcomes.cost_usd[:, j]).any()
-            else None
-            for j, name in enumerate(outcomes.experts)
+            name: float(np.nanmean(own)) if np.isfinite(own).any() else None
+            for name, own in zip(outcomes.experts, learned.outcomes.cost_usd.T, strict=True)
         },
     }
     fitted.refit(learned)

@@ -5,6 +5,7 @@ from synthetic import make_outcomes
 from orchestrator import Orchestrator, log_version, set_champion, train_router
 from orchestrator.compare import compare_routers
 from orchestrator.extended import _read_rest
+from orchestrator.mean_prior import prior_of_price
 from orchestrator.pool import add_expert, choose_probes, retire_expert
 from orchestrator.promote import promote
 from orchestrator.registry import champion_version, load_champion, rollback, versions
@@ -62,6 +63,20 @@ def test_experts_that_do_not_differ_by_the_text_say_nothing_of_a_new_one():
     offset, coefficients = _read_rest(alike, np.linspace(-1, 1, 50), np.ones(50))
     assert offset == 0
     assert not coefficients.any()
+
+
+def test_an_expert_is_expected_to_be_as_good_as_others_of_its_price():
+    cost = np.array([1e-5, 1e-4, 1e-3, 1e-2, np.nan, 0.0])
+    score = np.array([0.5, 0.6, 0.7, 0.8, 0.1, 0.1])  # a line through the four that have a price
+    prior = prior_of_price(score, cost, 1e-1)
+    assert prior.mean == pytest.approx(0.9)
+    assert prior.variance == pytest.approx(0, abs=1e-12)
+    scattered = prior_of_price(score + np.array([0.1, -0.1, -0.1, 0.1, 0, 0]), cost, 1e-3)
+    assert scattered.update(0.9, 1e-6) == pytest.approx(0.9, abs=1e-3)  # many answers outweigh the price
+    assert scattered.mean < scattered.update(0.9, scattered.variance) < 0.9
+    assert prior_of_price(score[:3], cost[:3], 1e-3) is None  # too few for a line
+    assert prior_of_price(score[:4], np.full(4, 1e-3), 1e-3) is None  # no line at all
+    assert prior_of_price(score, cost, 0.0) is None
 
 
 def test_retiring_is_immediate_and_leaves_the_others_alone(full):
