@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 
 from bench.routing_data import read_pools
@@ -19,6 +20,7 @@ from universe.program import Program
 from universe.solve import solve_program
 
 BRUTE_FORCE_EXPERTS = 15
+ROUNDING = 1e-9  # of the budget
 
 
 def print_frontier(recorded: Path, out: Path, console: Console) -> None:
@@ -100,10 +102,10 @@ def best_values_by_size(program: Program, budget_usd: float | None) -> list[floa
     """
     m = len(program.experts)
     best = np.full(m, -np.inf)
-    for size in range(1, m + 1):
-        for members in combinations(range(m), size):
-            value = routed_value(program, list(members), budget_usd)
-            best[size - 1] = max(best[size - 1], value)
+    sets = [members for size in range(1, m + 1) for members in combinations(range(m), size)]
+    for members in track(sets, description=f"all sets of {m}", transient=True):
+        value = routed_value(program, list(members), budget_usd)
+        best[len(members) - 1] = max(best[len(members) - 1], value)
     return [float(v) for v in np.maximum.accumulate(best)]
 
 
@@ -116,7 +118,7 @@ def routed_value(program: Program, members: list[int], budget_usd: float | None)
     if budget_usd is None:
         return float(program.weight @ score.max(axis=0))
     cost = np.ascontiguousarray(program.cost_usd[:, members].T) / budget_usd
-    if program.weight @ cost.min(axis=0) > 1 + 1e-9:
+    if program.weight @ cost.min(axis=0) > 1 + ROUNDING:
         return -np.inf
 
     def line(mu: float) -> tuple[float, float]:
@@ -126,16 +128,16 @@ def routed_value(program: Program, members: list[int], budget_usd: float | None)
         return float(program.weight @ np.take_along_axis(score, pick, 0)[0]), 1 - float(taken)
 
     falling = line(0.0)
-    if falling[1] >= 0:
+    if falling[1] >= -ROUNDING:
         return falling[0]
     low, high = 0.0, 1.0
-    while (rising := line(high))[1] < 0:
+    while (rising := line(high))[1] < -ROUNDING:  # a set that costs the budget to the cent never rises
         low, high, falling = high, 4 * high, rising
     for _ in range(20):
         middle = (low + high) / 2
         here = line(middle)
         low, high, falling, rising = (
-            (middle, high, here, rising) if here[1] < 0 else (low, middle, falling, here)
+            (middle, high, here, rising) if here[1] < -ROUNDING else (low, middle, falling, here)
         )
     # the minimum of a convex, piecewise linear function lies where its lines cross
     mu = (falling[0] - rising[0]) / (rising[1] - falling[1])

@@ -34,7 +34,7 @@ TORCH_CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 VERIFY_IMPORTS: tuple[tuple[str, ...], ...] = (
     ("torch", "transformers", "vllm.entrypoints.llm"),
     ("ray.data", "ray.serve", "mlflow", "duckdb", "ortools.sat.python.cp_model", "pyarrow.dataset", "pandas",
-     "sklearn", "onnxruntime", "openai", "matplotlib.pyplot"),
+     "sklearn", "onnxruntime", "openai", "matplotlib.pyplot", "reasoning_gym"),
 )  # fmt: skip
 # Builds of these that do not match torch break `import transformers`; no text model needs them.
 OPTIONAL_TORCH_PACKAGES = ("torchvision", "torchaudio", "torchcodec")
