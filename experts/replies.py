@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from experts.grading import parse_number
@@ -30,20 +31,20 @@ def load_replies(warehouse: Warehouse, question_ids: Sequence[str], experts: Seq
     shape = (len(question_ids), len(experts))
     answer = np.full(shape, None, object)
     confidence = np.full(shape, np.nan)
-    rows = {str(name): row for row, name in enumerate(question_ids)}
-    columns = {name: column for column, name in enumerate(experts)}
-    found = warehouse.connect().execute(
-        "select a.question_id, a.expert, a.choice, a.text, a.choice_logprobs, o.kind"
+    connection = warehouse.connect()
+    for name, keys in (("question_id", question_ids), ("expert", experts)):
+        positions = pa.table({name: list(keys), "position": range(len(keys))})
+        connection.register(f"wanted_{name}", positions)
+    found = connection.execute(
+        "select q.position, e.position, a.choice, a.text, a.choice_logprobs, o.kind"
         " from outcomes o join answers a using (question_id, expert, expert_version)"
-        " where a.error is null and list_contains($experts, a.expert)",
-        {"experts": list(experts)},
+        " join wanted_question_id q using (question_id) join wanted_expert e using (expert)"
+        " where a.error is null"
     )
     while batch := found.fetchmany(10_000):
-        for question_id, expert, choice, text, logprobs, kind in batch:
-            cell = rows.get(question_id, -1), columns[expert]
-            if cell[0] >= 0:
-                answer[cell] = comparable_answer(kind, choice, text)
-                confidence[cell] = option_confidence(logprobs)
+        for row, column, choice, text, logprobs, kind in batch:
+            answer[row, column] = comparable_answer(kind, choice, text)
+            confidence[row, column] = option_confidence(logprobs)
     return Replies(answer, confidence)
 
 

@@ -85,7 +85,7 @@ def brevities(completion_tokens: NDArray[np.floating]) -> list[Signal]:
             (an option's letter) say nothing and make no signal.
     """
     tokens = completion_tokens.astype(float)
-    usable = [j for j, own in enumerate(tokens.T) if len(np.unique(own[np.isfinite(own)])) > 2]
+    usable = _graded_columns(tokens)
     alone = [Signal((j,), 1 / (1 + tokens[:, j]), "brevity") for j in usable]
     return alone + [
         Signal((i, j), (1 + tokens[:, j]) / (2 + tokens[:, i] + tokens[:, j]), "brevity")
@@ -100,11 +100,7 @@ def confidences(confidence: NDArray[np.floating]) -> list[Signal]:
         confidence: [n, m] in [0, 1], such as the probability of the option chosen; NaN where unknown, which
             escalates. Columns with fewer than three values say nothing and make no signal.
     """
-    return [
-        Signal((j,), own.astype(float), "confidence")
-        for j, own in enumerate(confidence.T)
-        if len(np.unique(own[np.isfinite(own)])) > 2
-    ]
+    return [Signal((j,), confidence[:, j].astype(float), "confidence") for j in _graded_columns(confidence)]
 
 
 def is_known(answers: NDArray[np.object_]) -> NDArray[np.bool_]:
@@ -187,6 +183,11 @@ def answered_by(
     stood += [np.where(confidence[c.asked, c.source] > c.bar, c.asked[0], c.last) for c in cascades]
     answered: NDArray[np.int16] = np.stack(stood)[choice, np.arange(n)].astype(np.int16)
     return answered
+
+
+def _graded_columns(values: NDArray[np.floating]) -> list[int]:
+    """Columns of [n, m] with more than two known values: a bar between them can be set."""
+    return [j for j, own in enumerate(values.T) if len(np.unique(own[np.isfinite(own)])) > 2]
 
 
 def _bars(confidence: Floats) -> list[float]:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.report import PLAIN_POLICIES, POINT_POLICIES
+
 if TYPE_CHECKING:
     from orchestrator.report import EvaluationReport
-
-POINTS = ("random", "cheapest", "best single")
 
 
 def draw_figures(report: EvaluationReport, directory: Path) -> list[Path]:
@@ -40,7 +40,7 @@ def _draw_curve(report: EvaluationReport, axes: Any) -> None:
 
     for row in report.rows:
         cost, accuracy = row.curve[:, 0] * 1000, row.curve[:, 1]
-        if row.name in POINTS:
+        if row.name in POINT_POLICIES:
             axes.plot(cost, accuracy, "o", label=row.name)
         elif row.name == "zero-router":
             axes.plot(*convex_hull(cost, accuracy), "k--", label=row.name)
@@ -69,7 +69,7 @@ def _draw_domains(report: EvaluationReport, axes: Any) -> None:
 
 
 def _draw_shares(report: EvaluationReport, axes: Any) -> None:
-    shown = [row for row in report.rows if row.name not in (*POINTS, "zero-router")]
+    shown = [row for row in report.rows if row.name not in PLAIN_POLICIES]
     left = np.zeros(len(shown))
     for expert in report.experts:
         share = np.array([row.share[expert] for row in shown])

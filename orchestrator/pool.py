@@ -68,13 +68,8 @@ def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orche
             known[:, j] = probes.score[:, probes.experts.index(expert)]
     queries = read_queries(probes.texts, orchestrator.embedder)
     cost_usd = probes.cost_usd[:, column]
-    predictor.add_expert(
-        name,
-        queries,
-        probes.score[:, column],
-        known,
-        _expect_mean(orchestrator, list(means.values()), cost_usd),
-    )
+    prior = _expect_mean(orchestrator, cost_usd)
+    predictor.add_expert(name, queries, probes.score[:, column], known, prior)
     cost = CostPredictor.from_state(orchestrator.cost.state())
     cost.add_expert(name, queries, cost_usd)
     return _changed(orchestrator, predictor, cost, f"added {name} from {answered} probes")
@@ -103,14 +98,15 @@ def _extended(orchestrator: Orchestrator) -> tuple[ExtendedPredictor, dict[str, 
     return ExtendedPredictor(orchestrator.predictor, np.array(list(means.values()), np.float32)), means
 
 
-def _expect_mean(
-    orchestrator: Orchestrator, means: list[float], cost_usd: NDArray[np.float64]
-) -> MeanPrior | None:
+def _expect_mean(orchestrator: Orchestrator, cost_usd: NDArray[np.float64]) -> MeanPrior | None:
     """What experts of the price of these answers [n] score, as far as the known ones tell."""
     if not np.isfinite(cost_usd).any():
         return None
-    costs = [np.nan if cost is None else cost for cost in orchestrator.info["mean_cost_usd"].values()]
-    return prior_of_price(np.array(means), np.array(costs, float), float(np.nanmean(cost_usd)))
+    # a mean that is not known is None, which becomes NaN
+    means, costs = (
+        np.array(list(orchestrator.info[key].values()), float) for key in ("mean_score", "mean_cost_usd")
+    )
+    return prior_of_price(means, costs, float(np.nanmean(cost_usd)))
 
 
 def _changed(

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-PLAIN_POLICIES = ("random", "cheapest", "best single", "zero-router")  # they learn nothing from the text
+POINT_POLICIES = ("random", "cheapest", "best single")  # one cost and one accuracy, no curve
+PLAIN_POLICIES = (*POINT_POLICIES, "zero-router")  # they learn nothing from the text
 
 
 @dataclass(frozen=True)
@@ -242,7 +243,7 @@ def _measure_seed(
                 ]
             )
             for name in names
-            if name not in ("random", "cheapest", "best single")
+            if name not in POINT_POLICIES
         }
         room = values["oracle"] - values["zero-router"]
         for name, value in values.items():
