@@ -20,6 +20,7 @@ EXPERIMENT = "leeroo-router"
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER = "leeroo.former_champion"  # tag on a champion: the version it replaced, which rollback restores
 NOTE = "leeroo.note"
+LONGEST_PARAM = 6_000  # characters that MLflow stores of one
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,7 @@ class Version:
     pool: tuple[str, ...]
     predictor: str
     embedder: str
+    seed: int | None
     training_data: str
     metrics: dict[str, float]
     note: str
@@ -67,7 +69,7 @@ def log_version(
             nested=nested,
         ) as run:
             params = {
-                key: str(value)[:500]
+                key: str(value)[:LONGEST_PARAM]
                 for key, value in orchestrator.info.items()
                 if not isinstance(value, dict)
             }
@@ -216,6 +218,7 @@ def versions(tracking_uri: str) -> list[Version]:
                 pool=_names(data.params.get("experts", "")),
                 predictor=data.params.get("predictor", ""),
                 embedder=data.params.get("embedder", ""),
+                seed=int(data.params["seed"]) if "seed" in data.params else None,
                 training_data=data.params.get("training_data", ""),
                 metrics=dict(data.metrics),
                 note=entry.tags.get(NOTE, ""),

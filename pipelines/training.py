@@ -25,6 +25,7 @@ class TrainingResult:
 
     version: str
     report: EvaluationReport | None
+    is_new: bool = True  # False where the same training had been registered before; it is not evaluated again
 
 
 @dataclass(frozen=True)
@@ -44,35 +45,30 @@ def train_version(
 
     Answers that were not asked for are filled in by what is expected of them
     (:func:`orchestrator.explorer.complete_scores`), for training alone. Logs to the active MLflow run where
-    there is one. Trained again on the same data and settings, the version that is there stands.
+    there is one. What was trained on the same data with the same settings before stands; nothing is done
+    again then.
     """
     from orchestrator.evaluate import evaluate_router
-    from orchestrator.registry import log_version, versions
+    from orchestrator.registry import log_version
     from orchestrator.splits import frozen_split
     from orchestrator.train import train_router
 
+    split = frozen_split(outcomes.texts)
+    learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
+    learned = complete_outcomes(learned, embedder, home.embeddings)
+    known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
+    if known is not None:
+        print_line(f"Router version {known} was trained on exactly these outcomes; it stands.")
+        return TrainingResult(known, None, is_new=False)
     report = None
     if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
         report = evaluate_router(
             outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
         )
         console.print(report.table())
-    split = frozen_split(outcomes.texts)
-    learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     trained = train_router(
-        complete_outcomes(learned, embedder, home.embeddings),
-        embedder=embedder,
-        predictor=predictor,
-        seed=seed,
-        cache_dir=home.embeddings,
+        learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
     )
-    info = trained.orchestrator.info
-    for known in versions(home.mlflow_uri):
-        if (known.training_data, known.predictor, known.embedder, set(known.pool)) == (
-            info["training_data"], predictor, embedder, set(info["experts"])
-        ):  # fmt: skip
-            print_line(f"Router version {known.version} was trained on exactly these outcomes; it stands.")
-            return TrainingResult(known.version, report)
     version = log_version(
         trained.orchestrator,
         report,
@@ -82,6 +78,21 @@ def train_version(
         run_name=f"train {predictor}",
     )
     return TrainingResult(version, report)
+
+
+def _find_trained(
+    learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int
+) -> str | None:
+    """The version that was trained on these outcomes with these settings, if there is one."""
+    from orchestrator.registry import versions
+
+    wanted = (learned.fingerprint(), predictor, embedder, seed, set(learned.experts))
+    for known in versions(home.mlflow_uri):
+        if wanted == (
+            known.training_data, known.predictor, known.embedder, known.seed, set(known.pool)
+        ):  # fmt: skip
+            return known.version
+    return None
 
 
 def complete_outcomes(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Outcomes:

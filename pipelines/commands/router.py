@@ -61,11 +61,12 @@ def train(
     trained = train_version(outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed)
     version = trained.version
     console = Console()
-    console.print(
-        f"router version [bold]{version}[/bold]: {predictor} over {len(outcomes.experts)} experts, "
-        f"{len(outcomes):,} questions"
-        + ("; its evaluation is logged with it" if trained.report else "; too few answers to evaluate it")
-    )
+    if trained.is_new:
+        console.print(
+            f"router version [bold]{version}[/bold]: {predictor} over {len(outcomes.experts)} experts, "
+            f"{len(outcomes):,} questions"
+            + ("; its evaluation is logged with it" if trained.report else "; too few answers to evaluate it")
+        )
     if crown_first(place.mlflow_uri, version):
         console.print(f"version {version} is champion: there was none before")
     elif champion_version(place.mlflow_uri) == version:

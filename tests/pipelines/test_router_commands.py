@@ -1,4 +1,4 @@
-"""`leeroo evaluate` on recorded answers, as a person runs it."""
+"""`leeroo evaluate` and `leeroo train` on recorded answers, as a person runs them."""
 
 from __future__ import annotations
 
@@ -72,3 +72,20 @@ def test_cascades_get_a_row_of_their_own(home: Path) -> None:
 def test_versions_are_not_compared_with_cascades(home: Path) -> None:
     run = CliRunner().invoke(app, ["evaluate", "--cascades", "--versions", "1", "--home", str(home)])
     assert "--cascades" in str(run.exception)
+
+
+def test_the_same_training_is_registered_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def train(*more: str) -> str:
+        options = ["--predictor", "knn", "--embedder", "wordllama", "--seeds", "1", "--home", str(home)]
+        run = CliRunner().invoke(app, ["train", *options, *more])
+        assert run.exit_code == 0, run.output
+        return run.output
+
+    assert "version 1 is champion: there was none before" in train()
+    assert "version 2 is challenger" in train("--seed", "1")
+    with monkeypatch.context() as patched:
+        patched.setattr("orchestrator.train.train_router", None)  # nothing is trained, nothing evaluated
+        patched.setattr("orchestrator.evaluate.evaluate_router", None)
+        again = train()
+    assert "Router version 1 was trained on exactly these outcomes" in again
+    assert "version 1 is champion already" in again
