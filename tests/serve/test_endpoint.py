@@ -17,7 +17,11 @@ import pytest
 from experts.catalogue import DEFAULT_CATALOGUE
 from orchestrator.registry import log_version, rollback, set_champion
 from serve.app import build
+from serve.bookkeeper import carry_decisions
+from serve.config import ServeConfig
 from serve.ledger import LEDGER_FILE, Ledger
+from serve.router import is_canary
+from warehouse import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -29,6 +33,7 @@ OF_TRAFFIC = """
 select cost from calls join keys using (key_id) where name = 'traffic' and state = 'settled' and cost > 0
 """
 
+CANARY_SHARE = 0.3  # ASKED is not among these
 ASKED = [{"role": "user", "content": "What is the capital of Peru?"}]
 
 
@@ -48,7 +53,7 @@ def home(orchestrator, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def url(home, ray_cluster):
-    from serve.run import ServeConfig, start_serving, stop_serving
+    from serve.run import start_serving, stop_serving
 
     # The default catalogue, in which no expert claims to call tools; this one is made to.
     entry = "  - name: smollm2-135m\n"
@@ -61,6 +66,8 @@ def url(home, ray_cluster):
         experts=("smollm2-135m",),
         port=free_port(),
         poll_champion_s=1,
+        shadow=True,
+        canary_share=CANARY_SHARE,
     )
     yield start_serving(config)
     stop_serving()
@@ -172,6 +179,32 @@ def kill_replica(deployment):
     named = ray.util.list_named_actors(all_namespaces=True)
     (name,) = [a["name"] for a in named if a["name"].startswith(f"SERVE_REPLICA::leeroo#{deployment}#")]
     ray.kill(ray.get_actor(name, namespace="serve"), no_restart=True)
+
+
+def test_a_challenger_decides_for_its_share_and_in_the_shadow_of_the_rest(home, url, client, orchestrator):
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    challenger = log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts")
+
+    def ask(text):
+        messages = [{"role": "user", "content": text}]
+        return client.chat.completions.create(model="leeroo", messages=messages, max_tokens=1).leeroo
+
+    texts = [f"What is {n} + {n}?" for n in range(8)]
+    canaries = [text for text in texts if is_canary(text, CANARY_SHARE)]
+    assert 0 < len(canaries) < len(texts)
+    deadline = time.monotonic() + 30
+    while ask(canaries[0])["router_version"] != challenger:
+        assert time.monotonic() < deadline, "the endpoint did not take up the challenger"
+    told = {text: ask(text) for text in texts}
+    for text, answer in told.items():
+        assert answer["router_version"] == (challenger if text in canaries else "1")
+    carry_decisions(ServeConfig(home=home), older_than_s=0)
+    rows = Warehouse(str(home / "warehouse")).scan("decisions").to_pylist()
+    decided = {row["request_id"]: row["router_version"] for row in rows}
+    for text, answer in told.items():
+        beside = None if text in canaries else challenger
+        assert decided[answer["request_id"]] == answer["router_version"]
+        assert decided.get(f"{answer['request_id']}:shadow") == beside
 
 
 class Traffic:
