@@ -80,9 +80,7 @@ def train_version(
     return TrainingResult(version, report)
 
 
-def _find_trained(
-    learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int
-) -> str | None:
+def _find_trained(learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int) -> str | None:
     """The version that was trained on these outcomes with these settings, if there is one."""
     from orchestrator.registry import versions
 
