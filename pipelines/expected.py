@@ -43,8 +43,9 @@ def held_out(
     from universe.expected import Expected
     from universe.held_out import route_held_out
     from universe.select import select_universe
+    from warehouse import text_keys
 
-    _, text = np.unique(outcomes.normalised_texts(), return_inverse=True)
+    _, text = np.unique(text_keys(outcomes.prompts), return_inverse=True)
     trained = np.random.default_rng(seed).random(int(text.max()) + 1)[text] < 0.6
     train, test = np.flatnonzero(trained), np.flatnonzero(~trained)
     seen = outcomes.take(train)

@@ -23,6 +23,7 @@ def table(n: int = 60, seed: int = 0) -> Outcomes:
     return Outcomes(
         question_ids=np.array([f"q{i}" for i in range(n)]),
         texts=tuple(f"question {i}" for i in range(n)),
+        prompts=tuple(f"question {i}" for i in range(n)),
         sources=np.full(n, "made"),
         domains=domains,
         subjects=domains,
@@ -100,7 +101,7 @@ def test_raw_outcomes_use_the_questions_that_all_answered() -> None:
 
 
 def test_cross_fitting_never_shows_a_question_to_its_own_model() -> None:
-    outcomes = dataclasses.replace(table(), texts=tuple(f"question {i // 2}" for i in range(60)))
+    outcomes = dataclasses.replace(table(), prompts=tuple(f"question {i // 2}" for i in range(60)))
 
     def fit_predict(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert not {i // 2 for i in train} & {i // 2 for i in test}
