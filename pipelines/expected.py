@@ -54,9 +54,8 @@ def held_out(
         settings["expected"] = expected_success(seen, embedder=embedder, seed=seed, cache_dir=cache_dir)
     universe = select_universe(seen, limits=limits, **settings)
     score, cost = fit_predict(read_examples(outcomes, embedder, cache_dir), train, test, seed)
-    multiplier = universe.cost_multiplier + universe.price_weight
     predicted = Expected(np.clip(score, 0, 1), cost)
-    return route_held_out(outcomes.take(test), predicted, universe.experts, cost_multiplier=multiplier)
+    return route_held_out(outcomes.take(test), predicted, universe.experts, prices=universe.prices)
 
 
 def read_examples(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Examples:

@@ -51,7 +51,6 @@ def test_the_pair_that_splits_the_domains_is_chosen() -> None:
     assert universe.expected_cost_usd == pytest.approx(0.6)
     assert universe.gap <= 1e-5
     assert universe.share == pytest.approx({"dear": 0.5, "maths": 0.5})
-    assert universe.domain_score == pytest.approx({"law": 0.9, "maths": 0.9})
 
 
 def test_the_query_budget_moves_the_set_and_has_a_shadow_price() -> None:
