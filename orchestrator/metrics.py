@@ -89,11 +89,6 @@ def _area(corner_cost: Floats, corner_quality: Floats, low: float, high: float, 
     return float(np.sum((y[:-1] - slope * x[:-1]) * np.log(x[1:] / x[:-1]) + np.diff(y)))
 
 
-def share_of_headroom(value: float, zero_router: float, oracle: float) -> float:
-    """Lift over the zero-router as a share of what the oracle would lift (all three are AIQ values)."""
-    return (value - zero_router) / (oracle - zero_router) if oracle > zero_router else 0.0
-
-
 @dataclass(frozen=True)
 class GapRecovered:
     """How a two-expert router closes the gap between the weak and the strong expert (RouteLLM)."""

@@ -267,7 +267,7 @@ def retire_expert(
     place = Home.open(home)
     champion, former = load_champion(place.mlflow_uri)
     version = log_version(
-        remove(champion, name), tracking_uri=place.mlflow_uri, artifact_root=place.artifacts
+        remove(champion, name), tracking_uri=place.mlflow_uri, artifact_root=place.artifacts, alias=None
     )
     set_champion(place.mlflow_uri, version, note=f"retired {name}")
     Console().print(f"version {version} is champion, without {name} (before: version {former})")
