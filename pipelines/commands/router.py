@@ -79,7 +79,9 @@ def evaluate(
     pool: PoolOption = None,
     experts: ExpertsOption = None,
     source: SourceOption = None,
-    predictors: Annotated[str, typer.Option(help="Kinds of predictor to compare, by commas.")] = "knn,stack",
+    predictors: Annotated[
+        str, typer.Option(help="Kinds of predictor to compare, by commas.")
+    ] = "knn,cluster,ridge,stack",
     versions: Annotated[
         str | None,
         typer.Option(help="Router versions or aliases to compare pair by pair instead: 'champion,7'."),
@@ -106,6 +108,7 @@ def evaluate(
     """
     from rich.console import Console
 
+    from orchestrator.details import render_details
     from orchestrator.evaluate import evaluate_router
     from orchestrator.registry import log_evaluation
     from warehouse import InputError
@@ -132,6 +135,7 @@ def evaluate(
         )
     console = Console(width=None if Console().is_terminal else 160)
     console.print(report.table())
+    console.print(render_details(report))
     console.print(report.pairs())
     written = report.write(out or place.path / "evaluations" / "latest")
     run_id = log_evaluation(report, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
