@@ -1,5 +1,7 @@
 """What the images hold and how they start: files left out, the PATH of a login shell, versions."""
 
+import re
+import subprocess
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 
@@ -41,3 +43,15 @@ def test_secrets_stay_out_of_the_images(mode):
         assert is_left_out(secret, patterns), secret
     for needed in ("pyproject.toml", "experts/default.yaml", "infra/mlflow/env.example", "serve/ledger.py"):
         assert not is_left_out(needed, patterns), needed
+
+
+@pytest.mark.parametrize("mode", ["cpu", "gpu"])
+def test_a_login_shell_finds_the_environment(mode, tmp_path):
+    text = (INFRA / f"Dockerfile.{mode}").read_text(encoding="utf-8")
+    before_user, _, _ = text.partition("\nUSER ")  # /etc belongs to root
+    (command,) = re.findall(r"^RUN (echo .+) > /etc/profile\.d/\S+\.sh$", before_user, re.M)
+    subprocess.run(["bash", "-c", f"{command} > {tmp_path}/leeroo.sh"], check=True)
+    debian = f"PATH=/usr/local/bin:/usr/bin:/bin; . {tmp_path}/leeroo.sh; echo $PATH"
+    path = subprocess.run(["bash", "-c", debian], capture_output=True, text=True, check=True).stdout
+    (image_path,) = re.findall(r"^ENV PATH=(\S+?):\$PATH", text, re.M)
+    assert path.strip() == f"{image_path}:/usr/local/bin:/usr/bin:/bin"

@@ -176,3 +176,21 @@ def test_uv_is_tried_twice_before_pip(monkeypatch, codes, succeeds):
     )
     assert setup_env.install_with_uv("cpu") is succeeds
     assert not left
+
+
+@pytest.mark.parametrize("named", ["cu130", None])
+def test_a_torch_backend_that_is_named_is_not_looked_for(monkeypatch, named):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(setup_env, "read_pip_settings", dict)
+    monkeypatch.setattr(setup_env.subprocess, "run", run)
+    monkeypatch.delenv("UV_TORCH_BACKEND", raising=False)
+    if named:
+        monkeypatch.setenv("UV_TORCH_BACKEND", named)
+    assert setup_env.install_with_uv("gpu")
+    (command,) = commands
+    assert command[command.index("--torch-backend") + 1] == (named or "auto")
