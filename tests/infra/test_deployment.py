@@ -9,6 +9,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 INFRA = ROOT / "infra"
+README = (INFRA / "README.md").read_text(encoding="utf-8")
 YAML_FILES = sorted(INFRA.rglob("*.yaml"))
 
 
@@ -41,6 +42,33 @@ def test_ray_accepts_the_cluster_file():
     workers = [kind for name, kind in kinds.items() if name != cluster["head_node_type"]]
     assert all(kind["resources"]["GPU"] >= 1 and kind["min_workers"] == 0 for kind in workers)
     assert sum(kind["max_workers"] for kind in workers) == cluster["max_workers"]
+
+
+def test_every_expert_of_the_example_finds_a_node_in_the_cluster():
+    from experts import load_catalogue
+
+    kinds = load("ray-cluster.yaml")["available_node_types"].values()
+    (command,) = re.findall(r"--catalogue (\S+/gpu-node\.yaml)", README)
+    for spec in load_catalogue(ROOT / Path(command).relative_to("/app")).experts:
+        wanted = {"CPU": spec.resources.num_cpus, "GPU": spec.resources.num_gpus}
+        if spec.resources.accelerator_type:
+            wanted[f"accelerator_type:{spec.resources.accelerator_type}"] = 0.001
+        assert any(
+            all(kind["resources"].get(name, 0) >= amount for name, amount in wanted.items()) for kind in kinds
+        ), spec.name
+
+
+def test_nodes_of_the_cluster_may_reach_the_hub_and_the_bucket():
+    cluster = load("ray-cluster.yaml")
+    options = cluster["docker"]["run_options"]
+    for name in ("HF_TOKEN_PATH", "RAY_AUTH_TOKEN_PATH"):
+        (path,) = [option.split("=")[1] for option in options if option.startswith(f"--env {name}=")]
+        assert path in cluster["file_mounts"]
+    workers = [kind for kind in cluster["available_node_types"].values() if kind["max_workers"]]
+    (profile,) = {kind["node_config"]["IamInstanceProfile"]["Name"] for kind in workers}
+    assert f"--instance-profile-name {profile}" in README
+    assert "iam:PassRole" in README  # without it the head may not start such a worker
+    assert any("boto3" in command for command in cluster["head_setup_commands"])
 
 
 def test_ray_clusters_ask_for_a_token_and_keep_the_dashboard_local():
