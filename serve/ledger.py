@@ -29,7 +29,7 @@ from warehouse import InputError
 
 LEDGER_FILE = "ledger.db"
 PICO_PER_USD = 10**12
-MOST_USD = 100_000.0  # a bound beyond this is cut to it: SQLite adds whole numbers of 64 bits
+MOST_USD = 100_000.0  # a bound or cost beyond this is cut to it: SQLite adds whole numbers of 64 bits
 
 Period = Literal["day", "month", "total"]
 PERIODS: tuple[Period, ...] = ("day", "month", "total")
@@ -193,7 +193,7 @@ class Ledger:
             held = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
             if held is not None:
                 return Grant(held["reserved"] / PICO_PER_USD, None if left is None else left / PICO_PER_USD)
-            bounds = [math.ceil(min(bound, MOST_USD) * PICO_PER_USD) for bound in bounds_usd]
+            bounds = [math.ceil(min(max(bound, 0.0), MOST_USD) * PICO_PER_USD) for bound in bounds_usd]
             affordable = [bound for bound in bounds if left is None or bound <= left]
             if not affordable:
                 return Refusal(
@@ -222,7 +222,7 @@ class Ledger:
         A call that is settled already is left as it is; one without a reservation charges nobody. A call that
         settles after its reservation ran out is charged all the same: its answer was given.
         """
-        cost = round(cost_usd * PICO_PER_USD)
+        cost = round(min(max(cost_usd, 0.0), MOST_USD) * PICO_PER_USD)
         with self.transaction():
             call = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
             if call is not None and call["state"] != "settled":

@@ -83,6 +83,9 @@ class CompletionOptions(Constraints):
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
     top_p: float | None = Field(None, gt=0, le=1, description="nucleus sampling")
     n: int | None = Field(None, ge=1, le=16, description="answers to return")
+    best_of: int | None = Field(
+        None, ge=1, le=20, description="answers made, the best of which are returned; all of them are paid"
+    )
     stop: str | list[str] | None = Field(None, description="texts that end the answer")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
     user: str | None = Field(None, max_length=256, description="who asks, for the operator's records")
@@ -106,6 +109,13 @@ class ChatRequest(CompletionOptions):
     max_completion_tokens: int | None = Field(
         None, ge=1, le=2**31 - 1, description="completion tokens at most"
     )
+    prompt: None = Field(None, exclude=True, description="not here: it belongs to /v1/completions")
+
+    @field_validator("prompt", mode="before")
+    @classmethod
+    def _is_no_text(cls, prompt: object) -> None:
+        if prompt is not None:
+            raise ValueError("a chat completion takes messages; a prompt belongs to /v1/completions")
 
     @field_validator("messages")
     @classmethod
@@ -126,6 +136,16 @@ class TextRequest(CompletionOptions):
     """A text completion, of one prompt."""
 
     prompt: str = Field(min_length=1, description="the text to go on with")
+    messages: None = Field(None, exclude=True, description="not here: they belong to /v1/chat/completions")
+    max_completion_tokens: None = Field(None, exclude=True, description="not here: use max_tokens")
+
+    @field_validator("messages", "max_completion_tokens", mode="before")
+    @classmethod
+    def _is_no_chat(cls, value: object) -> None:
+        if value is not None:
+            raise ValueError(
+                "a text completion takes prompt and max_tokens; this belongs to /v1/chat/completions"
+            )
 
     @property
     def query(self) -> str:

@@ -21,12 +21,13 @@ def bound_usd(spec: ExpertSpec, body: dict[str, Any]) -> float:
         1 + len(messages)
     )
     prompt += len(str(body.get("tools") or "").encode())
-    completion = int(body.get("max_completion_tokens") or body.get("max_tokens") or spec.max_tokens)
+    limits = (body.get("max_completion_tokens"), body.get("max_tokens"))  # engines differ in which one wins
+    completion = max((limit for limit in limits if limit), default=spec.max_tokens)
     if spec.context_tokens is not None:
         prompt = min(prompt, spec.context_tokens)
         completion = min(completion, spec.context_tokens)
     # Some engines bill the prompt once for every answer of `n`.
-    answers = int(body.get("n") or 1) * int(body.get("best_of") or 1)
+    answers = (body.get("n") or 1) * (body.get("best_of") or 1)
     return spec.price.cost_usd(float(prompt * answers), float(completion * answers))
 
 

@@ -171,6 +171,38 @@ def test_experts_that_the_budget_does_not_cover_are_left_out(gateway, ledger):
     assert reply.headers["x-leeroo-expert"] == "smollm2-135m"
 
 
+@pytest.mark.parametrize(
+    ("path", "extra", "param"),
+    [
+        ("chat/completions", {"max_tokens": 100_000, "best_of": -1000}, "best_of"),
+        ("chat/completions", {"max_tokens": 100_000, "best_of": 0.5}, "best_of"),
+        ("chat/completions", {"best_of": -(10**30)}, "best_of"),
+        ("chat/completions", {"best_of": "abc"}, "best_of"),
+        ("chat/completions", {"prompt": "x"}, "prompt"),
+        ("completions", {"max_tokens": 100_000, "max_completion_tokens": 1}, "max_completion_tokens"),
+        ("completions", {"max_completion_tokens": "abc"}, "max_completion_tokens"),
+        ("completions", {"messages": 5}, "messages"),
+    ],
+)
+def test_no_field_of_a_request_lowers_what_is_reserved_for_it(gateway, ledger, path, extra, param):
+    expert = ScriptedExpert("smollm2-135m")
+    _, secret = ledger.create_key("poor", budget_usd=0.0)
+    content = BODY if path == "chat/completions" else {"prompt": "2 + 2 ="}
+    reply = send(gateway(expert), secret, f"/v1/{path}", content | extra)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+    assert expert.bodies == []
+
+
+def test_of_two_limits_on_an_answer_the_greater_is_reserved(gateway, ledger):
+    expert = ScriptedExpert("smollm2-135m")
+    _, secret = ledger.create_key("poor", budget_usd=2e-6)
+    limits = {"max_completion_tokens": 1, "max_tokens": 2_000}
+    assert send(gateway(expert), secret, body=BODY | {"max_tokens": 1}).status_code == 200
+    reply = send(gateway(expert), secret, body=BODY | limits)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert len(expert.bodies) == 1
+
+
 def test_a_rate_limit_tells_when_to_come_back(gateway, ledger):
     _, secret = ledger.create_key("ann", requests_per_minute=2)
     endpoint = gateway()

@@ -66,6 +66,12 @@ def test_the_dearest_expert_that_the_budget_affords_is_reserved(ledger):
     assert ledger.reserve(key_id, "r1", [5.0, 0.2, 0.6], **LIFETIME).reserved_usd == 0.6
 
 
+def test_a_bound_beyond_reason_spoils_nothing(ledger):
+    key_id, _ = ledger.create_key("ann", budget_usd=1.0)
+    assert ledger.reserve(key_id, "r1", [-1e30], **LIFETIME) == Grant(0.0, 1.0)
+    assert isinstance(ledger.reserve(key_id, "r2", [1e30], **LIFETIME), Refusal)
+
+
 def test_a_reservation_whose_process_died_runs_out_and_a_late_answer_is_still_charged(ledger):
     key_id, _ = ledger.create_key("ann", budget_usd=1.0, period="total")
     ledger.reserve(key_id, "r1", [1.0], lifetime_s=10, now=1000)
