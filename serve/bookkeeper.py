@@ -92,7 +92,7 @@ class Bookkeeper:
             if wait_s:
                 return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
         grant = self._ledger.reserve(
-            caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=2 * self._config.deadline_s
+            caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=self._config.longest_request_s
         )
         return Reserved(grant, held_by)
 

@@ -32,6 +32,7 @@ from serve.protocol import (
 from serve.records import answer_report, costs, decision_rows, route_reply
 from serve.router import Query, Ruling
 from serve.spending import bound_usd, cost_usd, estimate_usage
+from serve.streaming import Tally, frame, relay, text_of
 from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
@@ -94,7 +95,7 @@ class Gateway:
         try:
             answered = await self._ask(job, lambda client, timeout_s: client.answer(job.body, timeout_s))
             usage = answered.value.get("usage") or estimate_usage(job.body, 0)
-            settlement = self._settlement(job, answered, usage, _text_of(answered.value, "message"))
+            settlement = self._settlement(job, answered, usage, text_of(answered.value, "message"))
         finally:
             await asyncio.shield(self._settle(job, settlement))
         report = answer_report(job, answered, self.experts) | costs(job, settlement)
@@ -105,8 +106,8 @@ class Gateway:
     ) -> tuple[dict[str, Any], AsyncGenerator[Answer, None]]:
         """Begin to answer; returns what is known of it, and its pieces.
 
-        The first piece and the last have a ``leeroo`` object, the last with the cost. A stream that
-        breaks off ends with an ``{"error": ...}`` piece; what came before it is charged.
+        The first piece and the last that has choices have a ``leeroo`` object, the last with the cost.
+        A stream that breaks off ends with an ``{"error": ...}`` piece; what came before it is charged.
 
         Raises:
             ApiError: the request is refused, or nobody could begin to answer it. Nothing is charged then.
@@ -138,32 +139,27 @@ class Gateway:
     async def _pieces(
         self, job: Job, answered: Answered[OpenStream], report: dict[str, Any], *, wants_usage: bool
     ) -> AsyncGenerator[Answer, None]:
-        first = answered.value.first
-        usage, count, text = first.get("usage"), 1, _text_of(first, "delta")
-        failure: ExpertFailure | None = None
+        tally = Tally()
+        opening = {"leeroo": report}
         try:
-            yield _without_usage(first) | {"leeroo": report}
-            async for piece in answered.value.rest:
-                if isinstance(piece, ExpertFailure):
-                    failure = piece
-                    self._note(job, answered.expert.spec.name, piece)
-                    break
-                usage, count = piece.get("usage") or usage, count + 1
-                text += _text_of(piece, "delta")
-                if piece.get("choices"):
-                    yield _without_usage(piece)
+            async for piece in relay(answered.value, tally, time.monotonic() + self.config.longest_stream_s):
+                yield piece | opening
+                opening = {}
+            if tally.failure is not None:
+                self._note(job, answered.expert.spec.name, tally.failure)
         finally:
             # A client that went away is charged for what was made until then.
-            usage = usage or estimate_usage(job.body, count)
-            settlement = self._settlement(job, answered, usage, None if failure else text)
+            usage = tally.usage or estimate_usage(job.body, tally.pieces)
+            settlement = self._settlement(job, answered, usage, None if tally.failure else tally.text)
             await asyncio.shield(self._settle(job, settlement))
-        if failure is not None:
-            yield ApiError(502, f"the answer broke off: {failure.message}", code="stream_cut").body()
-            return
-        closing: Answer = {name: first.get(name) for name in ("id", "object", "created", "model")}
-        report = report | costs(job, settlement) | {"latency_s": round(time.monotonic() - job.began, 4)}
-        closing |= {"choices": [], "leeroo": report}
-        yield closing | ({"usage": usage} if wants_usage else {})
+        if tally.last is not None:
+            report = report | costs(job, settlement) | {"latency_s": round(time.monotonic() - job.began, 4)}
+            yield tally.last | {"leeroo": report}
+        if tally.failure is not None:
+            message = f"the answer broke off: {tally.failure.message}"
+            yield ApiError(502, message, code="stream_cut").body()
+        elif wants_usage:
+            yield frame(answered.value.first) | {"choices": [], "usage": usage}
 
     async def _begin(self, request: CompletionRequest, caller: Caller) -> Job:
         """Decide who answers and, at the same time, set aside what that can cost at most."""
@@ -297,13 +293,3 @@ def make_plan(named: tuple[str, ...], ruling: Ruling | None, held_by: str | None
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
         return Plan((held_by, *others), reason, ruling)
     return Plan(order, decision.reason, ruling)
-
-
-def _text_of(answer: Answer, part: str) -> str:
-    """Return the text of the first choice of an answer (``message``) or of a piece of one (``delta``)."""
-    choices = answer.get("choices") or [{}]
-    return str((choices[0].get(part) or {}).get("content") or "")
-
-
-def _without_usage(piece: Answer) -> Answer:
-    return {name: value for name, value in piece.items() if name != "usage"}

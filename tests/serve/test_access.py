@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import sys
 import time
@@ -156,6 +157,50 @@ def test_a_stream_that_breaks_off_is_charged_for_what_came(gateway, ledger):
     assert reserved == 0
 
 
+class SlowStream(ScriptedExpert):
+    """Takes a while between its pieces."""
+
+    async def _rest(self):
+        async for piece in super()._rest():
+            await asyncio.sleep(0.1)
+            yield piece
+
+
+def test_what_a_running_stream_may_cost_stays_reserved(gateway, ledger):
+    expert = SlowStream("smollm2-135m")
+    endpoint = gateway(expert, deadline_s=0.1)
+    _, secret = ledger.create_key("ann", budget_usd=2.5e-6)
+
+    async def go():
+        transport = httpx.ASGITransport(app=create_api(endpoint))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+
+            async def ask(after_s):
+                await asyncio.sleep(after_s)
+                body = BODY | {"stream": True, "max_tokens": 1}
+                headers = {"Authorization": f"Bearer {secret}"}
+                return (await web.post("/v1/chat/completions", json=body, headers=headers)).status_code
+
+            return await asyncio.gather(ask(0), ask(0.3))
+
+    assert asyncio.run(go()) == [200, 429]
+    assert spending(ledger) == [(pytest.approx(PAID_USD), 0)]
+
+
+def test_a_stream_that_takes_too_long_is_broken_off_and_charged(gateway, ledger):
+    _, secret = ledger.create_key("ann", budget_usd=1.0)
+    endpoint = gateway(SlowStream("smollm2-135m"), longest_stream_s=0.25)
+    reply = send(endpoint, secret, body=BODY | {"stream": True})
+    events = [line for line in reply.text.splitlines() if line]
+    assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "stream_cut"
+    assert "two" in reply.text
+    assert "three" not in reply.text
+    ((spent, reserved),) = spending(ledger)
+    assert 0 < spent < PAID_USD
+    assert reserved == 0
+    assert endpoint.breaker.resting(endpoint.experts) == ()
+
+
 def test_an_empty_budget_is_refused_as_openai_does(gateway, ledger):
     expert = ScriptedExpert("smollm2-135m")
     _, secret = ledger.create_key("ann", budget_usd=1e-7)
@@ -195,7 +240,7 @@ def test_no_field_of_a_request_lowers_what_is_reserved_for_it(gateway, ledger, p
 
 def test_of_two_limits_on_an_answer_the_greater_is_reserved(gateway, ledger):
     expert = ScriptedExpert("smollm2-135m")
-    _, secret = ledger.create_key("poor", budget_usd=2e-6)
+    _, secret = ledger.create_key("poor", budget_usd=5e-6)
     limits = {"max_completion_tokens": 1, "max_tokens": 2_000}
     assert send(gateway(expert), secret, body=BODY | {"max_tokens": 1}).status_code == 200
     reply = send(gateway(expert), secret, body=BODY | limits)

@@ -14,8 +14,10 @@ from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
 from serve.api import create_api
 from serve.config import ServeConfig
+from serve.entries import Caller
 from serve.errors import ExpertFailure
 from serve.gateway import Gateway
+from serve.protocol import ChatRequest
 
 JSON = {"content-type": "application/json"}
 CAPITAL = [{"role": "user", "content": "What is the capital of Peru?"}]
@@ -179,10 +181,59 @@ def test_a_stream_gives_pieces_usage_and_cost(orchestrator):
         return [piece async for piece in stream]
 
     pieces = asyncio.run(talk())
-    assert "".join(p.choices[0].delta.content for p in pieces if p.choices) == "onetwothree"
+    assert "".join(p.choices[0].delta.content or "" for p in pieces if p.choices) == "onetwothree"
     assert pieces[0].leeroo["expert"] == "gemma-3-270m"
-    assert pieces[-1].usage.total_tokens == 150
-    assert pieces[-1].leeroo["cost_usd"] == pytest.approx(150 * 0.02e-6)
+    *_, last, counts = pieces
+    assert last.choices[0].finish_reason == "stop"
+    assert last.leeroo["cost_usd"] == pytest.approx(150 * 0.02e-6)
+    assert (counts.choices, counts.usage.total_tokens) == ([], 150)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_every_piece_of_a_stream_has_a_choice_unless_counts_are_wanted(orchestrator, ends):
+    class Endless(ScriptedExpert):
+        """Never says that it has ended."""
+
+        async def _rest(self):
+            async for piece in super()._rest():
+                if not any(choice["finish_reason"] for choice in piece["choices"]):
+                    yield piece
+
+    expert = (ScriptedExpert if ends else Endless)("smollm2-135m")
+
+    async def talk():
+        web = client(endpoint(orchestrator, expert))
+        said, told = "", None
+        async for chunk in await web.chat.completions.create(model="leeroo", messages=SUM, stream=True):
+            said += chunk.choices[0].delta.content or ""
+            told = getattr(chunk, "leeroo", None) or told
+        return said, told
+
+    said, told = asyncio.run(talk())
+    assert said == "onetwothree"
+    assert told["cost_usd"] == pytest.approx(150 * 0.01e-6)
+
+
+def test_pieces_of_a_stream_are_not_held_back(orchestrator):
+    came, seen = [], 0
+
+    class Watched(ScriptedExpert):
+        async def _rest(self):
+            async for piece in super()._rest():
+                came.append(seen)
+                yield piece
+
+    async def talk():
+        nonlocal seen
+        gateway = endpoint(orchestrator, Watched("smollm2-135m"))
+        request = ChatRequest(messages=SUM, stream=True)
+        _, pieces = await gateway.stream(request, Caller())
+        async for _ in pieces:
+            seen += 1
+
+    asyncio.run(talk())
+    # By the time that a piece comes, all before it have gone on, but for the one that ends the answer.
+    assert came == [1, 2, 3, 4, 4]
 
 
 def test_a_stream_that_breaks_off_ends_with_an_error_event(orchestrator):
