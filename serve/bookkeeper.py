@@ -91,6 +91,8 @@ class Bookkeeper:
             wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
             if wait_s:
                 return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
+        if not entry.bounds_usd:
+            return Reserved(UNLIMITED, held_by)
         grant = self._ledger.reserve(
             caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=self._config.longest_request_s
         )

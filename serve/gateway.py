@@ -21,6 +21,7 @@ from serve.entries import Caller, Figures, Grant, Refusal, Reservation, Reserved
 from serve.errors import ApiError, ExpertFailure
 from serve.expert_client import Answer, ExpertClient, OpenStream
 from serve.job import CompletionRequest, Job, Plan
+from serve.ledger import MOST_USD
 from serve.protocol import (
     PRESETS,
     ROUTED,
@@ -29,9 +30,10 @@ from serve.protocol import (
     RouteReply,
     RouteRequest,
 )
+from serve.reading import allowed, permitted, query_of, refuse_limits
 from serve.records import answer_report, costs, decision_rows, route_reply
 from serve.router import Query, Ruling
-from serve.spending import bound_usd, cost_usd, estimate_usage
+from serve.spending import bounds_usd, cost_usd, estimate_usage
 from serve.streaming import Tally, frame, relay, text_of
 from warehouse import InputError
 
@@ -57,6 +59,12 @@ class Gateway:
         """The model names that route."""
         return (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS))
 
+    def models(self, caller: Caller) -> dict[str, str]:
+        """Return what a request of this caller may put into ``model``, and who owns it."""
+        names = permitted(self.experts, caller)
+        routed = self.routed_names if names else ()
+        return dict.fromkeys(routed, ROUTED) | {name: self.experts[name].spec.backend for name in names}
+
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Hold a place among the requests under way.
@@ -73,15 +81,16 @@ class Gateway:
             self._in_flight -= 1
 
     async def route(self, request: RouteRequest, caller: Caller) -> RouteReply:
-        """Decide only."""
-        query = Query(
-            request.query,
-            preset=request.preset or caller.preset,
-            multiplier=request.multiplier,
-            max_cost_usd=request.max_cost_usd,
-            min_success=request.min_success,
-            allow=self._allowed(request.experts, caller),
-        )
+        """Decide only. Costs nothing, but counts as a request of the key's minute.
+
+        Raises:
+            ApiError: the key asks too often, or nobody may answer.
+        """
+        reserved = await self.ledger.reserve(Reservation(_new_request_id(), caller, ()))
+        if isinstance(reserved.grant, Refusal):
+            raise _refused(reserved.grant)
+        preset = request.preset or caller.preset
+        query = query_of(request, request.text, preset, allowed(self.experts, request.experts, caller))
         return route_reply(await self._rule(query), self.experts)
 
     async def answer(self, request: CompletionRequest, caller: Caller) -> Answer:
@@ -166,8 +175,8 @@ class Gateway:
         began = time.monotonic()
         query, names = self._read(request, caller)
         body = request.for_expert()
-        bounds = {name: bound_usd(self.experts[name].spec, body) for name in names}
-        request_id = f"req-{uuid.uuid4().hex}"
+        bounds = bounds_usd((self.experts[name].spec for name in names), body)
+        request_id = _new_request_id()
         turns = request.messages if query is not None and isinstance(request, ChatRequest) else ()
         reservation = Reservation(
             request_id, caller, tuple(bounds.values()), answered_so_far(caller.key_id, turns)
@@ -178,10 +187,21 @@ class Gateway:
             reserved = await asyncio.shield(reserving)
             grant = reserved.grant
             if isinstance(grant, Refusal):
-                status = 401 if grant.code == "invalid_api_key" else 429
-                raise ApiError(status, grant.message, code=grant.code, retry_after_s=grant.retry_after_s)
-            plan = make_plan(names, ruling, reserved.held_by)
-            order = [name for name in plan.order if bounds.get(name, math.inf) <= grant.reserved_usd + 1e-12]
+                if grant.code == "insufficient_quota" and all(map(math.isinf, bounds.values())):
+                    raise ApiError(
+                        400,
+                        "a key with a budget can send images, sounds or files only to experts whose catalogue"
+                        f" entry has context_tokens, which {', '.join(names)} lacks",
+                        param="messages",
+                        code="unbounded_cost",
+                    )
+                raise _refused(grant)
+            plan = make_plan(names, ruling, reserved.held_by, request.min_success)
+            order = [
+                name
+                for name in plan.order
+                if min(bounds.get(name, math.inf), MOST_USD) <= grant.reserved_usd + 1e-12
+            ]
             if not order:
                 raise ApiError(
                     429, "the budget of this key covers no expert for this", code="insufficient_quota"
@@ -197,7 +217,8 @@ class Gateway:
     def _read(self, request: CompletionRequest, caller: Caller) -> tuple[Query | None, tuple[str, ...]]:
         """Return what to decide on (None where the request names the expert), and who may answer."""
         if request.model in self.experts:
-            return None, self._allowed([request.model], caller)
+            refuse_limits(request)
+            return None, allowed(self.experts, [request.model], caller)
         name, colon, preset = request.model.partition(":")
         if name != ROUTED or (colon and preset not in PRESETS):
             raise ApiError(
@@ -206,39 +227,16 @@ class Gateway:
                 param="model",
                 code="model_not_found",
             )
-        allowed = self._allowed(request.experts, caller)
-        resting = self.breaker.resting(allowed)
-        query = Query(
-            request.query,
-            preset=preset or caller.preset,
-            multiplier=request.multiplier,
-            max_cost_usd=request.max_cost_usd,
-            min_success=request.min_success,
-            allow=allowed,
-            deny=resting if len(resting) < len(allowed) else (),
-        )
-        return query, allowed
+        names = allowed(self.experts, request.experts, caller)
+        resting = self.breaker.resting(names)
+        deny = resting if len(resting) < len(names) else ()
+        return query_of(request, request.query, preset or caller.preset, names, deny), names
 
     async def _rule(self, query: Query) -> Ruling:
         try:
             return await self.router.decide(query)
         except InputError as error:
             raise ApiError(400, str(error), code="no_expert_allowed") from None
-
-    def _allowed(self, wanted: list[str] | None, caller: Caller) -> tuple[str, ...]:
-        """Return the experts that may answer: those we run, the key permits and the request wants."""
-        permitted = [name for name in self.experts if caller.experts is None or name in caller.experts]
-        for name in wanted or ():
-            if name not in permitted:
-                raise ApiError(
-                    400,
-                    f"no expert {name!r} for this key; there are {', '.join(permitted)}",
-                    param="experts",
-                    code="unknown_expert",
-                )
-        if not permitted:
-            raise ApiError(403, "none of the experts of this key is served here", code="no_expert_allowed")
-        return tuple(wanted or permitted)
 
     async def _ask(
         self, job: Job, ask: Callable[[ExpertClient, float], Awaitable[T | ExpertFailure]]
@@ -282,14 +280,25 @@ class Gateway:
             logger.warning("expert %s failed with %d: %s", expert, failure.status, failure.message)
 
 
-def make_plan(named: tuple[str, ...], ruling: Ruling | None, held_by: str | None) -> Plan:
+def make_plan(
+    named: tuple[str, ...], ruling: Ruling | None, held_by: str | None, min_success: float | None
+) -> Plan:
     """Say who answers, in which order: as it was decided, unless a conversation may stay where it is."""
     if ruling is None:
         return Plan(named, "named by the request")
     decision = ruling.decision
     order = (decision.expert, *decision.fallbacks)
-    if held_by in decision.fallbacks and loses_little(decision, held_by):
+    if held_by in decision.fallbacks and loses_little(decision, held_by, min_success):
         others = tuple(name for name in order if name != held_by)
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
         return Plan((held_by, *others), reason, ruling)
     return Plan(order, decision.reason, ruling)
+
+
+def _new_request_id() -> str:
+    return f"req-{uuid.uuid4().hex}"
+
+
+def _refused(refusal: Refusal) -> ApiError:
+    status = 401 if refusal.code == "invalid_api_key" else 429
+    return ApiError(status, refusal.message, code=refusal.code, retry_after_s=refusal.retry_after_s)

@@ -2,33 +2,48 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Iterable
 from typing import Any
 
 from experts import ExpertSpec
 
 _TOKENS_PER_MESSAGE = 32  # what a chat template may put around a message
 _CHARACTERS_PER_TOKEN = 4.0
+_TEXT_PARTS = {"text", "refusal"}
 
 
-def bound_usd(spec: ExpertSpec, body: dict[str, Any]) -> float:
-    """Return the most that an expert's answer to a request can cost.
+def bounds_usd(specs: Iterable[ExpertSpec], body: dict[str, Any]) -> dict[str, float]:
+    """Return, by expert, the most that its answer to a request can cost; infinite where nothing limits it.
 
-    No tokeniser makes more tokens of a text than it has bytes. Completion tokens are limited by the request,
-    else by the catalogue, and everything by the context window where that is known.
+    No tokeniser makes more tokens of a text than it has bytes, and whatever an engine reads (messages, tools,
+    schemas) is in the body. An image, a sound or a file may be any number of tokens: it fills the context
+    window. Completion tokens are limited by the request, else by the catalogue, and everything by the context
+    window where that is known.
     """
     messages = body.get("messages") or []
-    prompt = len(str(messages or body.get("prompt") or "").encode()) + _TOKENS_PER_MESSAGE * (
-        1 + len(messages)
-    )
-    prompt += len(str(body.get("tools") or "").encode())
+    size = len(json.dumps(body, ensure_ascii=False).encode()) + _TOKENS_PER_MESSAGE * (1 + len(messages))
+    prompt = math.inf if any(_is_more_than_text(message) for message in messages) else float(size)
     limits = (body.get("max_completion_tokens"), body.get("max_tokens"))  # engines differ in which one wins
-    completion = max((limit for limit in limits if limit), default=spec.max_tokens)
-    if spec.context_tokens is not None:
-        prompt = min(prompt, spec.context_tokens)
-        completion = min(completion, spec.context_tokens)
+    longest = max((limit for limit in limits if limit), default=None)
     # Some engines bill the prompt once for every answer of `n`.
     answers = (body.get("n") or 1) * (body.get("best_of") or 1)
-    return spec.price.cost_usd(float(prompt * answers), float(completion * answers))
+    return {spec.name: _bound_usd(spec, prompt, longest or spec.max_tokens, answers) for spec in specs}
+
+
+def _bound_usd(spec: ExpertSpec, prompt: float, completion: float, answers: int) -> float:
+    window = math.inf if spec.context_tokens is None else float(spec.context_tokens)
+    prompt = min(prompt, window)
+    if math.isinf(prompt):
+        return math.inf
+    return spec.price.cost_usd(prompt * answers, min(completion, window) * answers)
+
+
+def _is_more_than_text(message: dict[str, Any]) -> bool:
+    content = message.get("content")
+    parts = content if isinstance(content, list) else []
+    return bool(message.get("audio")) or any(part.get("type") not in _TEXT_PARTS for part in parts)
 
 
 def cost_usd(spec: ExpertSpec, usage: dict[str, Any]) -> float:

@@ -51,7 +51,9 @@ async def relay(stream: OpenStream, tally: Tally, ends_at: float) -> AsyncGenera
         else:
             yield telling
     if tally.last is None:  # it never said that it ended
-        part = {"delta": {}} if stream.first.get("object") == "chat.completion.chunk" else {"text": ""}
+        part: dict[str, Any] = (
+            {"delta": {}} if stream.first.get("object") == "chat.completion.chunk" else {"text": ""}
+        )
         tally.last = frame(stream.first) | {"choices": [{"index": 0, **part, "finish_reason": None}]}
 
 

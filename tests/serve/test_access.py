@@ -256,6 +256,61 @@ def test_a_rate_limit_tells_when_to_come_back(gateway, ledger):
     assert 1 <= int(replies[2].headers["retry-after"]) <= 30
 
 
+def test_deciding_counts_towards_a_rate_and_costs_nothing(gateway, ledger):
+    _, secret = ledger.create_key("ann", requests_per_minute=2, budget_usd=0.0)
+    endpoint = gateway()
+    replies = [send(endpoint, secret, "/v1/route", {"query": "x"}) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert spending(ledger) == [(0, 0)]
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+SEEN = {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, PICTURE]}]}
+
+
+def test_a_picture_is_taken_for_a_whole_context_window(gateway, ledger):
+    expert = ScriptedExpert("smollm2-135m")
+    window_usd = expert.spec.context_tokens * 0.01e-6
+    poor = ledger.create_key("poor", budget_usd=0.9 * window_usd)[1]
+    rich = ledger.create_key("rich", budget_usd=1.1 * window_usd)[1]
+    small = SEEN | {"max_tokens": 1}
+    assert send(gateway(expert), poor, body=small).json()["error"]["code"] == "insufficient_quota"
+    assert send(gateway(expert), rich, body=small).status_code == 200
+
+
+def test_a_picture_for_an_expert_without_a_known_window_needs_a_key_without_a_budget(gateway, ledger):
+    expert = ScriptedExpert("smollm2-135m")
+    expert.spec = expert.spec.model_copy(update={"context_tokens": None})
+    limited = ledger.create_key("limited", budget_usd=10.0)[1]
+    unlimited = ledger.create_key("unlimited")[1]
+    refused = send(gateway(expert), limited, body=SEEN)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unbounded_cost")
+    assert "context_tokens" in refused.json()["error"]["message"]
+    assert send(gateway(expert), limited).status_code == 200
+    assert send(gateway(expert), unlimited, body=SEEN).status_code == 200
+    assert len(expert.bodies) == 2
+
+
+@pytest.mark.parametrize("field", ["tools", "functions", "response_format"])
+def test_what_an_expert_reads_beside_the_messages_is_reserved_too(gateway, ledger, field):
+    expert = ScriptedExpert("smollm2-135m")
+    _, secret = ledger.create_key("ann", budget_usd=5e-6)
+    long = {"name": "f", "description": "x" * 1_000}
+    value = {"type": "json_schema", "json_schema": long} if field == "response_format" else [long]
+    small = BODY | {"max_tokens": 1}
+    assert send(gateway(expert), secret, body=small | {field: value}).status_code == 429
+    assert send(gateway(expert), secret, body=small).status_code == 200
+
+
+def test_a_key_sees_the_models_that_it_may_use(gateway, ledger):
+    _, secret = ledger.create_key("narrow", experts=["gemma-3-270m"])
+    endpoint = gateway(ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m"))
+    listed = send(endpoint, secret, "/v1/models", method="GET").json()["data"]
+    assert [card["id"] for card in listed][-2:] == ["leeroo:economy", "gemma-3-270m"]
+    assert send(endpoint, secret, "/v1/models/gemma-3-270m", method="GET").json() == listed[-1]
+    assert send(endpoint, secret, "/v1/models/smollm2-135m", method="GET").status_code == 404
+
+
 def test_a_keys_policy_holds(gateway, ledger):
     smol, gemma = ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m")
     _, frugal = ledger.create_key("frugal", preset="economy")

@@ -146,6 +146,11 @@ def test_when_nobody_answers_the_error_says_why(orchestrator, failures, status, 
         ({"model": "leeroo:cheapest"}, 404, "model"),
         ({"model": "leeroo:"}, 404, "model"),
         ({"max_cost_usd": 1e-12}, 400, None),
+        ({"logit_bias": {"1": float("nan")}}, 400, None),
+        ({"tools": [{"type": "function", "function": {"name": "\ud800"}}]}, 400, None),
+        ({"model": "smollm2-135m", "max_cost_usd": 1}, 400, "max_cost_usd"),
+        ({"model": "smollm2-135m", "min_success": 0.5}, 400, "min_success"),
+        ({"model": "smollm2-135m", "experts": ["smollm2-135m"]}, 400, "experts"),
         ({"messages": [{"role": "user", "content": "x"}] * 3000}, 400, "messages"),
         ({"messages": [{"role": "user", "content": "x" * 1_100_000}]}, 413, None),
     ],
@@ -266,7 +271,8 @@ def test_route_tells_the_forecasts_and_asks_nobody(orchestrator):
 
     async def send(**body):
         async with http(endpoint(orchestrator, smol, gemma)) as web:
-            return await web.post("/v1/route", json={"query": CAPITAL[0]["content"], **body})
+            content = json.dumps({"query": CAPITAL[0]["content"], **body})
+            return await web.post("/v1/route", content=content, headers=JSON)
 
     told = asyncio.run(send(preset="quality")).json()
     assert (told["expert"], told["fallbacks"]) == ("gemma-3-270m", ["smollm2-135m"])
@@ -276,7 +282,54 @@ def test_route_tells_the_forecasts_and_asks_nobody(orchestrator):
     }
     assert asyncio.run(send(multiplier=1e12)).json()["expert"] == "smollm2-135m"
     assert asyncio.run(send(nonsense=1)).status_code == 400
+    assert asyncio.run(send(messages=CAPITAL)).status_code == 400  # and a query beside them
+    assert asyncio.run(send(query=None, messages=CAPITAL, preset="quality")).json() == told
     assert smol.bodies == gemma.bodies == []
+
+
+def test_the_router_reads_both_ends_of_a_long_text_and_all_of_a_short_one(orchestrator):
+    gateway = endpoint(orchestrator, *both())
+    asked = []
+    decide = gateway.router.decide
+
+    async def watch(query):
+        asked.append(query.text)
+        return await decide(query)
+
+    gateway.router.decide = watch
+
+    async def send(text):
+        async with http(gateway) as web:
+            await web.post("/v1/route", json={"query": text})
+            await web.post("/v1/completions", json={"prompt": text})
+            await web.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": text}]})
+
+    short, long = "ab" * 4_000, "a" * 4_000 + "b" * 100_000 + "c" * 4_000
+    asyncio.run(send(short))
+    asyncio.run(send(long))
+    assert asked == [short] * 3 + ["a" * 4_000 + "\n" + "c" * 4_000] * 3
+
+
+def test_deciding_takes_a_place_too(orchestrator):
+    gateway = endpoint(orchestrator, *both(), max_in_flight=1)
+
+    async def send():
+        async with http(gateway) as web:
+            return await web.post("/v1/route", json={"query": "x"})
+
+    with gateway.admit():
+        assert asyncio.run(send()).status_code == 429
+    assert asyncio.run(send()).status_code == 200
+
+
+def test_a_picture_alone_is_for_an_expert_that_is_named(orchestrator):
+    expert = ScriptedExpert("gemma-3-270m")
+    gateway = endpoint(orchestrator, expert)
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}]
+    assert ask(gateway, messages=picture, model="gemma-3-270m").status_code == 200
+    refused = ask(gateway, messages=picture)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages")
+    assert [body["messages"] for body in expert.bodies] == [picture]
 
 
 def test_unknown_paths_and_methods_are_refused_in_openais_shape(orchestrator):
@@ -386,3 +439,21 @@ def test_a_conversation_stays_with_its_expert_unless_that_loses_much(orchestrato
     assert say(CAPITAL, near).headers["x-leeroo-expert"] == "smollm2-135m"
     other = [*CAPITAL, {"role": "assistant", "content": "someone else's words"}, *CAPITAL]
     assert say(other, near).headers["x-leeroo-expert"] == "smollm2-135m"
+
+
+def test_a_conversation_does_not_stay_with_an_expert_that_falls_short_of_what_is_asked(orchestrator):
+    gateway = endpoint(orchestrator, *both())
+    decision = orchestrator.decide([CAPITAL[0]["content"]], multiplier=0)[0]
+    better, worse = decision.success["gemma-3-270m"], decision.success["smollm2-135m"]
+    dearer = decision.cost_usd["gemma-3-270m"] - decision.cost_usd["smollm2-135m"]
+    near = (better - worse - 0.01) / dearer  # gemma is worth hardly more
+    turns = [*CAPITAL, {"role": "assistant", "content": "smollm2-135m says hello"}, *CAPITAL]
+
+    def say(turns, price, min_success=None):
+        reply = ask(gateway, messages=turns, multiplier=price, min_success=min_success)
+        return reply.headers["x-leeroo-expert"]
+
+    assert say(CAPITAL, near + 1 / dearer) == "smollm2-135m"
+    assert say(turns, near) == "smollm2-135m"
+    assert say(turns, near, min_success=worse) == "smollm2-135m"
+    assert say(turns, near, min_success=(better + worse) / 2) == "gemma-3-270m"
