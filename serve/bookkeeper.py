@@ -19,6 +19,7 @@ from serve.metrics import Metrics
 logger = logging.getLogger("ray.serve")
 
 CONVERSATION_LIFETIME_S = 6 * 3600.0
+CALL_KEPT_S = 24 * 3600.0  # for who looks at them; repetitions come within seconds
 UNLIMITED = Grant(math.inf, None)  # where nobody is charged
 
 
@@ -121,6 +122,7 @@ class Bookkeeper:
             await asyncio.sleep(min(60.0, self._config.feedback_window_s))
             try:
                 self._ledger.forget_conversations(CONVERSATION_LIFETIME_S)
+                self._ledger.forget_calls(CALL_KEPT_S)
                 await asyncio.to_thread(carry_decisions, self._config)
             except Exception:  # the decisions stay in the ledger, and the next turn tries again
                 logger.exception("cannot write decisions to the warehouse")
