@@ -11,6 +11,7 @@ from experts import ExpertSpec
 
 _TOKENS_PER_MESSAGE = 32  # what a chat template may put around a message
 _CHARACTERS_PER_TOKEN = 4.0
+_TOKENS_PER_PICTURE = 1_000  # as a rule; its address, or its data, says nothing of it
 _TEXT_PARTS = {"text", "refusal"}
 
 
@@ -41,9 +42,12 @@ def _bound_usd(spec: ExpertSpec, prompt: float, completion: float, answers: int)
 
 
 def _is_more_than_text(message: dict[str, Any]) -> bool:
+    return bool(message.get("audio")) or any(part.get("type") not in _TEXT_PARTS for part in _parts(message))
+
+
+def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:
     content = message.get("content")
-    parts = content if isinstance(content, list) else []
-    return bool(message.get("audio")) or any(part.get("type") not in _TEXT_PARTS for part in parts)
+    return content if isinstance(content, list) else [{"type": "text", "text": content or ""}]
 
 
 def cost_usd(spec: ExpertSpec, usage: dict[str, Any]) -> float:
@@ -55,6 +59,11 @@ def cost_usd(spec: ExpertSpec, usage: dict[str, Any]) -> float:
 
 def estimate_usage(body: dict[str, Any], pieces: int) -> dict[str, int]:
     """Return the likely token counts of a stream that ended before it told them: one token a piece."""
-    text = str(body.get("messages") or body.get("prompt") or "")
-    prompt = round(len(text) / _CHARACTERS_PER_TOKEN)
+    messages = body.get("messages") or []
+    parts = [part for message in messages for part in _parts(message)]
+    texts = [str(part.get("text") or "") for part in parts if part.get("type") in _TEXT_PARTS]
+    around = [{**message, "content": None} for message in messages]
+    read = [*texts, str(body.get("prompt") or ""), str(around or ""), str(body.get("tools") or "")]
+    prompt = round(sum(map(len, read)) / _CHARACTERS_PER_TOKEN)
+    prompt += _TOKENS_PER_PICTURE * (len(parts) - len(texts))
     return {"prompt_tokens": prompt, "completion_tokens": pieces, "total_tokens": prompt + pieces}

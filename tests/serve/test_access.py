@@ -278,6 +278,15 @@ def test_a_picture_is_taken_for_a_whole_context_window(gateway, ledger):
     assert send(gateway(expert), rich, body=small).status_code == 200
 
 
+def test_a_stream_about_a_picture_that_breaks_off_is_not_charged_for_the_pictures_bytes(gateway, ledger):
+    _, secret = ledger.create_key("ann", budget_usd=1.0)
+    data = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
+    body = {"messages": [{"role": "user", "content": [data]}], "model": "smollm2-135m", "stream": True}
+    send(gateway(ScriptedExpert("smollm2-135m", cut_after=2)), secret, body=body)
+    ((spent, _),) = spending(ledger)
+    assert 1_000 < spent / 0.01e-6 < 1_100
+
+
 def test_a_picture_for_an_expert_without_a_known_window_needs_a_key_without_a_budget(gateway, ledger):
     expert = ScriptedExpert("smollm2-135m")
     expert.spec = expert.spec.model_copy(update={"context_tokens": None})
