@@ -78,7 +78,13 @@ def write_routing(path: Path, queries: QueryFile, routing: Sequence[Routing]) ->
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        pq.write_table(pa.Table.from_pylist(rows), scratch)
+        try:
+            table = pa.Table.from_pylist(rows)
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise InputError(
+                f"the records do not fit in one table: {error}", where=str(path), fix="write .jsonl"
+            ) from error
+        pq.write_table(table, scratch)
     else:
         with scratch.open("w", encoding="utf-8") as file:
             file.writelines(json.dumps(row, ensure_ascii=False, default=str) + "\n" for row in rows)

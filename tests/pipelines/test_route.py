@@ -61,11 +61,17 @@ def test_openai_batches_get_their_models(home: Path, tmp_path: Path) -> None:
     body = {"model": "leeroo", "messages": messages}
     queries.write_text(json.dumps({"custom_id": "a", "body": body}) + "\n")
     assert read_query_file(queries).texts == ("ring ideal?",)
-    run(home, str(queries), "--experts", "gen*", "--out", str(tmp_path / "o.parquet"))
-    (row,) = pq.read_table(tmp_path / "o.parquet").to_pylist()
+    run(home, str(queries), "--experts", "gen*")
+    row = json.loads((tmp_path / "batch.routed.jsonl").read_text())
     assert (row["custom_id"], row["body"]["model"], row["expert"]) == ("a", "generalist", "generalist")
-    run(home, str(tmp_path / "o.parquet"))  # what was written can be read
-    assert (tmp_path / "o.routed.jsonl").exists()
+    with pytest.raises(InputError, match=r"write \.jsonl"):  # a content that is a text or a list of parts
+        run(home, str(queries), "--out", str(tmp_path / "o.parquet"))
+    (tmp_path / "q.txt").write_text("ring ideal?")
+    run(home, str(tmp_path / "q.txt"), "--out", str(tmp_path / "o.parquet"))
+    assert set(pq.read_table(tmp_path / "o.parquet").column_names) == {
+        "prompt", "expert", "expected_success", "expected_cost_usd",
+    }  # fmt: skip
+    run(home, str(tmp_path / "o.parquet"), "--out", str(tmp_path / "o.jsonl"))  # what was written can be read
 
 
 @pytest.mark.parametrize(
