@@ -18,6 +18,7 @@ from pipelines.round_learning import read_brief
 from pipelines.round_questions import freeze_questions
 from pipelines.rounds import RoundResult, result_line, run_round
 from pipelines.tracking import tracked_run
+from pipelines.training import check_router_settings
 from warehouse import InputError
 
 if TYPE_CHECKING:
@@ -223,6 +224,7 @@ def _check(config: SelfplayConfig) -> None:
         raise InputError(
             f"{config.round!r} cannot name a round", where="--round", fix="use letters and digits"
         )
+    check_router_settings([config.predictor], config.embedder)
 
 
 def _open_sources(

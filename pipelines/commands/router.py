@@ -22,8 +22,14 @@ SourceOption = Annotated[
     str | None, typer.Option(help="Question sources to use, by commas, for example mmlu.")
 ]
 EmbedderOption = Annotated[
-    str, typer.Option(help="minilm-int8 (contextual), wordllama (static, fast), or both joined by +.")
+    str,
+    typer.Option(
+        help="minilm-int8 (contextual), minilm-shallow (the same, cut short), wordllama (static, fast), "
+        "or several joined by +."
+    ),
 ]
+#: What a predictor may be called, for the help of options.
+PREDICTOR_KINDS = "knn, cluster, ridge, latent, subject, stack or knn+domain"
 DEFAULT_EMBEDDER = "minilm-int8+wordllama"
 
 
@@ -44,7 +50,7 @@ def train(
     pool: PoolOption = None,
     experts: ExpertsOption = None,
     source: SourceOption = None,
-    predictor: Annotated[str, typer.Option(help="Kind of predictor.")] = "stack",
+    predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "stack",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
     seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -54,9 +60,10 @@ def train(
     from rich.console import Console
 
     from orchestrator.registry import champion_version, crown_first
-    from pipelines.training import train_version
+    from pipelines.training import check_router_settings, train_version
 
     place = Home.open(home)
+    check_router_settings([predictor], embedder)
     outcomes = load_pool_outcomes(place, pool, experts, source)
     trained = train_version(outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed)
     version = trained.version
@@ -79,7 +86,9 @@ def evaluate(
     pool: PoolOption = None,
     experts: ExpertsOption = None,
     source: SourceOption = None,
-    predictors: Annotated[str, typer.Option(help="Kinds of predictor to compare, by commas.")] = "knn,stack",
+    predictors: Annotated[
+        str, typer.Option(help=f"Kinds of predictor to compare, by commas: {PREDICTOR_KINDS}.")
+    ] = "knn,stack",
     versions: Annotated[
         str | None,
         typer.Option(help="Router versions or aliases to compare pair by pair instead: 'champion,7'."),
@@ -97,7 +106,7 @@ def evaluate(
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for JSON and figures [HOME/evaluations/latest].")
+        Path | None, typer.Option(help="Folder for JSON and figures (HOME/evaluations/latest).")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
@@ -108,8 +117,12 @@ def evaluate(
 
     from orchestrator.evaluate import evaluate_router
     from orchestrator.registry import log_evaluation
+    from pipelines.training import check_router_settings
     from warehouse import InputError
 
+    kinds = _commas(predictors) or ["knn"]
+    if not versions:
+        check_router_settings(kinds, embedder)
     if price_basis not in ("actual", "flat"):
         raise InputError(
             f"unknown price basis {price_basis!r}", where="--price-basis", fix="use actual or flat"
@@ -123,7 +136,7 @@ def evaluate(
         outcomes = load_pool_outcomes(place, pool, experts, source)
         report = evaluate_router(
             outcomes,
-            predictors=_commas(predictors) or ("knn",),
+            predictors=kinds,
             embedder=embedder,
             seeds=seeds,
             price_basis="flat" if price_basis == "flat" else "actual",
@@ -153,9 +166,17 @@ def promote(
     from rich.console import Console
 
     from orchestrator.promote import promote as put_to_the_test
-    from orchestrator.registry import champion_version, find_version, load_version
+    from orchestrator.registry import CHALLENGER, champion_version, find_version, load_version
+    from orchestrator.registry import versions as list_versions
+    from warehouse import InputError
 
     place = Home.open(home)
+    if version == CHALLENGER and not any(CHALLENGER in v.aliases for v in list_versions(place.mlflow_uri)):
+        raise InputError(
+            "no version waits to be promoted",
+            where=place.mlflow_uri,
+            fix="`leeroo train` makes one; `leeroo versions` lists what there is",
+        )
     version = find_version(place.mlflow_uri, version)
     if version == champion_version(place.mlflow_uri):
         Console().print(f"version {version} is champion already")
@@ -201,7 +222,7 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
     found = list_versions(Home.open(home).mlflow_uri)
     console = Console(width=None if Console().is_terminal else 160)
     if not found:
-        console.print("no router has been trained yet: `leeroo train`")
+        console.print("no router has been trained yet: `leeroo selfplay` or `leeroo train`")
         return
     table = Table()
     for column in ("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k"):
@@ -224,7 +245,9 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
 def add_expert(
     name: Annotated[str, typer.Argument(help="An expert of the catalogue, or one with recorded answers.")],
     probes: Annotated[int, typer.Option(min=10, help="How many questions to ask it.")] = 200,
-    catalogue: Annotated[Path | None, typer.Option(help="Catalogue of experts [the default one].")] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Catalogue of experts; the default one if not given.")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Add an expert to the champion's pool: ask it the most telling questions, retrain nothing."""

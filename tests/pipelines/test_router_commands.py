@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
+from orchestrator.persistence import BUILDERS
 from pipelines.cli import app
+from pipelines.commands.router import PREDICTOR_KINDS
+from warehouse import InputError
 
 EXPERTS = "expert,usd_per_mtok_in,usd_per_mtok_out\nann,1,1\nbob,1,1\nzoe,100,100\n"
 
@@ -89,3 +93,47 @@ def test_the_same_training_is_registered_once(home: Path, monkeypatch: pytest.Mo
         again = train()
     assert "Router version 1 was trained on exactly these outcomes" in again
     assert "version 1 is champion already" in again
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        # The catalogue, the warehouse and the versions are missing too: names are looked at before them.
+        (["selfplay", "--predictor", "nope", "--catalogue", "none.yaml"], "no predictor is called 'nope'"),
+        (["selfplay", "--embedder", "nope", "--catalogue", "none.yaml"], "no embedder is called 'nope'"),
+        (["train", "--predictor", "nope"], "no predictor is called 'nope'"),
+        (["train", "--embedder", "wordllama+nope"], "no embedder is called 'nope'"),
+        (["evaluate", "--predictors", "knn,nope"], "no predictor is called 'nope'"),
+        (["evaluate", "--embedder", "nope"], "no embedder is called 'nope'"),
+        (["universe", "--frontier", "nope"], "no budget 'nope'"),
+        (["keys", "create", "bob", "--expert", "nope"], "no expert is called 'nope'"),
+        (["promote"], "no version waits to be promoted"),
+        (["experts", "add", "nope"], "the first version becomes champion at once"),
+    ],
+)
+def test_what_cannot_be_done_is_said_before_any_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str
+) -> None:
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    run = CliRunner().invoke(app, [*arguments, "--home", str(tmp_path / "home")])
+    assert isinstance(run.exception, InputError), run.output
+    assert says in str(run.exception)
+    assert "To mend it" in str(run.exception)
+    assert not (tmp_path / "home" / "ledger.db").exists()
+
+
+def test_a_key_may_be_for_an_expert_of_a_named_catalogue(tmp_path: Path) -> None:
+    catalogue = tmp_path / "experts.yaml"
+    catalogue.write_text(
+        "experts:\n  - {name: mine, backend: openai, model: m, base_url: 'http://x.example/v1',"
+        " price: {usd_per_mtok_in: 1, usd_per_mtok_out: 1}}\n"
+    )
+    options = ["--expert", "mine", "--catalogue", str(catalogue), "--home", str(tmp_path)]
+    assert "for ann" in CliRunner().invoke(app, ["keys", "create", "ann", *options]).output
+
+
+def test_help_lists_what_a_predictor_may_be_called_and_loses_no_words() -> None:
+    assert set(re.split(", | or ", PREDICTOR_KINDS)) == set(BUILDERS)
+    for command in (["experts", "add"], ["evaluate"], ["selfplay"], ["train"]):
+        words = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "300"}).output
+        assert " ." not in words.replace(" .leeroo", "")
