@@ -7,18 +7,12 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.questions.columns import NAMES, refuse_misspelt
 from pipelines.questions.draft import Row, question_row
 from warehouse import InputError
 from warehouse.schemas import normalise_text, question_id
 
 KINDS = ("choice", "exact", "verified", "judged")
-#: The columns that are read, and the other names under which they are found.
-ALIASES = {
-    "prompt": ("prompt", "question", "query", "input"),
-    "choices": ("choices", "options"),
-    "answer": ("answer", "answerKey", "label", "target"),
-    "domain": ("domain", "category"),
-}
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -27,11 +21,10 @@ def read_question(
 ) -> Row:
     """Return the record as a QUESTIONS row.
 
-    Read are ``prompt`` (or ``question``, ``query``, ``input``), ``choices`` (or ``options``), ``answer`` (or
-    ``answerKey``, ``label``, ``target``), ``kind``, ``verifier``, ``domain`` (or ``category``), ``subject``,
-    ``difficulty``, ``source`` and ``parent_id``. With choices, the answer is the text of one, its letter or
-    its index from 0; text that could be several of these is a choice's text before a letter before an index.
-    In a record whose ``question_id`` fits its content, which is a row of ours, it is the index.
+    Read are the columns of :data:`pipelines.questions.columns.NAMES`. With choices, the answer is the text
+    of one, its letter or its index from 0; text that could be several of these is a choice's text before a
+    letter before an index. In a record whose ``question_id`` fits its content, which is a row of ours, it is
+    the index.
 
     Args:
         record: column -> value.
@@ -41,8 +34,9 @@ def read_question(
         round: the round that the row belongs to.
 
     Raises:
-        InputError: a field is missing or wrong.
+        InputError: a field is missing, wrong or misspelt.
     """
+    refuse_misspelt(record, where)
     prompt = _text(record, "prompt", where)
     choices = _read_choices(record, where)
     verifier = _read_verifier(record, where)
@@ -82,7 +76,7 @@ def read_question(
 
 
 def _find(record: Mapping[str, Any], field: str) -> tuple[str, Any]:
-    for name in ALIASES.get(field, (field,)):
+    for name in NAMES[field]:
         value = record.get(name)
         if value is not None and not (isinstance(value, float) and math.isnan(value)):
             return name, value
@@ -95,7 +89,7 @@ def _text(record: Mapping[str, Any], field: str, where: str) -> str:
         raise InputError(
             f"no {field}",
             where=f"{where}, field {name}",
-            fix="give " + " or ".join(ALIASES.get(field, (field,))),
+            fix="give " + " or ".join(NAMES[field]),
         )
     if not isinstance(value, str):
         raise InputError(

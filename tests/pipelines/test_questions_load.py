@@ -82,6 +82,11 @@ def test_made_questions_survive_parquet_and_json(tmp_path):
             {"question": "x", "choices": ["a", "b"], "answer": 0, "kind": "exact"},
             r"choices on a question of kind",
         ),
+        ({"question": "x", "choice": ["a", "b"], "answer": "a"}, r"field choice: .*call it 'choices'"),
+        ({"question": "x", "option_a": "a", "answer": "a"}, r"field option_a: .*call it 'options'"),
+        ({"question": "x", "answers": "y"}, r"field answers: .*no answer is given.*call it 'answer'"),
+        ({"Question": "x", "answer": "y"}, r"field Question: .*call it 'question'"),
+        ({"question": "x", "answer": "y", "dificulty": 1}, r"field dificulty: .*call it 'difficulty'"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_field(tmp_path, bad, says):
@@ -90,6 +95,18 @@ def test_a_wrong_line_is_named_with_its_field(tmp_path, bad, says):
         load_questions(path)
     assert str(path) in str(caught.value)
     assert "To mend it:" in str(caught.value)
+
+
+def test_columns_that_are_not_read_are_named_once(tmp_path, caplog):
+    mine = GOOD | {"answer_index": 1, "rationale": "because", "answers": ["4"], "source_id": 7, "id": 1}
+    path = _write(tmp_path / "mine.jsonl", mine, mine | {"question": "3 + 1?", "choice": None}, GOOD)
+    with caplog.at_level(logging.WARNING):
+        assert load_questions(path).num_rows == 2
+    (message,) = caplog.messages
+    assert message == (
+        f"{path}: not read: answer_index (nearest: answer), rationale, answers (nearest: answer), "
+        "source_id (nearest: source)"
+    )
 
 
 def test_a_wrong_row_of_parquet_is_named(tmp_path):
