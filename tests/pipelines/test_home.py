@@ -11,6 +11,9 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.home import Home
+from serve.bookkeeper import carry_decisions
+from serve.config import ServeConfig
+from serve.ledger import LEDGER_FILE, Ledger
 from warehouse import InputError, Warehouse
 
 
@@ -42,10 +45,6 @@ def test_a_home_that_cannot_be_made_is_refused() -> None:
 def test_the_environment_names_the_warehouse_of_every_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from serve.bookkeeper import carry_decisions
-    from serve.config import ServeConfig
-    from serve.ledger import LEDGER_FILE, Ledger
-
     home = tmp_path / "home"
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("LEEROO_WAREHOUSE", "elsewhere")  # a path counts from where the command is given
@@ -68,6 +67,16 @@ def test_the_environment_names_the_warehouse_of_every_command(
     assert not (home / "warehouse").exists()
     assert Warehouse(tmp_path / "elsewhere").scan("decisions").num_rows == 1
     assert Warehouse(tmp_path / "third").scan("decisions").num_rows == 1
+
+
+def test_the_endpoint_is_told_where_the_warehouse_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: list[ServeConfig] = []
+    monkeypatch.setattr("serve.deploying.write_deploy_config", lambda config, path: told.append(config))
+    command = ["serve", "--write-config", tmp_path / "serve.yaml", "--home", tmp_path]
+    leeroo(*command)
+    monkeypatch.setenv("LEEROO_WAREHOUSE", "s3://bucket/leeroo")
+    leeroo(*command)
+    assert [config.warehouse_url for config in told] == [None, "s3://bucket/leeroo"]
 
 
 def test_the_pages_of_an_mlflow_server_are_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 import json
 import logging
+import re
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.questions import load_questions, make_questions
+from pipelines.questions.columns import NAMES
 from warehouse import QUESTIONS, InputError
 
 GOOD = {"question": "2 + 2?", "choices": ["3", "4", "5"], "answer": "B", "domain": "sums"}
@@ -95,6 +98,17 @@ def test_a_wrong_line_is_named_with_its_field(tmp_path, bad, says):
         load_questions(path)
     assert str(path) in str(caught.value)
     assert "To mend it:" in str(caught.value)
+
+
+def test_the_formats_are_described_as_they_are_read(tmp_path):
+    described = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    example = described.split("```jsonl\n")[1].split("```")[0]
+    rows = load_questions(_write(tmp_path / "mine.jsonl", *example.splitlines())).to_pylist()
+    assert [row["answer"] for row in rows[:4]] == ["1", "1", "0", "144"]
+    assert [row["kind"] for row in rows] == ["choice"] * 3 + ["exact", "verified", "judged"]
+    table = described.split("| field | also found as |")[1].split("\n\n")[0]
+    listed = [re.findall(r"`(\w+)`", "|".join(line.split("|")[1:3])) for line in table.splitlines()[2:]]
+    assert {names[0]: tuple(names) for names in listed} == NAMES
 
 
 def test_columns_that_are_not_read_are_named_once(tmp_path, caplog):
