@@ -125,7 +125,7 @@ def compare(pool: Pool, arguments: argparse.Namespace, console: Console) -> None
     spent: dict[tuple[str, float], list[float]] = {}
     shares = [float(share) for share in arguments.shares.split(",")]
     for seed in range(arguments.seeds):
-        split = split_by_text(outcomes.texts, seed=seed)
+        split = split_by_text(outcomes.prompts, seed=seed)
         seen = np.sort(np.concatenate([split.train, split.validation]))
         training = examples.take(seen)
         asked = np.isfinite(training.outcomes.score) & np.isfinite(training.outcomes.cost_usd)

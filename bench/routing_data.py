@@ -80,6 +80,7 @@ def load_recorded(folder: Path) -> Outcomes:
     return Outcomes(
         question_ids=questions.question_id.to_numpy(str),
         texts=tuple(router_text(q, c) for q, c in zip(questions.question, choices, strict=True)),
+        prompts=tuple(questions.question),
         sources=np.full(len(questions), folder.name),
         domains=questions.domain.to_numpy(str),
         subjects=questions.subject.to_numpy(str),

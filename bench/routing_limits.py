@@ -50,7 +50,7 @@ def print_limits(
 
 def measure(examples: Examples, seed: int) -> np.ndarray:
     """Lifts by share of the training questions, contrasts explained, lift of both oracles."""
-    split = split_by_text(examples.outcomes.texts, seed=seed)
+    split = split_by_text(examples.outcomes.prompts, seed=seed)
     whole = np.isfinite(examples.outcomes.score).all(axis=1)
     test = examples.take(split.test[whole[split.test]])
     score, cost = test.outcomes.score, test.outcomes.cost_usd

@@ -62,7 +62,7 @@ def print_latency(
         "ours at that cost",
         title=f"text to expert on one core, pool {pool.name}",
     )  # fmt: skip
-    split = frozen_split(outcomes.texts)
+    split = frozen_split(outcomes.prompts)
     test = split.test[np.isfinite(outcomes.score[split.test]).all(axis=1)]
     seen = np.sort(np.concatenate([split.train, split.validation]))
     held_out = outcomes.take(test)

@@ -57,7 +57,7 @@ def print_streams(recorded: Path, pools: dict[str, Pool], cache: Path, console: 
         examples = Examples(
             read_queries(outcomes.texts, load_embedder("wordllama", cache_dir=cache)), outcomes
         )
-        split = split_by_text(outcomes.texts, seed=0)
+        split = split_by_text(outcomes.prompts, seed=0)
         predictor = build_predictor("stack").fit(examples.take(split.train), examples.take(split.validation))
         test = np.concatenate([split.test, split.validation])
         test = test[complete[test]]
@@ -163,7 +163,7 @@ def run_foreign_streams(recorded: Path, cache: Path, console: Console) -> list[S
     first_lines = {text.split("\n")[0] for text in foreign.texts}
     mmlu = mmlu.take(np.array([text.split("\n")[0] not in first_lines for text in mmlu.texts]))
     examples = Examples(read_queries(mmlu.texts, embedder), mmlu)
-    split = split_by_text(mmlu.texts, seed=0)
+    split = split_by_text(mmlu.prompts, seed=0)
     predictor = build_predictor("stack").fit(examples.take(split.train), examples.take(split.validation))
     whole = np.isfinite(foreign.score).all(axis=1)
     foreign = foreign.take(whole)

@@ -176,9 +176,11 @@ def train_toy_router(directory: Path) -> None:
 
     rng, n = np.random.default_rng(0), 2_000
     ones = np.ones((n, 1), np.float32)
+    texts = tuple(f"What is {i} + {i * 7}?" for i in range(n))
     outcomes = Outcomes(
         question_ids=np.array([f"q{i}" for i in range(n)]),
-        texts=tuple(f"What is {i} + {i * 7}?" for i in range(n)),
+        texts=texts,
+        prompts=texts,
         sources=np.full(n, "bench"),
         domains=np.full(n, "bench"),
         subjects=np.full(n, ""),

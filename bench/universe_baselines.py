@@ -155,10 +155,9 @@ def choose_at_random(program: Program, valuer: SetValuer, k: int, rng: np.random
 def held_out_scores(
     valuer: SetValuer, members: Members, test: Outcomes, expected: Expected
 ) -> NDArray[np.float64]:
-    """[test questions] outcomes of a set, routed at the multiplier that holds the budget on train."""
+    """[test questions] outcomes of a set, routed at the prices that hold the limits on train."""
     found = valuer.evaluate(members)
     assert found is not None
-    multiplier = found.routed[0].multiplier
-    price = float(multiplier[0] / valuer.routers[0].cost_scale) if len(multiplier) else 0.0
+    prices = valuer.routers[0].prices(found.routed[0].multiplier)
     names = [n for n, kept in zip(valuer.program.experts, members, strict=True) if kept]
-    return route_held_out(test, expected, names, cost_multiplier=price, draws=2).per_question
+    return route_held_out(test, expected, names, prices=prices, draws=2).per_question

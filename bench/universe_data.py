@@ -13,7 +13,7 @@ from bench.routing_data import load_pool, load_recorded, read_pools
 from orchestrator import Examples
 from pipelines.expected import DEFAULT_EMBEDDER, fit_predict, read_examples
 from universe import Expected, cross_fit
-from warehouse import Outcomes
+from warehouse import Outcomes, text_keys
 
 SEEDS = 5
 
@@ -53,7 +53,7 @@ def expect(examples: Examples, cache: Path, seed: int = 0) -> Expected:
 def hold_out(examples: Examples, cache: Path, seed: int) -> HeldOut:
     """Split 60/40 by text; expectations on the test part come from the train part alone."""
     outcomes = examples.outcomes
-    _, text = np.unique(outcomes.normalised_texts(), return_inverse=True)
+    _, text = np.unique(text_keys(outcomes.prompts), return_inverse=True)
     in_train = np.random.default_rng(seed).random(text.max() + 1)[text] < 0.6
     train, test = np.flatnonzero(in_train), np.flatnonzero(~in_train)
     path = cache / f"held-out-{outcomes.fingerprint()}-{seed}.npz"

@@ -50,7 +50,7 @@ def compare_routers(
             fix="include these experts' answers in the comparison",
         )
     outcomes = outcomes.only(names)
-    split = frozen_split(outcomes.texts)
+    split = frozen_split(outcomes.prompts)
     complete = np.asarray(np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1))
     test = split.test[complete[split.test]]
     if len(test) < MIN_QUESTIONS:

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from orchestrator.linear import solve_ridge, standardise
 from orchestrator.predictor import State, inner_products
 from orchestrator.queries import Examples, Queries
+from warehouse import InputError
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 1e6)  # the last is nearly the plain mean
 FLOOR, CEILING = 0.05, 20.0  # a predicted cost stays within these multiples of the expert's mean
@@ -25,9 +26,15 @@ class CostPredictor:
     kind: ClassVar[str] = "ridge-cost"
 
     def fit(self, train: Examples, validation: Examples) -> Self:
-        """Learn costs from ``train``; the penalty is chosen on ``validation``."""
+        """Learn costs from ``train``; the penalty is chosen on ``validation``.
+
+        Raises:
+            InputError: an expert has answers, and none of them a cost. Unknown is not free.
+        """
         cost = train.outcomes.cost_usd
         self.experts = train.outcomes.experts
+        for name, score, own in zip(self.experts, train.outcomes.score.T, cost.T, strict=True):
+            _refuse_unpriced(name, score, own)
         with np.errstate(invalid="ignore"):
             count = np.isfinite(cost).sum(axis=0)
             self._mean = np.nansum(cost, axis=0) / np.maximum(count, 1)
@@ -57,17 +64,20 @@ class CostPredictor:
         return expected
 
     def add_expert(self, name: str, queries: Queries, cost_usd: NDArray[np.float64]) -> None:
-        """Add an expert by its mean cost on some queries [n]; it varies as the known experts' costs do."""
+        """Add an expert by its mean cost on some queries [n]; it varies as the known experts' costs do.
+
+        Raises:
+            InputError: no cost is known.
+        """
+        _refuse_unpriced(name, np.zeros(len(cost_usd)), cost_usd)
         seen = np.isfinite(cost_usd)
         shape = (
             self._weights.mean(axis=0, keepdims=True) if len(self._weights) else np.zeros((0, 0), np.float32)
         )
-        constant = (
-            float(np.ptp(cost_usd[seen])) <= 1e-9 * float(cost_usd[seen].mean()) if seen.any() else True
-        )
+        constant = float(np.ptp(cost_usd[seen])) <= 1e-9 * float(cost_usd[seen].mean())
         row = np.zeros_like(shape) if constant else shape
         self._weights = np.vstack([self._weights, row])
-        self._mean = np.append(self._mean, float(cost_usd[seen].mean()) if seen.any() else 0.0)
+        self._mean = np.append(self._mean, float(cost_usd[seen].mean()))
         self.experts = (*self.experts, name)
 
     def remove_expert(self, name: str) -> None:
@@ -89,6 +99,14 @@ class CostPredictor:
         cost._weights, cost._mean = state.arrays["weights"], state.arrays["mean"]
         cost._centre, cost._scale = state.arrays["centre"], state.arrays["scale"]
         return cost
+
+
+def _refuse_unpriced(name: str, score: NDArray[np.floating], cost_usd: NDArray[np.floating]) -> None:
+    if np.isfinite(score).any() and not np.isfinite(cost_usd).any():
+        raise InputError(
+            f"no answer of {name} has a cost",
+            fix="leave it out of the pool, or have its API tell the tokens that it used",
+        )
 
 
 def _features(queries: Queries) -> NDArray[np.float64]:

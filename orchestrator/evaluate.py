@@ -73,14 +73,14 @@ def evaluate_router(
     outcomes = prepare_outcomes(outcomes, price_basis)
     reader = load_embedder(embedder, cache_dir=cache_dir)
     queries = read_queries(outcomes.texts, reader)
-    complete = np.asarray(np.isfinite(outcomes.score).all(axis=1))
+    complete = np.asarray(np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1))
     weights = metrics.question_weights(len(outcomes), replicates, seed=0)
     embed_s = _embedding_seconds(embedder, outcomes.texts)
     per_seed: list[SeedResult] = []
     cascaded = f"{predictors[-1]} + cascade"
     calibration: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in predictors}
     for seed in range(seeds):
-        split = split_by_text(outcomes.texts, seed=seed)
+        split = split_by_text(outcomes.prompts, seed=seed)
         test = split.test[complete[split.test]]
         validation = split.validation[complete[split.validation]]
         result = SeedResult.of_plain_policies(outcomes, test, np.concatenate([split.train, split.validation]))
@@ -118,10 +118,12 @@ def prepare_outcomes(outcomes: Outcomes, price_basis: PriceBasis) -> Outcomes:
     if len(outcomes.experts) < 2:
         raise InputError("one expert leaves nothing to route", fix="name at least two experts")
     outcomes = outcomes.answered()
-    complete = np.isfinite(outcomes.score).all(axis=1) & np.isfinite(outcomes.cost_usd).all(axis=1)
+    scored = np.isfinite(outcomes.score).all(axis=1)
+    complete = scored & np.isfinite(outcomes.cost_usd).all(axis=1)
     if complete.sum() < 50:
         raise InputError(
-            f"only {int(complete.sum())} questions were answered by all {len(outcomes.experts)} experts",
+            f"only {int(complete.sum())} questions were answered by all {len(outcomes.experts)} experts"
+            + (f" at a known cost, of {int(scored.sum())} that they answered" if scored.sum() >= 50 else ""),
             fix="evaluate fewer experts, or let these answer more of the same questions (50 at least)",
         )
     if price_basis == "flat":

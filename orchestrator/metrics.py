@@ -58,10 +58,13 @@ def aiq(
 
     The integral runs from the mean cost of the cheapest to that of the dearest single expert, so that it
     depends on the pool alone; below the policy's own cheapest point the zero-router stands in. With
-    ``log_cost`` the integral is over the logarithm of cost (each decade of price counts the same).
+    ``log_cost`` the integral is over the logarithm of cost (each decade of price counts the same); it begins
+    at the cheapest expert that costs anything, as nothing has no logarithm.
     """
     single_cost = np.asarray(single_cost, float)
     low, high = float(single_cost.min()), float(single_cost.max())
+    if log_cost and low <= 0 < high:
+        low = float(single_cost[single_cost > 0].min())
     zero_cost, zero_quality = convex_hull(single_cost, single_quality)
     if high <= low * (1 + 1e-12):
         return float(np.max(np.asarray(quality, float)))

@@ -30,7 +30,7 @@ def choose_probes(
     Raises:
         InputError: there are no questions to choose from.
     """
-    split = frozen_split(outcomes.texts)
+    split = frozen_split(outcomes.prompts)
     candidates = np.sort(np.concatenate([split.train, split.validation]))
     if not len(candidates):
         raise InputError(

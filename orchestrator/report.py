@@ -161,7 +161,7 @@ class EvaluationReport:
         return {key: value for key, value in flat.items() if np.isfinite(value)}
 
     def to_json(self) -> str:
-        """Everything but the bootstrap samples, as JSON."""
+        """Everything but the bootstrap samples, as JSON; what is not known is null."""
         body = {
             "experts": self.experts,
             "questions": self.questions,
@@ -171,7 +171,7 @@ class EvaluationReport:
             "rows": [asdict(row) for row in self.rows],
             "calibration": {name: asdict(value) for name, value in self.calibration.items()},
         }
-        return json.dumps(body, indent=1, default=_plain)
+        return json.dumps(_plain(body), indent=1, allow_nan=False)
 
     def write(self, directory: Path) -> list[Path]:
         """Write ``evaluation.json`` and the figures; return the files written."""
@@ -323,10 +323,13 @@ def _show(measure: Measure | None, *, interval: bool = True, percent: bool = Fal
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, np.generic):
-        return value.item()
+    """Return what JSON can hold; a figure that is not a number, or infinite, becomes null."""
+    if isinstance(value, np.ndarray | np.generic):
+        value = value.tolist()
     if isinstance(value, Mapping):
-        return dict(value)
-    return str(value)
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, float):
+        return value if np.isfinite(value) else None
+    return value if isinstance(value, int | str | None) else str(value)

@@ -44,14 +44,14 @@ def train_router(
 ) -> TrainedRouter:
     """Fit on the frozen train part, choose settings and presets on validation, learn again from both.
 
-    The frozen test part (a fifth of the questions, by hash of the text) is never looked at: it is what
+    The frozen test part (a fifth of the questions, by hash of the prompt) is never looked at: it is what
     versions are compared on.
 
     Raises:
         InputError: no expert has an answer, or there are too few questions.
     """
     outcomes = outcomes.answered()
-    split = frozen_split(outcomes.texts)
+    split = frozen_split(outcomes.prompts)
     if min(map(len, (split.train, split.validation))) < 5:
         raise InputError(
             f"{len(outcomes)} answered questions are too few to train on",

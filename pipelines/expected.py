@@ -43,8 +43,9 @@ def held_out(
     from universe.expected import Expected
     from universe.held_out import route_held_out
     from universe.select import select_universe
+    from warehouse import text_keys
 
-    _, text = np.unique(outcomes.normalised_texts(), return_inverse=True)
+    _, text = np.unique(text_keys(outcomes.prompts), return_inverse=True)
     trained = np.random.default_rng(seed).random(int(text.max()) + 1)[text] < 0.6
     train, test = np.flatnonzero(trained), np.flatnonzero(~trained)
     seen = outcomes.take(train)
@@ -53,9 +54,8 @@ def held_out(
         settings["expected"] = expected_success(seen, embedder=embedder, seed=seed, cache_dir=cache_dir)
     universe = select_universe(seen, limits=limits, **settings)
     score, cost = fit_predict(read_examples(outcomes, embedder, cache_dir), train, test, seed)
-    multiplier = universe.cost_multiplier + universe.price_weight
     predicted = Expected(np.clip(score, 0, 1), cost)
-    return route_held_out(outcomes.take(test), predicted, universe.experts, cost_multiplier=multiplier)
+    return route_held_out(outcomes.take(test), predicted, universe.experts, prices=universe.prices)
 
 
 def read_examples(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Examples:

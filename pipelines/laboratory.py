@@ -116,7 +116,7 @@ class Laboratory:
         if not names:
             return None, None
         every = every.only(names)
-        split = frozen_split(every.texts)
+        split = frozen_split(every.prompts)
         learned = np.zeros(len(every), bool)
         learned[split.train] = learned[split.validation] = True
         is_frozen = np.isin(every.question_ids, list(frozen_ids))

@@ -148,8 +148,10 @@ def _find_gaps(
 
 
 def _join(learned: Outcomes, frozen: Outcomes) -> Outcomes:
-    changes: dict[str, Any] = {"texts": (*learned.texts, *frozen.texts)}
+    changes: dict[str, Any] = {
+        name: (*getattr(learned, name), *getattr(frozen, name)) for name in ("texts", "prompts")
+    }
     for name in learned.__dataclass_fields__:
-        if name not in ("texts", "experts"):
+        if name not in (*changes, "experts"):
             changes[name] = np.concatenate([getattr(learned, name), getattr(frozen, name)])
     return replace(learned, **changes)

@@ -46,7 +46,7 @@ def freeze_questions(lab: Laboratory, run_id: str, budget_usd: float | None) -> 
         if not made.questions.num_rows:
             raise InputError(
                 "no question falls to the frozen set", where=source.name,
-                fix="give more questions; a fifth of them, chosen by a hash of the text, is frozen",
+                fix="give more questions; a fifth of them, chosen by a hash of the prompt, is frozen",
             )  # fmt: skip
         lab.warehouse.append("questions", made.questions, round=FROZEN)
         return {"source": source.name, "ids": made.questions["question_id"].to_pylist()}

@@ -69,7 +69,7 @@ def train_version(
     from orchestrator.splits import frozen_split
     from orchestrator.train import train_router
 
-    split = frozen_split(outcomes.texts)
+    split = frozen_split(outcomes.prompts)
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     learned = complete_outcomes(learned, embedder, home.embeddings)
     known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)

@@ -32,8 +32,9 @@ class CandidateValue:
 def value_candidate(program: Program, candidate: str, *, time_limit_s: float = 30.0) -> CandidateValue:
     """Solve with and without the candidate, then search for the price at which the two are equal.
 
-    The price of the candidate is scaled as a whole (query cost and hosting price). The value with it never
-    rises with its price, so bisection finds the break-even to 0.1%.
+    The price of the candidate is scaled as a whole (query cost and hosting price); one whose queries are free
+    is given the same price on each, hosting aside. The value with it never rises with its price, so bisection
+    finds the break-even to 0.1%.
 
     Raises:
         InputError: the candidate has no outcomes, or the limits allow no universe without it.
@@ -58,12 +59,17 @@ def value_candidate(program: Program, candidate: str, *, time_limit_s: float = 3
             f"without {candidate!r} no set of experts holds all the limits", fix="loosen one of them"
         )
     base, old = without.best.value, without.best.members
+    is_free = not program.cost_usd[:, j].any()
+    own_cost = program.cost_usd[:, j]
+    if is_free:
+        own_cost = np.full_like(own_cost, program.cost_usd.mean() or 1.0)
 
     def solve_at(factor: float) -> tuple[float, np.ndarray]:
         cost = program.cost_usd.copy()
-        cost[:, j] *= factor
+        cost[:, j] = own_cost * factor
         hosting = list(program.hosting)
-        hosting[j] = replace(hosting[j], usd_per_hour=hosting[j].usd_per_hour * factor)
+        if not is_free:
+            hosting[j] = replace(hosting[j], usd_per_hour=hosting[j].usd_per_hour * factor)
         priced = replace(program, cost_usd=cost, hosting=tuple(hosting), limits=limits)
         best = solve_program(priced, time_limit_s=time_limit_s, warm_start=[old]).best
         return (best.value, best.members) if best is not None else (base, old)
@@ -71,7 +77,7 @@ def value_candidate(program: Program, candidate: str, *, time_limit_s: float = 3
     def earns(factor: float) -> bool:
         return solve_at(factor)[0] > base + 2 * GAP
 
-    now, members = solve_at(1.0)
+    now, members = solve_at(0.0 if is_free else 1.0)
     low, high = 0.0, 1.0
     if not earns(0.0):
         high = 0.0
@@ -83,7 +89,7 @@ def value_candidate(program: Program, candidate: str, *, time_limit_s: float = 3
         while high - low > 1e-3 * high and high > 1e-6:
             middle = np.sqrt(low * high) if low > 0 else high / 8
             low, high = (middle, high) if earns(middle) else (low, middle)
-    price = float(program.weight @ program.cost_usd[:, j])
+    price = float(program.weight @ own_cost)
     names = np.array(program.experts)
     return CandidateValue(
         expert=candidate,
@@ -91,6 +97,6 @@ def value_candidate(program: Program, candidate: str, *, time_limit_s: float = 3
         value_with=max(now, base),
         chosen=bool(members[j] and now > base + 2 * GAP),
         replaces=tuple(names[old & ~members]) if members[j] else (),
-        price_usd=price,
+        price_usd=0.0 if is_free else price,
         break_even_usd=float(np.inf if np.isinf(low) else price * (low if low > 0 else high)),
     )

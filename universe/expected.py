@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from warehouse import InputError, Outcomes
+from warehouse import InputError, Outcomes, text_keys
 
 PRIOR_ANSWERS = 20
 Rows = NDArray[np.int64]
@@ -38,7 +38,7 @@ def cross_fit(outcomes: Outcomes, fit_predict: FitPredict, *, folds: int = 5, se
     Raises:
         InputError: fewer than ``folds`` distinct questions.
     """
-    _, text = np.unique(outcomes.normalised_texts(), return_inverse=True)
+    _, text = np.unique(text_keys(outcomes.prompts), return_inverse=True)
     distinct = int(text.max()) + 1 if len(text) else 0
     if folds < 2 or distinct < folds:
         raise InputError(f"cannot cut {distinct} distinct questions into {folds} folds", where="folds")

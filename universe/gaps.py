@@ -20,6 +20,8 @@ from warehouse import InputError, Outcomes
 
 Kind = Literal["no expert", "only the dearest"]
 QUERIES_PRICED = 1_000  # dollar values are per so many queries
+FEWEST_QUESTIONS = 40  # in which regions can be found
+FEWEST_ROWS = 10  # of a region that tell what is reached there
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ def find_gaps(
         )
     if not 0 <= margin < 1:
         raise InputError(f"must be in [0, 1), not {margin}", where="margin")
+    if len(outcomes) < FEWEST_QUESTIONS:
+        raise InputError(
+            f"{len(outcomes)} questions are too few to find regions in",
+            fix=f"answer at least {FEWEST_QUESTIONS}",
+        )
     reach = _Reach(outcomes, expected, experts)
     regions = find_regions(outcomes, embeddings, seed=seed)
     level = reach.level(np.arange(len(outcomes))) if target is None else target
@@ -175,7 +182,8 @@ class _Reach:
         self.experts = tuple(experts)
         score = outcomes.score[:, self.columns].astype(np.float64)
         guess = np.asarray(outcomes.chance, dtype=np.float64)[:, None]
-        self.above_chance = (score - guess) / np.maximum(1 - guess, 1e-9)  # [n, k]
+        # [n, k]; a question that a blind guess cannot miss tells nothing
+        self.above_chance = np.where(guess < 1, score - guess, np.nan) / np.maximum(1 - guess, 1e-9)
         self.cost_usd = expected.cost_usd[:, self.columns]
         likely = np.where(np.isfinite(score), expected.score[:, self.columns], -np.inf)
         self.dearest = int(self.cost_usd.mean(axis=0).argmax())
@@ -217,20 +225,27 @@ def _judge(
     found = []
     for region in range(regions.count):
         rows = np.flatnonzero((regions.label == region) & np.isfinite(reach.routed))
-        if len(rows) < 10:
+        if len(rows) < FEWEST_ROWS:
             continue
         reached, interval = _mean_interval(reach.routed[rows], rng)
-        without, without_interval = _mean_interval(reach.without[rows], rng)
+        # Where the dearest alone was asked, nobody knows what the others would have reached.
+        rest = rows[np.isfinite(reach.without[rows])]
+        without, without_interval = (
+            _mean_interval(reach.without[rest], rng)
+            if len(rest) >= FEWEST_ROWS
+            else (np.nan, (np.nan, np.nan))
+        )
+        lost = float(np.mean(reach.routed[rest])) - without if len(rest) else np.nan
         share = (regions.label == region).sum() / len(outcomes)
         chance = float(outcomes.chance[rows].mean())
         if interval[1] < level - margin:
             kind: Kind = "no expert"
             worth = share * (level - reached) * (1 - chance)
             usd = np.nan if score_price_usd is None else worth * score_price_usd * QUERIES_PRICED
-        elif without_interval[1] < level - margin and without < reached:
+        elif without_interval[1] < level - margin and lost > 0:
             kind = "only the dearest"
-            worth = share * (reached - without) * (1 - chance)
-            usd = share * float((reach.spent[rows] - reach.spent_without[rows]).mean()) * QUERIES_PRICED
+            worth = share * lost * (1 - chance)
+            usd = share * float((reach.spent[rest] - reach.spent_without[rest]).mean()) * QUERIES_PRICED
         else:
             continue
         single = np.nanmean(reach.above_chance[rows], axis=0)

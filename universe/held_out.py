@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from universe.expected import Expected
+from universe.prices import Prices
 from warehouse import InputError, Outcomes
 
 
@@ -29,17 +30,17 @@ def route_held_out(
     expected: Expected,
     experts: Sequence[str],
     *,
-    cost_multiplier: float = 0.0,
+    prices: Prices | None = None,
     draws: int = 1000,
     seed: int = 0,
 ) -> HeldOutValue:
-    """Send each question to the expert of highest expected score minus priced cost; count what it scored.
+    """Send each question where the universe's own routing would send it; count what that expert scored.
 
     Args:
         outcomes: held-out questions with real outcomes.
         expected: predicted without them.
         experts: the universe.
-        cost_multiplier: score per USD; the universe's shadow price plus its price weight.
+        prices: the universe's (``Universe.prices``); without them the likeliest to be right answers.
         draws: bootstrap resamples of the questions.
         seed: of the bootstrap.
 
@@ -52,8 +53,8 @@ def route_held_out(
             f"no outcomes of {unknown[0]!r}" if unknown else "the universe is empty", where="experts"
         )
     columns = np.array([outcomes.experts.index(name) for name in experts])
-    net = expected.score[:, columns] - cost_multiplier * expected.cost_usd[:, columns]
-    picked = columns[net.argmax(axis=1)]
+    score, cost_usd = expected.score[:, columns], expected.cost_usd[:, columns]
+    picked = columns[(prices or Prices()).choose(experts, outcomes.domains, score, cost_usd)]
     rows = np.arange(len(picked))
     scores = outcomes.score[rows, picked].astype(np.float64)
     known = np.isfinite(scores)

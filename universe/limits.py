@@ -27,11 +27,7 @@ class Hosting:
                 f"queries_per_s must be above 0, not {self.queries_per_s}",
                 where="hosting, field queries_per_s",
             )
-        if self.min_replicas < 1:
-            raise InputError(
-                f"min_replicas must be at least 1, not {self.min_replicas}",
-                where="hosting, field min_replicas",
-            )
+        _make_whole(self, "hosting", "min_replicas")
 
 
 @dataclass(frozen=True)
@@ -44,10 +40,7 @@ class NodeType:
 
     def __post_init__(self) -> None:
         _non_negative(self, "node type", ("gpus", "gpu_memory_gib"), finite=False)
-        if self.count < 1 or self.count != int(self.count):
-            raise InputError(
-                f"must be a whole number of at least 1, not {self.count}", where="node type, field count"
-            )
+        _make_whole(self, "node type", "count")
 
 
 @dataclass(frozen=True)
@@ -103,3 +96,15 @@ def _non_negative(instance: object, what: str, names: tuple[str, ...], *, finite
         value = getattr(instance, name)
         if math.isnan(value) or value < 0 or (finite and math.isinf(value)):
             raise InputError(f"must be a number of at least 0, not {value}", where=f"{what}, field {name}")
+
+
+def _make_whole(instance: object, what: str, name: str) -> None:
+    """Turn a whole number that a file gave as ``2.0`` into 2.
+
+    Raises:
+        InputError: it is below 1, or not whole.
+    """
+    value = getattr(instance, name)
+    if not (value >= 1 and value == int(value)):
+        raise InputError(f"must be a whole number of at least 1, not {value}", where=f"{what}, field {name}")
+    object.__setattr__(instance, name, int(value))

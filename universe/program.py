@@ -16,6 +16,7 @@ Floats = NDArray[np.floating]
 FULL_PRECISION_CELLS = (
     8_000_000  # larger matrices are held in float32: a third of a cent in memory, 1e-6 in value
 )
+FEWEST_COMMON = 30  # questions that two experts must share before they can be called alike
 GROUPS = 96
 
 
@@ -206,7 +207,7 @@ def drop_dominated(program: Program) -> tuple[Program, dict[str, str]]:
 def near_identical(
     experts: Sequence[str], score: Floats, *, agreement: float = 0.98
 ) -> tuple[tuple[str, ...], ...]:
-    """Group experts whose scores agree on at least ``agreement`` of the questions both answered.
+    """Group experts whose scores agree on at least ``agreement`` of the questions both answered, 30 or more.
 
     Groups are connected components of the agreement graph: use them as ``Limits.exclusive``.
     """
@@ -223,7 +224,7 @@ def near_identical(
     for j in range(m):
         for k in range(j):
             both = known[:, j] & known[:, k]
-            if both.any() and (right[both, j] == right[both, k]).mean() >= agreement:
+            if both.sum() >= FEWEST_COMMON and (right[both, j] == right[both, k]).mean() >= agreement:
                 parent[root(j)] = root(k)
     members: dict[int, list[str]] = {}
     for j in range(m):

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from warehouse import InputError, Outcomes
+from warehouse import Outcomes
 
 QUESTIONS_A_REGION = 150
 DIMENSIONS = 48
@@ -56,17 +56,12 @@ def find_regions(
         embeddings: [n, d] unit rows.
         count: how many regions; about one for every 150 questions, 4 to 60, by default.
         seed: of k-means.
-
-    Raises:
-        InputError: fewer than 40 questions.
     """
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
     n = len(outcomes)
-    if n < 40:
-        raise InputError(f"{n} questions are too few to find regions in", fix="answer at least 40")
-    k = count or int(np.clip(n // QUESTIONS_A_REGION, 4, 60))
+    k = min(count or int(np.clip(n // QUESTIONS_A_REGION, 4, 60)), n)
     parts = [np.asarray(embeddings, dtype=np.float32)]
     for labels in (outcomes.domains, outcomes.subjects):
         names, codes = np.unique(labels, return_inverse=True)

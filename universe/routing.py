@@ -18,6 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from universe.prices import Prices
 from universe.program import GROUPS, Program
 
 Vector = NDArray[np.float64]
@@ -163,18 +164,13 @@ class Router:
             violation=violation if violation > 10 * TOLERANCE else 0.0,
         )
 
-    def domain_scores(self, members: NDArray[np.bool_], multiplier: Vector) -> dict[str, float]:
-        """Mean score of each domain when a set is routed at these multipliers."""
-        p = self.program
-        columns = np.flatnonzero(members)
-        chosen = columns[self.utility(slice(None), columns, multiplier).argmax(axis=1)]
-        score = p.score[np.arange(len(chosen)), chosen] * self.scenario.weight
-        sums = np.bincount(p.domain, score, minlength=len(p.domains))
-        return {
-            name: float(sums[d] / self.domain_weight[d])
-            for d, name in enumerate(p.domains)
-            if self.domain_weight[d] > 0
-        }
+    def prices(self, multiplier: Vector) -> Prices:
+        """The multipliers [couplings] as prices on single questions."""
+        p, mu = self.program, list(multiplier)
+        usd = p.price_weight + (mu.pop(0) / self.cost_scale if self.max_cost_usd is not None else 0.0)
+        domain = {p.domains[d]: 1 + mu.pop(0) / max(self.domain_weight[d], 1e-300) for d in self.floors}
+        load = {p.experts[j]: float(price) for j, price in zip(self.loaded, mu, strict=True)}
+        return Prices(float(usd), {name: float(worth) for name, worth in domain.items()}, load)
 
     def cut(
         self, y: Vector, multiplier: Vector, *, feasibility: bool = False, runner_up: bool = False

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from universe.expected import Expected, raw_outcomes
 from universe.limits import Hosting, Limits
+from universe.prices import Prices
 from universe.program import Program, build_program, drop_dominated
 from universe.routing import Router, Scenario
 from universe.sampling import solve_by_sampling
@@ -39,7 +40,7 @@ class Universe:
     share: Mapping[str, float]  # of the traffic, by expert
     replicas: Mapping[str, int]
     cost_multiplier: float  # score per USD
-    domain_score: Mapping[str, float]
+    prices: Prices  # at which its questions are routed
     left_out: tuple[str, ...]
     dominated: Mapping[str, str]  # expert -> the one that makes it needless
     questions: int
@@ -186,7 +187,7 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
         share={name: float(share[solved.experts.index(name)]) for name in chosen},
         replicas=replicas,
         cost_multiplier=float(routed.multiplier[0] / router.cost_scale) if has_budget else 0.0,
-        domain_score=router.domain_scores(keep, routed.multiplier),
+        prices=router.prices(routed.multiplier),
         left_out=tuple(name for name in program.experts if name not in chosen),
         dominated=dict(dominated),
         questions=len(program.weight),

@@ -12,6 +12,7 @@ from warehouse.schemas import (
     normalise_text,
     question_id,
     router_text,
+    text_keys,
 )
 from warehouse.store import Warehouse
 
@@ -30,4 +31,5 @@ __all__ = [
     "normalise_text",
     "question_id",
     "router_text",
+    "text_keys",
 ]

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from warehouse.errors import InputError
-from warehouse.schemas import normalise_text, router_text
+from warehouse.schemas import router_text
 
 if TYPE_CHECKING:
     from warehouse.store import Warehouse
@@ -29,6 +29,7 @@ class Outcomes:
 
     question_ids: NDArray[np.str_]  # [n]
     texts: tuple[str, ...]  # [n] what the router reads: the prompt, then the choices one a line
+    prompts: tuple[str, ...]  # [n] without the choices: what tells one question from another
     sources: NDArray[np.str_]  # [n]
     domains: NDArray[np.str_]  # [n]
     subjects: NDArray[np.str_]  # [n]
@@ -46,9 +47,12 @@ class Outcomes:
     def take(self, index: NDArray[Any]) -> Outcomes:
         """Return some of the questions: ``index`` holds positions, or is a boolean mask [n]."""
         positions = np.flatnonzero(index) if index.dtype == bool else np.asarray(index)
-        changes: dict[str, Any] = {"texts": tuple(self.texts[i] for i in positions)}
+        changes: dict[str, Any] = {
+            "texts": tuple(self.texts[i] for i in positions),
+            "prompts": tuple(self.prompts[i] for i in positions),
+        }
         for field in fields(self):
-            if field.name not in ("texts", "experts"):
+            if field.name not in (*changes, "experts"):
                 changes[field.name] = getattr(self, field.name)[positions]
         return replace(self, **changes)
 
@@ -68,10 +72,6 @@ class Outcomes:
     def answered(self, at_least: int = 1) -> Outcomes:
         """Return the questions that at least so many of the experts have a score for."""
         return self.take(np.isfinite(self.score).sum(axis=1) >= at_least)
-
-    def normalised_texts(self) -> NDArray[np.str_]:
-        """Texts with what does not change a question folded away; split by these, never by row."""
-        return np.array([normalise_text(text) for text in self.texts])
 
     def fingerprint(self) -> str:
         """Hash (16 hex digits) of the questions, experts, scores and costs: names a training set."""
@@ -151,10 +151,11 @@ def load_outcomes(
         cells[rows, columns] = answers[column].cast(pa.float64()).to_numpy().astype(kind)
         return cells
 
-    choices = questions["choices"].to_pylist()
+    prompts, choices = (questions[name].to_pylist() for name in ("prompt", "choices"))
     return Outcomes(
         question_ids=np.array(ids.to_pylist()),
-        texts=tuple(router_text(p, c) for p, c in zip(questions["prompt"].to_pylist(), choices, strict=True)),
+        texts=tuple(router_text(*pair) for pair in zip(prompts, choices, strict=True)),
+        prompts=tuple(prompts),
         sources=_strings(questions["source"]),
         domains=_strings(questions["domain"]),
         subjects=_strings(questions["subject"]),

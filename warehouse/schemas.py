@@ -11,8 +11,10 @@ import unicodedata
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from warehouse.errors import InputError
 
@@ -162,6 +164,18 @@ def question_id(prompt: str, choices: Sequence[str] | None, answer: str) -> str:
 def router_text(prompt: str, choices: Sequence[str] | None) -> str:
     """What the router reads of a question: the prompt, then the choices, one a line."""
     return "\n".join([prompt, *choices]) if choices else prompt
+
+
+def text_keys(texts: Sequence[str]) -> NDArray[np.uint64]:
+    """One number per text [n]: equal for texts that differ only in case, spaces or order of lines.
+
+    Questions are told apart by the keys of their prompts: split by these, never by row.
+    """
+    digests = (
+        hashlib.blake2b("\n".join(sorted(map(normalise_text, text.splitlines()))).encode(), digest_size=8)
+        for text in texts
+    )
+    return np.array([int.from_bytes(digest.digest(), "little") for digest in digests], np.uint64)
 
 
 def table_schema(table_name: str) -> pa.Schema:

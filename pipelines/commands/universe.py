@@ -97,6 +97,7 @@ def choose(
     from universe.risk import Risk
     from universe.robust import select_robust, uncertain_world
     from universe.select import select_universe, universe_program
+    from warehouse import InputError
 
     console = Console()
     here = Home.open(home)
@@ -139,10 +140,14 @@ def choose(
     console.print(render_universe(universe))
     metrics: dict[str, float] = {}
     if judge:
-        value = held_out(outcomes, limits, settings, embedder=embedder, cache_dir=here.embeddings)
-        console.print(render_held_out(value))
-        metrics = {"held_out_score": value.score, "held_out_low": value.interval[0],
-                   "held_out_high": value.interval[1], "held_out_cost_usd": value.cost_usd}  # fmt: skip
+        try:
+            value = held_out(outcomes, limits, settings, embedder=embedder, cache_dir=here.embeddings)
+        except InputError as error:  # the choice stands; a part of the questions can be too few to choose on
+            console.print(f"This way of choosing could not be judged on held-out questions: {error}")
+        else:
+            console.print(render_held_out(value))
+            metrics = {"held_out_score": value.score, "held_out_low": value.interval[0],
+                       "held_out_high": value.interval[1], "held_out_cost_usd": value.cost_usd}  # fmt: skip
     values = marginal_values(program, universe.experts)
     figures["marginal_values"] = draw_marginal_values(values)
     if explain:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from orchestrator.splits import text_keys
-from warehouse import router_text
+from warehouse import router_text, text_keys
 
 if TYPE_CHECKING:
     from datasketch import MinHash

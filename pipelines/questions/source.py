@@ -13,13 +13,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orchestrator.splits import frozen_split, text_keys
+from orchestrator.splits import frozen_split
 from pipelines.questions.brief import Brief, allot, cells_of, weigh_cells, weigh_domains
 from pipelines.questions.draft import Row
 from pipelines.questions.duplicates import Refusal
 from pipelines.questions.load import load_questions
 from pipelines.questions.make import make_cells, make_questions, select_generators
-from warehouse import QUESTIONS, router_text
+from warehouse import QUESTIONS
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Made:
 
 
 class QuestionSource(Protocol):
-    """Makes questions. The text's hash says which may be learned from and which are for evaluation alone
+    """Makes questions. The prompt's hash says which may be learned from and which are for evaluation alone
     (:func:`orchestrator.splits.frozen_split`), so no source can put one question on both sides.
     """
 
@@ -56,8 +56,8 @@ class QuestionSource(Protocol):
 
 
 def is_frozen(row: Row) -> bool:
-    """Tell whether a question's text falls to the part that no router is trained on."""
-    return bool(text_keys([router_text(row["prompt"], row["choices"])])[0] % np.uint64(5) == 0)
+    """Tell whether a question's prompt falls to the part that no router is trained on."""
+    return bool(len(frozen_split([row["prompt"]]).test))
 
 
 class GeneratorSource:
@@ -112,14 +112,13 @@ class DatasetSource:
 
     @cached_property
     def _is_frozen(self) -> NDArray[np.bool_]:
-        prompts, choices = (self.questions[name].to_pylist() for name in ("prompt", "choices"))
-        texts = [router_text(*pair) for pair in zip(prompts, choices, strict=True)]
-        frozen = np.zeros(len(texts), bool)
-        frozen[frozen_split(texts).test] = True
+        prompts = self.questions["prompt"].to_pylist()
+        frozen = np.zeros(len(prompts), bool)
+        frozen[frozen_split(prompts).test] = True
         return frozen
 
     def set_aside(self) -> pa.Table:
-        """The fifth of its questions that is not learned from, by the hash of the text."""
+        """The fifth of its questions that is not learned from, by the hash of the prompt."""
         return self.questions.filter(pa.array(self._is_frozen))
 
     def make(self, request: Request) -> Made:

@@ -25,6 +25,7 @@ def make_outcomes(n: int = 240, *, missing: float = 0.0, seed: int = 0) -> Outco
     return Outcomes(
         question_ids=np.array([f"q{i}" for i in range(n)]),
         texts=texts,
+        prompts=texts,
         sources=np.full(n, "made"),
         domains=topics,
         subjects=topics,

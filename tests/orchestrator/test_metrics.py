@@ -114,3 +114,11 @@ def test_bootstrap_weights_keep_the_number_of_questions():
     weights = metrics.question_weights(50, 20, seed=1)
     assert weights.shape == (20, 50)
     assert (weights.sum(axis=1) == 50).all()
+
+
+def test_a_free_expert_leaves_the_log_integral_finite() -> None:
+    cost, quality = [0.0, 1.0, 10.0], [0.4, 0.6, 0.8]
+    value = metrics.aiq(cost, quality, cost, quality, log_cost=True)
+    # from the cheapest price that is one, as if the free expert were not there
+    assert value == pytest.approx(metrics.aiq(cost[1:], quality[1:], cost[1:], quality[1:], log_cost=True))
+    assert metrics.aiq([0, 2], [0.4, 0.6], [0, 2], [0.4, 0.6], log_cost=True) == 0.6

@@ -31,7 +31,7 @@ def test_an_added_expert_is_placed_from_its_probes(outcomes, full, tmp_path):
     ).orchestrator
     probes = choose_probes(three, outcomes, 150)
     assert len(set(probes.tolist())) == 150
-    assert not set(probes.tolist()) & set(frozen_split(outcomes.texts).test.tolist())
+    assert not set(probes.tolist()) & set(frozen_split(outcomes.prompts).test.tolist())
     before = three.decide([ALGEBRA])
     four = add_expert(three, "algebraist", outcomes.take(probes))
     assert three.decide([ALGEBRA]) == before

@@ -18,7 +18,7 @@ from orchestrator.splits import split_by_text
 def parts():
     outcomes = make_outcomes(500, missing=0.2)
     everything = Examples(read_queries(outcomes.texts, load_embedder("wordllama")), outcomes)
-    split = split_by_text(outcomes.texts, seed=0)
+    split = split_by_text(outcomes.prompts, seed=0)
     return [everything.take(index) for index in (split.train, split.validation, split.test)]
 
 
@@ -101,7 +101,7 @@ def test_difficulty_tells_whom_hard_questions_hurt_more():
         score=(rng.random(chance.shape) < chance).astype(np.float32),
     )
     everything = Examples(read_queries(outcomes.texts, load_embedder("wordllama")), outcomes)
-    split = split_by_text(outcomes.texts, seed=0)
+    split = split_by_text(outcomes.prompts, seed=0)
     train, validation, test = (everything.take(i) for i in (split.train, split.validation, split.test))
     difficulty = DifficultyPredictor().fit(train, validation)
     success = difficulty.predict(test.queries)

@@ -1,5 +1,8 @@
 """From outcomes to decisions: training, constraints, saving, evaluation."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from synthetic import TOPICS, make_outcomes
@@ -79,9 +82,23 @@ def test_splits_keep_copies_together_and_rotate_over_everything(outcomes):
     assert sorted(tests.tolist()) == list(range(len(texts)))
 
 
+def test_questions_that_differ_in_their_choices_alone_share_a_part(outcomes):
+    prompts = [f"Which is right, {i}?" for i in range(60)]
+    twice = replace(
+        outcomes.take(np.arange(120)),
+        prompts=(*prompts, *prompts),
+        texts=tuple(f"{prompt}\n{i}\n{i + 1}" for i, prompt in enumerate((*prompts, *prompts))),
+    )
+    trained = train_router(twice, embedder="wordllama", predictor="knn").orchestrator
+    learned = trained.predictor.state().arrays["score"]
+    assert len(learned) == 120 - len(frozen_split(twice.prompts).test)
+    for split in (split_by_text(twice.prompts, seed=0), frozen_split(twice.prompts)):
+        assert np.array_equal(split.test[split.test >= 60], split.test[split.test < 60] + 60)
+
+
 def test_frozen_split_does_not_move_when_data_grows(outcomes):
-    few = frozen_split(outcomes.texts[:100])
-    all_of_it = frozen_split(outcomes.texts)
+    few = frozen_split(outcomes.prompts[:100])
+    all_of_it = frozen_split(outcomes.prompts)
     assert [i for i in all_of_it.test if i < 100] == few.test.tolist()
 
 
@@ -147,4 +164,30 @@ def test_a_pool_that_cannot_be_evaluated_is_bad_input():
     outcomes.score[:60, 0] = np.nan
     outcomes.cost_usd[:60, 0] = np.nan
     with pytest.raises(InputError, match="answered by all"):
+        evaluate_router(outcomes, embedder="wordllama")
+
+
+def test_a_free_expert_and_an_unknown_cost_leave_every_figure_known(tmp_path):
+    outcomes = make_outcomes(300)
+    outcomes.cost_usd[:, 0] = 0
+    outcomes.cost_usd[::60, 1] = np.nan  # answered, and nobody knows at what cost
+    report = evaluate_router(outcomes, embedder="wordllama", seeds=1, replicates=20)
+    for row in report.rows:
+        for name, measure in row.measures.items():
+            assert np.isfinite(measure.value) or "@" in name, (row.name, name)
+    report.write(tmp_path)
+
+    def refuse(constant):
+        raise AssertionError(f"{constant} is not JSON")
+
+    json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=refuse)
+    assert train_router(outcomes, embedder="wordllama", predictor="knn").orchestrator.decide([ALGEBRA])
+
+
+def test_what_nobody_knows_the_cost_of_is_not_free():
+    outcomes = make_outcomes(300)
+    outcomes.cost_usd[:, 3] = np.nan
+    with pytest.raises(InputError, match="no answer of generalist has a cost"):
+        train_router(outcomes, embedder="wordllama", predictor="knn")
+    with pytest.raises(InputError, match="at a known cost, of 300 that they answered"):
         evaluate_router(outcomes, embedder="wordllama")

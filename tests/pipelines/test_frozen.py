@@ -29,6 +29,7 @@ def outcomes(n, seed=0, experts=("cheap", "dear")):
     return Outcomes(
         question_ids=np.array([f"{seed}-{i}" for i in range(n)]),
         texts=texts,
+        prompts=texts,
         sources=np.full(n, "s"),
         domains=np.where(sums, "sums", "capitals"),
         subjects=np.full(n, ""),

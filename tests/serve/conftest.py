@@ -37,6 +37,7 @@ def make_outcomes() -> Outcomes:
     return Outcomes(
         question_ids=np.array([f"q{i}" for i in range(n)]),
         texts=texts,
+        prompts=texts,
         sources=np.full(n, "made"),
         domains=np.where(geography, "geography", "arithmetic"),
         subjects=np.full(n, ""),

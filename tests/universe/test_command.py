@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
 import typer
 import yaml
@@ -66,6 +67,17 @@ def test_universe_is_chosen_applied_and_its_gaps_found(home: Path) -> None:
     run("universe", "apply", "--home", str(home))
     assert yaml.safe_load((home / "pool.yaml").read_text()) == plan
     assert "gaps" in run("gaps", "--home", str(home), "--no-track").lower()
+
+
+def test_a_choice_that_cannot_be_judged_is_kept(home: Path, tmp_path: Path) -> None:
+    full, few = Warehouse(str(home / "warehouse")), Warehouse(str(tmp_path / "warehouse"))
+    questions = full.scan("questions").slice(0, 7)
+    few.append("questions", questions, round="r1")
+    answers = full.scan("answers")
+    kept = pc.is_in(answers["question_id"], value_set=questions["question_id"].combine_chunks())
+    few.append("answers", conform("answers", answers.filter(kept)), round="r1", expert="all")
+    assert "could not be judged" in run("universe", "--home", str(tmp_path), "--no-track")
+    assert (tmp_path / "universe.yaml").exists()
 
 
 def test_runs_are_tracked_with_figures(home: Path) -> None:

@@ -16,7 +16,9 @@ from universe.candidate import value_candidate
 from universe.explain import binding_limits, conflicting_limits, marginal_values
 from universe.frontier import default_budgets, trace_frontier
 from universe.held_out import route_held_out
-from universe.limits import Limits, NodeType
+from universe.heuristics import Candidate
+from universe.limits import Hosting, Limits, NodeType
+from universe.prices import Prices
 from universe.program import build_program, near_identical
 from universe.risk import Risk
 from universe.robust import select_robust, uncertain_world
@@ -147,7 +149,9 @@ def test_held_out_routing_counts_only_answered_questions() -> None:
     assert value.unanswered == 1
     assert value.score == pytest.approx(0.9, abs=0.05)
     assert value.interval[0] < value.score < value.interval[1]
-    assert route_held_out(outcomes, truth(outcomes), ["dear", "cheap"], cost_multiplier=1e3).cost_usd == 0.1
+    assert (
+        route_held_out(outcomes, truth(outcomes), ["dear", "cheap"], prices=Prices(usd=1e3)).cost_usd == 0.1
+    )
 
 
 def test_near_identical_experts_are_grouped() -> None:
@@ -156,18 +160,49 @@ def test_near_identical_experts_are_grouped() -> None:
     score[:, 2] = score[:, 0]
     score[:2, 2] = np.nan
     assert near_identical(["a", "b", "c", "d"], score) == (("a", "c"),)
+    score[1:, 0] = np.nan  # one question in common says nothing
+    assert near_identical(["a", "b", "c", "d"], score) == ()
+
+
+def reached_in(router: Router, best: Candidate | None, domain: str) -> float:
+    """Mean expected score of a domain, routed at the set's prices."""
+    assert best is not None
+    program = router.program
+    prices = router.prices(best.routed[0].multiplier)
+    columns = np.flatnonzero(best.members)
+    names = np.array(program.domains)[program.domain]
+    experts = [program.experts[j] for j in columns]
+    score = program.score[:, columns]
+    chosen = prices.choose(experts, names, score, program.cost_usd[:, columns])
+    here = names == domain
+    picked = np.take_along_axis(score, chosen[:, None], 1)[here, 0]
+    return float(np.average(picked, weights=program.weight[here]))
 
 
 def test_min_score_holds_where_it_binds() -> None:
     program = random_program(2, 5, 90, raw=False, limits={"max_cost_usd": 1.2})
     free = solve_program(program)
     router = Router(program, Scenario(program.weight, np.ones(5)))
-    reached = router.domain_scores(free.best.members, free.best.routed[0].multiplier)["x"]  # type: ignore[union-attr]
+    reached = reached_in(router, free.best, "x")
     floor = replace(program, limits=replace(program.limits, min_score={"x": reached + 0.004}))
     solution = solve_program(floor)
     assert solution.best is not None
     assert solution.best.value <= free.best.value + 1e-6  # type: ignore[union-attr]
     assert solution.best.value == pytest.approx(best_value(floor), abs=2e-4)
+    raised = Router(floor, Scenario(floor.weight, np.ones(5)))
+    assert raised.prices(solution.best.routed[0].multiplier).domain["x"] > 1
+    # One question may lie on the edge: prices send it whole to one side, the program splits it.
+    assert reached_in(raised, solution.best, "x") >= reached + 0.004 - 2 / 30
+
+
+def test_held_out_questions_are_routed_as_the_floors_and_loads_say() -> None:
+    outcomes = table(400)
+    both = ["dear", "cheap"]
+    free = route_held_out(outcomes, truth(outcomes), both, prices=Prices(usd=1e3))
+    law = route_held_out(outcomes, truth(outcomes), both, prices=Prices(usd=1e3, domain={"law": 1e5}))
+    loaded = route_held_out(outcomes, truth(outcomes), both, prices=Prices(load={"dear": 1.0, "cheap": 0.0}))
+    assert (free.cost_usd, loaded.cost_usd) == (0.1, 0.1)
+    assert law.cost_usd == pytest.approx(0.5 * 0.1 + 0.5 * 1.0)
 
 
 def test_weights_shift_the_choice() -> None:
@@ -176,3 +211,22 @@ def test_weights_shift_the_choice() -> None:
         ["a", "b"], score, np.ones(2), weight=np.array([1.0, 3.0]), limits=Limits(max_experts=1)
     )
     assert solve_program(program).best.value == pytest.approx(0.75)  # type: ignore[union-attr]
+
+
+def test_a_free_candidate_has_the_price_at_which_a_dear_one_breaks_even() -> None:
+    outcomes = table()
+    dear = universe_program(outcomes, expected=truth(outcomes), price_weight=0.2)
+    j = dear.experts.index("dear")
+    cost = dear.cost_usd.copy()
+    cost[:, j] = 0
+    free = value_candidate(replace(dear, cost_usd=cost), "dear")
+    assert free.price_usd == 0
+    assert free.break_even_usd == pytest.approx(value_candidate(dear, "dear").break_even_usd, rel=5e-3)
+
+
+@pytest.mark.parametrize(("kind", "field"), [(NodeType, "count"), (Hosting, "min_replicas")])
+def test_counts_are_whole(kind: type, field: str) -> None:
+    assert isinstance(getattr(kind(**{field: 2.0}), field), int)
+    for wrong in (1.5, 0, math.nan):
+        with pytest.raises(InputError, match=field):
+            kind(**{field: wrong})

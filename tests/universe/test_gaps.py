@@ -8,7 +8,6 @@ import pytest
 from universe.expected import Expected
 from universe.figures import draw_frontier, draw_gaps, draw_marginal_values
 from universe.gaps import brief_for_expert, brief_for_questions, find_gaps
-from universe.regions import find_regions
 from warehouse import InputError, Outcomes
 
 WORDS = {"law": "court judge contract", "maths": "integral prime matrix", "music": "chord melody tempo"}
@@ -34,6 +33,7 @@ def world(
     outcomes = Outcomes(
         question_ids=np.array([f"q{i}" for i in range(n)]),
         texts=texts,
+        prompts=texts,
         sources=np.full(n, "made"),
         domains=domains,
         subjects=domains,
@@ -94,8 +94,31 @@ def test_bad_requests_are_refused() -> None:
         find_gaps(outcomes, expected, ["nobody"], vectors)
     with pytest.raises(InputError, match="margin"):
         find_gaps(outcomes, expected, ["cheap"], vectors, margin=2.0)
+    few, part = outcomes.take(np.arange(39)), Expected(expected.score[:39], expected.cost_usd[:39])
     with pytest.raises(InputError, match="too few"):
-        find_regions(outcomes.take(np.arange(10)), vectors[:10])
+        find_gaps(few, part, ["cheap"], vectors[:39])
+
+
+def test_as_few_questions_as_are_asked_for_are_enough() -> None:
+    outcomes, expected, vectors = world(planted=None)
+    part = Expected(expected.score[:40], expected.cost_usd[:40])
+    assert find_gaps(outcomes.take(np.arange(40)), part, ["cheap", "dear"], vectors[:40]).resamples == 5
+
+
+def test_cells_that_were_not_asked_hide_no_gap() -> None:
+    outcomes, expected, vectors = world(planted=None, dear_only="music")
+    music = np.flatnonzero(outcomes.domains == "music")
+    outcomes.score[music[::20], 0] = np.nan
+    found = find_gaps(outcomes, expected, ["cheap", "dear"], vectors).gaps
+    assert {g.kind for g in found} == {"only the dearest"}
+    assert {d for g in found for d in g.domains} == {"music"}
+
+
+def test_what_a_blind_guess_cannot_miss_tells_nothing() -> None:
+    outcomes, expected, vectors = world(planted=None)
+    outcomes.chance[0] = 1.0
+    outcomes.score[0] = 0.0
+    assert 0 < find_gaps(outcomes, expected, ["cheap", "dear"], vectors).target < 1
 
 
 def test_figures_are_drawn() -> None:

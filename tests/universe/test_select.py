@@ -23,6 +23,7 @@ def table(n: int = 60, seed: int = 0) -> Outcomes:
     return Outcomes(
         question_ids=np.array([f"q{i}" for i in range(n)]),
         texts=tuple(f"question {i}" for i in range(n)),
+        prompts=tuple(f"question {i}" for i in range(n)),
         sources=np.full(n, "made"),
         domains=domains,
         subjects=domains,
@@ -50,7 +51,6 @@ def test_the_pair_that_splits_the_domains_is_chosen() -> None:
     assert universe.expected_cost_usd == pytest.approx(0.6)
     assert universe.gap <= 1e-5
     assert universe.share == pytest.approx({"dear": 0.5, "maths": 0.5})
-    assert universe.domain_score == pytest.approx({"law": 0.9, "maths": 0.9})
 
 
 def test_the_query_budget_moves_the_set_and_has_a_shadow_price() -> None:
@@ -100,7 +100,7 @@ def test_raw_outcomes_use_the_questions_that_all_answered() -> None:
 
 
 def test_cross_fitting_never_shows_a_question_to_its_own_model() -> None:
-    outcomes = dataclasses.replace(table(), texts=tuple(f"question {i // 2}" for i in range(60)))
+    outcomes = dataclasses.replace(table(), prompts=tuple(f"question {i // 2}" for i in range(60)))
 
     def fit_predict(train: np.ndarray, test: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         assert not {i // 2 for i in train} & {i // 2 for i in test}
