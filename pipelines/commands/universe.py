@@ -165,7 +165,7 @@ def choose(
     path = write_plan(
         here.path, universe, {name: _reason(name, universe, worth) for name in universe.experts}
     )
-    console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that training and serving use.")
+    console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
     if track:
         from universe.tracking import log_universe
 
@@ -175,7 +175,10 @@ def choose(
 
 
 def apply(home: HomeOption = DEFAULT_HOME) -> None:
-    """Make the last universe chosen the pool that training and serving use."""
+    """Make the last universe chosen the pool that is served, and that `gaps` looks at.
+
+    To train a router on it: `leeroo train --pool HOME/pool.yaml`.
+    """
     from universe.pool import apply_plan
 
     path, experts = apply_plan(Home.open(home).path)
