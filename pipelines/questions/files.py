@@ -77,6 +77,12 @@ def _json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 where=f"{path}, line {number}",
                 fix="write one JSON object a line",
             ) from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand brackets
+            raise InputError(
+                f"JSON that cannot be read ({str(error).split(';')[0]})",
+                where=f"{path}, line {number}",
+                fix="write one plain JSON object a line",
+            ) from None
         if not isinstance(record, dict):
             raise InputError(
                 f"{type(record).__name__} instead of an object",
