@@ -237,6 +237,18 @@ def _check(config: SelfplayConfig) -> None:
         raise InputError(
             f"{config.round!r} cannot name a round", where="--round", fix="use letters and digits"
         )
+    if config.domains and config.questions is not None:
+        raise InputError(
+            "domains choose among the generators, and the questions come from a file or data set",
+            where="--domain with --questions",
+            fix="leave one of them out",
+        )
+    if config.limit is not None and config.questions is None:
+        raise InputError(
+            "a limit is of a file or data set, and there is none",
+            where="--limit without --questions",
+            fix="use --per-domain for generators",
+        )
     check_router_settings([config.predictor], config.embedder)
 
 

@@ -54,15 +54,16 @@ def selfplay(
     questions: Annotated[
         str | None, typer.Option(help="JSONL, Parquet, folder or data set; made by generators by default.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Questions of a file or data set to use at most.")
+    limit: Annotated[int | None, typer.Option(min=1, help="Questions of --questions to use at most.")] = None,
+    domain: Annotated[
+        list[str] | None, typer.Option(help="Domain or generator, without --questions; may be repeated.")
     ] = None,
-    domain: Annotated[list[str] | None, typer.Option(help="Domain or generator; may be repeated.")] = None,
     per_domain: PerDomain = 40,
     frozen: Annotated[
         str | None,
         typer.Option(
-            help="JSONL, Parquet, folder or data set of the frozen evaluation set; as the others by default."
+            help="JSONL, Parquet, folder or data set of the frozen evaluation set; as the others by default. "
+            "Of its questions the fifth is used, by a hash of the prompt, that is never learned from."
         ),
     ] = None,
     frozen_questions: Annotated[

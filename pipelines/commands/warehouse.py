@@ -99,7 +99,7 @@ def import_questions(
     from pipelines.questions import load_questions
     from pipelines.report import print_line
 
-    questions = load_questions(path)
+    questions = load_questions(path, round=round)
     added = Home.open(home).warehouse().append("questions", questions, round=round)
     print_line(f"{path}: {questions.num_rows:,} questions, {added:,} new")
 
