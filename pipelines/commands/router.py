@@ -189,7 +189,8 @@ def promote(
     )
     console = Console()
     if outcome.comparison is None:
-        console.print(f"version {outcome.version} is champion: there was none before")
+        why = "there was none before" if outcome.former is None else "forced, without a test"
+        console.print(f"version {outcome.version} is champion: {why}")
         return
     console.print(
         f"version {outcome.version} against champion {outcome.former}: {outcome.comparison}", highlight=False
@@ -245,35 +246,53 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
 def add_expert(
     name: Annotated[str, typer.Argument(help="An expert of the catalogue, or one with recorded answers.")],
     probes: Annotated[int, typer.Option(min=10, help="How many questions to ask it.")] = 200,
+    test_questions: Annotated[
+        int,
+        typer.Option(min=0, help="How many held-out questions to ask it too, for `leeroo promote` alone."),
+    ] = 200,
     catalogue: Annotated[
         Path | None, typer.Option(help="Catalogue of experts; the default one if not given.")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Add an expert to the champion's pool: ask it the most telling questions, retrain nothing."""
+    import numpy as np
     from rich.console import Console
 
+    from orchestrator.compare import MIN_QUESTIONS
     from orchestrator.pool import add_expert as place_expert
-    from orchestrator.pool import choose_probes
+    from orchestrator.pool import choose_probes, choose_test_questions
     from orchestrator.registry import load_champion, log_version
+    from warehouse import InputError
 
-    place = Home.open(home)
+    place, console = Home.open(home), Console()
     champion, champion_version = load_champion(place.mlflow_uri)
-    info = champion.info
-    known = load_pool_outcomes(place, None, ",".join(info["mean_score"]), ",".join(info["sources"]))
-    chosen = known.take(choose_probes(champion, known, probes))
-    asked = _ask(place, name, chosen.question_ids.tolist(), catalogue)
-    answers = load_pool_outcomes(
-        place, None, ",".join([*info["mean_score"], name]), ",".join(info["sources"])
-    )
-    rows = [i for i, question in enumerate(answers.question_ids) if question in set(chosen.question_ids)]
-    import numpy as np
-
-    extended = place_expert(champion, name, answers.take(np.array(rows, np.intp)))
+    if name in champion.experts:
+        raise InputError(f"{name!r} is in the pool already", fix=f"`leeroo experts retire {name}` first")
+    names, sources = [*champion.info["mean_score"], *champion.experts], ",".join(champion.info["sources"])
+    known = load_pool_outcomes(place, None, ",".join(names), sources)
+    chosen = known.question_ids[choose_probes(champion, known, probes)]
+    test = known.question_ids[choose_test_questions(champion, known, test_questions)]
+    if len(test) < MIN_QUESTIONS:
+        console.print(
+            f"{len(test)} held-out questions for the test against champion {champion_version}, which needs "
+            f"{MIN_QUESTIONS}: only --force will promote this version"
+        )
+    asked = _ask(place, name, [*chosen, *test], catalogue)
+    answers = load_pool_outcomes(place, None, ",".join([*names, name]), sources)
+    probed = answers.take(np.isin(answers.question_ids, chosen))
+    extended = place_expert(champion, name, probed)
     version = log_version(extended, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
-    Console().print(
-        f"{name} placed from {len(rows)} probes ({asked} asked now): version {version} is challenger to "
-        f"champion {champion_version}; `leeroo promote {version}` puts it to the test"
+    held_out = answers.only([*champion.experts, name]).take(np.isin(answers.question_ids, test))
+    complete = int(np.isfinite(held_out.score + held_out.cost_usd).all(axis=1).sum())
+    console.print(
+        f"{name} placed from {len(probed)} probes ({asked} questions asked now): version {version} is "
+        f"challenger to champion {champion_version}; "
+        + (
+            f"`leeroo promote {version}` puts it to the test"
+            if complete >= MIN_QUESTIONS
+            else f"{complete} held-out questions are too few for a test: `leeroo promote {version} --force`"
+        )
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +14,10 @@ import pytest
 from typer.testing import CliRunner
 
 from orchestrator.persistence import BUILDERS
+from orchestrator.splits import frozen_split
 from pipelines.cli import app
 from pipelines.commands.router import PREDICTOR_KINDS
-from warehouse import InputError
+from warehouse import InputError, Warehouse, load_outcomes
 
 EXPERTS = "expert,usd_per_mtok_in,usd_per_mtok_out\nann,1,1\nbob,1,1\nzoe,100,100\n"
 
@@ -78,19 +81,28 @@ def test_versions_are_not_compared_with_cascades(home: Path) -> None:
     assert "--cascades" in str(run.exception)
 
 
-def test_the_same_training_is_registered_once(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def train(*more: str) -> str:
-        options = ["--predictor", "knn", "--embedder", "wordllama", "--seeds", "1", "--home", str(home)]
-        run = CliRunner().invoke(app, ["train", *options, *more])
-        assert run.exit_code == 0, run.output
-        return run.output
+def train(home: Path, *more: str) -> str:
+    options = ["--predictor", "knn", "--embedder", "wordllama", "--seeds", "1", "--home", str(home)]
+    run = CliRunner().invoke(app, ["train", *options, *more])
+    assert run.exit_code == 0, run.output
+    return run.output
 
-    assert "version 1 is champion: there was none before" in train()
-    assert "version 2 is challenger" in train("--seed", "1")
+
+@pytest.fixture(scope="module")
+def first_training(home: Path) -> str:
+    """What was said when a router was first trained in the home."""
+    return train(home)
+
+
+def test_the_same_training_is_registered_once(
+    home: Path, first_training: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "version 1 is champion: there was none before" in first_training
+    assert "version 2 is challenger" in train(home, "--seed", "1")
     with monkeypatch.context() as patched:
         patched.setattr("orchestrator.train.train_router", None)  # nothing is trained, nothing evaluated
         patched.setattr("orchestrator.evaluate.evaluate_router", None)
-        again = train()
+        again = train(home)
     assert "Router version 1 was trained on exactly these outcomes" in again
     assert "version 1 is champion already" in again
 
@@ -137,3 +149,55 @@ def test_help_lists_what_a_predictor_may_be_called_and_loses_no_words() -> None:
     for command in (["experts", "add"], ["evaluate"], ["selfplay"], ["train"]):
         words = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "300"}).output
         assert " ." not in words.replace(" .leeroo", "")
+
+
+def test_an_expert_that_is_added_can_be_put_to_the_test(
+    home: Path,
+    first_training: str,
+    tmp_path: Path,
+    scripted_server: Callable[[Callable[[str, str], str]], str],
+) -> None:
+    place = tmp_path / "home"
+    shutil.copytree(home, place)
+    url = scripted_server(lambda model, prompt: "A")
+    catalogue = tmp_path / "experts.yaml"
+    catalogue.write_text(
+        "experts:\n"
+        + "\n".join(
+            f"  - {{name: {name}, backend: openai, model: m, base_url: '{url}', scoring: generate,"
+            " price: {usd_per_mtok_in: 0.1, usd_per_mtok_out: 0.1}}"
+            for name in ("able", "other")
+        )
+    )
+
+    def leeroo(*arguments: str) -> str:
+        run = CliRunner().invoke(app, [*arguments, "--home", str(place)])
+        return " ".join(run.output.split()) or str(run.exception)
+
+    def add(name: str, test_questions: int) -> tuple[str, str]:
+        options = ["--probes", "40", "--test-questions", str(test_questions), "--catalogue", str(catalogue)]
+        said = leeroo("experts", "add", name, *options)
+        return said, (re.findall(r"`leeroo promote (\d+)", said) or [""])[0]
+
+    def asked(name: str) -> int:
+        answers = Warehouse(place / "warehouse").scan("answers", ["expert"])["expert"].to_pylist()
+        return answers.count(name)
+
+    said, version = add("able", 30)
+    assert "placed from 40 probes (70 questions asked now)" in said
+    assert f"`leeroo promote {version}` puts it to the test" in said
+    known = load_outcomes(Warehouse(place / "warehouse"), experts=["able"]).answered()
+    assert len(frozen_split(known.prompts).test) == 30
+    said = leeroo("promote", version, "--force")
+    assert "on 30 held-out questions" in said
+    assert f"version {version} is champion" in said
+    assert "in the pool already" in add("able", 30)[0]
+    assert asked("able") == 70
+
+    said, untested = add("other", 0)
+    assert said.startswith(f"0 held-out questions for the test against champion {version}, which needs 20")
+    assert f"`leeroo promote {untested} --force`" in said
+    assert asked("other") == 40
+    assert "held-out questions were answered by all" in leeroo("promote", untested)
+    assert f"version {untested} is champion: forced, without a test" in leeroo("promote", untested, "--force")
+    assert f"without a test against version {version}" in leeroo("versions")
