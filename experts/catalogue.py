@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
@@ -116,6 +117,20 @@ class ExpertSpec(BaseModel):
         if model.startswith(BUNDLED_PREFIX) and model not in BUNDLED_MODELS:
             raise ValueError(f"unknown bundled model {model!r}; use one of {', '.join(BUNDLED_MODELS)}")
         return model
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, base_url: str | None) -> str | None:
+        if base_url is None:
+            return None
+        try:
+            parts = urlsplit(base_url)
+            complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # brackets that do not close, a port that is no number
+            complete = False
+        if not complete:
+            raise ValueError(f"{base_url!r} is no web address; write https://HOST/v1 or http://HOST:PORT/v1")
+        return base_url
 
     @model_validator(mode="after")
     def _fits_backend(self) -> ExpertSpec:

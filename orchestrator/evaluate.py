@@ -20,6 +20,7 @@ from orchestrator import metrics
 from orchestrator.cascade import Signal, add_cascades, answered_by, choose_cascades
 from orchestrator.cost import CostPredictor
 from orchestrator.embedding import Embedder, load_embedder
+from orchestrator.latency import Latency, measure_latency
 from orchestrator.persistence import build_predictor
 from orchestrator.points import PolicyPoints, Predicted, PredictorRun, multiplier_grid, points_of
 from orchestrator.predictor import Predictor
@@ -79,6 +80,7 @@ def evaluate_router(
     per_seed: list[SeedResult] = []
     cascaded = f"{predictors[-1]} + cascade"
     calibration: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in predictors}
+    latency: dict[str, Latency] = {}
     for seed in range(seeds):
         split = split_by_text(outcomes.prompts, seed=seed)
         test = split.test[complete[split.test]]
@@ -89,6 +91,9 @@ def evaluate_router(
             run = _run_predictor(fitted, outcomes, queries, split, validation, test, embed_s, seed)
             result.test[name], result.validation[name] = run.test_points, run.validation_points
             calibration[name].append((run.test.success.astype(float), outcomes.score[test].astype(float)))
+            if seed == seeds - 1:
+                texts = [outcomes.texts[i] for i in test]
+                latency[name] = _measure_decisions(embedder, fitted, run.cost_model, texts)
         if signals:
             run = _run_with_cascades(
                 build(predictors[-1]), outcomes, signals, queries, split, validation, test, embed_s, seed
@@ -102,6 +107,7 @@ def evaluate_router(
         predictors=[*predictors, cascaded] if signals else predictors,
         budgets=budgets,
         calibration={name: calibrate(parts, outcomes.experts) for name, parts in calibration.items()},
+        latency=latency,
         settings={
             "embedder": embedder,
             "seeds": seeds,
@@ -207,7 +213,7 @@ def _run_predictor(
         points = points_of(choice, outcomes.score[predicted.rows], outcomes.cost_usd[predicted.rows])
         return replace(points, cost_usd=points.cost_usd + decision_usd)
 
-    return PredictorRun(before, after, grid, decision_usd, sweep(before), sweep(after))
+    return PredictorRun(before, after, grid, decision_usd, sweep(before), sweep(after), cost_model)
 
 
 def _run_with_cascades(
@@ -235,6 +241,19 @@ def _run_with_cascades(
         test_points=name_experts(run.test_points, test),
         validation_points=name_experts(run.validation_points, validation),
     )
+
+
+def _measure_decisions(
+    embedder: str, predictor: Predictor, cost_model: CostPredictor, texts: Sequence[str]
+) -> Latency:
+    """Time decisions from text to expert, every text embedded afresh."""
+    reader = load_embedder(embedder)
+
+    def decide(some: Sequence[str]) -> NDArray[np.integer]:
+        queries = read_queries(some, reader)
+        return select_at_multiplier(predictor.predict(queries), cost_model.predict(queries), 0.0)
+
+    return measure_latency(decide, texts)
 
 
 def _embedding_seconds(name: str, texts: Sequence[str], sample: int = 24) -> float:

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.report import PLAIN_POLICIES, POINT_POLICIES
+from orchestrator.measures import PLAIN_POLICIES, POINT_POLICIES
 
 if TYPE_CHECKING:
     from orchestrator.report import EvaluationReport
 
 
 def draw_figures(report: EvaluationReport, directory: Path) -> list[Path]:
-    """Draw cost against accuracy, accuracy by domain, share per expert and calibration."""
+    """Draw cost against accuracy, accuracy by domain, share per expert, calibration, and regret by budget."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -24,6 +24,8 @@ def draw_figures(report: EvaluationReport, directory: Path) -> list[Path]:
         "share_per_expert": _draw_shares,
         "calibration": _draw_calibration,
     }
+    if any(measure.startswith("regret@") for row in report.rows for measure in row.measures):
+        drawings["regret"] = _draw_regret
     paths = []
     for name, draw in drawings.items():
         figure = Figure(figsize=(8, 5), layout="constrained")
@@ -87,4 +89,31 @@ def _draw_calibration(report: EvaluationReport, axes: Any) -> None:
         )
     axes.set_xlabel("predicted success")
     axes.set_ylabel("observed success")
+    axes.legend()
+
+
+def _draw_regret(report: EvaluationReport, axes: Any) -> None:
+    """What the best setting in hindsight would have had over the one that validation chose."""
+    shown = {
+        row.name: {
+            float(key.removeprefix("regret@")): value
+            for key, value in row.measures.items()
+            if key.startswith("regret@")
+        }
+        for row in report.rows
+    }
+    for name, regrets in shown.items():
+        if regrets:
+            value = 100 * np.array([[m.value, m.value - m.low, m.high - m.value] for m in regrets.values()])
+            axes.errorbar(
+                list(regrets),
+                value[:, 0],
+                yerr=np.maximum(value[:, 1:].T, 0),
+                fmt="o-",
+                capsize=3,
+                label=name,
+            )
+    axes.axhline(0, color="k", linewidth=1, linestyle=":")
+    axes.set_xlabel("budget, as a share of the best single expert's cost")
+    axes.set_ylabel("regret to the best multiplier in hindsight, points")
     axes.legend()

@@ -89,11 +89,6 @@ def _area(corner_cost: Floats, corner_quality: Floats, low: float, high: float, 
     return float(np.sum((y[:-1] - slope * x[:-1]) * np.log(x[1:] / x[:-1]) + np.diff(y)))
 
 
-def share_of_headroom(value: float, zero_router: float, oracle: float) -> float:
-    """Lift over the zero-router as a share of what the oracle would lift (all three are AIQ values)."""
-    return (value - zero_router) / (oracle - zero_router) if oracle > zero_router else 0.0
-
-
 @dataclass(frozen=True)
 class GapRecovered:
     """How a two-expert router closes the gap between the weak and the strong expert (RouteLLM)."""
@@ -159,35 +154,51 @@ def nauc(cost: ArrayLike, quality: ArrayLike, max_cost: float) -> float:
 def arena_style_score(accuracy: float, usd_per_1k_queries: float) -> float:
     """RouterArena's formula on our own data, in [0, 100]; never to be called an Arena score."""
     dearest, cheapest = np.log2(200), np.log2(0.0044)
-    cheapness = np.clip((dearest - np.log2(usd_per_1k_queries)) / (dearest - cheapest), 0, 1)
+    cheapness = np.clip((dearest - np.log2(max(usd_per_1k_queries, 1e-9))) / (dearest - cheapest), 0, 1)
     denominator = 0.1 * accuracy + cheapness
     return float(100 * 1.1 * accuracy * cheapness / denominator) if denominator > 0 else 0.0
 
 
 @dataclass(frozen=True)
 class Optimality:
-    """RouterArena's three shares, each in [0, 1]."""
+    """RouterArena's three shares, each in [0, 1], for each weighting [replicates] of the questions."""
 
-    selection: float  # of the correctly answered queries, those that went to the cheapest correct expert
-    cost: float  # cheapest correct cost over actual cost, mean over those queries
-    accuracy: float  # accuracy over the oracle's
+    selection: Floats  # of the correctly answered queries, those that went to the cheapest correct expert
+    cost: Floats  # cheapest correct cost over actual cost, mean over those queries
+    accuracy: Floats  # accuracy over the oracle's
 
 
-def optimality(choice: NDArray[np.intp], score: NDArray[Any], cost_usd: NDArray[Any]) -> Optimality:
-    """Compare the chosen experts [n] with the cheapest correct ones; an answer counts as correct from 0.5."""
+def optimality(
+    choice: NDArray[np.integer],
+    score: NDArray[Any],
+    cost_usd: NDArray[Any],
+    *,
+    weight: Floats,
+    paid_usd: Floats | None = None,
+) -> Optimality:
+    """Compare the experts that answered with the cheapest correct ones; an answer counts as correct from 0.5.
+
+    Args:
+        choice: [n] columns of the experts that answered.
+        score: [n, m] of all experts.
+        cost_usd: [n, m] of all experts.
+        weight: [replicates, n] of the questions.
+        paid_usd: [n] what was paid in all, the decision included; by default the expert's cost.
+    """
     rows = np.arange(len(choice))
     correct = score >= 0.5
-    cheapest = np.where(correct, cost_usd, np.inf).min(axis=1)
-    paid = cost_usd[rows, choice]
     right = correct[rows, choice]
-    oracle = score.max(axis=1).mean()
-    if not right.any():
-        return Optimality(0.0, 0.0, 0.0)
-    ratio = cheapest[right] / np.maximum(paid[right], 1e-300)
+    cheapest = np.where(correct, cost_usd, np.inf).min(axis=1)
+    own = cost_usd[rows, choice]
+    paid = own if paid_usd is None else paid_usd
+    ratio = np.ones(len(choice))  # what was free, nothing is cheaper than
+    np.divide(cheapest, paid, out=ratio, where=right & (paid > 0))
+    ratio = np.where(right, np.minimum(ratio, 1.0), 0.0)
+    answered = np.maximum(weight @ right, 1e-300)
     return Optimality(
-        selection=float(np.mean(paid[right] <= cheapest[right] * (1 + 1e-9))),
-        cost=float(np.mean(np.minimum(ratio, 1.0))),
-        accuracy=float(score[rows, choice].mean() / oracle),
+        selection=weight @ (right & (own <= cheapest * (1 + 1e-9))) / answered,
+        cost=weight @ ratio / answered,
+        accuracy=weight @ score[rows, choice] / np.maximum(weight @ score.max(axis=1), 1e-300),
     )
 
 

@@ -42,7 +42,7 @@ class BudgetPacer:
 
     Args:
         budget_usd: what may be spent in all.
-        horizon: how many queries the budget is for. If more come, the rest is spread over as many again.
+        horizon: how many queries the budget is for. If more come, they share what is left.
         sample_success: [k, m] predictions on earlier queries, to set the first price by.
         sample_cost_usd: [k, m] likewise.
 

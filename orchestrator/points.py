@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from orchestrator.cost import CostPredictor
 
 MULTIPLIERS = 72
 
@@ -44,6 +48,7 @@ class PredictorRun:
     decision_usd: float
     validation_points: PolicyPoints
     test_points: PolicyPoints
+    cost_model: CostPredictor
 
 
 def multiplier_grid(success: NDArray[np.floating], cost_usd: Floats, count: int = MULTIPLIERS) -> Floats:

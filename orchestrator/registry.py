@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ EXPERIMENT = "leeroo-router"
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER = "leeroo.former_champion"  # tag on a champion: the version it replaced, which rollback restores
 NOTE = "leeroo.note"
+POOL = "leeroo.pool"  # tag on a version: its experts, as JSON
 LONGEST_PARAM = 6_000  # characters that MLflow stores of one
 
 
@@ -48,6 +50,7 @@ def log_version(
     metrics: dict[str, float] | None = None,
     artifact_root: Path | None = None,
     run_name: str | None = None,
+    alias: str | None = CHALLENGER,
 ) -> str:
     """Log a run, register the orchestrator as the next version, aliased ``challenger``; return the version.
 
@@ -55,6 +58,7 @@ def log_version(
 
     Args:
         artifact_root: where files go when the experiment is first made (default: what the store decides).
+        alias: None leaves the challenger that there is.
     """
     import mlflow
     from mlflow.entities import Param
@@ -92,7 +96,9 @@ def log_version(
                 registered_model_name=MODEL_NAME,
             )
     version = str(logged.registered_model_version)
-    client.set_registered_model_alias(MODEL_NAME, CHALLENGER, version)
+    client.set_model_version_tag(MODEL_NAME, version, POOL, json.dumps(orchestrator.experts))
+    if alias is not None:
+        client.set_registered_model_alias(MODEL_NAME, alias, version)
     return version
 
 
@@ -217,7 +223,7 @@ def versions(tracking_uri: str) -> list[Version]:
                 aliases=tuple(alias for alias, number in by_alias.items() if number == str(entry.version)),
                 created_at=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
                 run_id=entry.run_id,
-                pool=_names(data.params.get("experts", "")),
+                pool=tuple(json.loads(entry.tags.get(POOL, "[]"))),
                 predictor=data.params.get("predictor", ""),
                 embedder=data.params.get("embedder", ""),
                 seed=int(data.params["seed"]) if "seed" in data.params else None,
@@ -240,10 +246,6 @@ def _metrics(figures: dict[str, float]) -> list[Any]:
 
     now = int(datetime.now(UTC).timestamp() * 1000)
     return [Metric(key, float(value), now, 0) for key, value in figures.items()]
-
-
-def _names(listed: str) -> tuple[str, ...]:
-    return tuple(name.strip(" '\"") for name in listed.strip("[]").split(",") if name.strip())
 
 
 def _client(tracking_uri: str) -> Any:

@@ -13,18 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import metrics
+from orchestrator.latency import Latency
+from orchestrator.measures import PLAIN_POLICIES, measure_seed
 from warehouse import InputError, Outcomes
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from orchestrator.evaluate import SeedResult
-    from orchestrator.points import PolicyPoints
 
 Floats = NDArray[np.float64]
-
-POINT_POLICIES = ("random", "cheapest", "best single")  # one cost and one accuracy, no curve
-PLAIN_POLICIES = (*POINT_POLICIES, "zero-router")  # they learn nothing from the text
 
 
 @dataclass(frozen=True)
@@ -49,10 +47,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class PolicyRow:
-    """One policy. Measures by name: accuracy, cost_usd (with no budget pressure), aiq, aiq_log,
-    headroom, headroom_log, ``accuracy@0.5`` and ``cost@0.5`` (at budgets that are a share of the best
-    single's cost).
-    """
+    """One policy. Its measures go by the names that :func:`measure_seed` gives them."""
 
     name: str
     measures: dict[str, Measure]
@@ -72,6 +67,7 @@ class EvaluationReport:
     settings: dict[str, Any]
     rows: tuple[PolicyRow, ...]
     calibration: dict[str, Calibration]
+    latency: dict[str, Latency]
     replicates: dict[tuple[str, str], Floats] = field(repr=False)
 
     def row(self, name: str) -> PolicyRow:
@@ -158,6 +154,8 @@ class EvaluationReport:
                 flat[f"{name}/{key}_low"], flat[f"{name}/{key}_high"] = measure.low, measure.high
         for name, calibration in self.calibration.items():
             flat[f"{name}/ece"], flat[f"{name}/brier"] = calibration.ece, calibration.brier
+        for name, latency in self.latency.items():
+            flat |= {f"{name}/latency_{key}": value for key, value in asdict(latency).items()}
         return {key: value for key, value in flat.items() if np.isfinite(value)}
 
     def to_json(self) -> str:
@@ -170,6 +168,7 @@ class EvaluationReport:
             "settings": self.settings,
             "rows": [asdict(row) for row in self.rows],
             "calibration": {name: asdict(value) for name, value in self.calibration.items()},
+            "latency": {name: asdict(value) for name, value in self.latency.items()},
         }
         return json.dumps(_plain(body), indent=1, allow_nan=False)
 
@@ -191,6 +190,7 @@ def summarise(
     predictors: Sequence[str],
     budgets: Sequence[float],
     calibration: dict[str, Calibration],
+    latency: dict[str, Latency],
     settings: dict[str, Any],
 ) -> EvaluationReport:
     """Turn what was measured on each seed into rows with intervals.
@@ -201,7 +201,7 @@ def summarise(
     names = [*PLAIN_POLICIES, *predictors, "oracle"]
     samples: dict[tuple[str, str], list[Floats]] = {}
     for result in per_seed:
-        for key, values in _measure_seed(result, drawn, names, budgets).items():
+        for key, values in measure_seed(result, drawn, names, budgets).items():
             samples.setdefault(key, []).append(values)
     replicates = {key: np.mean(values, axis=0) for key, values in samples.items()}
     by_policy: dict[str, dict[str, Measure]] = {name: {} for name in names}
@@ -219,65 +219,9 @@ def summarise(
         settings=settings,
         rows=rows,
         calibration=calibration,
+        latency=latency,
         replicates={key: values[1:] for key, values in replicates.items()},
     )
-
-
-def _measure_seed(
-    result: SeedResult, drawn: Floats, names: Sequence[str], budgets: Sequence[float]
-) -> dict[tuple[str, str], Floats]:
-    """All measures of all policies on one seed, each [replicates]."""
-    weight = drawn[:, result.rows]
-    weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1)
-    quality = {name: weight @ result.test[name].score.T for name in names}  # [replicates, settings]
-    cost = {name: weight @ result.test[name].cost_usd.T for name in names}
-    singles = cost["zero-router"], quality["zero-router"]
-    best_cost = cost["best single"][:, 0]
-    out: dict[tuple[str, str], Floats] = {}
-    for log_cost, suffix in ((False, ""), (True, "_log")):
-        values = {
-            name: np.array(
-                [
-                    metrics.aiq(c, q, sc, sq, log_cost=log_cost)
-                    for c, q, sc, sq in zip(cost[name], quality[name], *singles, strict=True)
-                ]
-            )
-            for name in names
-            if name not in POINT_POLICIES
-        }
-        room = values["oracle"] - values["zero-router"]
-        for name, value in values.items():
-            out[name, f"aiq{suffix}"] = value
-            out[name, f"headroom{suffix}"] = np.where(
-                room > 0, (value - values["zero-router"]) / np.where(room > 0, room, 1.0), 0.0
-            )
-    for name in names:
-        plain = result.best_single if name == "zero-router" else 0
-        out[name, "accuracy"], out[name, "cost_usd"] = quality[name][:, plain], cost[name][:, plain]
-        for share in budgets:
-            if name in result.validation:
-                i = setting_at_budget(result.validation[name], share * float(best_cost[0]))
-                out[name, f"accuracy@{share:g}"], out[name, f"cost@{share:g}"] = (
-                    quality[name][:, i],
-                    cost[name][:, i],
-                )
-            elif name in ("zero-router", "oracle"):
-                hulls = [metrics.convex_hull(c, q) for c, q in zip(cost[name], quality[name], strict=True)]
-                out[name, f"accuracy@{share:g}"] = np.array(
-                    [metrics.hull_value(share * b, *hull) for b, hull in zip(best_cost, hulls, strict=True)]
-                )
-    return out
-
-
-def setting_at_budget(validation: PolicyPoints, budget_usd: float) -> int:
-    """The setting that makes most of the budget on validation; the cheapest where none is within it.
-
-    Accuracy on validation has no say: of some seventy settings that differ by tenths of a point, the most
-    accurate there is the luckiest.
-    """
-    cost = validation.cost_usd.mean(axis=1)
-    within = cost <= budget_usd * (1 + 1e-9)
-    return int(np.where(within, cost, -np.inf).argmax()) if within.any() else int(cost.argmin())
 
 
 def _row(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from experts import Catalogue, Hardware
+    from experts import Catalogue, ExpertSpec, Hardware
 
 #: What the doctor looks for: name, distributions of which one is enough, whether the project runs without.
 COMPONENTS = (
@@ -144,10 +144,9 @@ class Diagnosis:
 def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Path) -> Diagnosis:
     """Check the installation, the disks, and every expert of `catalogue` against `hardware`.
 
-    `home` and `cache` need not exist yet. Loads no heavy library and changes nothing.
+    `home` and `cache` need not exist yet. Loads no heavy library and changes nothing; of experts that nothing
+    else keeps from running, the hub is asked for the configuration if model or adapter lie there.
     """
-    from experts import check_runnable
-
     return Diagnosis(
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
@@ -163,11 +162,25 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
                 spec.name,
                 spec.backend,
                 spec.model,
-                tuple((problem.what, problem.fix) for problem in check_runnable(spec, hardware)),
+                find_problems(spec, hardware),
             )
             for spec in catalogue.experts
         ),
     )
+
+
+def find_problems(spec: ExpertSpec, hardware: Hardware) -> tuple[tuple[str, str], ...]:
+    """What keeps an expert from running here, in pairs of what is wrong and how to mend it."""
+    from experts import check_loadable, check_runnable
+    from warehouse import InputError
+
+    if problems := check_runnable(spec, hardware):
+        return tuple((problem.what, problem.fix) for problem in problems)
+    try:
+        check_loadable(spec, where=spec.name, convert=False)
+    except InputError as error:
+        return ((error.what, error.fix or "correct the catalogue"),)
+    return ()
 
 
 def find_components() -> tuple[Component, ...]:

@@ -13,7 +13,7 @@ from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Res
 
 from serve.authentication import Authentication
 from serve.entries import Caller
-from serve.errors import add_error_handlers
+from serve.errors import ApiError, add_error_handlers
 from serve.expert_client import Answer
 from serve.gateway import Gateway
 from serve.limits import BodyLimit
@@ -98,26 +98,33 @@ def create_api(gateway: Gateway) -> FastAPI:
 
     @app.post("/v1/route", responses=_REFUSALS)
     async def route(request: Annotated[RouteRequest, Body()], caller: FromKey) -> RouteReply:
-        """Say who would answer, with the forecasts behind it, and ask nobody."""
-        return await gateway.route(request, caller)
+        """Say who would answer, with the forecasts behind it, and ask nobody.
+
+        Counts as a request of the key's minute. As with a completion, the router reads of a text longer than
+        8,000 characters the first and the last 4,000.
+        """
+        with gateway.admit():
+            return await gateway.route(request, caller)
 
     @app.post("/v1/feedback", responses=_REFUSALS)
     async def feedback(request: Annotated[FeedbackRequest, Body()], caller: FromKey) -> FeedbackReply:
-        """Say how good an answer was; the next round of training reads it."""
+        """Say how good an answer was: the score stands beside its decision in the decisions table."""
         await gateway.add_feedback(request, caller)
         return FeedbackReply()
 
     @app.get("/v1/models", responses={401: _REFUSALS[401]})
-    async def models() -> ModelList:
-        """List what a request may put into ``model``."""
-        cards = [
-            ModelCard(id=name, created=gateway.started, owned_by="leeroo") for name in gateway.routed_names
-        ]
-        cards += [
-            ModelCard(id=name, created=gateway.started, owned_by=client.spec.backend)
-            for name, client in gateway.experts.items()
-        ]
-        return ModelList(data=cards)
+    async def models(caller: FromKey) -> ModelList:
+        """List what a request of this key may put into ``model``."""
+        names = gateway.models(caller)
+        return ModelList(data=[_card(gateway, name, owner) for name, owner in names.items()])
+
+    @app.get("/v1/models/{name:path}", responses={code: _REFUSALS[code] for code in (401, 404)})
+    async def model(name: str, caller: FromKey) -> ModelCard:
+        """Tell of one model that a request of this key may name."""
+        owner = gateway.models(caller).get(name)
+        if owner is None:
+            raise ApiError(404, f"no model {name!r}", param="model", code="model_not_found")
+        return _card(gateway, name, owner)
 
     @app.get("/healthz")
     async def healthz() -> Health:
@@ -147,6 +154,10 @@ def create_api(gateway: Gateway) -> FastAPI:
         return PlainTextResponse(await gateway.ledger.figures(), media_type=CONTENT_TYPE)
 
     return app
+
+
+def _card(gateway: Gateway, name: str, owner: str) -> ModelCard:
+    return ModelCard(id=name, created=gateway.started, owned_by=owner)
 
 
 async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller) -> Response:

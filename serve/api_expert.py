@@ -10,6 +10,17 @@ from experts import ExpertSpec
 from serve.errors import ExpertFailure
 from serve.vllm_expert import with_defaults
 
+#: What is passed on. The rest of OpenAI's fields, and those of other houses, change the price, the model or
+#: what is kept of a request (service_tier, models, provider, plugins, modalities, web_search_options,
+#: prediction, store), and the key is the operator's.
+_OPTIONS = (
+    "messages prompt suffix echo max_tokens max_completion_tokens temperature top_p n best_of stop seed user"
+    " presence_penalty frequency_penalty logit_bias logprobs top_logprobs response_format reasoning_effort"
+    " verbosity tools tool_choice parallel_tool_calls functions function_call"
+)
+PASSED_ON = frozenset(_OPTIONS.split())
+_TOOLS = {"function", "custom"}  # others, such as a web search, are run by the API, for a price
+
 
 class ApiExpert:
     """One replica of an API expert. Same face as :class:`serve.vllm_expert.VllmExpert`."""
@@ -49,7 +60,13 @@ class ApiExpert:
     async def _create(self, body: dict[str, Any], *, stream: bool) -> Any:
         from openai import APIConnectionError, APIStatusError, APITimeoutError
 
-        fields = with_defaults(self._spec, body)
+        fields = with_defaults(self._spec, {name: body[name] for name in body if name in PASSED_ON})
+        try:
+            kinds = {tool["type"] for tool in fields.get("tools", ())}
+        except (TypeError, KeyError):
+            return ExpertFailure(400, "tools: give a list of objects with a type")
+        if not kinds <= _TOOLS:
+            return ExpertFailure(400, f"tools: only of type {' or '.join(sorted(_TOOLS))} here")
         create: Any = (
             self._client.chat.completions.create if "messages" in fields else self._client.completions.create
         )
@@ -66,6 +83,8 @@ class ApiExpert:
             # A key of ours that the API refuses is our trouble, not the caller's.
             status = 502 if error.status_code in {401, 403, 404} else error.status_code
             return ExpertFailure(status, error.message, error.code)
+        except (TypeError, ValueError) as error:  # the client could not word the request: nothing was sent
+            return ExpertFailure(400, f"the request cannot be passed on: {error}")
 
     def _named(self, answer: dict[str, Any]) -> dict[str, Any]:
         return answer | {"model": self._spec.name}

@@ -6,13 +6,13 @@ from typing import Any
 
 from ray import serve as ray_serve
 
-from serve.bookkeeper import Bookkeeper, is_loopback
+from serve.bookkeeper import Bookkeeper
 from serve.champion import load_router, tracking_uri
+from serve.checks import check_settings
 from serve.config import ServeConfig, served_experts
 from serve.experts import bind_expert
 from serve.ingress import Ingress
 from serve.router import Router
-from warehouse import InputError
 
 #: In deployments that compute little, Ray need not pass every call from thread to thread.
 ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
@@ -30,11 +30,7 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
     """
     # From a command line or a configuration file, an endpoint is closed unless it says otherwise.
     config = args if isinstance(args, ServeConfig) else ServeConfig.parse({"access": "keys", **args})
-    if config.access == "open" and not is_loopback(config.host):
-        raise InputError(
-            f"an endpoint open to all may not listen on {config.host}",
-            fix="use --host 127.0.0.1, or make keys: leeroo keys create NAME",
-        )
+    check_settings(config)
     config = config.model_copy(update={"home": config.home.expanduser().absolute()})
     if config.router_dir is None:
         # Settled here, once: a replica's environment is that of the cluster, not of whoever deploys.

@@ -20,6 +20,7 @@ from serve.metrics import Metrics
 logger = logging.getLogger("ray.serve")
 
 CONVERSATION_LIFETIME_S = 6 * 3600.0
+CALL_KEPT_S = 24 * 3600.0  # for who looks at them; repetitions come within seconds
 UNLIMITED = Grant(math.inf, None)  # where nobody is charged
 
 
@@ -92,8 +93,10 @@ class Bookkeeper:
             wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
             if wait_s:
                 return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
+        if not entry.bounds_usd:
+            return Reserved(UNLIMITED, held_by)
         grant = self._ledger.reserve(
-            caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=2 * self._config.deadline_s
+            caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=self._config.longest_request_s
         )
         return Reserved(grant, held_by)
 
@@ -120,6 +123,7 @@ class Bookkeeper:
             await asyncio.sleep(min(60.0, self._config.feedback_window_s))
             try:
                 self._ledger.forget_conversations(CONVERSATION_LIFETIME_S)
+                self._ledger.forget_calls(CALL_KEPT_S)
                 await asyncio.to_thread(carry_decisions, self._config)
             except Exception:  # the decisions stay in the ledger, and the next turn tries again
                 logger.exception("cannot write decisions to the warehouse")

@@ -22,7 +22,7 @@ def tracking_uri(config: ServeConfig) -> str:
         raise InputError(
             "nothing has been trained here yet",
             where=str(store),
-            fix="run `leeroo demo` or `leeroo train` first",
+            fix="run `leeroo selfplay` or `leeroo train`: the first version is champion at once",
         )
     return f"sqlite:///{store}"
 
@@ -41,7 +41,9 @@ def find_version(config: ServeConfig) -> str:
     version = champion_version(uri)
     if version is None:
         raise InputError(
-            "no router is champion yet", where=uri, fix="run `leeroo train`, then `leeroo promote`"
+            "no router is champion yet",
+            where=uri,
+            fix="run `leeroo selfplay` or `leeroo train`: the first version is champion at once",
         )
     return version
 

@@ -12,6 +12,8 @@ from experts import ExpertSpec, load_catalogue
 from universe.pool import POOL_NAME, read_pool
 from warehouse import InputError
 
+_SETTLING_S = 60.0  # more than the ingress takes to reach a bookkeeper that is starting again
+
 
 def default_home() -> Path:
     """Return the home directory of this installation: ``LEEROO_HOME``, else ``.leeroo``."""
@@ -37,7 +39,12 @@ class ServeConfig(BaseModel):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
-    deadline_s: float = Field(120.0, gt=0, description="seconds in which a request is answered or refused")
+    deadline_s: float = Field(
+        120.0, gt=0, description="seconds in which a request is answered, begins to be, or is refused"
+    )
+    longest_stream_s: float = Field(
+        600.0, gt=0, description="seconds after its first piece in which a stream ends or is broken off"
+    )
     max_in_flight: int = Field(
         256, ge=1, description="requests that an ingress works on at once; more get 429"
     )
@@ -58,6 +65,11 @@ class ServeConfig(BaseModel):
     )
     canary_share: float = Field(0.0, ge=0, le=1, description="share of the questions the challenger decides")
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
+
+    @property
+    def longest_request_s(self) -> float:
+        """Seconds that no request takes: until then its reservation is held."""
+        return self.deadline_s + self.longest_stream_s + _SETTLING_S
 
     @classmethod
     def parse(cls, fields: dict[str, Any]) -> Self:

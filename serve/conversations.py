@@ -29,12 +29,20 @@ def with_answer(owner: str | None, messages: Sequence[Message], answer: str) -> 
     return _digest(owner, [*((message.role, message.text) for message in messages), ("assistant", answer)])
 
 
-def loses_little(decision: Decision, expert: str) -> bool:
-    """Tell whether an expert is worth nearly as much as the one that was decided for."""
+def loses_little(decision: Decision, expert: str, min_success: float | None) -> bool:
+    """Tell whether an expert is worth nearly as much as the one that was decided for.
+
+    It is not where only the latter is expected to reach ``min_success``.
+    """
 
     def worth(name: str) -> float:
         return decision.success[name] - decision.multiplier * decision.cost_usd[name]
 
+    if (
+        min_success is not None
+        and decision.success[expert] < min_success <= decision.success[decision.expert]
+    ):
+        return False
     return worth(expert) >= worth(decision.expert) - MOVE_FOR
 
 

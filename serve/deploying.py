@@ -46,7 +46,7 @@ def deploy_config(config: ServeConfig) -> dict[str, Any]:
         "http_options": {
             "host": config.host,
             "port": config.port,
-            "request_timeout_s": 2 * config.deadline_s,
+            "request_timeout_s": config.longest_request_s,
         },
         "logging_config": {"log_level": "WARNING"},
         "applications": [

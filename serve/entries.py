@@ -39,7 +39,8 @@ class Reservation:
 
     request_id: str
     caller: Caller
-    bounds_usd: tuple[float, ...]  # per expert that may answer, the most that its answer can cost
+    #: Per expert that may answer, the most that its answer can cost; none where nobody is to be asked.
+    bounds_usd: tuple[float, ...]
     conversation: bytes | None = None
 
 

@@ -72,7 +72,7 @@ def add_error_handlers(app: FastAPI) -> None:
     async def refuse_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
         param = ".".join(str(part) for part in first["loc"] if part != "body") or None
-        message = f"{first['msg']}{f' (field {param})' if param else ''}"
+        message = f"{first['msg'].removeprefix('Value error, ')}{f' (field {param})' if param else ''}"
         return ApiError(400, message, param=param, code="invalid_request").response()
 
     @app.exception_handler(Exception)

@@ -21,6 +21,7 @@ from serve.entries import Caller, Figures, Grant, Refusal, Reservation, Reserved
 from serve.errors import ApiError, ExpertFailure
 from serve.expert_client import Answer, ExpertClient, OpenStream
 from serve.job import CompletionRequest, Job, Plan
+from serve.ledger import MOST_USD
 from serve.protocol import (
     PRESETS,
     ROUTED,
@@ -29,9 +30,11 @@ from serve.protocol import (
     RouteReply,
     RouteRequest,
 )
+from serve.reading import allowed, permitted, query_of, refuse_limits
 from serve.records import answer_report, costs, decision_rows, route_reply
 from serve.router import Query, Ruling
-from serve.spending import bound_usd, cost_usd, estimate_usage
+from serve.spending import bounds_usd, cost_usd, estimate_usage
+from serve.streaming import Tally, frame, relay, text_of
 from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
@@ -56,6 +59,12 @@ class Gateway:
         """The model names that route."""
         return (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS))
 
+    def models(self, caller: Caller) -> dict[str, str]:
+        """Return what a request of this caller may put into ``model``, and who owns it."""
+        names = permitted(self.experts, caller)
+        routed = self.routed_names if names else ()
+        return dict.fromkeys(routed, ROUTED) | {name: self.experts[name].spec.backend for name in names}
+
     @contextmanager
     def admit(self) -> Iterator[None]:
         """Hold a place among the requests under way.
@@ -72,15 +81,16 @@ class Gateway:
             self._in_flight -= 1
 
     async def route(self, request: RouteRequest, caller: Caller) -> RouteReply:
-        """Decide only."""
-        query = Query(
-            request.query,
-            preset=request.preset or caller.preset,
-            multiplier=request.multiplier,
-            max_cost_usd=request.max_cost_usd,
-            min_success=request.min_success,
-            allow=self._allowed(request.experts, caller),
-        )
+        """Decide only. Costs nothing, but counts as a request of the key's minute.
+
+        Raises:
+            ApiError: the key asks too often, or nobody may answer.
+        """
+        reserved = await self.ledger.reserve(Reservation(_new_request_id(), caller, ()))
+        if isinstance(reserved.grant, Refusal):
+            raise _refused(reserved.grant)
+        preset = request.preset or caller.preset
+        query = query_of(request, request.text, preset, allowed(self.experts, request.experts, caller))
         return route_reply(await self._rule(query), self.experts)
 
     async def answer(self, request: CompletionRequest, caller: Caller) -> Answer:
@@ -94,7 +104,7 @@ class Gateway:
         try:
             answered = await self._ask(job, lambda client, timeout_s: client.answer(job.body, timeout_s))
             usage = answered.value.get("usage") or estimate_usage(job.body, 0)
-            settlement = self._settlement(job, answered, usage, _text_of(answered.value, "message"))
+            settlement = self._settlement(job, answered, usage, text_of(answered.value, "message"))
         finally:
             await asyncio.shield(self._settle(job, settlement))
         report = answer_report(job, answered, self.experts) | costs(job, settlement)
@@ -105,8 +115,8 @@ class Gateway:
     ) -> tuple[dict[str, Any], AsyncGenerator[Answer, None]]:
         """Begin to answer; returns what is known of it, and its pieces.
 
-        The first piece and the last have a ``leeroo`` object, the last with the cost. A stream that
-        breaks off ends with an ``{"error": ...}`` piece; what came before it is charged.
+        The first piece and the last that has choices have a ``leeroo`` object, the last with the cost.
+        A stream that breaks off ends with an ``{"error": ...}`` piece; what came before it is charged.
 
         Raises:
             ApiError: the request is refused, or nobody could begin to answer it. Nothing is charged then.
@@ -138,40 +148,35 @@ class Gateway:
     async def _pieces(
         self, job: Job, answered: Answered[OpenStream], report: dict[str, Any], *, wants_usage: bool
     ) -> AsyncGenerator[Answer, None]:
-        first = answered.value.first
-        usage, count, text = first.get("usage"), 1, _text_of(first, "delta")
-        failure: ExpertFailure | None = None
+        tally = Tally()
+        opening = {"leeroo": report}
         try:
-            yield _without_usage(first) | {"leeroo": report}
-            async for piece in answered.value.rest:
-                if isinstance(piece, ExpertFailure):
-                    failure = piece
-                    self._note(job, answered.expert.spec.name, piece)
-                    break
-                usage, count = piece.get("usage") or usage, count + 1
-                text += _text_of(piece, "delta")
-                if piece.get("choices"):
-                    yield _without_usage(piece)
+            async for piece in relay(answered.value, tally, time.monotonic() + self.config.longest_stream_s):
+                yield piece | opening
+                opening = {}
+            if tally.failure is not None:
+                self._note(job, answered.expert.spec.name, tally.failure)
         finally:
             # A client that went away is charged for what was made until then.
-            usage = usage or estimate_usage(job.body, count)
-            settlement = self._settlement(job, answered, usage, None if failure else text)
+            usage = tally.usage or estimate_usage(job.body, tally.pieces)
+            settlement = self._settlement(job, answered, usage, None if tally.failure else tally.text)
             await asyncio.shield(self._settle(job, settlement))
-        if failure is not None:
-            yield ApiError(502, f"the answer broke off: {failure.message}", code="stream_cut").body()
-            return
-        closing: Answer = {name: first.get(name) for name in ("id", "object", "created", "model")}
-        report = report | costs(job, settlement) | {"latency_s": round(time.monotonic() - job.began, 4)}
-        closing |= {"choices": [], "leeroo": report}
-        yield closing | ({"usage": usage} if wants_usage else {})
+        if tally.last is not None:
+            report = report | costs(job, settlement) | {"latency_s": round(time.monotonic() - job.began, 4)}
+            yield tally.last | {"leeroo": report}
+        if tally.failure is not None:
+            message = f"the answer broke off: {tally.failure.message}"
+            yield ApiError(502, message, code="stream_cut").body()
+        elif wants_usage:
+            yield frame(answered.value.first) | {"choices": [], "usage": usage}
 
     async def _begin(self, request: CompletionRequest, caller: Caller) -> Job:
         """Decide who answers and, at the same time, set aside what that can cost at most."""
         began = time.monotonic()
         query, names = self._read(request, caller)
         body = request.for_expert()
-        bounds = {name: bound_usd(self.experts[name].spec, body) for name in names}
-        request_id = f"req-{uuid.uuid4().hex}"
+        bounds = bounds_usd((self.experts[name].spec for name in names), body)
+        request_id = _new_request_id()
         turns = request.messages if query is not None and isinstance(request, ChatRequest) else ()
         reservation = Reservation(
             request_id, caller, tuple(bounds.values()), answered_so_far(caller.key_id, turns)
@@ -182,10 +187,21 @@ class Gateway:
             reserved = await asyncio.shield(reserving)
             grant = reserved.grant
             if isinstance(grant, Refusal):
-                status = 401 if grant.code == "invalid_api_key" else 429
-                raise ApiError(status, grant.message, code=grant.code, retry_after_s=grant.retry_after_s)
-            plan = make_plan(names, ruling, reserved.held_by)
-            order = [name for name in plan.order if bounds.get(name, math.inf) <= grant.reserved_usd + 1e-12]
+                if grant.code == "insufficient_quota" and all(map(math.isinf, bounds.values())):
+                    raise ApiError(
+                        400,
+                        "a key with a budget can send images, sounds or files only to experts whose catalogue"
+                        f" entry has context_tokens, which {', '.join(names)} lacks",
+                        param="messages",
+                        code="unbounded_cost",
+                    )
+                raise _refused(grant)
+            plan = make_plan(names, ruling, reserved.held_by, request.min_success)
+            order = [
+                name
+                for name in plan.order
+                if min(bounds.get(name, math.inf), MOST_USD) <= grant.reserved_usd + 1e-12
+            ]
             if not order:
                 raise ApiError(
                     429, "the budget of this key covers no expert for this", code="insufficient_quota"
@@ -201,7 +217,8 @@ class Gateway:
     def _read(self, request: CompletionRequest, caller: Caller) -> tuple[Query | None, tuple[str, ...]]:
         """Return what to decide on (None where the request names the expert), and who may answer."""
         if request.model in self.experts:
-            return None, self._allowed([request.model], caller)
+            refuse_limits(request)
+            return None, allowed(self.experts, [request.model], caller)
         name, colon, preset = request.model.partition(":")
         if name != ROUTED or (colon and preset not in PRESETS):
             raise ApiError(
@@ -210,39 +227,16 @@ class Gateway:
                 param="model",
                 code="model_not_found",
             )
-        allowed = self._allowed(request.experts, caller)
-        resting = self.breaker.resting(allowed)
-        query = Query(
-            request.query,
-            preset=preset or caller.preset,
-            multiplier=request.multiplier,
-            max_cost_usd=request.max_cost_usd,
-            min_success=request.min_success,
-            allow=allowed,
-            deny=resting if len(resting) < len(allowed) else (),
-        )
-        return query, allowed
+        names = allowed(self.experts, request.experts, caller)
+        resting = self.breaker.resting(names)
+        deny = resting if len(resting) < len(names) else ()
+        return query_of(request, request.query, preset or caller.preset, names, deny), names
 
     async def _rule(self, query: Query) -> Ruling:
         try:
             return await self.router.decide(query)
         except InputError as error:
             raise ApiError(400, str(error), code="no_expert_allowed") from None
-
-    def _allowed(self, wanted: list[str] | None, caller: Caller) -> tuple[str, ...]:
-        """Return the experts that may answer: those we run, the key permits and the request wants."""
-        permitted = [name for name in self.experts if caller.experts is None or name in caller.experts]
-        for name in wanted or ():
-            if name not in permitted:
-                raise ApiError(
-                    400,
-                    f"no expert {name!r} for this key; there are {', '.join(permitted)}",
-                    param="experts",
-                    code="unknown_expert",
-                )
-        if not permitted:
-            raise ApiError(403, "none of the experts of this key is served here", code="no_expert_allowed")
-        return tuple(wanted or permitted)
 
     async def _ask(
         self, job: Job, ask: Callable[[ExpertClient, float], Awaitable[T | ExpertFailure]]
@@ -286,24 +280,25 @@ class Gateway:
             logger.warning("expert %s failed with %d: %s", expert, failure.status, failure.message)
 
 
-def make_plan(named: tuple[str, ...], ruling: Ruling | None, held_by: str | None) -> Plan:
+def make_plan(
+    named: tuple[str, ...], ruling: Ruling | None, held_by: str | None, min_success: float | None
+) -> Plan:
     """Say who answers, in which order: as it was decided, unless a conversation may stay where it is."""
     if ruling is None:
         return Plan(named, "named by the request")
     decision = ruling.decision
     order = (decision.expert, *decision.fallbacks)
-    if held_by in decision.fallbacks and loses_little(decision, held_by):
+    if held_by in decision.fallbacks and loses_little(decision, held_by, min_success):
         others = tuple(name for name in order if name != held_by)
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
         return Plan((held_by, *others), reason, ruling)
     return Plan(order, decision.reason, ruling)
 
 
-def _text_of(answer: Answer, part: str) -> str:
-    """Return the text of the first choice of an answer (``message``) or of a piece of one (``delta``)."""
-    choices = answer.get("choices") or [{}]
-    return str((choices[0].get(part) or {}).get("content") or "")
+def _new_request_id() -> str:
+    return f"req-{uuid.uuid4().hex}"
 
 
-def _without_usage(piece: Answer) -> Answer:
-    return {name: value for name, value in piece.items() if name != "usage"}
+def _refused(refusal: Refusal) -> ApiError:
+    status = 401 if refusal.code == "invalid_api_key" else 429
+    return ApiError(status, refusal.message, code=refusal.code, retry_after_s=refusal.retry_after_s)

@@ -29,7 +29,8 @@ from warehouse import InputError
 
 LEDGER_FILE = "ledger.db"
 PICO_PER_USD = 10**12
-MOST_USD = 100_000.0  # a bound beyond this is cut to it: SQLite adds whole numbers of 64 bits
+MOST_USD = 100_000.0  # a bound or cost beyond this is cut to it: SQLite adds whole numbers of 64 bits
+MOST_BUDGET_USD = 1_000_000.0
 
 Period = Literal["day", "month", "total"]
 PERIODS: tuple[Period, ...] = ("day", "month", "total")
@@ -46,6 +47,7 @@ create table if not exists calls (
   request_id text primary key, key_id text not null, period_start text not null, reserved integer not null,
   cost integer, state text not null, expires_at real not null, created_at real not null);
 create index if not exists open_calls on calls (expires_at) where state = 'open';
+create index if not exists closed_calls on calls (expires_at) where state <> 'open';
 create table if not exists decisions (
   request_id text primary key, key_id text, content text not null, feedback_score real,
   created_at real not null);
@@ -101,12 +103,20 @@ class Ledger:
         """Add a key; return its id and its secret, which is shown this once and kept nowhere.
 
         Raises:
-            InputError: a key that is not revoked has that name, or a limit is negative.
+            InputError: a key that is not revoked has that name, or a limit is none.
         """
-        if (budget_usd is not None and budget_usd < 0) or (
-            requests_per_minute is not None and requests_per_minute < 1
-        ):
-            raise InputError("a budget is 0 or more, a rate 1 or more")
+        if budget_usd is not None and not 0 <= budget_usd <= MOST_BUDGET_USD:
+            raise InputError(
+                f"{budget_usd:g} USD cannot be a budget",
+                where=f"key {name!r}",
+                fix=f"give 0 to {MOST_BUDGET_USD:,.0f}, or none for a key without a limit",
+            )
+        if requests_per_minute is not None and requests_per_minute < 1:
+            raise InputError(
+                f"{requests_per_minute} requests a minute cannot be a limit",
+                where=f"key {name!r}",
+                fix="give 1 or more, or none for a key without a limit",
+            )
         if self._db.execute("select 1 from keys where name = ? and revoked_at is null", (name,)).fetchone():
             raise InputError(f"there is a key named {name!r}", fix="choose another name, or revoke that one")
         secret = f"lk-{secrets.token_urlsafe(32)}"
@@ -193,7 +203,7 @@ class Ledger:
             held = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
             if held is not None:
                 return Grant(held["reserved"] / PICO_PER_USD, None if left is None else left / PICO_PER_USD)
-            bounds = [math.ceil(min(bound, MOST_USD) * PICO_PER_USD) for bound in bounds_usd]
+            bounds = [math.ceil(min(max(bound, 0.0), MOST_USD) * PICO_PER_USD) for bound in bounds_usd]
             affordable = [bound for bound in bounds if left is None or bound <= left]
             if not affordable:
                 return Refusal(
@@ -222,7 +232,7 @@ class Ledger:
         A call that is settled already is left as it is; one without a reservation charges nobody. A call that
         settles after its reservation ran out is charged all the same: its answer was given.
         """
-        cost = round(cost_usd * PICO_PER_USD)
+        cost = round(min(max(cost_usd, 0.0), MOST_USD) * PICO_PER_USD)
         with self.transaction():
             call = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
             if call is not None and call["state"] != "settled":
@@ -278,6 +288,17 @@ class Ledger:
     def forget_conversations(self, older_than_s: float) -> None:
         """Forget who answered conversations that have been silent for so long."""
         self._db.execute("delete from conversations where answered_at < ?", (time.time() - older_than_s,))
+
+    def forget_calls(self, ended_before_s: float, limit: int = 50_000) -> None:
+        """Forget calls whose reservation ended so long ago; what they cost stays in their key's period.
+
+        At most ``limit`` at once, the oldest first: nobody else can write meanwhile.
+        """
+        self._db.execute(
+            "delete from calls where rowid in (select rowid from calls where state <> 'open'"
+            " and expires_at < ? order by expires_at limit ?)",
+            (time.time() - ended_before_s, limit),
+        )
 
     def close(self) -> None:
         """Close the file."""

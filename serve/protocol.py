@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import json
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
 Preset = Literal["quality", "balanced", "economy"]
@@ -83,9 +92,22 @@ class CompletionOptions(Constraints):
     temperature: float | None = Field(None, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
     top_p: float | None = Field(None, gt=0, le=1, description="nucleus sampling")
     n: int | None = Field(None, ge=1, le=16, description="answers to return")
+    best_of: int | None = Field(
+        None, ge=1, le=20, description="answers made, the best of which are returned; all of them are paid"
+    )
     stop: str | list[str] | None = Field(None, description="texts that end the answer")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
     user: str | None = Field(None, max_length=256, description="who asks, for the operator's records")
+
+    @model_validator(mode="after")
+    def _is_json(self) -> Self:
+        """Look at all that goes on unread: Python's JSON reader takes more than JSON, and experts do not."""
+        try:
+            for name, value in self.for_expert().items():
+                json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
+        except (ValueError, RecursionError):
+            raise ValueError(f"{name!r} is not JSON: a number without a value, or half a character") from None
+        return self
 
     @property
     def wants_usage(self) -> bool:
@@ -106,40 +128,83 @@ class ChatRequest(CompletionOptions):
     max_completion_tokens: int | None = Field(
         None, ge=1, le=2**31 - 1, description="completion tokens at most"
     )
+    prompt: None = Field(None, exclude=True, description="not here: it belongs to /v1/completions")
 
-    @field_validator("messages")
+    @field_validator("prompt", mode="before")
     @classmethod
-    def _someone_asks(cls, messages: list[Message]) -> list[Message]:
-        if not any(message.text.strip() for message in messages):
-            raise ValueError("no message has any text")
-        return messages
+    def _is_no_text(cls, prompt: object) -> None:
+        if prompt is not None:
+            raise ValueError("a chat completion takes messages; a prompt belongs to /v1/completions")
 
     @property
     def query(self) -> str:
-        """What the router reads: the last thing the user said that is a text, else the last text."""
-        spoken = [message for message in self.messages if message.text.strip()]
-        asked = [message for message in spoken if message.role == "user"]
-        return (asked or spoken)[-1].text
+        """What the router reads; see :func:`last_asked`."""
+        return last_asked(self.messages)
+
+
+def last_asked(messages: Sequence[Message]) -> str:
+    """Return the last thing the user said that is a text, else the last text, else nothing."""
+    spoken = [message for message in messages if message.text.strip()]
+    asked = [message for message in spoken if message.role == "user"]
+    return (asked or spoken)[-1].text if spoken else ""
+
+
+def _only_text(prompt: object) -> object:
+    if not isinstance(prompt, list):
+        return prompt
+    if [type(part) for part in prompt] != [str]:
+        raise ValueError("give one text: prompts are answered one a request, and token ids are not taken")
+    return prompt[0]
+
+
+_TEXT = {"type": "string", "minLength": 1}
+_TEXT_OR_LIST = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT, "minItems": 1, "maxItems": 1}]}
 
 
 class TextRequest(CompletionOptions):
     """A text completion, of one prompt."""
 
-    prompt: str = Field(min_length=1, description="the text to go on with")
+    prompt: Annotated[str, BeforeValidator(_only_text), WithJsonSchema(_TEXT_OR_LIST)] = Field(
+        min_length=1, description="the text to go on with; in a list, it is the only one"
+    )
+    messages: None = Field(None, exclude=True, description="not here: they belong to /v1/chat/completions")
+    max_completion_tokens: None = Field(None, exclude=True, description="not here: use max_tokens")
+
+    @field_validator("messages", "max_completion_tokens", mode="before")
+    @classmethod
+    def _is_no_chat(cls, value: object) -> None:
+        if value is not None:
+            raise ValueError(
+                "a text completion takes prompt and max_tokens; this belongs to /v1/chat/completions"
+            )
 
     @property
     def query(self) -> str:
-        """What the router reads: the whole prompt."""
+        """What the router reads: the prompt."""
         return self.prompt
 
 
 class RouteRequest(Constraints):
-    """Ask who would answer, without asking them. Give ``messages``, or the text as ``query``."""
+    """Ask who would answer, without asking them. Give ``messages``, or the text as ``query``; not both."""
 
     model_config = ConfigDict(extra="forbid")
 
-    query: str = Field(min_length=1, max_length=1_000_000, description="the text to route")
+    query: str | None = Field(None, min_length=1, max_length=1_000_000, description="the text to route")
+    messages: list[Message] | None = Field(
+        None, min_length=1, max_length=_MAX_MESSAGES, description="the conversation to route"
+    )
     preset: Preset | None = Field(None, description="how much a point of success is worth")
+
+    @model_validator(mode="after")
+    def _is_one_question(self) -> Self:
+        if (self.query is None) == (self.messages is None):
+            raise ValueError("give either query or messages")
+        return self
+
+    @property
+    def text(self) -> str:
+        """What the router reads, as it does of a chat completion."""
+        return self.query if self.query is not None else last_asked(self.messages or ())
 
 
 class FeedbackRequest(BaseModel):

@@ -7,6 +7,7 @@ from collections.abc import Container
 from datetime import UTC, datetime
 from typing import Any
 
+from orchestrator import Decision
 from serve.dispatch import Answered
 from serve.entries import Settlement
 from serve.job import Job
@@ -24,10 +25,8 @@ def route_reply(ruling: Ruling, served: Container[str]) -> RouteReply:
         multiplier=decision.multiplier,
         router_version=ruling.version,
         forecasts=[
-            ExpertForecast(
-                expert=name, success=success, cost_usd=decision.cost_usd[name], served=name in served
-            )
-            for name, success in decision.success.items()
+            ExpertForecast(**forecast, served=forecast["expert"] in served)
+            for forecast in _forecasts(decision)
         ],
     )
 
@@ -54,11 +53,7 @@ def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> 
         "multiplier": decision.multiplier,
         "predicted_success": decision.success[expert],
         "predicted_cost_usd": decision.cost_usd[expert],
-        "forecasts": [
-            {"expert": name, "success": success, "cost_usd": decision.cost_usd[name]}
-            for name, success in decision.success.items()
-            if name in served
-        ],
+        "forecasts": [forecast for forecast in _forecasts(decision) if forecast["expert"] in served],
     }
 
 
@@ -97,6 +92,13 @@ def decision_rows(job: Job, expert: str, cost_usd: float) -> tuple[dict[str, Any
         "round": f"shadow-{day}",
     }
     return row, shadow
+
+
+def _forecasts(decision: Decision) -> list[dict[str, Any]]:
+    return [
+        {"expert": name, "success": success, "cost_usd": decision.cost_usd[name]}
+        for name, success in decision.success.items()
+    ]
 
 
 def _decided(ruling: Ruling) -> dict[str, Any]:

@@ -70,23 +70,32 @@ def rule_all(
 ) -> list[Ruling | InputError]:
     """Decide on every query: the champion, or the challenger for its canary share of the questions.
 
-    With ``shadow`` the challenger decides on the champion's questions too, for the record.
+    With ``shadow`` the challenger decides on the champion's questions too, for the record. A challenger that
+    fails is logged, and the champion decides.
     """
     if challenger is None:
         return champion.rule(queries)
     tried = [index for index, query in enumerate(queries) if is_canary(query.text, canary_share)]
-    canaries = zip(tried, challenger.rule([queries[index] for index in tried]), strict=True)
+    canaries = zip(tried, _try(challenger, [queries[index] for index in tried]), strict=True)
     ruled: dict[int, Ruling | InputError] = {
         index: ruling for index, ruling in canaries if isinstance(ruling, Ruling)
     }
     kept = [index for index in range(len(queries)) if index not in ruled]
     settled = champion.rule([queries[index] for index in kept])
-    shadows = challenger.rule([queries[index] for index in kept]) if shadow else [None] * len(kept)
+    shadows = _try(challenger, [queries[index] for index in kept]) if shadow else [None] * len(kept)
     for index, ruling, other in zip(kept, settled, shadows, strict=True):
         if isinstance(ruling, Ruling) and isinstance(other, Ruling):
             ruling = replace(ruling, shadow=other)
         ruled[index] = ruling
     return [ruled[index] for index in range(len(queries))]
+
+
+def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | InputError | None]:
+    try:
+        return challenger.rule(queries)
+    except Exception:
+        logger.exception("the challenger, version %s, cannot decide", challenger.version)
+        return [None] * len(queries)
 
 
 def is_canary(text: str, share: float) -> bool:
@@ -149,7 +158,11 @@ class Router:
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
         self._champion = Loaded(*load_router(config))
-        self._challenger = load_challenger(config, None)
+        self._challenger: Loaded | None = None
+        try:
+            self._challenger = load_challenger(config, None)
+        except Exception:  # it is looked for again while the champion decides
+            logger.exception("cannot load the challenger; the champion decides alone")
         self._polling: asyncio.Task[None] | None = None
         self._local = LocalServer(self.decide)
 

@@ -88,7 +88,7 @@ def evaluate(
     source: SourceOption = None,
     predictors: Annotated[
         str, typer.Option(help=f"Kinds of predictor to compare, by commas: {PREDICTOR_KINDS}.")
-    ] = "knn,stack",
+    ] = "knn,cluster,ridge,stack",
     versions: Annotated[
         str | None,
         typer.Option(help="Router versions or aliases to compare pair by pair instead: 'champion,7'."),
@@ -115,6 +115,7 @@ def evaluate(
     """
     from rich.console import Console
 
+    from orchestrator.details import render_details
     from orchestrator.evaluate import evaluate_router
     from orchestrator.registry import log_evaluation
     from pipelines.training import check_router_settings
@@ -145,6 +146,7 @@ def evaluate(
         )
     console = Console(width=None if Console().is_terminal else 160)
     console.print(report.table())
+    console.print(render_details(report))
     console.print(report.pairs())
     written = report.write(out or place.path / "evaluations" / "latest")
     run_id = log_evaluation(report, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
@@ -309,7 +311,7 @@ def retire_expert(
     place = Home.open(home)
     champion, former = load_champion(place.mlflow_uri)
     version = log_version(
-        remove(champion, name), tracking_uri=place.mlflow_uri, artifact_root=place.artifacts
+        remove(champion, name), tracking_uri=place.mlflow_uri, artifact_root=place.artifacts, alias=None
     )
     set_champion(place.mlflow_uri, version, note=f"retired {name}")
     Console().print(f"version {version} is champion, without {name} (before: version {former})")

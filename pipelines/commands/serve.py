@@ -72,6 +72,7 @@ def serve(
     from rich.console import Console
 
     from pipelines.cluster import ray_session
+    from serve.checks import check_settings
     from serve.config import ServeConfig
 
     console = Console()
@@ -86,6 +87,7 @@ def serve(
         write_deploy_config(config, write_config)
         console.print(f"Written. On a running cluster: serve deploy {write_config}")
         return
+    check_settings(config)  # before Ray starts, which takes a while
     with ray_session():
         from serve.run import start_serving, stop_serving
 

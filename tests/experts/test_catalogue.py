@@ -38,6 +38,11 @@ def test_every_shipped_catalogue_loads(path: Path) -> None:
     assert not any(spec.trust_remote_code for spec in catalogue.experts)
 
 
+def test_no_example_points_at_the_address_of_the_endpoint_itself() -> None:
+    addresses = [spec.base_url for path in SHIPPED for spec in load_catalogue(path).experts]
+    assert not any(address and ":8000" in address for address in addresses)
+
+
 def test_default_holds_two_real_models_of_different_price() -> None:
     small, large = load_catalogue().experts
     assert small.model.startswith("bundled:")
@@ -68,6 +73,11 @@ def test_default_holds_two_real_models_of_different_price() -> None:
         ("model: org/small", "model: org/small\n    prompt: 'Q'", 5, "must contain {question}"),
         ("model: org/small", "model: org/small\n    model: org/other", 5, "`model` is given twice"),
         ("model: org/small", "model: org/small\n    max_tokens: many", 5, "max_tokens"),
+        ("model: org/large", "model: org/large\n    base_url: notaurl", 9, "'notaurl' is no web address"),
+        ("model: org/large", "model: org/large\n    base_url: 127.0.0.1:8001/v1", 9, "field base_url"),
+        ("model: org/large", "model: org/large\n    base_url: ftp://host/v1", 9, "no web address"),
+        ("model: org/large", "model: org/large\n    base_url: 'https:///v1'", 9, "no web address"),
+        ("model: org/large", "model: org/large\n    base_url: http://host:port/v1", 9, "http://HOST:PORT/v1"),
         ("model: org/small", "model: {a: [}", 4, "not YAML"),
         ("experts:\n", "expert:\n", 1, "no experts found"),
     ],

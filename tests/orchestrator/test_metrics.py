@@ -95,7 +95,7 @@ def test_cost_to_match_and_its_kin():
 def test_optimality_counts_cheapest_correct():
     score = np.array([[1, 1], [0, 1], [1, 1], [0, 0]], float)
     cost = np.tile([1.0, 4.0], (4, 1))
-    result = metrics.optimality(np.array([0, 1, 1, 0]), score, cost)
+    result = metrics.optimality(np.array([0, 1, 1, 0]), score, cost, weight=np.ones((1, 4)))
     assert result.selection == pytest.approx(2 / 3)
     assert result.cost == pytest.approx((1 + 1 + 0.25) / 3)
     assert result.accuracy == pytest.approx(1.0)

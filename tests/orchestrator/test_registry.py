@@ -27,8 +27,13 @@ def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
     assert load_champion(uri)[1] == first
     newest = versions(uri)[0]
     assert newest.pool == orchestrator.experts
+    unaliased = log_version(orchestrator, tracking_uri=uri, alias=None)
+    waiting = log_version(orchestrator, tracking_uri=uri)
+    set_champion(uri, unaliased)
+    assert {v.version: v.aliases for v in versions(uri)}[waiting] == ("challenger",)
+    assert rollback(uri) == (first, unaliased)
     assert "rolled back" in newest.note
-    assert versions(uri)[1].metrics["x"] == 1.0
+    assert {v.version: v for v in versions(uri)}[first].metrics["x"] == 1.0
     with pytest.raises(InputError, match="no router version"):
         load_version(uri, "99")
 

@@ -2,12 +2,15 @@
 
 import json
 from dataclasses import replace
+from io import StringIO
 
 import numpy as np
 import pytest
+from rich.console import Console
 from synthetic import TOPICS, make_outcomes
 
 from orchestrator import Orchestrator, evaluate_router, load_embedder, train_router
+from orchestrator.details import render_details
 from orchestrator.embedding import CachedEmbedder
 from orchestrator.splits import frozen_split, split_by_text
 from warehouse import InputError
@@ -152,9 +155,31 @@ def test_evaluation_orders_the_rows_as_they_must_be(tmp_path):
     )
     assert set(report.row("knn").accuracy_by_domain) == set(TOPICS)
     assert sum(report.row("knn").share.values()) == pytest.approx(1)
+    knn, oracle = report.row("knn").measures, report.row("oracle").measures
+    assert oracle["qnc"].value < knn["qnc"].value < 1  # it matches the best single expert, for less
+    assert knn["cost_save"].value == pytest.approx(1 - knn["qnc"].value)
+    assert knn["perf_gain"].value > 0
+    assert oracle["nauc"].value > knn["nauc"].value > report.row("zero-router").measures["nauc"].value
+    assert (oracle["opt_sel"].value, oracle["opt_acc"].value) == (1, 1)
+    assert knn["opt_acc"].value == pytest.approx(knn["accuracy"].value / oracle["accuracy"].value, rel=0.01)
+    assert knn["regret@0.5"].value >= 0
+    assert "apgr" not in knn  # of pairs alone
+    assert 0 < report.latency["knn"].p50_s <= report.latency["knn"].p99_s
+    shown = Console(width=160, file=StringIO())
+    shown.print(render_details(report))
+    assert f"{knn['qnc'].value:.3f}" in shown.file.getvalue()
     written = report.write(tmp_path)
+    assert {path.stem for path in written} >= {"cost_accuracy", "calibration", "regret"}
     assert {path.suffix for path in written} == {".json", ".png"}
     assert all(path.stat().st_size > 1000 for path in written)
+
+
+def test_a_pair_is_measured_by_the_gap_that_it_closes():
+    pair = make_outcomes(600).only(["chemist", "generalist"])
+    report = evaluate_router(pair, embedder="wordllama", seeds=1, replicates=20)
+    measures = report.row("knn").measures
+    assert measures["apgr"].value > 0.55  # 0.5 is chance
+    assert measures["cpt@20"].value < measures["cpt@50"].value < measures["cpt@80"].value < 0.8
 
 
 def test_a_pool_that_cannot_be_evaluated_is_bad_input():

@@ -60,6 +60,14 @@ def test_an_expert_that_needs_gpus_is_named_with_a_remedy(tmp_path):
         assert fix in text
 
 
+def test_an_adapter_that_is_not_there_is_a_problem(tmp_path):
+    spec = load_catalogue().experts[0].model_copy(update={"lora": str(tmp_path / "made-up")})
+    ((what, fix),) = doctor.find_problems(spec, probe_hardware())
+    assert "made-up is not there" in what
+    assert fix
+    assert doctor.find_problems(load_catalogue().experts[0], probe_hardware()) == ()
+
+
 def test_exit_code_tells_that_a_catalogue_cannot_run(monkeypatch, tmp_path):
     monkeypatch.setattr("experts.probe_hardware", lambda: LAPTOP)
     result = run("--home", tmp_path, "--catalogue", EXAMPLES / "gpu-node.yaml", "--json")

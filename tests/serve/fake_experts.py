@@ -69,11 +69,12 @@ class ScriptedExpert:
                 yield ExpertFailure(502, "the replica died")
                 return
             yield self._piece({"content": word})
+        yield self._piece({}, finish_reason="stop")
         usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
-        yield self._piece(None) | {"choices": [], "usage": usage}
+        yield self._piece({}) | {"choices": [], "usage": usage}
 
-    def _piece(self, delta: dict[str, Any] | None) -> dict[str, Any]:
-        choices = [{"index": 0, "delta": delta, "finish_reason": None}]
+    def _piece(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
+        choices = [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
         return {
             "id": "chatcmpl-1",
             "object": "chat.completion.chunk",

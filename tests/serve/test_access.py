@@ -1,4 +1,5 @@
 import asyncio
+import json
 import logging
 import sys
 import time
@@ -156,6 +157,50 @@ def test_a_stream_that_breaks_off_is_charged_for_what_came(gateway, ledger):
     assert reserved == 0
 
 
+class SlowStream(ScriptedExpert):
+    """Takes a while between its pieces."""
+
+    async def _rest(self):
+        async for piece in super()._rest():
+            await asyncio.sleep(0.1)
+            yield piece
+
+
+def test_what_a_running_stream_may_cost_stays_reserved(gateway, ledger):
+    expert = SlowStream("smollm2-135m")
+    endpoint = gateway(expert, deadline_s=0.1)
+    _, secret = ledger.create_key("ann", budget_usd=2.5e-6)
+
+    async def go():
+        transport = httpx.ASGITransport(app=create_api(endpoint))
+        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+
+            async def ask(after_s):
+                await asyncio.sleep(after_s)
+                body = BODY | {"stream": True, "max_tokens": 1}
+                headers = {"Authorization": f"Bearer {secret}"}
+                return (await web.post("/v1/chat/completions", json=body, headers=headers)).status_code
+
+            return await asyncio.gather(ask(0), ask(0.3))
+
+    assert asyncio.run(go()) == [200, 429]
+    assert spending(ledger) == [(pytest.approx(PAID_USD), 0)]
+
+
+def test_a_stream_that_takes_too_long_is_broken_off_and_charged(gateway, ledger):
+    _, secret = ledger.create_key("ann", budget_usd=1.0)
+    endpoint = gateway(SlowStream("smollm2-135m"), longest_stream_s=0.25)
+    reply = send(endpoint, secret, body=BODY | {"stream": True})
+    events = [line for line in reply.text.splitlines() if line]
+    assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "stream_cut"
+    assert "two" in reply.text
+    assert "three" not in reply.text
+    ((spent, reserved),) = spending(ledger)
+    assert 0 < spent < PAID_USD
+    assert reserved == 0
+    assert endpoint.breaker.resting(endpoint.experts) == ()
+
+
 def test_an_empty_budget_is_refused_as_openai_does(gateway, ledger):
     expert = ScriptedExpert("smollm2-135m")
     _, secret = ledger.create_key("ann", budget_usd=1e-7)
@@ -171,12 +216,108 @@ def test_experts_that_the_budget_does_not_cover_are_left_out(gateway, ledger):
     assert reply.headers["x-leeroo-expert"] == "smollm2-135m"
 
 
+@pytest.mark.parametrize(
+    ("path", "extra", "param"),
+    [
+        ("chat/completions", {"max_tokens": 100_000, "best_of": -1000}, "best_of"),
+        ("chat/completions", {"max_tokens": 100_000, "best_of": 0.5}, "best_of"),
+        ("chat/completions", {"best_of": -(10**30)}, "best_of"),
+        ("chat/completions", {"best_of": "abc"}, "best_of"),
+        ("chat/completions", {"prompt": "x"}, "prompt"),
+        ("completions", {"max_tokens": 100_000, "max_completion_tokens": 1}, "max_completion_tokens"),
+        ("completions", {"max_completion_tokens": "abc"}, "max_completion_tokens"),
+        ("completions", {"messages": 5}, "messages"),
+    ],
+)
+def test_no_field_of_a_request_lowers_what_is_reserved_for_it(gateway, ledger, path, extra, param):
+    expert = ScriptedExpert("smollm2-135m")
+    _, secret = ledger.create_key("poor", budget_usd=0.0)
+    content = BODY if path == "chat/completions" else {"prompt": "2 + 2 ="}
+    reply = send(gateway(expert), secret, f"/v1/{path}", content | extra)
+    assert (reply.status_code, reply.json()["error"]["param"]) == (400, param)
+    assert expert.bodies == []
+
+
+def test_of_two_limits_on_an_answer_the_greater_is_reserved(gateway, ledger):
+    expert = ScriptedExpert("smollm2-135m")
+    _, secret = ledger.create_key("poor", budget_usd=5e-6)
+    limits = {"max_completion_tokens": 1, "max_tokens": 2_000}
+    assert send(gateway(expert), secret, body=BODY | {"max_tokens": 1}).status_code == 200
+    reply = send(gateway(expert), secret, body=BODY | limits)
+    assert (reply.status_code, reply.json()["error"]["code"]) == (429, "insufficient_quota")
+    assert len(expert.bodies) == 1
+
+
 def test_a_rate_limit_tells_when_to_come_back(gateway, ledger):
     _, secret = ledger.create_key("ann", requests_per_minute=2)
     endpoint = gateway()
     replies = [send(endpoint, secret) for _ in range(3)]
     assert [reply.status_code for reply in replies] == [200, 200, 429]
     assert 1 <= int(replies[2].headers["retry-after"]) <= 30
+
+
+def test_deciding_counts_towards_a_rate_and_costs_nothing(gateway, ledger):
+    _, secret = ledger.create_key("ann", requests_per_minute=2, budget_usd=0.0)
+    endpoint = gateway()
+    replies = [send(endpoint, secret, "/v1/route", {"query": "x"}) for _ in range(3)]
+    assert [reply.status_code for reply in replies] == [200, 200, 429]
+    assert spending(ledger) == [(0, 0)]
+
+
+PICTURE = {"type": "image_url", "image_url": {"url": "https://x/y.png"}}
+SEEN = {"messages": [{"role": "user", "content": [{"type": "text", "text": "What is this?"}, PICTURE]}]}
+
+
+def test_a_picture_is_taken_for_a_whole_context_window(gateway, ledger):
+    expert = ScriptedExpert("smollm2-135m")
+    window_usd = expert.spec.context_tokens * 0.01e-6
+    poor = ledger.create_key("poor", budget_usd=0.9 * window_usd)[1]
+    rich = ledger.create_key("rich", budget_usd=1.1 * window_usd)[1]
+    small = SEEN | {"max_tokens": 1}
+    assert send(gateway(expert), poor, body=small).json()["error"]["code"] == "insufficient_quota"
+    assert send(gateway(expert), rich, body=small).status_code == 200
+
+
+def test_a_stream_about_a_picture_that_breaks_off_is_not_charged_for_the_pictures_bytes(gateway, ledger):
+    _, secret = ledger.create_key("ann", budget_usd=1.0)
+    data = {"type": "image_url", "image_url": {"url": "data:image/png;base64," + "A" * 100_000}}
+    body = {"messages": [{"role": "user", "content": [data]}], "model": "smollm2-135m", "stream": True}
+    send(gateway(ScriptedExpert("smollm2-135m", cut_after=2)), secret, body=body)
+    ((spent, _),) = spending(ledger)
+    assert 1_000 < spent / 0.01e-6 < 1_100
+
+
+def test_a_picture_for_an_expert_without_a_known_window_needs_a_key_without_a_budget(gateway, ledger):
+    expert = ScriptedExpert("smollm2-135m")
+    expert.spec = expert.spec.model_copy(update={"context_tokens": None})
+    limited = ledger.create_key("limited", budget_usd=10.0)[1]
+    unlimited = ledger.create_key("unlimited")[1]
+    refused = send(gateway(expert), limited, body=SEEN)
+    assert (refused.status_code, refused.json()["error"]["code"]) == (400, "unbounded_cost")
+    assert "context_tokens" in refused.json()["error"]["message"]
+    assert send(gateway(expert), limited).status_code == 200
+    assert send(gateway(expert), unlimited, body=SEEN).status_code == 200
+    assert len(expert.bodies) == 2
+
+
+@pytest.mark.parametrize("field", ["tools", "functions", "response_format"])
+def test_what_an_expert_reads_beside_the_messages_is_reserved_too(gateway, ledger, field):
+    expert = ScriptedExpert("smollm2-135m")
+    _, secret = ledger.create_key("ann", budget_usd=5e-6)
+    long = {"name": "f", "description": "x" * 1_000}
+    value = {"type": "json_schema", "json_schema": long} if field == "response_format" else [long]
+    small = BODY | {"max_tokens": 1}
+    assert send(gateway(expert), secret, body=small | {field: value}).status_code == 429
+    assert send(gateway(expert), secret, body=small).status_code == 200
+
+
+def test_a_key_sees_the_models_that_it_may_use(gateway, ledger):
+    _, secret = ledger.create_key("narrow", experts=["gemma-3-270m"])
+    endpoint = gateway(ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m"))
+    listed = send(endpoint, secret, "/v1/models", method="GET").json()["data"]
+    assert [card["id"] for card in listed][-2:] == ["leeroo:economy", "gemma-3-270m"]
+    assert send(endpoint, secret, "/v1/models/gemma-3-270m", method="GET").json() == listed[-1]
+    assert send(endpoint, secret, "/v1/models/smollm2-135m", method="GET").status_code == 404
 
 
 def test_a_keys_policy_holds(gateway, ledger):

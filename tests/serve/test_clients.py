@@ -29,7 +29,14 @@ def test_openai(base):
     assert answer.choices[0].message.content == SAID
     asked = {"model": "leeroo", "messages": CAPITAL, "stream": True}
     assert text(client.chat.completions.create(**asked)) == "onetwothree"
-    assert client.completions.create(model="leeroo", prompt="2 + 2 =").choices[0].text.endswith("hello")
+    for prompt in ("2 + 2 =", ["2 + 2 ="]):
+        assert client.completions.create(model="leeroo", prompt=prompt).choices[0].text.endswith("hello")
+    for prompts in (["2 + 2 =", "3 + 3 ="], [1, 2], [[1, 2]], []):
+        with pytest.raises(openai.BadRequestError, match="one text"):
+            client.completions.create(model="leeroo", prompt=prompts)
+    assert client.models.retrieve("leeroo:economy").owned_by == "leeroo"
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("gpt-9")
     raw = client.chat.completions.with_raw_response.create(model="leeroo:economy", messages=CAPITAL)
     assert raw.headers["x-leeroo-expert"] == "smollm2-135m"
     limited = client.chat.completions.create(

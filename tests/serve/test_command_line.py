@@ -1,6 +1,7 @@
 import pytest
 from typer.testing import CliRunner
 
+import pipelines.cluster
 from pipelines.cli import app
 from serve.ledger import LEDGER_FILE, Ledger
 from warehouse import InputError
@@ -35,3 +36,19 @@ def test_a_key_comes_from_the_environment(local_url, tmp_path):
     with pytest.raises(InputError, match="leeroo keys create"):
         run(app, ["ask", "x", "--url", local_url], catch_exceptions=False)
     assert run(app, ["ask", "What is 3 + 21?", "--url", local_url], env={"LEEROO_KEY": secret}).exit_code == 0
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--host", "0.0.0.0", "--open"], "may not listen on 0.0.0.0"),
+        (["--catalogue", "nope.yaml"], "nope.yaml"),
+        ([], "mlflow.db: nothing has been trained here yet"),
+    ],
+)
+def test_what_cannot_be_served_is_refused_before_ray_starts(tmp_path, monkeypatch, options, told):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr(pipelines.cluster, "ray_session", None)  # nobody gets so far
+    with pytest.raises(InputError) as refused:
+        run(app, ["serve", "--home", str(tmp_path), *options], catch_exceptions=False)
+    assert told in str(refused.value)

@@ -50,5 +50,5 @@ def test_settings_are_checked():
 
 def test_an_empty_home_is_told_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(InputError, match="leeroo demo"):
+    with pytest.raises(InputError, match="leeroo selfplay"):
         find_version(ServeConfig(home=tmp_path))

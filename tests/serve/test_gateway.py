@@ -14,8 +14,10 @@ from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
 from serve.api import create_api
 from serve.config import ServeConfig
+from serve.entries import Caller
 from serve.errors import ExpertFailure
 from serve.gateway import Gateway
+from serve.protocol import ChatRequest
 
 JSON = {"content-type": "application/json"}
 CAPITAL = [{"role": "user", "content": "What is the capital of Peru?"}]
@@ -144,6 +146,11 @@ def test_when_nobody_answers_the_error_says_why(orchestrator, failures, status, 
         ({"model": "leeroo:cheapest"}, 404, "model"),
         ({"model": "leeroo:"}, 404, "model"),
         ({"max_cost_usd": 1e-12}, 400, None),
+        ({"logit_bias": {"1": float("nan")}}, 400, None),
+        ({"tools": [{"type": "function", "function": {"name": "\ud800"}}]}, 400, None),
+        ({"model": "smollm2-135m", "max_cost_usd": 1}, 400, "max_cost_usd"),
+        ({"model": "smollm2-135m", "min_success": 0.5}, 400, "min_success"),
+        ({"model": "smollm2-135m", "experts": ["smollm2-135m"]}, 400, "experts"),
         ({"messages": [{"role": "user", "content": "x"}] * 3000}, 400, "messages"),
         ({"messages": [{"role": "user", "content": "x" * 1_100_000}]}, 413, None),
     ],
@@ -179,10 +186,59 @@ def test_a_stream_gives_pieces_usage_and_cost(orchestrator):
         return [piece async for piece in stream]
 
     pieces = asyncio.run(talk())
-    assert "".join(p.choices[0].delta.content for p in pieces if p.choices) == "onetwothree"
+    assert "".join(p.choices[0].delta.content or "" for p in pieces if p.choices) == "onetwothree"
     assert pieces[0].leeroo["expert"] == "gemma-3-270m"
-    assert pieces[-1].usage.total_tokens == 150
-    assert pieces[-1].leeroo["cost_usd"] == pytest.approx(150 * 0.02e-6)
+    *_, last, counts = pieces
+    assert last.choices[0].finish_reason == "stop"
+    assert last.leeroo["cost_usd"] == pytest.approx(150 * 0.02e-6)
+    assert (counts.choices, counts.usage.total_tokens) == ([], 150)
+
+
+@pytest.mark.parametrize("ends", [True, False])
+def test_every_piece_of_a_stream_has_a_choice_unless_counts_are_wanted(orchestrator, ends):
+    class Endless(ScriptedExpert):
+        """Never says that it has ended."""
+
+        async def _rest(self):
+            async for piece in super()._rest():
+                if not any(choice["finish_reason"] for choice in piece["choices"]):
+                    yield piece
+
+    expert = (ScriptedExpert if ends else Endless)("smollm2-135m")
+
+    async def talk():
+        web = client(endpoint(orchestrator, expert))
+        said, told = "", None
+        async for chunk in await web.chat.completions.create(model="leeroo", messages=SUM, stream=True):
+            said += chunk.choices[0].delta.content or ""
+            told = getattr(chunk, "leeroo", None) or told
+        return said, told
+
+    said, told = asyncio.run(talk())
+    assert said == "onetwothree"
+    assert told["cost_usd"] == pytest.approx(150 * 0.01e-6)
+
+
+def test_pieces_of_a_stream_are_not_held_back(orchestrator):
+    came, seen = [], 0
+
+    class Watched(ScriptedExpert):
+        async def _rest(self):
+            async for piece in super()._rest():
+                came.append(seen)
+                yield piece
+
+    async def talk():
+        nonlocal seen
+        gateway = endpoint(orchestrator, Watched("smollm2-135m"))
+        request = ChatRequest(messages=SUM, stream=True)
+        _, pieces = await gateway.stream(request, Caller())
+        async for _ in pieces:
+            seen += 1
+
+    asyncio.run(talk())
+    # By the time that a piece comes, all before it have gone on, but for the one that ends the answer.
+    assert came == [1, 2, 3, 4, 4]
 
 
 def test_a_stream_that_breaks_off_ends_with_an_error_event(orchestrator):
@@ -215,7 +271,8 @@ def test_route_tells_the_forecasts_and_asks_nobody(orchestrator):
 
     async def send(**body):
         async with http(endpoint(orchestrator, smol, gemma)) as web:
-            return await web.post("/v1/route", json={"query": CAPITAL[0]["content"], **body})
+            content = json.dumps({"query": CAPITAL[0]["content"], **body})
+            return await web.post("/v1/route", content=content, headers=JSON)
 
     told = asyncio.run(send(preset="quality")).json()
     assert (told["expert"], told["fallbacks"]) == ("gemma-3-270m", ["smollm2-135m"])
@@ -225,7 +282,54 @@ def test_route_tells_the_forecasts_and_asks_nobody(orchestrator):
     }
     assert asyncio.run(send(multiplier=1e12)).json()["expert"] == "smollm2-135m"
     assert asyncio.run(send(nonsense=1)).status_code == 400
+    assert asyncio.run(send(messages=CAPITAL)).status_code == 400  # and a query beside them
+    assert asyncio.run(send(query=None, messages=CAPITAL, preset="quality")).json() == told
     assert smol.bodies == gemma.bodies == []
+
+
+def test_the_router_reads_both_ends_of_a_long_text_and_all_of_a_short_one(orchestrator):
+    gateway = endpoint(orchestrator, *both())
+    asked = []
+    decide = gateway.router.decide
+
+    async def watch(query):
+        asked.append(query.text)
+        return await decide(query)
+
+    gateway.router.decide = watch
+
+    async def send(text):
+        async with http(gateway) as web:
+            await web.post("/v1/route", json={"query": text})
+            await web.post("/v1/completions", json={"prompt": text})
+            await web.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": text}]})
+
+    short, long = "ab" * 4_000, "a" * 4_000 + "b" * 100_000 + "c" * 4_000
+    asyncio.run(send(short))
+    asyncio.run(send(long))
+    assert asked == [short] * 3 + ["a" * 4_000 + "\n" + "c" * 4_000] * 3
+
+
+def test_deciding_takes_a_place_too(orchestrator):
+    gateway = endpoint(orchestrator, *both(), max_in_flight=1)
+
+    async def send():
+        async with http(gateway) as web:
+            return await web.post("/v1/route", json={"query": "x"})
+
+    with gateway.admit():
+        assert asyncio.run(send()).status_code == 429
+    assert asyncio.run(send()).status_code == 200
+
+
+def test_a_picture_alone_is_for_an_expert_that_is_named(orchestrator):
+    expert = ScriptedExpert("gemma-3-270m")
+    gateway = endpoint(orchestrator, expert)
+    picture = [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://x/y.png"}}]}]
+    assert ask(gateway, messages=picture, model="gemma-3-270m").status_code == 200
+    refused = ask(gateway, messages=picture)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "messages")
+    assert [body["messages"] for body in expert.bodies] == [picture]
 
 
 def test_unknown_paths_and_methods_are_refused_in_openais_shape(orchestrator):
@@ -335,3 +439,21 @@ def test_a_conversation_stays_with_its_expert_unless_that_loses_much(orchestrato
     assert say(CAPITAL, near).headers["x-leeroo-expert"] == "smollm2-135m"
     other = [*CAPITAL, {"role": "assistant", "content": "someone else's words"}, *CAPITAL]
     assert say(other, near).headers["x-leeroo-expert"] == "smollm2-135m"
+
+
+def test_a_conversation_does_not_stay_with_an_expert_that_falls_short_of_what_is_asked(orchestrator):
+    gateway = endpoint(orchestrator, *both())
+    decision = orchestrator.decide([CAPITAL[0]["content"]], multiplier=0)[0]
+    better, worse = decision.success["gemma-3-270m"], decision.success["smollm2-135m"]
+    dearer = decision.cost_usd["gemma-3-270m"] - decision.cost_usd["smollm2-135m"]
+    near = (better - worse - 0.01) / dearer  # gemma is worth hardly more
+    turns = [*CAPITAL, {"role": "assistant", "content": "smollm2-135m says hello"}, *CAPITAL]
+
+    def say(turns, price, min_success=None):
+        reply = ask(gateway, messages=turns, multiplier=price, min_success=min_success)
+        return reply.headers["x-leeroo-expert"]
+
+    assert say(CAPITAL, near + 1 / dearer) == "smollm2-135m"
+    assert say(turns, near) == "smollm2-135m"
+    assert say(turns, near, min_success=worse) == "smollm2-135m"
+    assert say(turns, near, min_success=(better + worse) / 2) == "gemma-3-270m"

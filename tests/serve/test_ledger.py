@@ -66,6 +66,12 @@ def test_the_dearest_expert_that_the_budget_affords_is_reserved(ledger):
     assert ledger.reserve(key_id, "r1", [5.0, 0.2, 0.6], **LIFETIME).reserved_usd == 0.6
 
 
+def test_a_bound_beyond_reason_spoils_nothing(ledger):
+    key_id, _ = ledger.create_key("ann", budget_usd=1.0)
+    assert ledger.reserve(key_id, "r1", [-1e30], **LIFETIME) == Grant(0.0, 1.0)
+    assert isinstance(ledger.reserve(key_id, "r2", [1e30], **LIFETIME), Refusal)
+
+
 def test_a_reservation_whose_process_died_runs_out_and_a_late_answer_is_still_charged(ledger):
     key_id, _ = ledger.create_key("ann", budget_usd=1.0, period="total")
     ledger.reserve(key_id, "r1", [1.0], lifetime_s=10, now=1000)
@@ -107,6 +113,41 @@ def test_no_key_goes_over_its_budget_under_concurrency(tmp_path):
     assert 0.9 < key.spent_usd <= 1.0
     assert round(key.spent_usd * 1e12) == sum(settled)
     assert key.reserved_usd == 0
+
+
+def test_calls_are_forgotten_and_what_they_cost_is_not(ledger):
+    key_id, _ = ledger.create_key("ann", budget_usd=1.0, period="total")
+    long_ago = time.time() - 1_000
+    for name in ("settled", "still open"):
+        ledger.reserve(key_id, name, [0.25], lifetime_s=10, now=long_ago)
+    ledger.settle("settled", 0.25)
+    ledger.reserve(key_id, "new", [0.25], **LIFETIME)  # the open one has run out now
+    ledger.settle("new", 0.125)
+
+    def kept():
+        return {row["request_id"] for row in ledger._db.execute("select request_id from calls")}
+
+    ledger.forget_calls(2_000)
+    assert kept() == {"settled", "still open", "new"}
+    ledger.forget_calls(500)
+    assert kept() == {"new"}
+    key = spent(ledger, key_id)
+    assert (key.spent_usd, key.reserved_usd) == (0.375, 0.0)
+    assert ledger.reserve(key_id, "next", [0.5], **LIFETIME).remaining_usd == 0.125
+
+
+@pytest.mark.parametrize(
+    "limit",
+    [
+        *({"budget_usd": budget} for budget in (float("nan"), float("inf"), 1e7, -1.0)),
+        {"requests_per_minute": 0},
+    ],
+)
+def test_a_limit_that_is_none_is_refused(ledger, limit):
+    with pytest.raises(InputError, match="cannot be a") as refused:
+        ledger.create_key("ann", **limit)
+    assert "none for a key without a limit" in str(refused.value)
+    assert ledger.list_keys() == []
 
 
 CRASHING = """

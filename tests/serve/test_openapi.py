@@ -35,6 +35,7 @@ OPERATIONS = [
     ("POST", "/v1/route"),
     ("POST", "/v1/feedback"),
     ("GET", "/v1/models"),
+    ("GET", "/v1/models/{name}"),
     ("GET", "/healthz"),
     ("GET", "/readyz"),
     ("GET", "/metrics"),

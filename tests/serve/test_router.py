@@ -1,4 +1,12 @@
-from serve.router import Loaded, Query, decide_all, rule_all
+import asyncio
+import json
+import shutil
+from dataclasses import replace
+
+from orchestrator.embedding import load_embedder
+from orchestrator.registry import log_version, set_champion
+from serve.config import ServeConfig
+from serve.router import Loaded, Query, Router, decide_all, rule_all
 from warehouse import InputError
 
 
@@ -76,3 +84,30 @@ def test_what_a_challenger_cannot_decide_falls_to_the_champion(orchestrator):
     ruled = rule_all(champion, challenger, queries, canary_share=1, shadow=True)
     assert versions(ruled) == ["1"] * 4
     assert [ruling.shadow for ruling in ruled] == [None] * 4
+
+
+def decide_with(config, *texts):
+    async def decide():
+        return await Router(config).decide([Query(text) for text in texts])
+
+    return asyncio.run(decide())
+
+
+def test_a_broken_challenger_leaves_the_champion_in_office(orchestrator, tmp_path, caplog):
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    files = tmp_path / "mlartifacts"
+    set_champion(uri, log_version(orchestrator, tracking_uri=uri, artifact_root=files))
+    # It loads, and fails on every question: its predictor knows another embedding.
+    misfit = replace(orchestrator, embedder=load_embedder("minilm-shallow"))
+    log_version(misfit, tracking_uri=uri, artifact_root=files)
+    config = ServeConfig(home=tmp_path, tracking_uri=uri, shadow=True, canary_share=1)
+    ruled = decide_with(config, *QUESTIONS[:2])
+    assert [(ruling.version, ruling.shadow) for ruling in ruled] == [("1", None)] * 2
+    assert (
+        caplog.text.count("the challenger, version 2, cannot decide") == 2
+    )  # as a canary, and in the shadow
+    for saved in list(files.rglob("orchestrator.json")):
+        if json.loads(saved.read_text())["embedder"] == misfit.embedder.name:
+            shutil.rmtree(saved.parent)
+    assert [ruling.version for ruling in decide_with(config, QUESTIONS[0])] == ["1"]
+    assert "cannot load the challenger" in caplog.text
