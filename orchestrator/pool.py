@@ -41,6 +41,20 @@ def choose_probes(
     return candidates[pick_probes(score[candidates], count, seed=seed)]
 
 
+def choose_test_questions(
+    orchestrator: Orchestrator, outcomes: Outcomes, count: int, *, seed: int = 0
+) -> NDArray[np.intp]:
+    """Choose at random which questions to ask a new expert for the test against the champion alone.
+
+    Returns up to ``count`` rows of ``outcomes`` from the frozen test part that the whole pool has answered.
+    """
+    test = frozen_split(outcomes.prompts).test
+    own = outcomes.only(orchestrator.experts)
+    complete = np.asarray(np.isfinite(own.score + own.cost_usd).all(axis=1))
+    candidates = np.random.default_rng(seed).permutation(test[complete[test]])
+    return np.sort(candidates[:count])
+
+
 def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orchestrator:
     """Return an orchestrator whose pool has one expert more, placed by its answers to the probes.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.compare import compare_routers
 from orchestrator.registry import champion_version, find_version, load_version, set_champion
-from warehouse import Outcomes
+from warehouse import InputError, Outcomes
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,9 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Promotion:
-    """What came of a promotion. ``comparison`` is None when there was no champion to beat."""
+    """What came of a promotion. ``comparison`` is None when there was no champion to beat, or when it was
+    forced and no test could be made.
+    """
 
     version: str
     promoted: bool
@@ -53,8 +55,8 @@ def promote(
 ) -> Promotion:
     """Make ``version`` champion if it beats the champion on the questions that neither was trained on.
 
-    With ``force`` it becomes champion whatever the test says, and a note tells so. Without a champion there
-    is nothing to beat.
+    With ``force`` it becomes champion whatever the test says, and where none can be made; a note tells so.
+    Without a champion there is nothing to beat.
 
     Raises:
         InputError: no such version, or too few held-out questions that all experts of both pools answered.
@@ -66,11 +68,20 @@ def promote(
         set_champion(tracking_uri, version, note=reason or "first champion")
         return Promotion(version, True, None, None)
     champion = load_version(tracking_uri, former)
-    report = compare_routers({"challenger": challenger, "champion": champion}, outcomes, cache_dir=cache_dir)
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    try:
+        report = compare_routers(
+            {"challenger": challenger, "champion": champion}, outcomes, cache_dir=cache_dir
+        )
+    except InputError as error:
+        if not force:
+            raise
+        note = f"forced without a test against version {former} at {stamp}: {error.what}"
+        set_champion(tracking_uri, version, note=f"{note}; {reason}" if reason else note)
+        return Promotion(version, True, former, None)
     gain = report.difference("challenger", "champion", "aiq_log")
     comparison = Comparison(gain.value, gain.low, gain.high, report.questions)
     if comparison.won or force:
-        stamp = datetime.now(UTC).isoformat(timespec="seconds")
         verdict = "won" if comparison.won else "forced"
         note = f"{verdict} against version {former} at {stamp}: {comparison}" + (
             f"; {reason}" if reason else ""

@@ -154,7 +154,9 @@ def load_champion(tracking_uri: str) -> tuple[Orchestrator, str]:
     version = champion_version(tracking_uri)
     if version is None:
         raise InputError(
-            "no router is champion yet", where=tracking_uri, fix="`leeroo train`, then `leeroo promote`"
+            "no router is champion yet",
+            where=tracking_uri,
+            fix="run `leeroo selfplay` or `leeroo train`: the first version becomes champion at once",
         )
     return load_version(tracking_uri, version), version
 

@@ -54,7 +54,12 @@ def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
         print_line("Ray Serve starts the orchestrator and its experts (real vLLM engines) ...")
         started = time.monotonic()
         url = start_serving(
-            ServeConfig(home=home.path, tracking_uri=home.mlflow_uri, port=port or free_port())
+            ServeConfig(
+                home=home.path,
+                tracking_uri=home.mlflow_uri,
+                warehouse_url=home.warehouse_url,
+                port=port or free_port(),
+            )
         )
         try:
             print_line(f"Ready after {time.monotonic() - started:.0f} s at {url}")

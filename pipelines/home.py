@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -13,8 +14,16 @@ from warehouse import InputError, Warehouse
 
 #: The ``--home`` option of every command.
 HomeOption = Annotated[
-    Path, typer.Option("--home", envvar="LEEROO_HOME", help="Folder with this installation's state.")
+    Path,
+    typer.Option(
+        "--home",
+        envvar="LEEROO_HOME",
+        help="Folder with this installation's state. LEEROO_WAREHOUSE and MLFLOW_TRACKING_URI name another "
+        "place for its tables and its router versions.",
+    ),
 ]
+#: Where the tables are, when not in the home: a folder or the URL of an object store.
+WAREHOUSE_VARIABLE = "LEEROO_WAREHOUSE"
 DEFAULT_HOME = Path(".leeroo")
 
 
@@ -32,10 +41,13 @@ class Home:
 
     @classmethod
     def open(cls, path: Path, *, warehouse_url: str | None = None, mlflow_uri: str | None = None) -> Home:
-        """Resolve a home; the environment's MLFLOW_TRACKING_URI is honoured where no URI is given.
+        """Resolve a home; nothing is made yet.
+
+        Where no URL or URI is given, the environment's LEEROO_WAREHOUSE and MLFLOW_TRACKING_URI count.
 
         Raises:
-            InputError: a relative path inside a Ray job, whose working directory is thrown away.
+            InputError: a relative path inside a Ray job, whose working directory is thrown away; or no
+                folder is there and none can be made.
         """
         if not path.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
             raise InputError(
@@ -44,9 +56,11 @@ class Home:
                 fix="give an absolute path that every node sees, or set LEEROO_HOME to one",
             )
         path = path.expanduser().absolute()
+        _check_folder(path)
         return cls(
             path,
-            warehouse_url or str(path / "warehouse"),
+            (absolute_url(warehouse_url) if warehouse_url else warehouse_elsewhere())
+            or str(path / "warehouse"),
             mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path / 'mlflow.db'}",
         )
 
@@ -63,3 +77,35 @@ class Home:
     def warehouse(self) -> Warehouse:
         """Open the warehouse."""
         return Warehouse(self.warehouse_url)
+
+
+def warehouse_elsewhere() -> str | None:
+    """The warehouse that the environment names, or None: it lies in the home."""
+    named = os.environ.get(WAREHOUSE_VARIABLE)
+    return absolute_url(named) if named else None
+
+
+def absolute_url(url: str) -> str:
+    """A URL as it is; a path made absolute, because other processes work in other folders."""
+    return url if "://" in url else str(Path(url).expanduser().absolute())
+
+
+def _check_folder(path: Path) -> None:
+    there = path
+    while not os.path.exists(there):
+        there = there.parent
+    where = f"home {path}"
+    if not there.is_dir():
+        what = "this is a file" if there == path else f"{there} is a file"
+        raise InputError(f"{what}, not a folder", where=where, fix="give --home or LEEROO_HOME a folder")
+    if there == path:
+        return
+    try:
+        with tempfile.TemporaryFile(dir=there):  # the one question that every kind of file system answers
+            pass
+    except OSError as error:
+        raise InputError(
+            f"the folder cannot be made in {there} ({error.strerror})",
+            where=where,
+            fix="give --home or LEEROO_HOME a folder that you may write to",
+        ) from None

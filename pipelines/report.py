@@ -6,7 +6,7 @@ import math
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 from rich.console import Console
@@ -203,24 +203,3 @@ def print_line(text: str) -> None:
 def print_step(text: str) -> None:
     """Print the heading of a step."""
     console.print(f"\n[bold]{text}[/]")
-
-
-def print_rows(rows: pa.Table, limit: int = 200) -> None:
-    """Print a query's result as a table; says how many rows were left out."""
-    table = Table()
-    numeric = [pa.types.is_integer(f.type) or pa.types.is_floating(f.type) for f in rows.schema]
-    for field, right in zip(rows.schema, numeric, strict=True):
-        table.add_column(field.name, justify="right" if right else "left", overflow="fold")
-    for row in rows.slice(0, limit).to_pylist():
-        table.add_row(*(_cell(value) for value in row.values()))
-    Console(highlight=False, width=WIDTH).print(table)
-    if rows.num_rows > limit:
-        print_line(f"{rows.num_rows - limit:,} more rows; use --limit or -o csv")
-
-
-def _cell(value: Any) -> str:
-    if value is None:
-        return "[dim]null[/]"
-    from rich.markup import escape
-
-    return f"{value:.6g}" if isinstance(value, float) else escape(str(value))

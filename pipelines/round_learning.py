@@ -46,7 +46,10 @@ def learn_from_round(lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[
 
     # Who was champion before this round stays known after its own version was promoted.
     before = record.step("champion", lambda: {"version": champion_version(home.mlflow_uri)})["version"]
-    universe = record.step("universe", lambda: _choose_universe(lab, learned, expect))["experts"]
+    settings = config.by_step()
+    universe = record.step(
+        "universe", lambda: _choose_universe(lab, learned, expect), settings=settings["universe"]
+    )["experts"]
     # A universe of one needs no router; what is learned over all of them tells when to widen it.
     pool = universe if len(universe) > 1 else list(learned.experts)
     every = _join(learned, frozen)
@@ -58,7 +61,7 @@ def learn_from_round(lab: Laboratory, record: RoundRecord, frozen_ids: Sequence[
         )
         return {"version": trained.version}
 
-    version = record.step("training", train)["version"]
+    version = record.step("training", train, settings=settings["training"])["version"]
     purchase = record.step("evaluation", lambda: _measure(lab, before, version, frozen))["purchase"]
     standing = record.step("promotion", lambda: asdict(put_to_the_test(version, before, every, home)))
     print_line(f"Router version {version} {standing['verdict']}")

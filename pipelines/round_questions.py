@@ -48,6 +48,12 @@ def freeze_questions(lab: Laboratory, run_id: str, budget_usd: float | None) -> 
                 "no question falls to the frozen set", where=source.name,
                 fix="give more questions; a fifth of them, chosen by a hash of the prompt, is frozen",
             )  # fmt: skip
+        if isinstance(source, DatasetSource):
+            fallen, total = source.set_aside().num_rows, source.questions.num_rows
+            print_line(
+                f"{source.name}: {fallen} of {total} questions fall to the part that is never learned from,"
+                f" by a hash of the prompt; {made.questions.num_rows} of these are the frozen set"
+            )
         lab.warehouse.append("questions", made.questions, round=FROZEN)
         return {"source": source.name, "ids": made.questions["question_id"].to_pylist()}
 

@@ -37,27 +37,45 @@ class RoundRecord:
     def __getitem__(self, name: str) -> Step:
         return self._steps[name]
 
-    def step(self, name: str, work: Callable[[], Step]) -> Step:
-        """Return what the step found; the work is done only if it was not done before."""
+    def step(self, name: str, work: Callable[[], Step], *, settings: Step | None = None) -> Step:
+        """Return what the step found; the work is done only if it was not done before.
+
+        Args:
+            name: of the step.
+            work: what it does; its result must be fit for JSON.
+            settings: those that decide this step; kept with it, for :meth:`check`.
+        """
         if name not in self._steps:
-            self._steps[name] = json.loads(json.dumps(work()))  # the same now as when read again
+            found = work() if settings is None else work() | {"settings": settings}
+            self._steps[name] = json.loads(json.dumps(found))  # the same now as when read again
             self._write()
         return self._steps[name]
 
-    def check(self, settings: Step) -> None:
+    def check(self, settings: Step, by_step: dict[str, Step] | None = None) -> None:
         """Keep the settings, or see that they are those that the record was begun with.
+
+        Args:
+            settings: which may not change once the record is begun.
+            by_step: settings that one step uses; they may change until it is done.
 
         Raises:
             InputError: they differ; names the first that does.
         """
         settings = json.loads(json.dumps(settings))
         kept = self.step("settings", lambda: settings)
+        self._compare(kept, settings, "when it began")
+        for name, own in json.loads(json.dumps(by_step or {})).items():
+            done_with = self._steps.get(name, {}).get("settings")
+            if done_with is not None:
+                self._compare(done_with, own, f"when its {name} was done")
+
+    def _compare(self, kept: Step, settings: Step, when: str) -> None:
         for name, value in settings.items():
             if kept.get(name) != value:
                 raise InputError(
-                    f"{name} was {kept.get(name)!r} when it began and is {value!r} now",
+                    f"{name} was {kept.get(name)!r} {when} and is {value!r} now",
                     where=str(self.path),
-                    fix="go on with the settings it began with, or name another round",
+                    fix="go on with the settings it had then, or name another round",
                 )
 
     def _write(self) -> None:

@@ -81,7 +81,7 @@ def run_round(
         brief: what the round before found.
     """
     config, record = lab.config, lab.record(name)
-    record.check(config.decisive(lab.catalogue))
+    record.check(config.decisive(lab.catalogue), config.by_step())
     resume = record["run"]["id"] if "run" in record else None
     params = asdict(config) | {"experts": ", ".join(lab.catalogue.names), "kind": "round", "round": name}
     with tracked_run(lab.home, f"round {name}", params, resume=resume) as run_id:

@@ -18,6 +18,7 @@ from pipelines.round_learning import read_brief
 from pipelines.round_questions import freeze_questions
 from pipelines.rounds import RoundResult, result_line, run_round
 from pipelines.tracking import tracked_run
+from pipelines.training import check_router_settings
 from warehouse import InputError
 
 if TYPE_CHECKING:
@@ -57,10 +58,23 @@ class SelfplayConfig:
     address: str | None = None  # of the Ray cluster; None: the job's, RAY_ADDRESS's or a local one
 
     def decisive(self, catalogue: Catalogue) -> dict[str, Any]:
-        """The settings that must not change within a round."""
-        free = ("round", "rounds", "budget_usd", "min_points_per_usd", "address", "catalogue")
+        """The settings that must not change within a round: its questions and answers follow from them."""
+        free = {"round", "rounds", "budget_usd", "min_points_per_usd", "address", "catalogue"}
+        free |= {name for own in self.by_step().values() for name in own}
         kept = {name: value for name, value in asdict(self).items() if name not in free}
         return kept | {"experts": {spec.name: spec.version for spec in catalogue.experts}}
+
+    def by_step(self) -> dict[str, dict[str, Any]]:
+        """The settings that are first used after the answers are paid for; until then they may be mended.
+
+        (Whom to ask may follow from the embedder too; that step's result stands, whatever comes after.)
+        """
+        return {
+            "universe": {
+                "max_experts": self.max_experts, "max_cost_usd": self.max_cost_usd, "embedder": self.embedder
+            },
+            "training": {"predictor": self.predictor, "embedder": self.embedder, "seeds": self.seeds},
+        }  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -117,7 +131,7 @@ def _play(lab: Laboratory, frozen_ids: list[str]) -> tuple[list[RoundResult], st
     for position, name in enumerate(round_names(config.round, config.rounds)):
         record = lab.record(name)
         if "result" in record:
-            record.check(config.decisive(lab.catalogue))
+            record.check(config.decisive(lab.catalogue), config.by_step())
             result = RoundResult.of(record["result"])
             print_step(f"Round {name} is done")
             print_line(result_line(result))
@@ -223,6 +237,19 @@ def _check(config: SelfplayConfig) -> None:
         raise InputError(
             f"{config.round!r} cannot name a round", where="--round", fix="use letters and digits"
         )
+    if config.domains and config.questions is not None:
+        raise InputError(
+            "domains choose among the generators, and the questions come from a file or data set",
+            where="--domain with --questions",
+            fix="leave one of them out",
+        )
+    if config.limit is not None and config.questions is None:
+        raise InputError(
+            "a limit is of a file or data set, and there is none",
+            where="--limit without --questions",
+            fix="use --per-domain for generators",
+        )
+    check_router_settings([config.predictor], config.embedder)
 
 
 def _open_sources(

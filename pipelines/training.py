@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +37,21 @@ class Standing:
     former: str | None  # champion before the test
     promoted: bool
     verdict: str
+
+
+def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
+    """See that a router can be made of these, before anything is read, asked or paid for.
+
+    Raises:
+        InputError: no predictor or embedder has that name, or the package with the embedder's weights is
+            missing.
+    """
+    from orchestrator.embedding import load_embedder
+    from orchestrator.persistence import build_predictor
+
+    for kind in predictors:
+        build_predictor(kind)
+    load_embedder(embedder)
 
 
 def train_version(

@@ -6,6 +6,7 @@ import asyncio
 import ipaddress
 import logging
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -172,7 +173,8 @@ def carry_decisions(config: ServeConfig, older_than_s: float | None = None) -> i
         by_round: dict[str, list[dict[str, Any]]] = {}
         for row in rows:
             by_round.setdefault(row["round"], []).append(row)
-        store = Warehouse(str(config.home / "warehouse"))
+        elsewhere = config.warehouse_url or os.environ.get("LEEROO_WAREHOUSE")
+        store = Warehouse(elsewhere or str(config.home / "warehouse"))
         schema = pa.schema([field for field in DECISIONS if field.name != "created_at"])
         written = 0
         for round_name, members in by_round.items():

@@ -31,6 +31,9 @@ class ServeConfig(BaseModel):
         None, description="experts to serve; the pool file's, else the champion's, when not given"
     )
     tracking_uri: str | None = Field(None, description="MLflow; the home's own store when not given")
+    warehouse_url: str | None = Field(
+        None, description="tables; LEEROO_WAREHOUSE's, else the home's own, when not given"
+    )
     router_dir: Path | None = Field(
         None, description="serve this saved orchestrator instead of the registry's champion"
     )

@@ -1,6 +1,7 @@
 """Imports between the folders go upward only, and `leeroo --help` loads nothing heavy."""
 
 import ast
+import importlib
 import re
 import subprocess
 import sys
@@ -104,3 +105,19 @@ LEAKS = re.compile(r"/(?:work|tmp|home|root)/[a-z]|files\.pythonhosted|pypi\.org
 def test_no_path_of_one_machine_is_written_down(path):
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         assert not LEAKS.search(line), f"{path.name}:{number}: {line.strip()}"
+
+
+def test_the_contracts_say_where_each_name_is_imported_from():
+    described = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+\.\w+)` \| (.+) \|$", described, re.MULTILINE)
+    listed = {(module, name) for module, names in rows for name in re.findall(r"`(\w+)`", names)}
+    for module, name in listed:
+        assert hasattr(importlib.import_module(module), name), f"{module} has no {name}"
+        assert name not in importlib.import_module(module.split(".")[0]).__all__
+    for folder in ("warehouse", "experts", "orchestrator", "universe"):
+        contract = described.split(f"\n### {folder}\n")[1].split("```")[1]
+        exported = importlib.import_module(folder).__all__
+        elsewhere = {name for module, name in listed if module.startswith(f"{folder}.")}
+        called = re.findall(r"^(?:class )?(\w+)(?: / \w+)*\(", contract, re.MULTILINE)
+        assert called
+        assert set(called) <= {*exported, *elsewhere}

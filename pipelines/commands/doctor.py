@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from pipelines.home import DEFAULT_HOME, HomeOption
+from pipelines.home import DEFAULT_HOME, Home, HomeOption
 
 
 def register(app: typer.Typer) -> None:
@@ -34,7 +34,7 @@ def doctor(
     diagnosis = diagnose(
         load_catalogue(catalogue),
         probe_hardware(),
-        home=home.expanduser().absolute(),
+        home=Home.open(home).path,
         cache=default_cache_dir(),
     )
     if as_json:

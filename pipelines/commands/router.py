@@ -22,8 +22,14 @@ SourceOption = Annotated[
     str | None, typer.Option(help="Question sources to use, by commas, for example mmlu.")
 ]
 EmbedderOption = Annotated[
-    str, typer.Option(help="minilm-int8 (contextual), wordllama (static, fast), or both joined by +.")
+    str,
+    typer.Option(
+        help="minilm-int8 (contextual), minilm-shallow (the same, cut short), wordllama (static, fast), "
+        "or several joined by +."
+    ),
 ]
+#: What a predictor may be called, for the help of options.
+PREDICTOR_KINDS = "knn, cluster, ridge, latent, subject, stack or knn+domain"
 DEFAULT_EMBEDDER = "minilm-int8+wordllama"
 
 
@@ -44,7 +50,7 @@ def train(
     pool: PoolOption = None,
     experts: ExpertsOption = None,
     source: SourceOption = None,
-    predictor: Annotated[str, typer.Option(help="Kind of predictor.")] = "stack",
+    predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "stack",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
     seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
@@ -54,9 +60,10 @@ def train(
     from rich.console import Console
 
     from orchestrator.registry import champion_version, crown_first
-    from pipelines.training import train_version
+    from pipelines.training import check_router_settings, train_version
 
     place = Home.open(home)
+    check_router_settings([predictor], embedder)
     outcomes = load_pool_outcomes(place, pool, experts, source)
     trained = train_version(outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed)
     version = trained.version
@@ -80,7 +87,7 @@ def evaluate(
     experts: ExpertsOption = None,
     source: SourceOption = None,
     predictors: Annotated[
-        str, typer.Option(help="Kinds of predictor to compare, by commas.")
+        str, typer.Option(help=f"Kinds of predictor to compare, by commas: {PREDICTOR_KINDS}.")
     ] = "knn,cluster,ridge,stack",
     versions: Annotated[
         str | None,
@@ -99,7 +106,7 @@ def evaluate(
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for JSON and figures [HOME/evaluations/latest].")
+        Path | None, typer.Option(help="Folder for JSON and figures (HOME/evaluations/latest).")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
@@ -111,8 +118,12 @@ def evaluate(
     from orchestrator.details import render_details
     from orchestrator.evaluate import evaluate_router
     from orchestrator.registry import log_evaluation
+    from pipelines.training import check_router_settings
     from warehouse import InputError
 
+    kinds = _commas(predictors) or ["knn"]
+    if not versions:
+        check_router_settings(kinds, embedder)
     if price_basis not in ("actual", "flat"):
         raise InputError(
             f"unknown price basis {price_basis!r}", where="--price-basis", fix="use actual or flat"
@@ -126,7 +137,7 @@ def evaluate(
         outcomes = load_pool_outcomes(place, pool, experts, source)
         report = evaluate_router(
             outcomes,
-            predictors=_commas(predictors) or ("knn",),
+            predictors=kinds,
             embedder=embedder,
             seeds=seeds,
             price_basis="flat" if price_basis == "flat" else "actual",
@@ -157,9 +168,17 @@ def promote(
     from rich.console import Console
 
     from orchestrator.promote import promote as put_to_the_test
-    from orchestrator.registry import champion_version, find_version, load_version
+    from orchestrator.registry import CHALLENGER, champion_version, find_version, load_version
+    from orchestrator.registry import versions as list_versions
+    from warehouse import InputError
 
     place = Home.open(home)
+    if version == CHALLENGER and not any(CHALLENGER in v.aliases for v in list_versions(place.mlflow_uri)):
+        raise InputError(
+            "no version waits to be promoted",
+            where=place.mlflow_uri,
+            fix="`leeroo train` makes one; `leeroo versions` lists what there is",
+        )
     version = find_version(place.mlflow_uri, version)
     if version == champion_version(place.mlflow_uri):
         Console().print(f"version {version} is champion already")
@@ -172,7 +191,8 @@ def promote(
     )
     console = Console()
     if outcome.comparison is None:
-        console.print(f"version {outcome.version} is champion: there was none before")
+        why = "there was none before" if outcome.former is None else "forced, without a test"
+        console.print(f"version {outcome.version} is champion: {why}")
         return
     console.print(
         f"version {outcome.version} against champion {outcome.former}: {outcome.comparison}", highlight=False
@@ -205,7 +225,7 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
     found = list_versions(Home.open(home).mlflow_uri)
     console = Console(width=None if Console().is_terminal else 160)
     if not found:
-        console.print("no router has been trained yet: `leeroo train`")
+        console.print("no router has been trained yet: `leeroo selfplay` or `leeroo train`")
         return
     table = Table()
     for column in ("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k"):
@@ -228,33 +248,53 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
 def add_expert(
     name: Annotated[str, typer.Argument(help="An expert of the catalogue, or one with recorded answers.")],
     probes: Annotated[int, typer.Option(min=10, help="How many questions to ask it.")] = 200,
-    catalogue: Annotated[Path | None, typer.Option(help="Catalogue of experts [the default one].")] = None,
+    test_questions: Annotated[
+        int,
+        typer.Option(min=0, help="How many held-out questions to ask it too, for `leeroo promote` alone."),
+    ] = 200,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Catalogue of experts; the default one if not given.")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Add an expert to the champion's pool: ask it the most telling questions, retrain nothing."""
+    import numpy as np
     from rich.console import Console
 
+    from orchestrator.compare import MIN_QUESTIONS
     from orchestrator.pool import add_expert as place_expert
-    from orchestrator.pool import choose_probes
+    from orchestrator.pool import choose_probes, choose_test_questions
     from orchestrator.registry import load_champion, log_version
+    from warehouse import InputError
 
-    place = Home.open(home)
+    place, console = Home.open(home), Console()
     champion, champion_version = load_champion(place.mlflow_uri)
-    info = champion.info
-    known = load_pool_outcomes(place, None, ",".join(info["mean_score"]), ",".join(info["sources"]))
-    chosen = known.take(choose_probes(champion, known, probes))
-    asked = _ask(place, name, chosen.question_ids.tolist(), catalogue)
-    answers = load_pool_outcomes(
-        place, None, ",".join([*info["mean_score"], name]), ",".join(info["sources"])
-    )
-    rows = [i for i, question in enumerate(answers.question_ids) if question in set(chosen.question_ids)]
-    import numpy as np
-
-    extended = place_expert(champion, name, answers.take(np.array(rows, np.intp)))
+    if name in champion.experts:
+        raise InputError(f"{name!r} is in the pool already", fix=f"`leeroo experts retire {name}` first")
+    names, sources = [*champion.info["mean_score"], *champion.experts], ",".join(champion.info["sources"])
+    known = load_pool_outcomes(place, None, ",".join(names), sources)
+    chosen = known.question_ids[choose_probes(champion, known, probes)]
+    test = known.question_ids[choose_test_questions(champion, known, test_questions)]
+    if len(test) < MIN_QUESTIONS:
+        console.print(
+            f"{len(test)} held-out questions for the test against champion {champion_version}, which needs "
+            f"{MIN_QUESTIONS}: only --force will promote this version"
+        )
+    asked = _ask(place, name, [*chosen, *test], catalogue)
+    answers = load_pool_outcomes(place, None, ",".join([*names, name]), sources)
+    probed = answers.take(np.isin(answers.question_ids, chosen))
+    extended = place_expert(champion, name, probed)
     version = log_version(extended, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
-    Console().print(
-        f"{name} placed from {len(rows)} probes ({asked} asked now): version {version} is challenger to "
-        f"champion {champion_version}; `leeroo promote {version}` puts it to the test"
+    held_out = answers.only([*champion.experts, name]).take(np.isin(answers.question_ids, test))
+    complete = int(np.isfinite(held_out.score + held_out.cost_usd).all(axis=1).sum())
+    console.print(
+        f"{name} placed from {len(probed)} probes ({asked} questions asked now): version {version} is "
+        f"challenger to champion {champion_version}; "
+        + (
+            f"`leeroo promote {version}` puts it to the test"
+            if complete >= MIN_QUESTIONS
+            else f"{complete} held-out questions are too few for a test: `leeroo promote {version} --force`"
+        )
     )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands.router import DEFAULT_EMBEDDER, PREDICTOR_KINDS, EmbedderOption
 from pipelines.home import DEFAULT_HOME, Home, HomeOption
 
 Catalogue = Annotated[str | None, typer.Option(help="YAML file of experts; small real models by default.")]
@@ -43,21 +44,26 @@ def demo(
 
 def selfplay(
     home: HomeOption = DEFAULT_HOME,
-    warehouse: Annotated[str | None, typer.Option(help="URL of the warehouse, if not in the home.")] = None,
-    mlflow: Annotated[str | None, typer.Option(help="URI of the MLflow server, if not in the home.")] = None,
+    warehouse: Annotated[
+        str | None, typer.Option(help="URL of the warehouse, if not in the home; or set LEEROO_WAREHOUSE.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(help="URI of MLflow, if not in the home; or set MLFLOW_TRACKING_URI.")
+    ] = None,
     catalogue: Catalogue = None,
     questions: Annotated[
         str | None, typer.Option(help="JSONL, Parquet, folder or data set; made by generators by default.")
     ] = None,
-    limit: Annotated[
-        int | None, typer.Option(min=1, help="Questions of a file or data set to use at most.")
+    limit: Annotated[int | None, typer.Option(min=1, help="Questions of --questions to use at most.")] = None,
+    domain: Annotated[
+        list[str] | None, typer.Option(help="Domain or generator, without --questions; may be repeated.")
     ] = None,
-    domain: Annotated[list[str] | None, typer.Option(help="Domain or generator; may be repeated.")] = None,
     per_domain: PerDomain = 40,
     frozen: Annotated[
         str | None,
         typer.Option(
-            help="JSONL, Parquet, folder or data set of the frozen evaluation set; as the others by default."
+            help="JSONL, Parquet, folder or data set of the frozen evaluation set; as the others by default. "
+            "Of its questions the fifth is used, by a hash of the prompt, that is never learned from."
         ),
     ] = None,
     frozen_questions: Annotated[
@@ -90,8 +96,8 @@ def selfplay(
     max_cost_usd: Annotated[
         float | None, typer.Option(help="Mean cost of a query that the universe may have, in USD.")
     ] = None,
-    predictor: Annotated[str, typer.Option(help="Success predictor of the router.")] = "knn",
-    embedder: Annotated[str, typer.Option(help="Embedding of the router.")] = "minilm-int8+wordllama",
+    predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "knn",
+    embedder: EmbedderOption = DEFAULT_EMBEDDER,
     address: Annotated[
         str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
     ] = None,
@@ -121,6 +127,9 @@ def ui(
     from pipelines.report import print_line
 
     place = Home.open(home)
+    if place.mlflow_uri.startswith(("http://", "https://")):  # a server has pages of its own
+        print_line(f"MLflow runs already: open {place.mlflow_uri}")
+        return
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.mlflow_uri]
     command += ["--default-artifact-root", place.artifacts.as_uri(), "--host", host, "--port", str(port)]
     print_line(f"MLflow on http://{host}:{port} (Ctrl-C ends it)")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.home import DEFAULT_HOME, HomeOption
+from pipelines.home import DEFAULT_HOME, Home, HomeOption, warehouse_elsewhere
 
 if TYPE_CHECKING:
     import httpx
@@ -76,8 +76,10 @@ def serve(
     from serve.config import ServeConfig
 
     console = Console()
-    settings: dict[str, Any] = {"home": home, "catalogue": catalogue, "host": host, "port": port}
+    place = Home.open(home)
+    settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
+    settings["warehouse_url"] = warehouse_elsewhere()
     config = ServeConfig.parse(settings | {"shadow": shadow, "canary_share": canary_share})
     if write_config is not None:
         from serve.deploying import write_deploy_config
@@ -118,11 +120,16 @@ def create_key(
     requests_per_minute: Annotated[int | None, typer.Option(help="How often it may ask.")] = None,
     expert: Annotated[list[str] | None, typer.Option(help="Only expert it may use; may be repeated.")] = None,
     preset: Annotated[Preset | None, typer.Option(help="What the model name leeroo means for it.")] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Catalogue that --expert names are of; the default one if not given.")
+    ] = None,
 ) -> None:
     """Make a key. Its secret is shown once and kept nowhere."""
     from serve.ledger import LEDGER_FILE, Ledger
 
-    key_id, secret = Ledger(home / LEDGER_FILE).create_key(
+    if expert:
+        _check_experts(expert, catalogue)
+    key_id, secret = Ledger(Home.open(home).path / LEDGER_FILE).create_key(
         name,
         budget_usd=budget_usd,
         period=period.value,
@@ -133,13 +140,28 @@ def create_key(
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
 
 
+def _check_experts(names: list[str], catalogue: Path | None) -> None:
+    """A key for an expert that nothing serves would be refused at every question."""
+    from experts import load_catalogue
+    from warehouse import InputError
+
+    known = load_catalogue(catalogue)
+    for name in names:
+        if name not in known.names:
+            raise InputError(
+                f"no expert is called {name!r}",
+                where=f"--expert, catalogue {known.path}",
+                fix=f"use one of {', '.join(known.names)}, or name their file with --catalogue",
+            )
+
+
 def revoke_key(
     name: Annotated[str, typer.Argument(help="Name or id of the key.")], home: HomeOption = DEFAULT_HOME
 ) -> None:
     """End a key, at once and for good."""
     from serve.ledger import LEDGER_FILE, Ledger
 
-    typer.echo(f"{Ledger(home / LEDGER_FILE).revoke_key(name)} is revoked.")
+    typer.echo(f"{Ledger(Home.open(home).path / LEDGER_FILE).revoke_key(name)} is revoked.")
 
 
 def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
@@ -152,7 +174,7 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
     table = Table(
         "key", "name", "spent USD", "budget USD", "period", "requests/min", "experts", "preset", "state"
     )
-    for key in Ledger(home / LEDGER_FILE).list_keys():
+    for key in Ledger(Home.open(home).path / LEDGER_FILE).list_keys():
         table.add_row(
             key.key_id,
             key.name,

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.commands.router import EmbedderOption
 from pipelines.expected import DEFAULT_EMBEDDER, expected_success, held_out
 from pipelines.home import DEFAULT_HOME, Home, HomeOption
 
 if TYPE_CHECKING:
+    from universe.frontier import Budget
     from universe.limits import Limits
     from universe.program import Program
     from universe.select import Universe
@@ -23,7 +25,6 @@ Experts = Annotated[
 Source = Annotated[
     Names, typer.Option(help="Question sources to use, by commas, for example mmlu; may be repeated.")
 ]
-Embedding = Annotated[str, typer.Option(help="Embedding behind the expected success.")]
 Track = Annotated[bool, typer.Option(help="Log an MLflow run with the figures.")]
 
 
@@ -54,7 +55,7 @@ def choose(
     experts: Experts = None,
     source: Source = None,
     raw: Annotated[bool, typer.Option(help="Choose on the outcomes, not on expected success.")] = False,
-    embedder: Embedding = DEFAULT_EMBEDDER,
+    embedder: EmbedderOption = DEFAULT_EMBEDDER,
     explain: Annotated[bool, typer.Option(help="Show what experts are worth and which limits bind.")] = True,
     frontier: Annotated[str | None, typer.Option(help="Trace a budget: cost, hosting or experts.")] = None,
     points: Annotated[int, typer.Option(help="Points of the frontier.")] = 20,
@@ -100,6 +101,7 @@ def choose(
 
     console = Console()
     here = Home.open(home)
+    traced_budget = _frontier_budget(frontier) if frontier else None
     file = read_hosting(hosting) if hosting else HostingFile()
     floors = dict(_floor(text) for text in _split(min_score))
     risk = Risk(risk_weight, risk_tail)
@@ -151,8 +153,8 @@ def choose(
     if explain:
         console.print(render_marginal_values(values))
         console.print(render_binding(binding_limits(program, universe.objective)))
-    if frontier:
-        traced = _trace(console, program, frontier, points, time_limit_s)
+    if traced_budget:
+        traced = _trace(console, program, traced_budget, points, time_limit_s)
         figures["frontier"] = draw_frontier(traced)
     if robust:
         worlds = uncertain_world(program, price_spread=price_spread, traffic_spread=traffic_spread)
@@ -163,7 +165,7 @@ def choose(
     path = write_plan(
         here.path, universe, {name: _reason(name, universe, worth) for name in universe.experts}
     )
-    console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that training and serving use.")
+    console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
     if track:
         from universe.tracking import log_universe
 
@@ -173,7 +175,10 @@ def choose(
 
 
 def apply(home: HomeOption = DEFAULT_HOME) -> None:
-    """Make the last universe chosen the pool that training and serving use."""
+    """Make the last universe chosen the pool that is served, and that `gaps` looks at.
+
+    To train a router on it: `leeroo train --pool HOME/pool.yaml`.
+    """
     from universe.pool import apply_plan
 
     path, experts = apply_plan(Home.open(home).path)
@@ -184,7 +189,7 @@ def gaps(
     home: HomeOption = DEFAULT_HOME,
     experts: Experts = None,
     source: Source = None,
-    embedder: Embedding = DEFAULT_EMBEDDER,
+    embedder: EmbedderOption = DEFAULT_EMBEDDER,
     target: Annotated[float | None, typer.Option(help="Level to reach, chance taken out.")] = None,
     margin: Annotated[float, typer.Option(help="How far below the level counts as a gap.")] = 0.1,
     score_price_usd: Annotated[float | None, typer.Option(help="USD that a right answer is worth.")] = None,
@@ -257,11 +262,7 @@ def _reason(name: str, universe: Universe, worth: dict[str, float]) -> str:
     return f"answers {universe.share[name]:.1%} of the queries; {needed}"
 
 
-def _trace(console: Any, program: Program, budget: str, points: int, time_limit_s: float) -> Any:
-    from rich.progress import track as progress
-
-    from universe.frontier import Budget, default_budgets, trace_frontier
-    from universe.report import render_frontier
+def _frontier_budget(name: str) -> Budget:
     from warehouse import InputError
 
     names: dict[str, Budget] = {
@@ -269,17 +270,24 @@ def _trace(console: Any, program: Program, budget: str, points: int, time_limit_
         "hosting": "max_usd_per_hour",
         "experts": "max_experts",
     }
-    if budget not in names:
-        raise InputError(f"no budget {budget!r}", where="--frontier", fix="use cost, hosting or experts")
-    values = default_budgets(program, names[budget], points)
+    if name not in names:
+        raise InputError(f"no budget {name!r}", where="--frontier", fix="use cost, hosting or experts")
+    return names[name]
+
+
+def _trace(console: Any, program: Program, budget: Budget, points: int, time_limit_s: float) -> Any:
+    from rich.progress import track as progress
+
+    from universe.frontier import default_budgets, trace_frontier
+    from universe.report import render_frontier
+
+    values = default_budgets(program, budget, points)
     bar = iter(progress(range(len(values)), description="frontier", console=console, transient=True))
 
     def advance() -> None:
         next(bar, None)
 
-    traced = trace_frontier(
-        program, names[budget], values, time_limit_s=time_limit_s, on_point=lambda *_: advance()
-    )
+    traced = trace_frontier(program, budget, values, time_limit_s=time_limit_s, on_point=lambda *_: advance())
     for _ in bar:
         pass
     console.print(render_frontier(traced))

@@ -38,30 +38,29 @@ def run_sql(
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the rows.")] = Output.table,
     limit: Annotated[int, typer.Option(help="Rows of a table to print; csv and json print all.")] = 200,
 ) -> None:
-    """Query the views questions, answers, decisions and outcomes with DuckDB."""
+    """Query the views questions, answers, judgements, decisions and outcomes with DuckDB."""
     import sys
 
     import duckdb
 
+    from pipelines.query_output import print_rows, write_csv, write_json
     from warehouse import InputError
 
     connection = Home.open(home).warehouse().connect()
     try:
         result = connection.sql(query)
+        rows = None if result is None else result.to_arrow_table()
     except duckdb.Error as error:
         raise InputError(
             str(error).strip(), where="sql", fix="see `leeroo sql 'describe answers'`"
         ) from error
-    if result is None:
+    if rows is None:
         return
-    rows = result.to_arrow_table()
     if output is Output.csv:
-        rows.to_pandas().to_csv(sys.stdout, index=False)
+        write_csv(rows, sys.stdout)
     elif output is Output.json:
-        print(rows.to_pandas().to_json(orient="records", lines=True, date_format="iso"), end="")
+        write_json(rows, sys.stdout)
     else:
-        from pipelines.report import print_rows
-
         print_rows(rows, limit=limit)
 
 
@@ -100,7 +99,7 @@ def import_questions(
     from pipelines.questions import load_questions
     from pipelines.report import print_line
 
-    questions = load_questions(path)
+    questions = load_questions(path, round=round)
     added = Home.open(home).warehouse().append("questions", questions, round=round)
     print_line(f"{path}: {questions.num_rows:,} questions, {added:,} new")
 

@@ -7,18 +7,13 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+from pipelines.questions.columns import NAMES, refuse_misspelt
 from pipelines.questions.draft import Row, question_row
 from warehouse import InputError
 from warehouse.schemas import normalise_text, question_id
 
 KINDS = ("choice", "exact", "verified", "judged")
-#: The columns that are read, and the other names under which they are found.
-ALIASES = {
-    "prompt": ("prompt", "question", "query", "input"),
-    "choices": ("choices", "options"),
-    "answer": ("answer", "answerKey", "label", "target"),
-    "domain": ("domain", "category"),
-}
+HARDEST = 2**31 - 1  # the most that the table's column holds
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
@@ -27,11 +22,10 @@ def read_question(
 ) -> Row:
     """Return the record as a QUESTIONS row.
 
-    Read are ``prompt`` (or ``question``, ``query``, ``input``), ``choices`` (or ``options``), ``answer`` (or
-    ``answerKey``, ``label``, ``target``), ``kind``, ``verifier``, ``domain`` (or ``category``), ``subject``,
-    ``difficulty``, ``source`` and ``parent_id``. With choices, the answer is the text of one, its letter or
-    its index from 0; text that could be several of these is a choice's text before a letter before an index.
-    In a record whose ``question_id`` fits its content, which is a row of ours, it is the index.
+    Read are the columns of :data:`pipelines.questions.columns.NAMES`. With choices, the answer is the text
+    of one, its letter or its index from 0; text that could be several of these is a choice's text before a
+    letter before an index. In a record whose ``question_id`` fits its content, which is a row of ours, it is
+    the index.
 
     Args:
         record: column -> value.
@@ -41,8 +35,23 @@ def read_question(
         round: the round that the row belongs to.
 
     Raises:
-        InputError: a field is missing or wrong.
+        InputError: a field is missing, wrong or misspelt.
     """
+    try:
+        row = _read_row(record, where=where, source=source, domain=domain, round=round)
+        json.dumps(row, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError as error:
+        half = error.object[error.start : error.start + 1]
+        raise InputError(
+            f"half of a surrogate pair ({half!r}), which is no character",
+            where=where,
+            fix="write the whole character, or both halves of it",
+        ) from None
+    return row
+
+
+def _read_row(record: Mapping[str, Any], *, where: str, source: str, domain: str | None, round: str) -> Row:
+    refuse_misspelt(record, where)
     prompt = _text(record, "prompt", where)
     choices = _read_choices(record, where)
     verifier = _read_verifier(record, where)
@@ -69,7 +78,7 @@ def read_question(
     return question_row(
         prompt=prompt,
         choices=choices,
-        answer=_read_answer(record, choices, where),
+        answer=_read_answer(record, choices, where, optional=kind in ("judged", "verified")),
         kind=kind,
         verifier=verifier,
         source=_optional_text(record, "source", where) or source,
@@ -82,7 +91,7 @@ def read_question(
 
 
 def _find(record: Mapping[str, Any], field: str) -> tuple[str, Any]:
-    for name in ALIASES.get(field, (field,)):
+    for name in NAMES[field]:
         value = record.get(name)
         if value is not None and not (isinstance(value, float) and math.isnan(value)):
             return name, value
@@ -95,7 +104,7 @@ def _text(record: Mapping[str, Any], field: str, where: str) -> str:
         raise InputError(
             f"no {field}",
             where=f"{where}, field {name}",
-            fix="give " + " or ".join(ALIASES.get(field, (field,))),
+            fix="give " + " or ".join(NAMES[field]),
         )
     if not isinstance(value, str):
         raise InputError(
@@ -121,7 +130,7 @@ def _read_choices(record: Mapping[str, Any], where: str) -> list[str] | None:
         return None
     if isinstance(value, Mapping) and "text" in value:  # ARC: {"text": [...], "label": [...]}
         value = value["text"]
-    if not isinstance(value, list | tuple) or not all(isinstance(c, str | int | float) for c in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(c, str) or _is_number(c) for c in value):
         raise InputError("choices are not a list of texts", where=place, fix='write them as ["...", "..."]')
     choices = [str(choice) for choice in value]
     if not choices:
@@ -136,29 +145,47 @@ def _read_choices(record: Mapping[str, Any], where: str) -> list[str] | None:
     return choices
 
 
-def _read_answer(record: Mapping[str, Any], choices: list[str] | None, where: str) -> str:
+def _read_answer(record: Mapping[str, Any], choices: list[str] | None, where: str, *, optional: bool) -> str:
     name, value = _find(record, "answer")
     place = f"{where}, field {name}"
     if value is None or (isinstance(value, str) and not value.strip()):
+        if optional:
+            return ""
         raise InputError("no answer", where=place, fix="give the right answer, or drop the question")
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
+    if not isinstance(value, str) and not _is_number(value):
         raise InputError(f"the answer is {type(value).__name__}", where=place, fix="give text or a number")
     if choices is None:
         return str(value).strip()
     ours = record.get("question_id") == question_id(str(_find(record, "prompt")[1]), choices, str(value))
-    index = _answer_index(int(value) if ours else value, choices, labels=_labels(record))
+    index = None if ours else _position(value, _find(record, "choices")[1])
     if index is None:
+        index = _answer_index(int(value) if ours else value, choices, labels=_labels(record))
+    if index is None:
+        last = LETTERS[min(len(choices), len(LETTERS)) - 1]
         raise InputError(
             f"the answer {value!r} is not among the {len(choices)} choices",
             where=place,
-            fix=f"give the text of one, its letter (A to {LETTERS[len(choices) - 1]}) or its index from 0",
+            fix=f"give the text of one, its letter (A to {last}) or its index from 0",
         )
     return str(index)
 
 
+def _position(value: str | float, choices: Any) -> int | None:
+    """Where a number stands among options that are numbers themselves: there it is no index."""
+    if isinstance(value, str) or not isinstance(choices, list | tuple) or not all(map(_is_number, choices)):
+        return None
+    return list(choices).index(value) if value in choices else None
+
+
 def _labels(record: Mapping[str, Any]) -> list[str]:
     value = _find(record, "choices")[1]
-    return [str(label) for label in value.get("label", ())] if isinstance(value, Mapping) else []
+    return [str(label) for label in value.get("label") or ()] if isinstance(value, Mapping) else []
+
+
+def _is_number(value: Any) -> bool:
+    if isinstance(value, float):
+        return math.isfinite(value)
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _answer_index(value: str | float, choices: list[str], *, labels: list[str]) -> int | None:
@@ -175,7 +202,7 @@ def _answer_index(value: str | float, choices: list[str], *, labels: list[str]) 
             return LETTERS.index(text.upper())
     try:
         number = float(value)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return int(number) if number.is_integer() and 0 <= number < len(choices) else None
 
@@ -206,7 +233,7 @@ def _read_difficulty(record: Mapping[str, Any], where: str) -> int | None:
     value = record.get("difficulty")
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return None
-    if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value) or value < 0:
+    if not _is_number(value) or value != int(value) or not 0 <= value <= HARDEST:
         raise InputError(
             f"difficulty {value!r} is not a level", where=f"{where}, field difficulty", fix="use 0, 1, 2, ..."
         )

@@ -10,7 +10,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipelines.questions.draft import questions_table
+from pipelines.questions.columns import report_unread, unread_columns
+from pipelines.questions.draft import Row, questions_table
 from pipelines.questions.fields import read_question
 from warehouse import InputError
 
@@ -22,7 +23,7 @@ def load_file(
 ) -> pa.Table:
     """Return the questions of a file as a QUESTIONS table, in its order; exact duplicates are kept once.
 
-    The columns are those of :func:`pipelines.questions.fields.read_question`; others are ignored.
+    The columns are those of :func:`pipelines.questions.fields.read_question`; others are named in the log.
 
     Args:
         path: a ``.jsonl`` file (one JSON object a line; blank lines are skipped) or a ``.parquet`` file.
@@ -32,8 +33,7 @@ def load_file(
 
     Raises:
         InputError: no such file, an unknown suffix, an unreadable or empty file, or a wrong question; it
-        names
-            the file, the line or row and the field.
+            names the file, the line or row and the field.
     """
     path = Path(path)
     if not path.is_file():
@@ -45,14 +45,17 @@ def load_file(
             fix="use " + ", ".join(SUFFIXES),
         )
     records = parquet_records(path) if path.suffix == ".parquet" else _json_records(path)
-    rows = [
-        read_question(
-            record, where=f"{path}, {place}", source=source or path.stem, domain=domain, round=round
+    rows: list[Row] = []
+    unread: dict[str, None] = {}
+    for place, record in records:
+        where = f"{path}, {place}"
+        rows.append(
+            read_question(record, where=where, source=source or path.stem, domain=domain, round=round)
         )
-        for place, record in records
-    ]
+        unread.update(dict.fromkeys(unread_columns(record)))
     if not rows:
         raise InputError("no question in it", where=str(path), fix="put one question a line or row")
+    report_unread(path, unread)
     return questions_table(rows)
 
 
@@ -73,6 +76,12 @@ def _json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 f"malformed JSON at column {error.colno} ({error.msg})",
                 where=f"{path}, line {number}",
                 fix="write one JSON object a line",
+            ) from None
+        except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand brackets
+            raise InputError(
+                f"JSON that cannot be read ({str(error).split(';')[0]})",
+                where=f"{path}, line {number}",
+                fix="write one plain JSON object a line",
             ) from None
         if not isinstance(record, dict):
             raise InputError(

@@ -17,6 +17,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from pipelines.questions.columns import report_unread, unread_columns
 from pipelines.questions.draft import Row, questions_table
 from pipelines.questions.fields import read_question
 from pipelines.questions.files import parquet_records
@@ -147,10 +148,12 @@ def load_folder(
         )
     rows: list[Row] = []
     refused: list[InputError] = []
+    unread: dict[str, None] = {}
     for config in wanted:
         for path in sorted((folder / config).glob(f"{split}-*.parquet")):
             for place, record in parquet_records(path):
                 record = {**_adapt(record), "subject": record.get("subject") or config}
+                unread.update(dict.fromkeys(unread_columns(record)))
                 try:
                     where = f"{path}, {place}"
                     rows.append(
@@ -164,6 +167,7 @@ def load_folder(
         raise refused[0] if refused else InputError("no rows", where=str(folder), fix="check the files")
     if refused:
         _log.warning("%s: skipped %d rows that are no question, first: %s", folder, len(refused), refused[0])
+    report_unread(folder, unread)
     return questions_table(rows)
 
 

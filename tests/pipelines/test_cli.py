@@ -70,8 +70,8 @@ def test_questions_are_imported_and_queried(tmp_path: Path) -> None:
     home = ["--home", str(tmp_path / "home")]
     assert "2 questions, 2 new" in leeroo("import", "questions", str(path), *home).stdout
     assert "2 questions, 0 new" in leeroo("import", "questions", str(path), *home).stdout
-    run = leeroo("sql", "select domain, count(*) n from questions group by 1", *home, "-o", "csv")
-    assert run.stdout.split() == ["domain,n", "sums,2"]
+    run = leeroo("sql", "select domain, round, count(*) n from questions group by all", *home, "-o", "csv")
+    assert run.stdout.split() == ["domain,round,n", "sums,imported,2"]
     wrong = leeroo("sql", "select nothing from questions", *home)
     assert wrong.returncode == 2
     assert "nothing" in wrong.stderr

@@ -1,5 +1,6 @@
 """Properties of made questions: one right answer, ids that do not depend on the seed, the same draw twice."""
 
+import itertools
 import json
 import random
 from collections import Counter
@@ -97,6 +98,18 @@ def test_the_same_prompt_has_the_same_options_under_every_seed(cell, seeds):
     for key in drafts[0].keys() & drafts[1].keys():
         assert drafts[0][key].wrong == drafts[1][key].wrong
         assert drafts[0][key].answer == drafts[1][key].answer
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [cell for cell in CELLS if cell[0].source != "reasoning_gym"],
+    ids=lambda cell: f"{cell[0].name}-{cell[1]}",
+)
+def test_a_generator_that_knows_facts_has_a_question_for_each_of_them(cell):
+    known, level = cell
+    drawn = list(itertools.islice(known.draw(level, random.Random(0)), 400))
+    assert drawn
+    assert all(draft.wrong for draft in drawn)
 
 
 def test_the_same_seed_draws_the_same_and_another_draws_others():

@@ -2,13 +2,16 @@
 
 import json
 import logging
+import re
 import sys
+from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from pipelines.questions import load_questions, make_questions
+from pipelines.questions.columns import NAMES
 from warehouse import QUESTIONS, InputError
 
 GOOD = {"question": "2 + 2?", "choices": ["3", "4", "5"], "answer": "B", "domain": "sums"}
@@ -37,6 +40,31 @@ def test_a_jsonl_file_loads_in_every_way_to_write_it(tmp_path):
     assert [row["kind"] for row in rows] == ["choice"] * 3 + ["exact", "judged", "verified"]
     assert [row["domain"] for row in rows] == ["sums", "capitals", "general", "general", "general", "general"]
     assert {(row["source"], row["round"]) for row in rows} == {("mine", "r007")}
+
+
+def test_a_number_among_numbers_is_the_option_and_not_its_place(tmp_path):
+    path = _write(
+        tmp_path / "q.jsonl",
+        {"prompt": "1 + 2?", "choices": [2, 4, 3, 1], "answer": 3},
+        {"prompt": "1 + 3?", "choices": [2.5, 4, 3], "answer": 4.0},
+        {"prompt": "1 + 1?", "choices": [2, 4, 3, 5], "answer": 0},  # is no option, so it is a place
+        {"prompt": "2 + 2?", "choices": ["2", "4", "3", "1"], "answer": 1},  # as MMLU has it: a place
+        {"prompt": "3 + 1?", "choices": {"text": ["4", "5"], "label": None}, "answer": 0},
+    )
+    assert load_questions(path)["answer"].to_pylist() == ["2", "1", "0", "1", "0"]
+
+
+def test_what_no_reference_answers_needs_none(tmp_path):
+    verifier = {"name": "reasoning_gym:chain_sum", "payload": {}}
+    path = _write(
+        tmp_path / "q.jsonl",
+        {"prompt": "Write a poem.", "kind": "judged"},
+        {"prompt": "1 + 1?", "verifier": verifier},
+    )
+    assert [(row["kind"], row["answer"]) for row in load_questions(path).to_pylist()] == [
+        ("judged", ""),
+        ("verified", ""),
+    ]
 
 
 def test_exact_duplicates_are_kept_once(tmp_path):
@@ -82,6 +110,27 @@ def test_made_questions_survive_parquet_and_json(tmp_path):
             {"question": "x", "choices": ["a", "b"], "answer": 0, "kind": "exact"},
             r"choices on a question of kind",
         ),
+        ({"question": "x", "choices": ["a", True], "answer": "a"}, r"field choices: choices are not a list"),
+        ({"question": "x", "choices": ["a", float("nan")], "answer": "a"}, r"choices are not a list"),
+        ({"question": "x", "choices": list(map(str, range(30))), "answer": "yes"}, r"30 choices.*A to Z"),
+        ({"question": "x", "choices": [2, 4], "answer": 3}, r"3 is not among the 2 choices"),
+        ({"question": "x", "choices": ["a", "b"], "answer": 10**400}, r"is not among the 2 choices"),
+        ({"question": "x", "answer": float("inf")}, r"the answer is float"),
+        ({"question": "x", "answer": "y", "difficulty": float("inf")}, r"difficulty inf is not a level"),
+        ({"question": "x", "answer": "y", "difficulty": 3_000_000_000}, r"difficulty 3000000000 is not"),
+        ('{"question": "x", "answer": %s}' % ("9" * 5000), r"line 2: JSON that cannot be read"),
+        ("[" * 100_000, r"line 2: JSON that cannot be read"),
+        ({"question": "x \ud83d", "answer": "y"}, r"line 2: half of a surrogate pair \('\\ud83d'\)"),
+        ({"question": "x", "answer": "y", "source": "\udc00"}, r"line 2: half of a surrogate pair"),
+        (
+            {"question": "x", "answer": "y", "verifier": '{"name": "n", "payload": "\\ud83d"}'},
+            r"line 2: half of a surrogate pair",
+        ),
+        ({"question": "x", "choice": ["a", "b"], "answer": "a"}, r"field choice: .*call it 'choices'"),
+        ({"question": "x", "option_a": "a", "answer": "a"}, r"field option_a: .*call it 'options'"),
+        ({"question": "x", "answers": "y"}, r"field answers: .*no answer is given.*call it 'answer'"),
+        ({"Question": "x", "answer": "y"}, r"field Question: .*call it 'question'"),
+        ({"question": "x", "answer": "y", "dificulty": 1}, r"field dificulty: .*call it 'difficulty'"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_field(tmp_path, bad, says):
@@ -90,6 +139,29 @@ def test_a_wrong_line_is_named_with_its_field(tmp_path, bad, says):
         load_questions(path)
     assert str(path) in str(caught.value)
     assert "To mend it:" in str(caught.value)
+
+
+def test_the_formats_are_described_as_they_are_read(tmp_path):
+    described = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    example = described.split("```jsonl\n")[1].split("```")[0]
+    rows = load_questions(_write(tmp_path / "mine.jsonl", *example.splitlines())).to_pylist()
+    assert [row["answer"] for row in rows[:4]] == ["1", "1", "0", "144"]
+    assert [row["kind"] for row in rows] == ["choice"] * 3 + ["exact", "verified", "judged"]
+    table = described.split("| field | also found as |")[1].split("\n\n")[0]
+    listed = [re.findall(r"`(\w+)`", "|".join(line.split("|")[1:3])) for line in table.splitlines()[2:]]
+    assert {names[0]: tuple(names) for names in listed} == NAMES
+
+
+def test_columns_that_are_not_read_are_named_once(tmp_path, caplog):
+    mine = GOOD | {"answer_index": 1, "rationale": "because", "answers": ["4"], "source_id": 7, "id": 1}
+    path = _write(tmp_path / "mine.jsonl", mine, mine | {"question": "3 + 1?", "choice": None}, GOOD)
+    with caplog.at_level(logging.WARNING):
+        assert load_questions(path).num_rows == 2
+    (message,) = caplog.messages
+    assert message == (
+        f"{path}: not read: answer_index (nearest: answer), rationale, answers (nearest: answer), "
+        "source_id (nearest: source)"
+    )
 
 
 def test_a_wrong_row_of_parquet_is_named(tmp_path):

@@ -15,7 +15,7 @@ from pipelines.laboratory import Laboratory
 from pipelines.questions import load_questions, make_questions
 from pipelines.questions.brief import Brief
 from pipelines.questions.source import DatasetSource, is_frozen
-from pipelines.round_questions import make_round_questions, print_refusals
+from pipelines.round_questions import freeze_questions, make_round_questions, print_refusals
 from pipelines.rounds import RoundResult, result_line
 from pipelines.selfplay import SelfplayConfig, _play, round_names, run_selfplay
 from warehouse import InputError
@@ -92,6 +92,20 @@ def test_a_question_shared_with_the_frozen_set_is_refused_and_named(tmp_path, ca
     assert "2 questions refused: contamination" in said
 
 
+def test_how_much_of_a_file_is_frozen_is_said(tmp_path, catalogue, capsys):
+    frozen = write(tmp_path / "frozen.jsonl", *(record(i) for i in range(60)))
+    fallen = sum(map(is_frozen, load_questions(frozen).to_pylist()))
+    config = SelfplayConfig(frozen=str(frozen), frozen_questions=5)
+    with (
+        Laboratory(
+            config, Home.open(tmp_path / "home"), catalogue, learning=[], freezing=DatasetSource(str(frozen))
+        ) as lab,
+        pytest.raises(InputError, match="do not cover"),  # so that nobody is asked
+    ):
+        freeze_questions(lab, "run", 1e-12)
+    assert f"{fallen} of 60 questions fall to the part that is never learned from" in capsys.readouterr().out
+
+
 def test_costs_are_expected_by_price_then_by_what_answers_cost(catalogue):
     questions = make_questions(["geography/capital"], 30)
     expected = expect_costs(questions, catalogue.experts, None)
@@ -122,6 +136,8 @@ def test_the_explorer_asks_the_cheap_one_first(catalogue):
         ({"questions": "nowhere.jsonl"}, "no such file"),
         ({"frozen": "nowhere.jsonl"}, "no such file"),
         ({"domains": ("astrology",)}, "astrology"),
+        ({"domains": ("geography",), "questions": "mine.jsonl"}, "--domain with --questions"),
+        ({"limit": 5}, "--limit without --questions"),
     ],
 )
 def test_bad_settings_are_refused_before_any_work(tmp_path, catalogue, change, says):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -103,8 +104,12 @@ def test_a_judge_grades_the_answers_of_a_round_at_its_own_cost(
         judge="judge", embedder="wordllama", seeds=1,
     )  # fmt: skip
     home = Home.open(tmp_path / "home")
-    result = run_selfplay(config, home)
+    with pytest.raises(InputError):  # found out once the answers are there, and mended then
+        run_selfplay(replace(config, max_cost_usd=1e-12), home)
     store = home.warehouse()
+    paid = store.scan("answers").num_rows
+    result = run_selfplay(config, home)
+    assert store.scan("answers").num_rows == paid > 0
     outcomes = load_outcomes(store).only(["cheap", "dear"])
     asked = outcomes.answered()
     frozen = store.scan("questions", ["round"])["round"].to_pylist().count("frozen")

@@ -64,4 +64,5 @@ def country_code(level: int, rng: random.Random) -> Iterator[Draft]:
     for country in shuffled(countries_at(level), rng):
         code = every[country["iso"]]
         alike = sorted(other for other in every.values() if other[0] == code[0])
-        yield draft_choice(f"What is the three-letter ISO 3166 code of {country['name']}?", code, alike)
+        pool = alike if len(alike) > 1 else sorted(every.values())  # no other begins as YEM does
+        yield draft_choice(f"What is the three-letter ISO 3166 code of {country['name']}?", code, pool)
