@@ -7,11 +7,13 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_experts import LocalLedger, ScriptedExpert
 
+from pipelines.cli import app
 from serve.api import create_api
 from serve.config import ServeConfig
 from serve.gateway import Gateway
@@ -145,3 +147,15 @@ def test_a_ledger_of_before_is_read(tmp_path):
     assert ledger.reserve("k", "r", [0.5], lifetime_s=60).allowance_usd is None
     ledger.create_key("bob", budget_usd=1.0, paced_over=10)
     assert Ledger(path).list_keys()[1].paced_over == 10
+
+
+def test_a_paced_key_is_made_and_shown(tmp_path):
+    run = CliRunner().invoke
+    made = run(
+        app, ["keys", "create", "ann", "--budget-usd", "2", "--paced-over", "500", "--home", str(tmp_path)]
+    )
+    assert made.exit_code == 0, made.output
+    assert Ledger(tmp_path / LEDGER_FILE).list_keys()[0].paced_over == 500
+    shown = run(app, ["keys", "list", "--home", str(tmp_path)], env={"COLUMNS": "200"}).output
+    assert "paced over" in shown
+    assert "500" in shown
