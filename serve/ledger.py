@@ -13,9 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import secrets
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serve.entries import Caller, Grant, Refusal
+from serve.ledger_file import open_ledger
 from warehouse import InputError
 
 LEDGER_FILE = "ledger.db"
@@ -35,31 +34,6 @@ THINNED_OVER = 0.02  # share of the foreseen requests over which the last of a p
 
 Period = Literal["day", "month", "total"]
 PERIODS: tuple[Period, ...] = ("day", "month", "total")
-
-_TABLES = """
-create table if not exists keys (
-  key_id text primary key, name text not null, secret_hash text not null unique, budget integer,
-  period text not null, requests_per_minute integer, experts text, preset text,
-  created_at real not null, revoked_at real, paced_over integer);
-create table if not exists spending (
-  key_id text not null, period_start text not null, spent integer not null default 0,
-  reserved integer not null default 0, requests integer not null default 0,
-  primary key (key_id, period_start)) without rowid;
-create table if not exists calls (
-  request_id text primary key, key_id text not null, period_start text not null, reserved integer not null,
-  cost integer, state text not null, expires_at real not null, created_at real not null);
-create index if not exists open_calls on calls (expires_at) where state = 'open';
-create index if not exists closed_calls on calls (expires_at) where state <> 'open';
-create table if not exists decisions (
-  request_id text primary key, key_id text, content text not null, feedback_score real,
-  created_at real not null);
-create table if not exists conversations (
-  digest blob primary key, expert text not null, answered_at real not null) without rowid;
-"""
-
-
-#: Columns that older files lack.
-_ADDED = {"keys": "paced_over integer", "spending": "requests integer not null default 0"}
 
 
 @dataclass(frozen=True)
@@ -89,18 +63,7 @@ class Ledger:
     """The ledger in one SQLite file. Several processes may have it open at once."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = normal")
-        self._db.executescript(_TABLES)
-        for table, column in _ADDED.items():
-            known = {row["name"] for row in self._db.execute(f"pragma table_info({table})")}
-            if column.split()[0] not in known:
-                self._db.execute(f"alter table {table} add column {column}")
+        self._db = open_ledger(path)
 
     def create_key(
         self,
