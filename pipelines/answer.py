@@ -80,9 +80,10 @@ def answer_questions(
         InputError: the budget is not a finite number of 0 or more.
     """
     before_usd = unrecorded_usd(warehouse, round)
-    with hold_cap(budget_usd, warehouse, round) as cap:
+    offered = {spec.name: questions}
+    is_open = bool(_open_by_expert(warehouse, [spec], offered))
+    with hold_cap(budget_usd, warehouse, round, needed=is_open) as cap:
         work = Work(warehouse, round, run_id, batch_questions, cap)
-        offered = {spec.name: questions}
         (receipt,) = answer_as_group(work, [spec], offered, lambda _, answered: on_progress(answered))
     return replace(receipt, cost_usd=receipt.cost_usd + unrecorded_usd(warehouse, round) - before_usd)
 

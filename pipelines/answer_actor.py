@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse import InputError, Warehouse
+from warehouse import InputError, Warehouse, first_of_each
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
@@ -159,14 +159,11 @@ def holder_prefix(name: str) -> str:
 
 def open_questions(warehouse: Warehouse, spec: ExpertSpec, questions: pa.Table) -> pa.Table:
     """Return the questions that this version of the expert has no row for yet, each once."""
-    ids = questions["question_id"].combine_chunks()
+    questions = questions.take(first_of_each(questions["question_id"]))
     n = questions.num_rows
     keys = {
-        "question_id": ids,
+        "question_id": questions["question_id"],
         "expert": pa.repeat(spec.name, n),
         "expert_version": pa.repeat(spec.version, n),
     }
-    first = pc.equal(pc.index_in(ids, value_set=ids), pa.array(range(n), pa.int32()))
-    return questions.filter(
-        pc.and_(first, warehouse.missing("answers", pa.table(keys), expert=spec.name).combine_chunks())
-    )
+    return questions.filter(warehouse.missing("answers", pa.table(keys), expert=spec.name))

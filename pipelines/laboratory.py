@@ -148,12 +148,16 @@ class Laboratory:
         return receipts
 
     def _judge(self, round: str, run_id: str, budget_usd: float | None) -> None:
-        from pipelines.judging import judge_answers, open_judgements
+        from pipelines.judging import judge_answers
 
-        if self.judge is None or not open_judgements(self.warehouse, self.judge):
+        if self.judge is None:
             return
-        self.connect()
-        found = judge_answers(self.warehouse, self.judge, round=round, run_id=run_id, budget_usd=budget_usd)
+        found = judge_answers(
+            self.warehouse, self.judge, round=round, run_id=run_id, budget_usd=budget_usd,
+            connect=self.connect,
+        )  # fmt: skip
+        if not found.judged + found.unscored:
+            return
         print_line(
             f"{self.judge.name} judged {found.judged} answers for {found.judge.cost_usd:.6f} USD;"
             f" {found.unscored} have no score" + (f": {found.judge.problem}" if found.judge.problem else "")
