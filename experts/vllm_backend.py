@@ -139,8 +139,11 @@ class VllmBackend:
             raise
         except Exception as error:
             if len(batch) == 1:
-                # Of a step that failed, the question need not be the cause.
-                kind = "RefusedByEngine" if isinstance(error, ValueError) else type(error).__name__
+                # Of a step that failed, the question need not be the cause. By name, since releases of
+                # vLLM differ in what a refusal descends from.
+                kinds = {kind.__name__ for kind in type(error).__mro__}
+                refused = not kinds.isdisjoint(("ValueError", "VLLMClientError"))
+                kind = "RefusedByEngine" if refused else type(error).__name__
                 answers[batch[0].row].error = f"{kind}: {error}"
                 return
             middle = len(batch) // 2
