@@ -4,6 +4,7 @@ from experts.answering import answer_and_grade
 from experts.backend import (
     BUDGET_SPENT,
     QUESTION_ERRORS,
+    REFUSALS,
     Backend,
     build_backend,
     build_backends,
@@ -32,6 +33,7 @@ __all__ = [
     "BUDGET_SPENT",
     "BUNDLED_MODELS",
     "QUESTION_ERRORS",
+    "REFUSALS",
     "Backend",
     "Catalogue",
     "ExpertSpec",

@@ -14,15 +14,13 @@ from experts.catalogue import ExpertSpec
 from experts.spending import Purse
 from warehouse import RAW_ANSWERS
 
+#: What an API or an engine says of a request that it refuses. Of one question among others it is the
+#: question's own fault (too long, filtered); of every question it is the expert's (a field it does not know).
+REFUSALS = ("BadRequestError", "UnprocessableEntityError", "RefusedByEngine")
+
 #: Errors that are the question's own: another expert may fail at it alike, and asking again changes nothing.
-#: All other errors say something about the expert.
-QUESTION_ERRORS = (
-    "UnanswerableQuestion",
-    "NotRecorded",
-    "BadRequestError",
-    "UnprocessableEntityError",
-    "ValueError",
-)
+#: All other errors say something about the expert, or pass.
+QUESTION_ERRORS = ("UnanswerableQuestion", "NotRecorded", "ValueError", *REFUSALS)
 
 #: The error of a question that was not asked because its worst case did not fit the budget.
 BUDGET_SPENT = "BudgetSpent"
@@ -60,10 +58,15 @@ class RawAnswer:
 
 
 def raw_table(question_ids: Sequence[str], answers: Sequence[RawAnswer]) -> pa.Table:
-    """Return answers, one per question id, as an RAW_ANSWERS table."""
+    """Return answers, one per question id, as an RAW_ANSWERS table.
+
+    Half a surrogate pair, which JSON can carry and UTF-8 cannot, becomes a question mark.
+    """
     columns: dict[str, list[Any]] = {"question_id": list(question_ids)}
     for name in RAW_ANSWERS.names[1:]:
         columns[name] = [getattr(answer, name) for answer in answers]
+    for name in ("text", "error"):
+        columns[name] = [text and text.encode("utf-8", "replace").decode() for text in columns[name]]
     return pa.table(columns, schema=RAW_ANSWERS)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from experts.bundled import BUNDLED_MODELS, BUNDLED_PREFIX
 from experts.pricing import Price
 from experts.prompts import DEFAULT_TEMPLATES, check_template
+from experts.yaml_file import descend, duplicate_keys, place, read_yaml
 from warehouse import InputError
 
 DEFAULT_CATALOGUE = Path(__file__).with_name("default.yaml")
@@ -178,38 +178,35 @@ def load_catalogue(path: str | Path | None = None) -> Catalogue:
     Raises InputError naming the file, the line, the expert, the field and the mend.
     """
     path = Path(path) if path is not None else DEFAULT_CATALOGUE
-    root = _parse(path)
+    root, content = read_yaml(path)
     if root is None:
         raise InputError(
             "the file is empty", where=str(path), fix="list at least one expert under `experts:`"
         )
-    for node in _duplicate_keys(root):
-        raise InputError(
-            f"`{node.value}` is given twice", where=_place(path, node), fix="keep one of the two"
-        )
-    content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    for node in duplicate_keys(root):
+        raise InputError(f"`{node.value}` is given twice", where=place(path, node), fix="keep one of the two")
     if (
         not isinstance(content, dict)
         or not isinstance(content.get("experts"), list)
         or not content["experts"]
     ):
         raise InputError(
-            "no experts found", where=_place(path, root), fix="begin with `experts:` and list one at least"
+            "no experts found", where=place(path, root), fix="begin with `experts:` and list one at least"
         )
     if extra := [key for key in content if key != "experts"]:
         raise InputError(
-            f"unknown top-level field {extra[0]!r}", where=_place(path, root), fix="keep only `experts:`"
+            f"unknown top-level field {extra[0]!r}", where=place(path, root), fix="keep only `experts:`"
         )
     experts: list[ExpertSpec] = []
     seen: dict[str, int] = {}
     for index, entry in enumerate(content["experts"]):
-        node = _descend(root, ("experts", index))
+        node = descend(root, ("experts", index))
         spec = _check_entry(path, node, entry, index)
         line = node.start_mark.line + 1
         if spec.name in seen:
             raise InputError(
                 f"two experts are named {spec.name!r} (the other is at line {seen[spec.name]})",
-                where=_place(path, node),
+                where=place(path, node),
                 fix="rename one of them",
             )
         seen[spec.name] = line
@@ -217,26 +214,12 @@ def load_catalogue(path: str | Path | None = None) -> Catalogue:
     return Catalogue(tuple(experts), path)
 
 
-def _parse(path: Path) -> yaml.Node | None:
-    try:
-        return yaml.compose(path.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
-    except FileNotFoundError:
-        raise InputError("no such file", where=str(path), fix="check the path") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"cannot be read: {error}", where=str(path), fix="give a UTF-8 YAML file") from None
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f"{path}, line {mark.line + 1}, column {mark.column + 1}" if mark else str(path)
-        problem = getattr(error, "problem", None) or str(error)
-        raise InputError(f"not YAML: {problem}", where=where, fix="correct the syntax there") from None
-
-
 def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> ExpertSpec:
     label = repr(entry["name"]) if isinstance(entry, dict) and "name" in entry else f"number {index + 1}"
     if not isinstance(entry, dict):
         raise InputError(
             f"expert {label} is not a mapping",
-            where=_place(path, node),
+            where=place(path, node),
             fix="give name, backend, model, price",
         )
     try:
@@ -245,7 +228,7 @@ def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> Expe
         error = failure.errors()[0]
         loc = tuple(error["loc"])
         what, fix = _explain(error, loc)
-        where = f"{_place(path, _descend(node, loc))}, expert {label}"
+        where = f"{place(path, descend(node, loc))}, expert {label}"
         if loc:
             where += f", field {'.'.join(map(str, loc))}"
         raise InputError(what, where=where, fix=fix) from None
@@ -276,35 +259,3 @@ def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
 def _suggestion(name: str, known: tuple[str, ...]) -> str:
     close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
     return f"did you mean {close[0]!r}?" if close else f"use one of {', '.join(known)}"
-
-
-def _place(path: Path, node: yaml.Node) -> str:
-    return f"{path}, line {node.start_mark.line + 1}"
-
-
-def _descend(node: yaml.Node, loc: tuple[int | str, ...]) -> yaml.Node:
-    """Return the YAML node at a path of keys and indices, or the deepest one on the way there."""
-    for step in loc:
-        if isinstance(node, yaml.MappingNode):
-            found = next((value for key, value in node.value if key.value == str(step)), None)
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            found = node.value[step]
-        else:
-            found = None
-        if found is None:
-            return node
-        node = found
-    return node
-
-
-def _duplicate_keys(node: yaml.Node) -> Iterator[yaml.Node]:
-    if isinstance(node, yaml.MappingNode):
-        seen: set[str] = set()
-        for key, value in node.value:
-            if key.value in seen:
-                yield key
-            seen.add(str(key.value))
-            yield from _duplicate_keys(value)
-    elif isinstance(node, yaml.SequenceNode):
-        for item in node.value:
-            yield from _duplicate_keys(item)

@@ -8,7 +8,7 @@ from fractions import Fraction
 
 import pyarrow as pa
 
-from experts.parsing import final_answer
+from experts.parsing import final_answer, unwrap
 from experts.symbolic import equal_formulas, is_formula
 from experts.verifying import score_verified
 from warehouse import InputError, normalise_text
@@ -16,14 +16,22 @@ from warehouse import InputError, normalise_text
 #: Grader name and version by kind of question. Raise the version when the grader judges differently.
 #: An ``exact`` question is graded by what its reference answer is: a number, a formula, or words.
 GRADERS = {
-    "choice": "choice@1",
-    "exact": "exact@1",
-    "numeric": "numeric@1",
-    "symbolic": "symbolic@1",
+    "choice": "choice@2",
+    "exact": "exact@2",
+    "numeric": "numeric@2",
+    "symbolic": "symbolic@2",
     "verified": "verified@1",
 }
 
-_NUMBER = re.compile(r"-?\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?|-?\.\d+")
+_EXPONENT = r"\^\s*(?:\{[^{}]*\}|-?\w+)"
+# The words and exponents are there to be passed over: no 2 is read out of "5 m^2" or "CO2". A power ("2^10")
+# is a number, and not one that is worked out here.
+_TOKENS = re.compile(
+    rf"(?P<power>\d[\d.,]*\s*{_EXPONENT})|{_EXPONENT}|[^\W\d]\w*"
+    r"|(?P<number>(?:(?<![\w)])-)?(?:\d[\d,]*(?:\.\d+)?(?:[eE][-+]?\d+)?|\.\d+))"
+)
+_SCIENTIFIC = re.compile(r"(?<=\d)\s*(?:\\times|\\cdot|[×x*·])\s*10\s*\^\s*(?:\{(-?\d+)\}|(-?\d+))")
+_DASHES = re.compile("[\u2010\u2011\u2013\u2212]")  # hyphens, the en dash and the minus sign
 _FRACTION = re.compile(r"(-?\d{1,30})\s*/\s*(\d{1,30})|(?:\\[dt]?frac)\{(-?\d{1,30})\}\{(-?\d{1,30})\}")
 
 
@@ -91,10 +99,18 @@ def matches(text: str, answer: str) -> bool:
             above, below = (int(number) for number in fraction.groups() if number)
             small = abs(expected.adjusted()) < 60  # else the whole number alone would fill the memory
             return below != 0 and small and Fraction(above, below) == Fraction(expected)
-        numbers = [parse_number(n) for n in _NUMBER.findall(stated.replace("$", ""))]
-        return bool(numbers) and numbers[-1] == expected
-    fold = normalise_text(answer).rstrip(".")
-    return normalise_text(stated).rstrip(".") == fold
+        return _last_number(stated) == expected
+    return _fold(stated) == _fold(unwrap(answer))
+
+
+def _fold(text: str) -> str:
+    return _DASHES.sub("-", normalise_text(text))
+
+
+def _last_number(stated: str) -> Decimal | None:
+    plain = _SCIENTIFIC.sub(r"e\1\2", _DASHES.sub("-", stated.replace("$", "")))
+    found = [token for token in _TOKENS.finditer(plain) if token.lastgroup]
+    return parse_number(found[-1]["number"] or "") if found else None
 
 
 def parse_number(text: str) -> Decimal | None:

@@ -52,6 +52,10 @@ def read_recorded_folder(directory: str | Path) -> tuple[pa.Table, pa.Table, lis
         raise InputError("no such folder", where=str(directory), fix="give a folder of recorded answers")
     questions = _read(directory / "questions.parquet", ("question_id", "subject", "domain", "question"))
     answers = _read(directory / "answers.parquet", ("question_id", "expert", "correct"))
+    for column in ("subject", "domain", "question"):
+        _check_text(questions, column, directory / "questions.parquet")
+    if "response" in answers:
+        _check_text(answers, "response", directory / "answers.parquet")
     specs = _read_experts(directory / "experts.csv", directory)
     table, tokens = _questions(questions, directory.name, str(directory / "questions.parquet"))
     return table, _answers(answers, tokens, specs, directory / "answers.parquet"), specs
@@ -74,19 +78,34 @@ def _read(path: Path, required: Sequence[str]) -> pd.DataFrame:
             raise InputError("a value is missing", where=f"{path}, column {column}, row {row + 1}")
     if frame.empty:
         raise InputError("the file has no rows", where=str(path))
-    return frame
+    # Numbers in one file and text in the other are the same ids.
+    return frame.assign(question_id=frame["question_id"].astype(str))
+
+
+def _check_text(frame: pd.DataFrame, column: str, path: Path) -> None:
+    for row, value in enumerate(frame[column]):
+        if not isinstance(value, str | None) and value == value:  # a missing text may be NaN
+            raise InputError(
+                f"{value!r} is not text",
+                where=f"{path}, column {column}, row {row + 1}",
+                fix="write the column as strings",
+            )
 
 
 def _read_experts(path: Path, directory: Path) -> list[ExpertSpec]:
     if not path.is_file():
         raise InputError("no such file", where=str(path), fix="list the experts and their prices")
-    with path.open(encoding="utf-8", newline="") as stream:
-        reader = csv.DictReader(stream)
-        columns = reader.fieldnames or ()
-        for column in ("expert", "usd_per_mtok_in", "usd_per_mtok_out"):
-            if column not in columns:
-                raise InputError(f"column {column!r} is missing", where=str(path))
-        rows = list(reader)
+    try:
+        # Spreadsheets put a byte order mark before the first column's name.
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            reader = csv.DictReader(stream)
+            columns = reader.fieldnames or ()
+            rows = list(reader)
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise InputError(f"not CSV in UTF-8: {error}", where=str(path), fix="save it as UTF-8") from None
+    for column in ("expert", "usd_per_mtok_in", "usd_per_mtok_out"):
+        if column not in columns:
+            raise InputError(f"column {column!r} is missing", where=str(path))
     specs: dict[str, ExpertSpec] = {}
     for line, row in enumerate(rows, start=2):
         where = f"{path}, line {line}"
@@ -129,6 +148,9 @@ def _questions(frame: pd.DataFrame, source: str, where: str) -> tuple[pa.Table, 
     choices = [list(c) if c is not None and len(c) else None for c in frame.get("choices", blank)]
     letters = [str(a) if isinstance(a, str) else "" for a in frame.get("answer", blank)]
     answers = []
+    for row, options in enumerate(choices):
+        if not all(isinstance(option, str) for option in options or ()):
+            raise InputError("a choice is not text", where=f"{where}, column choices, row {row + 1}")
     for row, (options, letter) in enumerate(zip(choices, letters, strict=True)):
         if options is None:
             answers.append(letter)
@@ -163,17 +185,31 @@ def _questions(frame: pd.DataFrame, source: str, where: str) -> tuple[pa.Table, 
         schema=QUESTIONS,
     )
     first = ~pd.Series(ids).duplicated().to_numpy()
-    characters = frame["question"].str.len()
-    estimate = np.ceil(characters / _CHARACTERS_PER_TOKEN)
+    estimate = np.ceil(frame["question"].str.len() / _CHARACTERS_PER_TOKEN)
+    told = _counts(frame, "prompt_tokens_0shot", where)
+    prompt_tokens = told.where(told.notna(), estimate)
     tokens = pd.DataFrame(
         {
             "recorded_id": frame["question_id"],
             "question_id": ids,
-            "prompt_tokens": frame.get("prompt_tokens_0shot", estimate).astype("int32"),
+            "prompt_tokens": prompt_tokens.astype("int32"),
             "is_choice": kinds == "choice",
         }
     )
     return table.filter(pa.array(first)), tokens
+
+
+def _counts(frame: pd.DataFrame, column: str, where: str) -> pd.Series:
+    """A column of counts as floats, NaN where there is none."""
+    import pandas as pd
+
+    told = frame.get(column, pd.Series(None, index=frame.index, dtype=object))
+    counts = pd.to_numeric(told, errors="coerce").astype(float)
+    bad = told.notna() & ~counts.between(0, np.iinfo(np.int32).max)
+    if bad.any():
+        row = int(np.flatnonzero(bad)[0])
+        raise InputError(f"{told.iloc[row]!r} is no count", where=f"{where}, column {column}, row {row + 1}")
+    return counts
 
 
 def _answers(frame: pd.DataFrame, tokens: pd.DataFrame, specs: list[ExpertSpec], path: Path) -> pa.Table:
@@ -192,10 +228,17 @@ def _answers(frame: pd.DataFrame, tokens: pd.DataFrame, specs: list[ExpertSpec],
     if not np.all((correct >= 0) & (correct <= 1)):
         row = int(np.flatnonzero(~((correct >= 0) & (correct <= 1)))[0])
         raise InputError("a score is not in [0, 1]", where=f"{path}, column correct, row {row + 1}")
-    frame = frame.assign(code=experts.codes, score=correct)
+    characters = _counts(frame, "completion_chars", str(path))
+    frame = frame.assign(code=experts.codes, score=correct, characters=characters)
     joined = frame.merge(tokens, left_on="question_id", right_on="recorded_id", suffixes=("_recorded", ""))
+    if joined.empty:
+        raise InputError(
+            "no question_id is one of questions.parquet",
+            where=f"{path}, column question_id",
+            fix="use the same ids in both files",
+        )
     joined = joined.drop_duplicates(["question_id", "code"])
-    characters = joined.get("completion_chars", pd.Series(np.nan, index=joined.index)).astype(float)
+    characters = joined["characters"]
     unrecorded = np.where(joined["is_choice"], 1.0, math.nan)
     completion_tokens = np.where(characters.isna(), unrecorded, np.ceil(characters / _CHARACTERS_PER_TOKEN))
     per_token = np.array([spec.price.usd_per_token for spec in specs])  # [m, 2]: prompt, completion

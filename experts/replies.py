@@ -60,7 +60,7 @@ def comparable_answer(kind: str, choice: int | None, text: str | None) -> str | 
         return None if choice is None else str(choice)
     stated = final_answer(text or "")
     number = parse_number(stated)
-    return str(float(number)) if number is not None else normalise_text(stated).rstrip(".") or None
+    return str(float(number)) if number is not None else normalise_text(stated) or None
 
 
 def option_confidence(logprobs: Sequence[float] | None) -> float:

@@ -26,18 +26,30 @@ _FUNCTIONS = re.compile(r"\b(?:sqrt|sin|cos|tan|log|ln|exp|pi|infty|inf|oo)\b")
 _OPERATOR = re.compile(r"[-+*/^=<>]|\d[a-z]|[a-z]\d|^\(.*,.*\)$|^\{.*\}$|^\[.*\]$", re.IGNORECASE)
 _LETTERS = re.compile(r"[a-z](?:[-+*/^=][a-z])+")
 _NOT_MATHS = re.compile(r"[^\W\d_]{3,}|[^\w\s+\-*/^=<>(){}\[\].,|!$]")
+# Dates, scores, ranges and parts' numbers: what they would come to as arithmetic says nothing of them.
+_SPAN = re.compile(r"\d[\d.,]*(?:\s*[-\u2013/]\s*\d[\d.,]*)+")
+_PLAIN_FRACTION = re.compile(r"\d+\s*/\s*\d+")
+# Letters and digits without an operator are a name ("H2O"), but for a number before small letters ("2x").
+_CODE = re.compile(r"(?!\d[\d.,]*[a-z]+$)[^\W_]+")
 
 
 def is_formula(text: str) -> bool:
     """Tell whether a reference answer is a formula rather than words.
 
-    >>> [is_formula(text) for text in (r"\\frac{1}{2}", "x^2 + 1", "(1, 2)", "Paris", "well-known", "A")]
-    [True, True, True, False, False, False]
+    >>> [is_formula(text) for text in (r"\\frac{1}{2}", "x^2 + 1", "(1, 2)", "2x", "1/2")]
+    [True, True, True, True, True]
+    >>> [is_formula(text) for text in ("Paris", "well-known", "A", "2024-05-01", "3-2", "H2O")]
+    [False, False, False, False, False, False]
     """
     if not text or len(text) > _LONGEST:
         return False
     if _COMMAND.search(text):
         return True
+    stripped = text.strip(" $")
+    if _PLAIN_FRACTION.fullmatch(stripped):
+        return True
+    if _SPAN.fullmatch(stripped) or _CODE.fullmatch(stripped):
+        return False
     bare = _FUNCTIONS.sub("1", text)
     if _NOT_MATHS.search(bare) or not _OPERATOR.search(bare):
         return False

@@ -59,11 +59,15 @@ class VllmBackend:
             for unpaid in prepared[count:]:
                 answers[unpaid.row].error = f"{BUDGET_SPENT}: no money is left for this question"
             prepared = prepared[:count]
-        self._answer_safely([p for p in prepared if p.options is not None], self._score, answers)
-        self._answer_safely([p for p in prepared if p.options is None], self._generate, answers)
-        if purse is not None:
+        spent_usd = reserved_usd  # should the engine die, until the tokens say less
+        try:
+            self._answer_safely([p for p in prepared if p.options is not None], self._score, answers)
+            self._answer_safely([p for p in prepared if p.options is None], self._generate, answers)
             tokens = [(a.prompt_tokens or 0, a.completion_tokens or 0) for a in answers]
-            purse.settle(reserved_usd, sum(self.spec.price.cost_usd(*pair) for pair in tokens))
+            spent_usd = sum(self.spec.price.cost_usd(*pair) for pair in tokens)
+        finally:
+            if purse is not None:
+                purse.settle(reserved_usd, spent_usd)
         share_s = self._engine.clock.share_since(start) / max(1, questions.num_rows)
         for answer in answers:
             answer.latency_s = share_s
@@ -135,7 +139,12 @@ class VllmBackend:
             raise
         except Exception as error:
             if len(batch) == 1:
-                answers[batch[0].row].error = f"{type(error).__name__}: {error}"
+                # Of a step that failed, the question need not be the cause. By name, since releases of
+                # vLLM differ in what a refusal descends from.
+                kinds = {kind.__name__ for kind in type(error).__mro__}
+                refused = not kinds.isdisjoint(("ValueError", "VLLMClientError"))
+                kind = "RefusedByEngine" if refused else type(error).__name__
+                answers[batch[0].row].error = f"{kind}: {error}"
                 return
             middle = len(batch) // 2
             self._answer_safely(batch[:middle], ask, answers)

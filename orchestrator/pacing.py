@@ -140,22 +140,35 @@ class BudgetPacer:
         recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
         success = np.array([s for s, _ in recent])
         cost = np.array([c for _, c in recent]) * self._price_ratio()
-        rows = np.arange(len(cost))
+        return least_price(success, cost, target)
 
-        def spend(multiplier: float) -> float:
-            return float(cost[rows, (success - multiplier * cost).argmax(axis=1)].mean())
 
-        if spend(0.0) <= target:
-            return 0.0
-        low, high = 0.0, 1.0 / max(float(cost.mean()), 1e-300)
-        while spend(high) > target and high < 1e18:
-            low, high = high, high * 4
-        for _ in range(BISECTIONS):
-            middle = (low * high) ** 0.5 if low > 0 else high / 8
-            if spend(middle) > target:
-                low = middle
-            else:
-                high = middle
-            if low > 0 and high / low < 1.005:
-                break
-        return high
+def least_price(success: NDArray[np.floating], cost_usd: Floats, target_usd: float) -> float:
+    """The least multiplier at which queries like these cost no more than ``target_usd`` on average.
+
+    Where even the cheapest experts cost more it is so high that they are chosen.
+
+    Args:
+        success: [k, m] expected on recent queries.
+        cost_usd: [k, m] likewise.
+        target_usd: mean cost of a query to stay within.
+    """
+    rows = np.arange(len(cost_usd))
+
+    def spend(multiplier: float) -> float:
+        return float(cost_usd[rows, (success - multiplier * cost_usd).argmax(axis=1)].mean())
+
+    if spend(0.0) <= target_usd:
+        return 0.0
+    low, high = 0.0, 1.0 / max(float(cost_usd.mean()), 1e-300)
+    while spend(high) > target_usd and high < 1e18:
+        low, high = high, high * 4
+    for _ in range(BISECTIONS):
+        middle = (low * high) ** 0.5 if low > 0 else high / 8
+        if spend(middle) > target_usd:
+            low = middle
+        else:
+            high = middle
+        if low > 0 and high / low < 1.005:
+            break
+    return high

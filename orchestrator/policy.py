@@ -87,13 +87,31 @@ class Orchestrator:
         Raises:
             InputError: an unknown preset or expert, or nobody is left to answer.
         """
-        price = self._price(multiplier, preset)
+        price = self.price_of(multiplier, preset)
         allowed = self._allowed(allow, deny)
         prediction = self.predict(texts)
         return [
             self._decide_one(success, cost_usd, price, allowed, max_cost_usd, min_success)
             for success, cost_usd in zip(prediction.success, prediction.cost_usd, strict=True)
         ]
+
+    def price_of(self, multiplier: float | None, preset: str | None) -> float:
+        """The price on cost that applies: the multiplier, else the preset's, else the default.
+
+        Raises:
+            InputError: the multiplier is below 0, or the preset unknown.
+        """
+        if multiplier is not None:
+            if not multiplier >= 0:
+                raise InputError(f"the multiplier must be 0 or more, not {multiplier}")
+            return multiplier
+        if preset is not None:
+            if preset not in self.presets:
+                raise InputError(
+                    f"no preset is called {preset!r}", fix=f"use one of {', '.join(self.presets)}"
+                )
+            return self.presets[preset]
+        return self.multiplier
 
     def save(self, directory: Path) -> None:
         """Write the orchestrator as JSON and safetensors; ``load`` gives the same decisions to the bit."""
@@ -137,19 +155,6 @@ class Orchestrator:
             presets={_RENAMED.get(name, name): price for name, price in header["presets"].items()},
             info=header["info"],
         )
-
-    def _price(self, multiplier: float | None, preset: str | None) -> float:
-        if multiplier is not None:
-            if not multiplier >= 0:
-                raise InputError(f"the multiplier must be 0 or more, not {multiplier}")
-            return multiplier
-        if preset is not None:
-            if preset not in self.presets:
-                raise InputError(
-                    f"no preset is called {preset!r}", fix=f"use one of {', '.join(self.presets)}"
-                )
-            return self.presets[preset]
-        return self.multiplier
 
     def _allowed(self, allow: Sequence[str] | None, deny: Sequence[str] | None) -> NDArray[np.bool_]:
         for name in [*(allow or ()), *(deny or ())]:

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from orchestrator.embedding import Embedder
 from warehouse import Outcomes
 
+#: Characters at either end of a long text that are embedded; what lies between adds little, and a megabyte
+#: would take seconds, in which nobody else's query is decided.
+READ_AT_EITHER_END = 4_000
 SURFACE_FEATURES = ("log_characters", "log_lines", "digit_share", "symbol_share", "mean_word_length")
 
 
@@ -53,19 +56,27 @@ class Examples:
 
 
 def read_queries(texts: Sequence[str], embedder: Embedder) -> Queries:
-    """Embed the texts and measure their surface."""
+    """Embed the texts and measure their surface; of a long one both ends are read, and its whole length."""
     surface = np.array([_surface(text) for text in texts], np.float32).reshape(-1, len(SURFACE_FEATURES))
-    return Queries(embedder.embed(texts), surface, embedder.widths)
+    return Queries(embedder.embed([take_ends(text) for text in texts]), surface, embedder.widths)
 
 
-def _surface(text: str) -> tuple[float, ...]:
+def take_ends(text: str) -> str:
+    """Return a text whole, or both ends of one of more than 8,000 characters."""
+    if len(text) <= 2 * READ_AT_EITHER_END:
+        return text
+    return f"{text[:READ_AT_EITHER_END]}\n{text[-READ_AT_EITHER_END:]}"
+
+
+def _surface(whole: str) -> tuple[float, ...]:
+    text = take_ends(whole)
     length = max(len(text), 1)
     digits = sum(map(str.isdigit, text))
     letters_or_space = sum(map(str.isalpha, text)) + sum(map(str.isspace, text))
     words = max(len(text.split()), 1)
     return (
-        float(np.log(length)),
-        float(np.log1p(text.count("\n"))),
+        float(np.log(max(len(whole), 1))),
+        float(np.log1p(whole.count("\n"))),
         digits / length,
         (length - digits - letters_or_space) / length,
         length / words,

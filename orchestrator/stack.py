@@ -21,6 +21,7 @@ FOLDS = 5
 EQUAL_SHARE = 0.5  # of the weights: the safer guess where questions are few or foreign
 DISCOUNTS = (0.0, 0.25, 0.5, 1.0, 2.0, 4.0)
 LEVEL_PENALTY = 1e-3
+LEAD = 0.005  # success that the best expert is given where leaving it has not paid
 
 MemberBuilder = Callable[[], list[Predictor]]
 
@@ -46,8 +47,9 @@ class StackPredictor:
     are learned apart: contrasts by non-negative least squares pooled over all experts, so that a handful of
     weights rests on thousands of held-out answers (stacked regressions, Breiman 1996), and drawn half way to
     equal weights. Contrasts on which the members disagree are discounted. Weights are cross-fitted: what a
-    member says of a training question, it says having learned from the other folds. Members then learn again
-    from everything.
+    member says of a training question, it says having learned from the other folds. Where the choices that
+    follow would not have beaten the best expert alone, that one is given a small lead. Members then learn
+    again from everything.
     """
 
     kind: ClassVar[str] = "stack"
@@ -77,6 +79,7 @@ class StackPredictor:
         score = np.concatenate([train.outcomes.score, validation.outcomes.score])
         self._fit_contrasts(predictions, score)
         self._fit_level(predictions, score)
+        self._lead = self._find_lead(predictions, score)
         return self
 
     def refit(self, examples: Examples) -> Self:
@@ -102,6 +105,7 @@ class StackPredictor:
             "weights": self._weights,
             "level": self._level,
             "mean": self._mean_score,
+            "lead": self._lead,
         }
         for i, state in enumerate(states):
             arrays.update({f"{i}/{key}": array for key, array in state.arrays.items()})
@@ -114,6 +118,7 @@ class StackPredictor:
         stack.experts, stack.discount = tuple(state.config["experts"]), state.config["discount"]
         stack._weights, stack._level = state.arrays["weights"], state.arrays["level"]
         stack._mean_score = state.arrays["mean"]
+        stack._lead = state.arrays.get("lead", np.zeros_like(stack._mean_score))  # older ones have none
         stack.members = []
         for i, member in enumerate(state.config["members"]):
             own = {k.partition("/")[2]: a for k, a in state.arrays.items() if k.startswith(f"{i}/")}
@@ -166,6 +171,19 @@ class StackPredictor:
         gram = features.T @ features + LEVEL_PENALTY * len(features) * np.eye(features.shape[1])
         self._level = np.linalg.solve(gram, features.T @ residual).astype(np.float32)
 
+    def _find_lead(self, predictions: NDArray[np.float32], score: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The lead [m] of the best expert: 0 where choosing by contrasts has been better than it alone."""
+        lead = np.zeros(len(self.experts), np.float32)
+        complete = np.isfinite(score).all(axis=1)
+        known = score[complete]
+        if not len(known):
+            return lead
+        best = int(known.mean(axis=0).argmax())
+        chosen = (self._mean_score + self._contrast(predictions[:, complete])).argmax(axis=1)
+        if known[np.arange(len(known)), chosen].mean() <= known[:, best].mean():
+            lead[best] = LEAD
+        return lead
+
     def _level_features(self, predictions: NDArray[np.float32]) -> NDArray[np.float32]:
         means = (predictions - self._mean_score).mean(axis=2).T
         return np.column_stack([means, np.ones(len(means), np.float32)])
@@ -190,5 +208,9 @@ class StackPredictor:
 
     def _combine(self, predictions: NDArray[np.float32]) -> NDArray[np.float32]:
         level = (self._level_features(predictions) * self._level).sum(axis=1, keepdims=True)
-        success: NDArray[np.float32] = np.clip(self._mean_score + level + self._contrast(predictions), 0, 1)
+        success: NDArray[np.float32] = self._mean_score + level + self._contrast(predictions) + self._lead
+        # Beyond 1 or below 0 it is the level that is wrong: cutting off would level the contrasts too.
+        success = success - np.maximum(success.max(axis=1, keepdims=True) - 1, 0)
+        success = success + np.maximum(-success.min(axis=1, keepdims=True), 0)
+        success = np.clip(success, 0, 1)
         return success

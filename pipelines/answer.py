@@ -11,14 +11,15 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.answer_actor import FAILED_BLOCKS, open_questions
+from pipelines.answer_actor import FAILED_BLOCKS, holder_prefix, open_questions
 from pipelines.answer_stream import Work, stream_receipts
+from pipelines.round_cap import hold_cap, unrecorded_usd
 from warehouse import InputError, Warehouse
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ def answer_questions(
     """Have one expert answer what it has not answered yet, through Ray Data; needs a Ray connection.
 
     An expert that cannot start, or keeps failing, leaves questions open: the receipt's ``problem`` says why.
+    Its ``cost_usd`` has in it what the budget's cap booked without a row.
 
     Args:
         warehouse: where answers are looked up and stored.
@@ -77,10 +79,13 @@ def answer_questions(
     Raises:
         InputError: the budget is not a finite number of 0 or more.
     """
-    with _spend_cap(budget_usd) as cap:
+    before_usd = unrecorded_usd(warehouse, round)
+    offered = {spec.name: questions}
+    is_open = bool(_open_by_expert(warehouse, [spec], offered))
+    with hold_cap(budget_usd, warehouse, round, needed=is_open) as cap:
         work = Work(warehouse, round, run_id, batch_questions, cap)
-        offered = {spec.name: questions}
-        return answer_as_group(work, [spec], offered, lambda _, answered: on_progress(answered))[0]
+        (receipt,) = answer_as_group(work, [spec], offered, lambda _, answered: on_progress(answered))
+    return replace(receipt, cost_usd=receipt.cost_usd + unrecorded_usd(warehouse, round) - before_usd)
 
 
 def answer_with_all(
@@ -128,7 +133,7 @@ def answer_with_all(
     total = {spec.name: offered[spec.name].num_rows for spec in specs}
     # A round in which nothing is open needs no cluster.
     busy = [group for group in groups if _open_by_expert(warehouse, group, offered)]
-    with _spend_cap(budget_usd, needed=bool(busy)) as cap, _progress(total) as advance:
+    with hold_cap(budget_usd, warehouse, round, needed=bool(busy)) as cap, _progress(total) as advance:
         work = Work(warehouse, round, run_id, batch_questions, cap)
         room = probe_room() if len(busy) > 1 else None
         waves = plan_waves(busy, lambda group: engine_demand(group, room), room) if room else [busy]
@@ -169,6 +174,10 @@ def answer_as_group(
         raise
     except Exception as error:  # an engine that cannot start or keeps dying must not end the others' round
         course.broken = _reason(error)
+    finally:
+        if work.cap is not None and todo:
+            # Money that actors had out when they died would keep the others waiting for ever.
+            work.cap.forfeit.remote(holder_prefix(next(s.name for s in specs if s.name in todo)))
     wall_s = time.monotonic() - started
     start_s = max(0.0, course.ready_at - started_at) if course.ready_at else 0.0
     return [
@@ -238,25 +247,6 @@ def _run_together(
 
 
 @contextlib.contextmanager
-def _spend_cap(budget_usd: float | None, *, needed: bool = True) -> Iterator[Any]:
-    """Hold the actor that all experts ask for money; None without a budget or where nothing is asked."""
-    from experts import SpendCap
-
-    if budget_usd is not None:
-        SpendCap(budget_usd)  # a bad number is refused here, in words
-    if budget_usd is None or not needed:
-        yield None
-        return
-    import ray
-
-    cap = ray.remote(num_cpus=0)(SpendCap).remote(budget_usd)
-    try:
-        yield cap
-    finally:
-        ray.kill(cap)
-
-
-@contextlib.contextmanager
 def _progress(total: Mapping[str, int]) -> Iterator[Progress]:
     """Show a bar per expert on a terminal; in a log file, a line for every tenth."""
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -286,5 +276,8 @@ def _reason(error: BaseException) -> str:
         # Ray Data chains an empty one to what was not raised by the user's own function.
         error = told if str(told).strip() else error
         told = told.__cause__
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[-1] if lines else ''}"[:500]
+    # A traceback that was sent as text has its own causes, the first of them first.
+    first, *wrappers = str(error).split("The above exception was the direct cause of", 1)
+    lines = [line.strip() for line in first.splitlines() if line.strip()]
+    told_by = "" if wrappers and lines else f"{type(error).__name__}: "
+    return f"{told_by}{lines[-1] if lines else ''}"[:500]

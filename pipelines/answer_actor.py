@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse import InputError, Warehouse
+from warehouse import InputError, Warehouse, first_of_each
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
@@ -36,7 +36,7 @@ class ExpertActor:
         warehouse_url: where answers go.
         round: the partition to store under.
         run_id: kept on every row.
-        cap: handle of the actor that holds the :class:`experts.SpendCap`, if there is one.
+        cap: handle of the :class:`pipelines.round_cap.RoundCap`, if there is one.
     """
 
     def __init__(
@@ -55,6 +55,7 @@ class ExpertActor:
         self._round, self._run_id = round, run_id
         self._purse = SharedPurse(cap, specs[0].name) if cap is not None else None
         self._failed = Counter[str]()
+        self._has_answered: set[str] = set()
         self._lock = threading.Lock()
         self._ready_at = time.time()
 
@@ -75,12 +76,15 @@ class ExpertActor:
         stored = questions.num_rows - todo.num_rows
         answers, problem = self._answer(spec, todo) if todo.num_rows else (todo, None)
         if todo.num_rows and answers.num_rows:
-            stored += self._warehouse.append("answers", answers, round=self._round, expert=name)
+            written = self._warehouse.append("answers", answers, round=self._round, expert=name)
+            if self._purse is not None and written == answers.num_rows:
+                self._purse.count_stored(pc.sum(answers["cost_usd"]).as_py() or 0.0)
+            stored += written
         return self._receipt(name, stored, problem)
 
     def _answer(self, spec: ExpertSpec, questions: pa.Table) -> tuple[pa.Table, str | None]:
         """Return the rows worth keeping, and why there are fewer than questions."""
-        from experts import BUDGET_SPENT, QUESTION_ERRORS, answer_and_grade, has_error
+        from experts import BUDGET_SPENT, QUESTION_ERRORS, REFUSALS, answer_and_grade, has_error
 
         answers = answer_and_grade(
             self._backends[spec.name],
@@ -93,15 +97,24 @@ class ExpertActor:
         unpaid = has_error(answers, BUDGET_SPENT)
         problem = "the budget is spent" if pc.any(unpaid).as_py() else None
         answers = answers.filter(pc.invert(unpaid))
-        at_fault = pc.and_(pc.is_valid(answers["error"]), pc.invert(has_error(answers, *QUESTION_ERRORS)))
+        # What says nothing about the question is not kept, so that it stays open for a later run.
+        lost = pc.and_(pc.is_valid(answers["error"]), pc.invert(has_error(answers, *QUESTION_ERRORS)))
         with self._lock:
-            if not answers.num_rows or not pc.all(at_fault).as_py():
+            if answers["error"].null_count:
+                self._has_answered.add(spec.name)
+            elif answers.num_rows > 1 and spec.name not in self._has_answered:
+                # Refusals alone, from an expert that has not answered yet: it may refuse everything.
+                lost = pc.or_(lost, has_error(answers, *REFUSALS))
+            kept, failures = answers.filter(pc.invert(lost)), answers.filter(lost)["error"]
+            if kept.num_rows or not len(failures):
                 self._failed[spec.name] = 0
-                return answers, problem
-            # Not one answer, and none of the questions is to blame: this says nothing about the questions,
-            # so they stay open for a later run.
-            self._failed[spec.name] += 1
-            return answers.slice(0, 0), f"every answer failed: {answers['error'][0].as_py()}"
+            else:
+                self._failed[spec.name] += 1
+        if len(failures):
+            count = f"{len(failures)} of {answers.num_rows}" if kept.num_rows else "every"
+            failure = f"{count} answer{'s' * bool(kept.num_rows)} failed: {failures[0].as_py()}"
+            problem = f"{failure}; {problem}" if problem else failure
+        return kept, problem
 
     def _receipt(self, expert: str, rows: int, problem: str | None) -> pa.Table:
         columns = {"expert": [expert], "rows": [rows], "ready_at": [self._ready_at]}
@@ -109,14 +122,14 @@ class ExpertActor:
 
 
 class SharedPurse:
-    """The spend cap as the holder of one actor sees it; see :class:`experts.spending.Purse`."""
+    """The round's cap as the holder of one actor sees it; see :class:`experts.spending.Purse`."""
 
     def __init__(self, cap: Any, name: str) -> None:
         import ray
 
         self._cap = cap
         # The same before and after a restart of the actor: what a former self had out may have been billed.
-        self._holder = f"{name}/{ray.get_runtime_context().get_actor_id()}"
+        self._holder = holder_prefix(name) + ray.get_runtime_context().get_actor_id()
         ray.get(cap.forfeit.remote(self._holder))
 
     def reserve(self, usd: float) -> Grant:
@@ -132,17 +145,25 @@ class SharedPurse:
 
         ray.get(self._cap.settle.remote(reserved_usd, spent_usd, self._holder))
 
+    def count_stored(self, usd: float) -> None:
+        """Tell the cap that rows of so much money are in the warehouse."""
+        import ray
+
+        ray.get(self._cap.count_stored.remote(usd))
+
+
+def holder_prefix(name: str) -> str:
+    """What the names of all holders of a group begin with, and of no other: "a" and "a/b" may be experts."""
+    return f"{name}\x1f"
+
 
 def open_questions(warehouse: Warehouse, spec: ExpertSpec, questions: pa.Table) -> pa.Table:
     """Return the questions that this version of the expert has no row for yet, each once."""
-    ids = questions["question_id"].combine_chunks()
+    questions = questions.take(first_of_each(questions["question_id"]))
     n = questions.num_rows
     keys = {
-        "question_id": ids,
+        "question_id": questions["question_id"],
         "expert": pa.repeat(spec.name, n),
         "expert_version": pa.repeat(spec.version, n),
     }
-    first = pc.equal(pc.index_in(ids, value_set=ids), pa.array(range(n), pa.int32()))
-    return questions.filter(
-        pc.and_(first, warehouse.missing("answers", pa.table(keys), expert=spec.name).combine_chunks())
-    )
+    return questions.filter(warehouse.missing("answers", pa.table(keys), expert=spec.name))

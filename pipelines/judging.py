@@ -6,6 +6,7 @@ on where it stopped. The scores are worked out of them and kept in the ``judgeme
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from pipelines.answer import AnswerReceipt, answer_questions
-from warehouse import InputError, Warehouse
+from warehouse import InputError, Warehouse, first_of_each
 
 if TYPE_CHECKING:
     from experts import ExpertSpec, Rubric
@@ -41,8 +42,9 @@ def judge_answers(
     rubric: Rubric | None = None,
     against: str | None = None,
     budget_usd: float | None = None,
+    connect: Callable[[], None] = lambda: None,
 ) -> JudgeReceipt:
-    """Judge the unscored answers to ``judged`` questions; needs a Ray connection.
+    """Judge the unscored answers to ``judged`` questions; needs a Ray connection where there are any.
 
     Args:
         warehouse: where answers are, and where judgements go.
@@ -53,6 +55,7 @@ def judge_answers(
         against: None grades each answer on the rubric. ``"reference"`` compares it with the reference
             answer, an expert's name with that expert's, in both orders.
         budget_usd: what the judge may cost at most; answers beyond it stay open.
+        connect: called before the judge is asked, and only then.
 
     Raises:
         InputError: the opponent has no answers.
@@ -71,10 +74,15 @@ def judge_answers(
     grader = judge_grader(judge, rubric, pairs=against is not None)
     if against is not None:
         grader += f"/{against}"
-    answers = _judged_answers(warehouse, judge.name)
-    if against not in (None, REFERENCE):
-        answers = _beside(answers, against or "")
+    opponent = None if against == REFERENCE else against
+    if opponent is not None and not _has_judged_answers(warehouse, opponent):
+        raise InputError(
+            f"expert {opponent!r} has no answers to judged questions", fix="let it answer them first"
+        )
+    answers = _judged_answers(warehouse, judge.name, opponent)
     open_rows = _unjudged(warehouse, answers, grader)
+    if open_rows.num_rows:
+        connect()
     texts = open_rows["text"].to_pylist()
     if against is None:
         asked = [rubric_questions(open_rows, texts, rubric)]
@@ -83,7 +91,12 @@ def judge_answers(
         asked = list(pair_questions(open_rows, texts, others, rubric))
     together = pa.concat_tables(asked)
     receipt = answer_questions(
-        warehouse, judge, _distinct(together), round=round, run_id=run_id, budget_usd=budget_usd
+        warehouse,
+        judge,
+        together.take(first_of_each(together["question_id"])),
+        round=round,
+        run_id=run_id,
+        budget_usd=budget_usd,
     )
     replies = [_replies(warehouse, judge, table) for table in asked]
     scores = (
@@ -101,47 +114,46 @@ def judge_answers(
     )
 
 
-def open_judgements(warehouse: Warehouse, judge: ExpertSpec) -> int:
-    """Count the answers that this judge has not graded yet for correctness."""
-    from experts import Rubric, judge_grader
-
-    answers = _judged_answers(warehouse, judge.name)
-    return len(_unjudged(warehouse, answers, judge_grader(judge, Rubric(), pairs=False)))
-
-
 def _unjudged(warehouse: Warehouse, answers: pa.Table, grader: str) -> pa.Table:
     keys = answers.select(["question_id", "expert", "expert_version"])
     keys = keys.append_column("grader", pa.repeat(grader, answers.num_rows))
     return answers.filter(warehouse.missing("judgements", keys))
 
 
-def _judged_answers(warehouse: Warehouse, judge: str) -> pa.Table:
-    """Answers to ``judged`` questions that came without an error, beside their questions."""
+def _judged_answers(warehouse: Warehouse, judge: str, opponent: str | None) -> pa.Table:
+    """Answers of current versions that wait for a judge, beside their questions.
+
+    They came without an error, hold a text, and have no score (a recording brings its own). With an opponent,
+    only those to which it has a text too, ``other``; scored or not, that is there to compare with.
+    """
+    other = ", b.text as other" if opponent else ""
+    beside = (
+        " join outcomes p on p.question_id = o.question_id and p.expert = $opponent and p.error is null"
+        " join answers b on b.question_id = p.question_id and b.expert = p.expert"
+        " and b.expert_version = p.expert_version and b.text is not null"
+        if opponent
+        else ""
+    )
     with warehouse.connect() as connection:
         return connection.sql(
-            "select a.question_id, a.expert, a.expert_version, a.text, q.prompt, q.answer, q.domain"
-            " from answers a join questions q using (question_id)"
-            " where q.kind = 'judged' and a.error is null and a.expert != $judge"
+            f"select a.question_id, a.expert, a.expert_version, a.text, q.prompt, q.answer, q.domain{other}"
+            " from outcomes o join answers a using (question_id, expert, expert_version)"
+            f" join questions q on q.question_id = o.question_id{beside}"
+            " where o.kind = 'judged' and a.error is null and a.score is null and a.text is not null"
+            " and o.expert != $judge and ($opponent is null or o.expert != $opponent)"
             " order by a.question_id, a.expert",
-            params={"judge": judge},
+            params={"judge": judge, "opponent": opponent},
         ).to_arrow_table()
 
 
-def _beside(answers: pa.Table, opponent: str) -> pa.Table:
-    theirs = answers.filter(pc.equal(answers["expert"], opponent))
-    if not theirs.num_rows:
-        raise InputError(
-            f"expert {opponent!r} has no answers to judged questions", fix="let it answer them first"
+def _has_judged_answers(warehouse: Warehouse, expert: str) -> bool:
+    with warehouse.connect() as connection:
+        found = connection.execute(
+            "select 1 from outcomes join answers using (question_id, expert, expert_version)"
+            " where kind = 'judged' and text is not null and expert = ? limit 1",
+            [expert],
         )
-    ours = answers.filter(pc.not_equal(answers["expert"], opponent))
-    position = pc.index_in(ours["question_id"], value_set=theirs["question_id"].combine_chunks())
-    return ours.append_column("other", theirs["text"].take(position)).filter(position.is_valid())
-
-
-def _distinct(questions: pa.Table) -> pa.Table:
-    first = pa.table({"id": questions["question_id"], "row": range(questions.num_rows)})
-    rows = first.group_by("id", use_threads=False).aggregate([("row", "min")])["row_min"]
-    return questions.take(rows)
+        return found.fetchone() is not None
 
 
 def _replies(warehouse: Warehouse, judge: ExpertSpec, asked: pa.Table) -> pa.Table:

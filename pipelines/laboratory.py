@@ -16,6 +16,7 @@ from pipelines.questions.brief import Brief, read_cells
 from pipelines.questions.expert_source import ExpertSource
 from pipelines.questions.source import QuestionSource
 from pipelines.report import print_line
+from pipelines.round_cap import unrecorded_usd
 from pipelines.round_record import RoundRecord
 from warehouse import InputError, Outcomes, Warehouse, load_outcomes
 
@@ -77,10 +78,12 @@ class Laboratory:
         return RoundRecord(self.home.path / "rounds" / f"{name}.json")
 
     def spent_usd(self, round: str) -> float:
-        """What a round has cost: all answers stored under it, those of its writer and its judge included."""
+        """What a round has cost: all answers stored under it, those of its writer and its judge included, and
+        what its caps booked without a row.
+        """
         answers = self.warehouse.scan("answers", ["round", "cost_usd"])
         paid = pc.sum(answers.filter(pc.equal(answers["round"], round))["cost_usd"]).as_py()
-        return float(paid or 0.0)
+        return float(paid or 0.0) + unrecorded_usd(self.warehouse, round)
 
     def left_usd(self, round: str, budget_usd: float | None) -> float | None:
         """What a budget leaves after all that the round has cost, in earlier attempts too; None: no limit."""
@@ -135,21 +138,26 @@ class Laboratory:
             self.connect()
         else:
             print_line("Every question has been answered before; nothing is asked twice.")
+        before_usd = self.spent_usd(round)
         receipts = answer_with_all(
             self.warehouse, specs, questions, round=round, run_id=run_id, budget_usd=budget_usd
         )
         if budget_usd is not None:
-            budget_usd = max(budget_usd - sum(receipt.cost_usd for receipt in receipts), 0.0)
+            budget_usd = max(budget_usd - (self.spent_usd(round) - before_usd), 0.0)
         self._judge(round, run_id, budget_usd)
         return receipts
 
     def _judge(self, round: str, run_id: str, budget_usd: float | None) -> None:
-        from pipelines.judging import judge_answers, open_judgements
+        from pipelines.judging import judge_answers
 
-        if self.judge is None or not open_judgements(self.warehouse, self.judge):
+        if self.judge is None:
             return
-        self.connect()
-        found = judge_answers(self.warehouse, self.judge, round=round, run_id=run_id, budget_usd=budget_usd)
+        found = judge_answers(
+            self.warehouse, self.judge, round=round, run_id=run_id, budget_usd=budget_usd,
+            connect=self.connect,
+        )  # fmt: skip
+        if not found.judged + found.unscored:
+            return
         print_line(
             f"{self.judge.name} judged {found.judged} answers for {found.judge.cost_usd:.6f} USD;"
             f" {found.unscored} have no score" + (f": {found.judge.problem}" if found.judge.problem else "")

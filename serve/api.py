@@ -100,8 +100,8 @@ def create_api(gateway: Gateway) -> FastAPI:
     async def route(request: Annotated[RouteRequest, Body()], caller: FromKey) -> RouteReply:
         """Say who would answer, with the forecasts behind it, and ask nobody.
 
-        Counts as a request of the key's minute. As with a completion, the router reads of a text longer than
-        8,000 characters the first and the last 4,000.
+        Counts as a request of the key's minute. Of a text longer than 8,000 characters the router reads the
+        first and the last 4,000, and the length.
         """
         with gateway.admit():
             return await gateway.route(request, caller)

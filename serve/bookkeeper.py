@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from serve.config import ServeConfig
@@ -21,6 +22,8 @@ logger = logging.getLogger("ray.serve")
 
 CONVERSATION_LIFETIME_S = 6 * 3600.0
 CALL_KEPT_S = 24 * 3600.0  # for who looks at them; repetitions come within seconds
+TRUSTED_FORECASTS = 8  # answers' worth
+FADING = 0.995  # of an answer's weight with each one after it
 UNLIMITED = Grant(math.inf, None)  # where nobody is charged
 
 
@@ -41,6 +44,24 @@ class RateLimiter:
         return 0.0
 
 
+class PriceRatios:
+    """What the answers of each paced key came to, over what was expected of them; old ones fade."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}  # paid and expected
+
+    def add(self, key_id: str, paid_usd: float, expected_usd: float) -> None:
+        """Note an answer."""
+        # The first few are steadied by forecasts taken for true.
+        paid, expected = self._sums.get(key_id, (TRUSTED_FORECASTS * expected_usd,) * 2)
+        self._sums[key_id] = (FADING * paid + paid_usd, FADING * expected + expected_usd)
+
+    def ratio(self, key_id: str) -> float:
+        """1 before there were any."""
+        paid, expected = self._sums.get(key_id, (1.0, 1.0))
+        return paid / expected if paid > 0 and expected > 0 else 1.0
+
+
 class Bookkeeper:
     """Answers for keys and money. Every method may be called again after a failure without harm."""
 
@@ -48,6 +69,7 @@ class Bookkeeper:
         self._config = config
         self._ledger = Ledger(config.home / LEDGER_FILE)
         self._rates = RateLimiter()
+        self._ratios = PriceRatios()
         self._metrics = Metrics()
         self._carrying: asyncio.Task[None] | None = None
         self._local = LocalServer(self.write)
@@ -93,17 +115,22 @@ class Bookkeeper:
             wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
             if wait_s:
                 return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
+        ratio = self._ratios.ratio(caller.key_id)
         if not entry.bounds_usd:
-            return Reserved(UNLIMITED, held_by)
+            allowance_usd = self._ledger.allowance_usd(caller.key_id) if caller.is_paced else None
+            return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, ratio)
         grant = self._ledger.reserve(
             caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=self._config.longest_request_s
         )
-        return Reserved(grant, held_by)
+        return Reserved(grant, held_by, ratio)
 
     def _settle(self, entry: Settlement) -> Reserved | None:
         self._ledger.settle(
             entry.request_id, entry.cost_usd, decisions=entry.decisions, key_id=entry.caller.key_id
         )
+        caller = entry.caller
+        if caller.key_id is not None and caller.is_paced and entry.answer and entry.expected_usd is not None:
+            self._ratios.add(caller.key_id, entry.cost_usd, entry.expected_usd)
         if entry.conversation and entry.answer:
             self._ledger.remember_expert(entry.conversation, entry.answer.expert)
         return None

@@ -14,6 +14,7 @@ class Caller:
     experts: tuple[str, ...] | None = None  # the only ones that may answer
     preset: str | None = None  # what the model name "leeroo" means for this key
     requests_per_minute: int | None = None
+    is_paced: bool = False  # its budget is spread over the requests of its period
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Grant:
 
     reserved_usd: float
     remaining_usd: float | None
+    allowance_usd: float | None = None  # of a paced key: what is left for each request still to come
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,14 @@ class Reserved:
 
     grant: Grant | Refusal
     held_by: str | None = None  # the expert that gave the conversation's last answer
+    price_ratio: float = 1.0  # what a paced key's answers came to, over what was expected of them
+
+    @property
+    def allowance_usd(self) -> float | None:
+        """What may be expected of the request's cost, on average, for a paced budget to last."""
+        if isinstance(self.grant, Refusal) or self.grant.allowance_usd is None:
+            return None
+        return self.grant.allowance_usd / self.price_ratio
 
 
 @dataclass(frozen=True)
@@ -72,6 +82,7 @@ class Settlement:
     failures: tuple[tuple[str, int], ...] = ()  # expert and status
     decisions: tuple[dict[str, Any], ...] = ()
     conversation: bytes | None = None  # now held by the expert that answered
+    expected_usd: float | None = None  # forecast of the cost, where the request was routed
 
 
 Entry = Reservation | Settlement

@@ -91,6 +91,7 @@ class Gateway:
             raise _refused(reserved.grant)
         preset = request.preset or caller.preset
         query = query_of(request, request.text, preset, allowed(self.experts, request.experts, caller))
+        query = replace(query, allowance_usd=reserved.allowance_usd)
         return route_reply(await self._rule(query), self.experts)
 
     async def answer(self, request: CompletionRequest, caller: Caller) -> Answer:
@@ -171,7 +172,7 @@ class Gateway:
             yield frame(answered.value.first) | {"choices": [], "usage": usage}
 
     async def _begin(self, request: CompletionRequest, caller: Caller) -> Job:
-        """Decide who answers and, at the same time, set aside what that can cost at most."""
+        """Decide who answers and, at the same time (a paced key's before), set aside what that can cost."""
         began = time.monotonic()
         query, names = self._read(request, caller)
         body = request.for_expert()
@@ -183,6 +184,8 @@ class Gateway:
         )
         reserving = asyncio.create_task(self.ledger.reserve(reservation))
         try:
+            if query is not None and caller.is_paced:  # what the budget allows is part of the decision
+                query = replace(query, allowance_usd=(await asyncio.shield(reserving)).allowance_usd)
             ruling = None if query is None else await self._rule(query)
             reserved = await asyncio.shield(reserving)
             grant = reserved.grant
@@ -197,6 +200,9 @@ class Gateway:
                     )
                 raise _refused(grant)
             plan = make_plan(names, ruling, reserved.held_by, request.min_success)
+            if query is not None and grant.allowance_usd is not None:
+                reason = f"{plan.reason}, paced at ${grant.allowance_usd:.3g} a request"
+                plan = replace(plan, reason=reason)
             order = [
                 name
                 for name in plan.order
@@ -253,7 +259,8 @@ class Gateway:
         spec = answered.expert.spec
         cost = cost_usd(spec, usage)
         conversation = None
-        if text is not None and job.plan.ruling is not None and isinstance(job.request, ChatRequest):
+        ruling = job.plan.ruling
+        if text is not None and ruling is not None and isinstance(job.request, ChatRequest):
             conversation = with_answer(job.caller.key_id, job.request.messages, text)
         return Settlement(
             job.request_id,
@@ -262,6 +269,7 @@ class Gateway:
             answer=Figures(spec.name, usage, time.monotonic() - job.began),
             decisions=decision_rows(job, spec.name, cost),
             conversation=conversation,
+            expected_usd=ruling.decision.cost_usd.get(spec.name) if ruling else None,
         )
 
     async def _settle(self, job: Job, settlement: Settlement) -> None:

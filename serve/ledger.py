@@ -13,9 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import os
 import secrets
-import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -25,35 +23,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serve.entries import Caller, Grant, Refusal
+from serve.ledger_file import open_ledger
 from warehouse import InputError
 
 LEDGER_FILE = "ledger.db"
 PICO_PER_USD = 10**12
 MOST_USD = 100_000.0  # a bound or cost beyond this is cut to it: SQLite adds whole numbers of 64 bits
 MOST_BUDGET_USD = 1_000_000.0
+THINNED_OVER = 0.02  # share of the foreseen requests over which the last of a paced budget is spread
 
 Period = Literal["day", "month", "total"]
 PERIODS: tuple[Period, ...] = ("day", "month", "total")
-
-_TABLES = """
-create table if not exists keys (
-  key_id text primary key, name text not null, secret_hash text not null unique, budget integer,
-  period text not null, requests_per_minute integer, experts text, preset text,
-  created_at real not null, revoked_at real);
-create table if not exists spending (
-  key_id text not null, period_start text not null, spent integer not null default 0,
-  reserved integer not null default 0, primary key (key_id, period_start)) without rowid;
-create table if not exists calls (
-  request_id text primary key, key_id text not null, period_start text not null, reserved integer not null,
-  cost integer, state text not null, expires_at real not null, created_at real not null);
-create index if not exists open_calls on calls (expires_at) where state = 'open';
-create index if not exists closed_calls on calls (expires_at) where state <> 'open';
-create table if not exists decisions (
-  request_id text primary key, key_id text, content text not null, feedback_score real,
-  created_at real not null);
-create table if not exists conversations (
-  digest blob primary key, expert text not null, answered_at real not null) without rowid;
-"""
 
 
 @dataclass(frozen=True)
@@ -67,8 +47,10 @@ class KeyRecord:
     requests_per_minute: int | None
     experts: tuple[str, ...] | None
     preset: str | None
+    paced_over: int | None  # requests of a period that the budget is spread over
     spent_usd: float
     reserved_usd: float
+    requests: int
     revoked: bool
 
 
@@ -81,14 +63,7 @@ class Ledger:
     """The ledger in one SQLite file. Several processes may have it open at once."""
 
     def __init__(self, path: Path) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not path.exists():
-            os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
-        self._db = sqlite3.connect(path, isolation_level=None, timeout=10, check_same_thread=False)
-        self._db.row_factory = sqlite3.Row
-        self._db.execute("pragma journal_mode = wal")
-        self._db.execute("pragma synchronous = normal")
-        self._db.executescript(_TABLES)
+        self._db = open_ledger(path)
 
     def create_key(
         self,
@@ -99,6 +74,7 @@ class Ledger:
         requests_per_minute: int | None = None,
         experts: Sequence[str] | None = None,
         preset: str | None = None,
+        paced_over: int | None = None,
     ) -> tuple[str, str]:
         """Add a key; return its id and its secret, which is shown this once and kept nowhere.
 
@@ -117,6 +93,13 @@ class Ledger:
                 where=f"key {name!r}",
                 fix="give 1 or more, or none for a key without a limit",
             )
+        if paced_over is not None and (budget_usd is None or paced_over < 1):
+            raise InputError(
+                f"{'no budget' if budget_usd is None else f'{budget_usd:g} USD'} cannot be spread over"
+                f" {paced_over} requests",
+                where=f"key {name!r}",
+                fix="give a budget and 1 request or more",
+            )
         if self._db.execute("select 1 from keys where name = ? and revoked_at is null", (name,)).fetchone():
             raise InputError(f"there is a key named {name!r}", fix="choose another name, or revoke that one")
         secret = f"lk-{secrets.token_urlsafe(32)}"
@@ -124,7 +107,9 @@ class Ledger:
         budget = None if budget_usd is None else round(budget_usd * PICO_PER_USD)
         allowed = json.dumps(list(experts)) if experts else None
         row = (key_id, name, hash_secret(secret), budget, period, requests_per_minute, allowed, preset)
-        self._db.execute("insert into keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, null)", (*row, time.time()))
+        self._db.execute(
+            "insert into keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, null, ?)", (*row, time.time(), paced_over)
+        )
         return key_id, secret
 
     def revoke_key(self, name_or_id: str) -> str:
@@ -146,7 +131,8 @@ class Ledger:
         """Return all keys, oldest first, with what they spent in their present period."""
         records = []
         for row in self._db.execute("select * from keys order by created_at").fetchall():
-            spent, reserved = self._spending(row["key_id"], _period_start(row["period"], time.time()))
+            start = _period_start(row["period"], time.time())
+            spent, reserved, requests = self._spending(row["key_id"], start)
             records.append(
                 KeyRecord(
                     key_id=row["key_id"],
@@ -156,8 +142,10 @@ class Ledger:
                     requests_per_minute=row["requests_per_minute"],
                     experts=tuple(json.loads(row["experts"])) if row["experts"] else None,
                     preset=row["preset"],
+                    paced_over=row["paced_over"],
                     spent_usd=spent / PICO_PER_USD,
                     reserved_usd=reserved / PICO_PER_USD,
+                    requests=requests,
                     revoked=row["revoked_at"] is not None,
                 )
             )
@@ -171,7 +159,13 @@ class Ledger:
         if row["revoked_at"] is not None:
             return "revoked"
         experts = tuple(json.loads(row["experts"])) if row["experts"] else None
-        return Caller(row["key_id"], experts, row["preset"], row["requests_per_minute"])
+        return Caller(
+            row["key_id"],
+            experts,
+            row["preset"],
+            row["requests_per_minute"],
+            is_paced=row["paced_over"] is not None,
+        )
 
     def reserve(
         self,
@@ -198,11 +192,13 @@ class Ledger:
             if key is None or key["revoked_at"] is not None:
                 return Refusal("this key is not valid", "invalid_api_key")
             start = _period_start(key["period"], now)
-            spent, reserved = self._spending(key_id, start)
+            spent, reserved, requests = self._spending(key_id, start)
             left = None if key["budget"] is None else key["budget"] - spent - reserved
             held = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
             if held is not None:
-                return Grant(held["reserved"] / PICO_PER_USD, None if left is None else left / PICO_PER_USD)
+                left_usd = None if left is None else left / PICO_PER_USD
+                allowance_usd = _allowance_usd(key["paced_over"], left, requests)
+                return Grant(held["reserved"] / PICO_PER_USD, left_usd, allowance_usd)
             bounds = [math.ceil(min(max(bound, 0.0), MOST_USD) * PICO_PER_USD) for bound in bounds_usd]
             affordable = [bound for bound in bounds if left is None or bound <= left]
             if not affordable:
@@ -216,8 +212,19 @@ class Ledger:
                 "insert into calls values (?, ?, ?, ?, null, 'open', ?, ?)",
                 (request_id, key_id, start, amount, now + lifetime_s, now),
             )
-            self._add_spending(key_id, start, 0, amount)
-            return Grant(amount / PICO_PER_USD, None if left is None else (left - amount) / PICO_PER_USD)
+            self._add_spending(key_id, start, 0, amount, requests=1)
+            left = None if left is None else left - amount
+            left_usd = None if left is None else left / PICO_PER_USD
+            # Without what this one may cost at most: the last request must find as much again.
+            return Grant(amount / PICO_PER_USD, left_usd, _allowance_usd(key["paced_over"], left, requests))
+
+    def allowance_usd(self, key_id: str) -> float | None:
+        """What a paced key's budget has left for each request still to come; None where it is not paced."""
+        key = self._db.execute("select * from keys where key_id = ?", (key_id,)).fetchone()
+        if key is None or key["budget"] is None:
+            return None
+        spent, reserved, requests = self._spending(key_id, _period_start(key["period"], time.time()))
+        return _allowance_usd(key["paced_over"], key["budget"] - spent - reserved, requests)
 
     def settle(
         self,
@@ -311,17 +318,20 @@ class Ledger:
         ).fetchall():
             self._add_spending(call["key_id"], call["period_start"], 0, -call["reserved"])
 
-    def _spending(self, key_id: str, start: str) -> tuple[int, int]:
+    def _spending(self, key_id: str, start: str) -> tuple[int, int, int]:
+        """What a key spent and has reserved in a period, in picodollars, and how often it asked."""
         row = self._db.execute(
-            "select spent, reserved from spending where key_id = ? and period_start = ?", (key_id, start)
+            "select spent, reserved, requests from spending where key_id = ? and period_start = ?",
+            (key_id, start),
         ).fetchone()
-        return (0, 0) if row is None else (int(row["spent"]), int(row["reserved"]))
+        return (0, 0, 0) if row is None else (int(row["spent"]), int(row["reserved"]), int(row["requests"]))
 
-    def _add_spending(self, key_id: str, start: str, spent: int, reserved: int) -> None:
+    def _add_spending(self, key_id: str, start: str, spent: int, reserved: int, requests: int = 0) -> None:
         self._db.execute(
-            "insert into spending values (?, ?, ?, ?) on conflict do update set"
-            " spent = spent + excluded.spent, reserved = reserved + excluded.reserved",
-            (key_id, start, spent, reserved),
+            "insert into spending values (?, ?, ?, ?, ?) on conflict do update set"
+            " spent = spent + excluded.spent, reserved = reserved + excluded.reserved,"
+            " requests = requests + excluded.requests",
+            (key_id, start, spent, reserved, requests),
         )
 
     @contextmanager
@@ -337,6 +347,13 @@ class Ledger:
             self._db.execute("rollback")
             raise
         self._db.execute("commit")
+
+
+def _allowance_usd(paced_over: int | None, left: int | None, requests: int) -> float | None:
+    """What is left for each request to come; beyond the number foreseen it thins out, not to go at once."""
+    if paced_over is None or left is None:
+        return None
+    return max(left, 0) / PICO_PER_USD / max(paced_over - requests, paced_over * THINNED_OVER, 1)
 
 
 def _period_start(period: str, now: float) -> str:

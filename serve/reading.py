@@ -9,10 +9,6 @@ from serve.errors import ApiError
 from serve.protocol import CompletionOptions, Constraints
 from serve.router import Query
 
-#: Characters at either end of a long text that the router reads. A text is embedded on the router's event
-#: loop, where all others wait meanwhile; what lies between adds little to what both ends say.
-READ_AT_EITHER_END = 4_000
-
 
 def permitted(served: Iterable[str], caller: Caller) -> list[str]:
     """Return those of the experts that a key may use."""
@@ -55,7 +51,7 @@ def query_of(
             code="invalid_request",
         )
     return Query(
-        routing_text(text),
+        text,
         preset=preset,
         multiplier=limits.multiplier,
         max_cost_usd=limits.max_cost_usd,
@@ -63,17 +59,6 @@ def query_of(
         allow=allow,
         deny=deny,
     )
-
-
-def routing_text(text: str) -> str:
-    """Return what the router reads of a text: the whole, or both ends of a long one.
-
-    >>> routing_text("What is 2 + 2?")
-    'What is 2 + 2?'
-    """
-    if len(text) <= 2 * READ_AT_EITHER_END:
-        return text
-    return f"{text[:READ_AT_EITHER_END]}\n{text[-READ_AT_EITHER_END:]}"
 
 
 def refuse_limits(request: CompletionOptions) -> None:

@@ -13,6 +13,7 @@ from orchestrator import Decision, Orchestrator
 from serve.champion import find_challenger, find_version, load_router
 from serve.config import ServeConfig
 from serve.local_call import Address, LocalServer
+from serve.pacing import RecentForecasts, pace
 from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
@@ -29,6 +30,7 @@ class Query:
     min_success: float | None = None
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] = ()
+    allowance_usd: float | None = None  # what such queries may cost on average: see serve/pacing.py
 
     @property
     def limits(self) -> tuple[Any, ...]:
@@ -163,6 +165,7 @@ class Router:
             self._challenger = load_challenger(config, None)
         except Exception:  # it is looked for again while the champion decides
             logger.exception("cannot load the challenger; the champion decides alone")
+        self._recent = RecentForecasts()
         self._polling: asyncio.Task[None] | None = None
         self._local = LocalServer(self.decide)
 
@@ -173,13 +176,18 @@ class Router:
     async def decide(self, queries: list[Query]) -> list[Ruling | InputError]:
         """Decide on the queries; an InputError, as a value, stands for one that nobody may answer."""
         self._watch()
-        return rule_all(
-            self._champion,
+        champion = self._champion
+        ruled = rule_all(
+            champion,
             self._challenger,
-            queries,
+            [pace(query, self._recent, champion.orchestrator) for query in queries],
             canary_share=self._config.canary_share,
             shadow=self._config.shadow,
         )
+        for ruling in ruled:
+            if isinstance(ruling, Ruling) and ruling.version == champion.version:
+                self._recent.add(ruling.decision)
+        return ruled
 
     async def version(self) -> str:
         """Return the version of the champion in use."""

@@ -2,6 +2,7 @@
 
 from warehouse.errors import InputError
 from warehouse.outcomes import Outcomes, load_outcomes, match_names
+from warehouse.repeats import first_of_each
 from warehouse.schemas import (
     ANSWERS,
     DECISIONS,
@@ -26,6 +27,7 @@ __all__ = [
     "Outcomes",
     "Warehouse",
     "conform",
+    "first_of_each",
     "load_outcomes",
     "match_names",
     "normalise_text",

@@ -26,6 +26,7 @@ import pyarrow.parquet as pq
 from warehouse.errors import InputError
 from warehouse.files import FileStore
 from warehouse.manifest import Manifest, ManifestEntry
+from warehouse.repeats import first_of_each
 from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, table_schema
 
 if TYPE_CHECKING:
@@ -229,8 +230,7 @@ def _join_keys(table_name: str, rows: pa.Table) -> pa.ChunkedArray:
 
 def _drop_repeats(table_name: str, rows: pa.Table) -> pa.Table:
     """Keep the first row of each key."""
-    keyed = pa.table({"key": _join_keys(table_name, rows), "row": pa.array(range(rows.num_rows), pa.int64())})
-    first = keyed.group_by("key", use_threads=False).aggregate([("row", "min")])["row_min"]
+    first = first_of_each(_join_keys(table_name, rows))
     return rows if len(first) == rows.num_rows else rows.take(first)
 
 

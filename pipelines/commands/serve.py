@@ -117,6 +117,12 @@ def create_key(
         float | None, typer.Option(help="What it may spend per period; no limit if not given.")
     ] = None,
     period: Annotated[Period, typer.Option(help="How long the budget lasts.")] = Period.MONTH,
+    paced_over: Annotated[
+        int | None,
+        typer.Option(
+            help="Spread the budget over so many requests a period: answers get cheaper, not fewer."
+        ),
+    ] = None,
     requests_per_minute: Annotated[int | None, typer.Option(help="How often it may ask.")] = None,
     expert: Annotated[list[str] | None, typer.Option(help="Only expert it may use; may be repeated.")] = None,
     preset: Annotated[Preset | None, typer.Option(help="What the model name leeroo means for it.")] = None,
@@ -136,6 +142,7 @@ def create_key(
         requests_per_minute=requests_per_minute,
         experts=expert,
         preset=preset.value if preset else None,
+        paced_over=paced_over,
     )
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
 
@@ -172,7 +179,17 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
     from serve.ledger import LEDGER_FILE, Ledger
 
     table = Table(
-        "key", "name", "spent USD", "budget USD", "period", "requests/min", "experts", "preset", "state"
+        "key",
+        "name",
+        "spent USD",
+        "budget USD",
+        "period",
+        "requests",
+        "paced over",
+        "requests/min",
+        "experts",
+        "preset",
+        "state",
     )
     for key in Ledger(Home.open(home).path / LEDGER_FILE).list_keys():
         table.add_row(
@@ -181,6 +198,8 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
             f"{key.spent_usd:.6g}",
             "-" if key.budget_usd is None else f"{key.budget_usd:g}",
             key.period,
+            str(key.requests),
+            str(key.paced_over or "-"),
             str(key.requests_per_minute or "-"),
             ", ".join(key.experts or ("all",)),
             key.preset or "-",

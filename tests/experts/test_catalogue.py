@@ -79,6 +79,9 @@ def test_default_holds_two_real_models_of_different_price() -> None:
         ("model: org/large", "model: org/large\n    base_url: 'https:///v1'", 9, "no web address"),
         ("model: org/large", "model: org/large\n    base_url: http://host:port/v1", 9, "http://HOST:PORT/v1"),
         ("model: org/small", "model: {a: [}", 4, "not YAML"),
+        ("model: org/small", "model: !no-such-tag a", 4, "no-such-tag"),
+        ("model: org/small", "model: org/small\n    ? [a, b]\n    : 1", 5, "unhashable key"),
+        ("experts:\n", "experts: &all\n  - *all\n", 1, "not a mapping"),
         ("experts:\n", "expert:\n", 1, "no experts found"),
     ],
 )
@@ -101,6 +104,21 @@ def test_files_without_experts_are_refused(tmp_path: Path, content: str) -> None
     path = tmp_path / "catalogue.yaml"
     path.write_text(content)
     with pytest.raises(InputError, match=r"catalogue\.yaml"):
+        load_catalogue(path)
+
+
+def test_a_revision_may_look_like_a_date(tmp_path: Path) -> None:
+    for revision in ("2024-10-01", "2024-13-45"):
+        path = tmp_path / "catalogue.yaml"
+        path.write_text(GOOD.replace("model: org/small", f"model: org/small\n    revision: {revision}"))
+        assert load_catalogue(path).get("small").revision == revision
+
+
+@pytest.mark.parametrize("value", ["!!int many", "[" * 5000, "!!timestamp 2024-13-45"])
+def test_values_that_cannot_be_read_are_refused(tmp_path: Path, value: str) -> None:
+    path = tmp_path / "catalogue.yaml"
+    path.write_text(f"experts: {value}\n")
+    with pytest.raises(InputError, match=r"catalogue\.yaml.*not YAML"):
         load_catalogue(path)
 
 

@@ -33,7 +33,7 @@ def graded(questions_of, row, answer: RawAnswer) -> tuple[float | None, str | No
 def test_choice(questions_of, answer: RawAnswer, score: float | None) -> None:
     found, grader = graded(questions_of, CHOICE, answer)
     assert found == score
-    assert grader == (None if answer.error else "choice@1")
+    assert grader == (None if answer.error else "choice@2")
 
 
 @pytest.mark.parametrize("answer", ["7", "B", ""])
@@ -62,6 +62,43 @@ def test_a_question_without_a_right_option_is_unscored(questions_of, answer: str
         ("1/0", "4", False),
         ("3/4", "1e999999999", False),
         ("NaN", "nan", True),
+        # What chat models write around an answer.
+        ("**Paris**", "Paris", True),
+        ("The answer is **Paris**.", "Paris", True),
+        ("The answer is: Paris.", "Paris", True),
+        ("The correct answer to the question is Paris.", "Paris", True),
+        ("**Answer:** Paris", "Paris", True),
+        ("### Final Answer\n\n**Paris**", "Paris", True),
+        ("#### Step 2: think\nThe answer is Paris.", "Paris", True),
+        ("The answer is Paris. It is the capital of France.", "Paris", True),
+        ("The answer is Paris, because it is the capital.", "Paris", True),
+        ("The answer is Dr. Watson.", "Dr. Watson", True),
+        ("The answer is Washington, D.C.", "Washington, D.C.", True),
+        (r"\boxed{\text{Paris}}", "Paris", True),
+        (r"\[ \boxed{\text{Paris}} \]", "Paris", True),
+        ('"Paris"', "Paris", True),
+        ("<think>The answer is Rome? No.</think>\nParis", "Paris", True),
+        ("The answer is **Rome**, not Paris.", "Paris", False),
+        ("The answer is not Paris.", "Paris", False),
+        ("Some say the answer is Paris, but the answer is Rome.", "Paris", False),
+        ("The answer is: 42", "42", True),
+        ("The answer is 5, not 8.", "5", True),
+        ("The answer is 5, not 8.", "8", False),
+        ("The answer is 42. Ask me 3 more questions!", "42", True),
+        ("The answer is \u22123.", "-3", True),
+        ("#### 5 m^2", "5", True),
+        ("#### 5 m^2", "2", False),
+        (r"#### 5 $m^{-2}$", "5", True),
+        ("The answer is 9.8 m/s^2", "9.8", True),
+        ("The answer is 12 CO2 molecules", "12", True),
+        (r"\boxed{1{,}000}", "1000", True),
+        (r"\boxed{1{,}000}", "0", False),
+        (r"\boxed{1,\!000\text{ m}^2}", "1000", True),
+        ("so x_1 = 7", "7", True),
+        (r"The answer is $3 \times 10^8$ m/s.", "3e8", True),
+        (r"The answer is $3 \times 10^8$ m/s.", "8", False),
+        ("2^10", "10", False),
+        ("2^10", "2", False),
     ],
 )
 def test_exact(text: str, answer: str, right: bool) -> None:
@@ -77,6 +114,9 @@ def test_exact(text: str, answer: str, right: bool) -> None:
         ("x = 3", "x=3", True),
         (r"\{2, 1\}", r"\{1, 2\}", True),
         ("(1,2)", "(2, 1)", False),
+        ("2/4", "1/2", True),
+        ("x*2", "2x", True),
+        (r"The answer is $5x$.", "x*5", True),
         ("x^2 + 1", "(x+1)^2", False),
         ("I do not know", r"\frac{1}{2}", False),
         ("", "2x", False),
@@ -84,21 +124,41 @@ def test_exact(text: str, answer: str, right: bool) -> None:
 )
 def test_formulas_compare_by_meaning(questions_of, text: str, answer: str, right: bool) -> None:
     row = {"prompt": "?", "answer": answer}
-    assert graded(questions_of, row, RawAnswer(text=text)) == (float(right), "symbolic@1")
+    assert graded(questions_of, row, RawAnswer(text=text)) == (float(right), "symbolic@2")
 
 
 def test_the_way_of_grading_is_the_references(questions_of) -> None:
-    for answer, grader in (("12.5", "numeric@1"), ("well-known", "exact@1"), ("2x+1", "symbolic@1")):
+    for answer, grader in (("12.5", "numeric@2"), ("well-known", "exact@2"), ("2x+1", "symbolic@2")):
         found = graded(questions_of, {"prompt": "?", "answer": answer}, RawAnswer(text=answer))
         assert found == (1.0, grader)
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "right"),
+    [
+        ("2024-01-05", "2024-05-01", False),
+        ("The date is given.\nThe answer is 2024-05-01.", "2024-05-01", True),
+        ("5/1/2024", "1/5/2024", False),
+        ("1-0", "3-2", False),
+        ("The answer is 3-4.", "1-2", False),
+        ("1914-1918", "1939-1943", False),
+        ("1914\u20131918", "1914-1918", True),
+        ("O2H", "H2O", False),
+        ("**H2O**", "H2O", True),
+        ("D3", "3D", False),
+    ],
+)
+def test_dates_scores_ranges_and_codes_are_words(questions_of, text: str, answer: str, right: bool) -> None:
+    row = {"prompt": "?", "answer": answer}
+    assert graded(questions_of, row, RawAnswer(text=text)) == (float(right), "exact@2")
 
 
 def test_a_formula_that_never_ends_is_unscored(questions_of, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experts.symbolic._DEADLINE_S", 0.0)
     row = {"prompt": "?", "answer": "(x+1)^2"}
-    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (None, "symbolic@1")
+    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (None, "symbolic@2")
     monkeypatch.undo()
-    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (1.0, "symbolic@1")  # a new process
+    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (1.0, "symbolic@2")  # a new process
 
 
 @pytest.mark.parametrize("text", ["9^{9^{9^{9}}}", "\\frac{" * 150, "x^{2^{100000}}", "1000000!"])

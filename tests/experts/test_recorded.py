@@ -119,12 +119,43 @@ def test_replay_from_a_parquet_file_of_answers(folder: Path, tmp_path: Path) -> 
         ({"experts": EXPERTS + "big,1,1,1,\n"}, "line 4.*listed twice"),
         ({"experts": EXPERTS.replace(",2,4,", ",-2,4,")}, "line 2"),
         ({"experts": EXPERTS.replace(",2,4,", ",cheap,4,")}, "line 2"),
+        ({"questions": QUESTION_ROWS.assign(subject=[1, 2, 3, 4])}, "column subject, row 1"),
+        ({"questions": QUESTION_ROWS.assign(question=[1, 2, 3, 4])}, "column question, row 1"),
+        ({"questions": QUESTION_ROWS.assign(choices=[[1, 2], [3, 4], None, None])}, "column choices, row 1"),
+        (
+            {"questions": QUESTION_ROWS.assign(prompt_tokens_0shot=[1, -2, 3, 4])},
+            "column prompt_tokens_0shot, row 2",
+        ),
+        ({"answers": ANSWER_ROWS.assign(completion_chars="many")}, "column completion_chars, row 1"),
+        ({"answers": ANSWER_ROWS.assign(response=[1, 2, 3, 4, 5])}, "column response, row 1"),
+        ({"answers": ANSWER_ROWS.assign(question_id="elsewhere")}, "no question_id is one of"),
     ],
 )
 def test_bad_folders_are_refused(tmp_path: Path, change: dict, says: str) -> None:
     write(tmp_path, **change)
     with pytest.raises(InputError, match=says):
         read_recorded_folder(tmp_path)
+
+
+def test_the_list_of_experts_is_utf_8_with_or_without_a_mark(folder: Path) -> None:
+    (folder / "experts.csv").write_text(EXPERTS, encoding="utf-8-sig")
+    assert [spec.name for spec in read_recorded_folder(folder)[2]] == ["big", "small"]
+    (folder / "experts.csv").write_text(EXPERTS + "modèle,1,1,1,\n", encoding="latin-1")
+    with pytest.raises(InputError, match=r"experts\.csv: not CSV in UTF-8"):
+        read_recorded_folder(folder)
+
+
+def test_ids_may_be_numbers_in_one_file_and_text_in_the_other(tmp_path: Path) -> None:
+    numbers = {"a/0": "0", "a/1": "1", "a/2": "2", "b/0": "3"}
+    answers = ANSWER_ROWS.assign(question_id=ANSWER_ROWS["question_id"].map(numbers).astype(int))
+    write(tmp_path, QUESTION_ROWS.assign(question_id=QUESTION_ROWS["question_id"].map(numbers)), answers)
+    assert read_recorded_folder(tmp_path)[1].num_rows == 4
+
+
+def test_a_missing_count_of_tokens_is_estimated(tmp_path: Path) -> None:
+    write(tmp_path, QUESTION_ROWS.assign(prompt_tokens_0shot=[10, None, 10, 30]))
+    rows = read_recorded_folder(tmp_path)[1].to_pylist()
+    assert [row["prompt_tokens"] for row in rows if row["expert"] == "big"] == [10, 1, 30]
 
 
 def test_absent_or_foreign_files_are_refused(folder: Path) -> None:

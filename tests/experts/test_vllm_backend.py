@@ -196,6 +196,7 @@ def test_a_refused_request_stands_alone(backend: Any, questions_of, monkeypatch)
     raw = backend.answer(questions_of(rows))
     errors = raw["error"].to_pylist()
     assert [i for i, e in enumerate(errors) if e] == [3]
+    assert errors[3].startswith("RefusedByEngine: ")
     assert "vocab" in errors[3]
     monkeypatch.undo()
     rest = backend.answer(questions_of(rows[:3] + rows[4:]))  # the engine is none the worse
@@ -257,6 +258,26 @@ def test_a_purse_pays_for_whole_questions_only(asked_as, questions_of) -> None:
     assert unpaid == sorted(unpaid)
     assert 2 <= sum(unpaid) <= 8
     assert 0 < half.spent_usd() <= 0.5 * cost
+
+
+@pytest.mark.e2e
+def test_an_engine_that_dies_leaves_no_reservation(
+    asked_as, questions_of, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from vllm.v1.engine.exceptions import EngineDeadError
+
+    from experts import SpendCap
+    from experts.spending import Grant
+
+    def die(batch: Any) -> Any:
+        raise EngineDeadError
+
+    backend, cap = asked_as(scoring="generate", max_tokens=8), SpendCap(1.0)
+    monkeypatch.setattr(backend, "_generate", die)
+    with pytest.raises(EngineDeadError):
+        backend.answer(questions_of(capital_questions()), purse=cap)
+    assert cap.spent_usd() > 0
+    assert cap.reserve(1.0) is Grant.REFUSED  # nothing is out that could come back
 
 
 @pytest.mark.e2e

@@ -12,6 +12,7 @@ from orchestrator.persistence import BUILDERS, build_predictor, predictor_from_s
 from orchestrator.predictor import State, contrast_loss, contrasts, squared_loss
 from orchestrator.queries import Examples, read_queries
 from orchestrator.splits import split_by_text
+from orchestrator.stack import LEAD, StackPredictor
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +88,36 @@ def test_a_stack_is_saved_with_its_members(tmp_path):
     orchestrator.save(tmp_path)
     texts = make_outcomes(30, seed=5).texts
     assert Orchestrator.load(tmp_path).decide(texts) == orchestrator.decide(texts)
+
+
+def test_the_best_expert_leads_where_leaving_it_has_not_paid():
+    def choose(chance):
+        outcomes = make_outcomes(600, seed=1)
+        if chance is not None:  # the text tells nothing of who is right
+            drawn = np.random.default_rng(0).random(outcomes.score.shape)
+            outcomes = replace(outcomes, score=(drawn < chance).astype(np.float32))
+        everything = Examples(read_queries(outcomes.texts, load_embedder("wordllama")), outcomes)
+        split = split_by_text(outcomes.prompts, seed=0)
+        stack = StackPredictor().fit(everything.take(split.train), everything.take(split.validation))
+        chosen = stack.predict(everything.queries.take(split.test)).argmax(axis=1)
+        return stack.state().arrays["lead"], np.bincount(chosen, minlength=4) / len(chosen)
+
+    lead, share = choose(None)
+    assert not lead.any()
+    assert share.max() < 0.6
+    lead, share = choose(np.array([0.5, 0.5, 0.5, 0.6]))
+    assert lead.tolist() == pytest.approx([0, 0, 0, LEAD])
+    assert share[3] > 0.9
+
+
+def test_easy_questions_keep_their_contrasts():
+    stack = StackPredictor()
+    stack._mean_score = np.array([0.9, 0.95], np.float32)
+    stack._weights, stack._level = np.ones(1, np.float32), np.array([1, 0.2], np.float32)
+    stack._lead, stack.discount = np.zeros(2, np.float32), 0.0
+    success = stack._combine(np.array([[[0.9, 0.99]]], np.float32))
+    assert success.max() == 1
+    assert success[0, 1] - success[0, 0] == pytest.approx(0.05 + 0.04, abs=1e-6)
 
 
 def test_difficulty_tells_whom_hard_questions_hurt_more():

@@ -12,6 +12,7 @@ from synthetic import TOPICS, make_outcomes
 from orchestrator import Orchestrator, evaluate_router, load_embedder, train_router
 from orchestrator.details import render_details
 from orchestrator.embedding import CachedEmbedder
+from orchestrator.queries import read_queries
 from orchestrator.splits import frozen_split, split_by_text
 from warehouse import InputError
 
@@ -97,6 +98,15 @@ def test_questions_that_differ_in_their_choices_alone_share_a_part(outcomes):
     assert len(learned) == 120 - len(frozen_split(twice.prompts).test)
     for split in (split_by_text(twice.prompts, seed=0), frozen_split(twice.prompts)):
         assert np.array_equal(split.test[split.test >= 60], split.test[split.test < 60] + 60)
+
+
+def test_of_a_long_text_both_ends_are_embedded_and_the_whole_length_counts(orchestrator):
+    middle, ends = "b" * 100_000, ("ring ideal " * 400)[:4_000]
+    long, short = f"{ends}{middle}{ends}", f"{ends}\n{ends}"
+    queries = read_queries([long, short, f"{ends}{ends}"], orchestrator.embedder)
+    assert np.array_equal(queries.embeddings[0], queries.embeddings[1])
+    assert not np.array_equal(queries.embeddings[1], queries.embeddings[2])  # a text of 8,000 is read whole
+    assert queries.surface[:2, 0] == pytest.approx(np.log([len(long), len(short)]))
 
 
 def test_frozen_split_does_not_move_when_data_grows(outcomes):

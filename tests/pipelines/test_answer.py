@@ -2,35 +2,77 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import re
+import signal
+import threading
+import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pyarrow as pa
 import pytest
 
 from experts import ExpertSpec
-from pipelines.answer import answer_questions, answer_with_all, open_questions
+from pipelines.answer import AnswerReceipt, _reason, answer_questions, answer_with_all, open_questions
 from pipelines.judging import judge_answers
+from pipelines.round_cap import unrecorded_usd
 from tests.scripted_api import ChatHandler, completion, serve_chat
 from warehouse import QUESTIONS, InputError, Warehouse, load_outcomes, question_id
 
 pytestmark = pytest.mark.e2e
 
 
+CALLS: Counter[str] = Counter()
+DEADLY_ASKED = threading.Event()
+
+
 class Handler(ChatHandler):
-    """Model "down" fails, "judge" prefers what says Paris or stands first, all others answer Paris."""
+    """Model "down" fails, "judge" prefers what says Paris or stands first, all others answer Paris.
+
+    "picky" refuses every request, "flaky" fails at first at odd countries and always refuses country 3,
+    "slow" never answers in time, "half" sends half a surrogate pair, "deadly" kills who asks,
+    and "second" waits until that one has been asked.
+    """
 
     def act(self, body: dict[str, Any]) -> None:
         prompt = body["messages"][0]["content"]
+        CALLS[body["model"]] += 1
         if body["model"] == "down":
             return self.send(503, "{}")
+        if body["model"] == "picky" or (body["model"] == "flaky" and "country 3?" in prompt):
+            return self.send(400, '{"error": {"message": "no such parameter"}}')
+        if body["model"] == "flaky" and CALLS["flaky"] <= 8 and re.search("country [13579]", prompt):
+            return self.send(429, '{"error": {"message": "slow down"}}')
+        if body["model"] == "slow":
+            time.sleep(3)
+        if body["model"] == "second":
+            DEADLY_ASKED.wait(60)
+        if body["model"] == "deadly":
+            DEADLY_ASKED.set()
+            time.sleep(1)  # until the others are asked too
+            os.kill(_caller(self.client_address[1]), signal.SIGKILL)
+        if body["model"] == "half":
+            return self.reply(completion("Paris \ud83d", body["model"]))
         text = "Paris" if "capital" in prompt else "Berlin"
         if body["model"] == "judge" and "[First answer]" in prompt:
             text = "A"
         elif body["model"] == "judge":
             text = "C" if "Paris" in prompt.split("[Answer to grade]")[1] else "A"
         return self.reply(completion(text, body["model"], tokens=(100, 10)))
+
+
+def _caller(port: int) -> int:
+    """The process, of those below this one, that holds the other end of a connection."""
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            if any(c.laddr and c.laddr.port == port for c in process.net_connections()):
+                return int(process.pid)
+    raise LookupError(port)
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +162,95 @@ def test_a_budget_is_held_and_the_rest_stays_open(tmp_path: Path, ray_cluster: N
     assert store.scan("answers").num_rows == 120
     with pytest.raises(InputError, match="budget"):
         answer_questions(store, specs[0], questions, round="r", run_id="3", budget_usd=float("nan"))
+
+
+def test_an_expert_that_refuses_everything_leaves_all_open(
+    tmp_path: Path, ray_cluster: None, url: str
+) -> None:
+    store = Warehouse(tmp_path)
+    questions = make_questions([f"What is the capital of country {i}?" for i in range(40)])
+    picky = expert(url, "picky", model="picky", concurrency=4)
+    (receipt,) = answer_with_all(store, [picky], questions, round="r", run_id="1", batch_questions=4)
+    assert (receipt.asked, receipt.unasked) == (0, 40)
+    assert receipt.problem is not None
+    assert receipt.problem.startswith("taken out of the round: every answer failed: BadRequestError")
+    assert CALLS["picky"] < 40
+
+
+def test_what_passes_stays_open_and_what_is_the_questions_own_is_kept(
+    tmp_path: Path, ray_cluster: None, url: str
+) -> None:
+    store = Warehouse(tmp_path)
+    questions = make_questions([f"What is the capital of country {i}?" for i in range(8)])
+    flaky = expert(url, "flaky", model="flaky")
+    (receipt,) = answer_with_all(store, [flaky], questions, round="r", run_id="1")
+    assert (receipt.asked, receipt.failed, receipt.unasked) == (5, 1, 3)
+    assert receipt.problem is not None
+    assert receipt.problem.startswith("3 of 8 answers failed: RateLimitError")
+    (again,) = answer_with_all(store, [flaky], questions, round="r", run_id="2")
+    assert (again.asked, again.reused, again.failed, again.problem) == (3, 5, 0, None)
+
+
+def test_money_without_a_row_counts_in_the_next_run(tmp_path: Path, ray_cluster: None, url: str) -> None:
+    store = Warehouse(tmp_path)
+    questions = make_questions([f"What is the capital of country {i}?" for i in range(8)])
+    slow = expert(url, "slow", model="slow", timeout_s=0.5)
+    worst = 0.03  # of one question, about: its bytes, the frame of 256, 16 tokens of the answer
+    budget = 2.5 * worst
+    (receipt,) = answer_with_all(store, [slow], questions, round="r", run_id="1", budget_usd=budget)
+    assert (receipt.unasked, CALLS["slow"]) == (8, 2)
+    spent = unrecorded_usd(store, "r")
+    assert worst < spent <= budget
+    left = budget - spent
+    receipt = answer_questions(store, slow, questions, round="r", run_id="2", budget_usd=left)
+    assert (CALLS["slow"], receipt.cost_usd) == (2, 0.0)
+    receipt = answer_questions(store, slow, questions, round="r", run_id="3", budget_usd=worst * 1.5)
+    assert CALLS["slow"] == 3
+    assert receipt.cost_usd == pytest.approx(spent / 2)
+
+
+def test_half_a_surrogate_pair_is_an_answer(tmp_path: Path, ray_cluster: None, url: str) -> None:
+    store = Warehouse(tmp_path)
+    questions = make_questions(["What is the capital of France?"])
+    receipt = answer_questions(store, expert(url, "half", model="half"), questions, round="r", run_id="1")
+    assert (receipt.asked, receipt.problem) == (1, None)
+    assert store.scan("answers")["text"].to_pylist() == ["Paris ?"]
+
+
+def test_the_money_of_the_dead_does_not_hold_up_the_others(
+    tmp_path: Path, ray_cluster: None, url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pipelines.answer_stream.ACTOR_RESTARTS", 0)
+    store = Warehouse(tmp_path)
+    questions = make_questions([f"What is the capital of country {i}?" for i in range(14)])
+    deadly = expert(url, "deadly", model="deadly", max_tokens=10_000)  # 1.03 USD at worst
+    other = expert(url, "other", model="second", concurrency=1)  # 0.033 USD at worst, and 0.011 in the end
+    work = {"deadly": questions.slice(0, 1), "other": questions}
+    found: list[AnswerReceipt] = []
+
+    def answer() -> None:
+        specs = [deadly, other]
+        found.extend(answer_with_all(store, specs, work, round="r", run_id="1", budget_usd=1.2))
+
+    thread = threading.Thread(target=answer, daemon=True)
+    thread.start()
+    thread.join(90)
+    assert not thread.is_alive()
+    assert found[0].unasked == 1
+    assert found[1].asked >= 12
+    assert unrecorded_usd(store, "r") == pytest.approx(1.03, abs=0.01)
+
+
+def test_the_reason_of_a_failed_run_is_its_cause(ray_cluster: None) -> None:
+    import ray
+
+    def fail(block: pa.Table) -> pa.Table:
+        raise UnicodeError("half a pair")
+
+    with pytest.raises(Exception, match="half a pair") as failure:
+        ray.data.from_items([1]).map_batches(fail).take()
+    assert _reason(failure.value) == "UnicodeError: half a pair"
+    assert _reason(OSError("no space\nleft")) == "OSError: left"
 
 
 def test_each_expert_can_have_its_own_questions(tmp_path: Path, ray_cluster: None, url: str) -> None:

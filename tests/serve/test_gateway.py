@@ -287,29 +287,6 @@ def test_route_tells_the_forecasts_and_asks_nobody(orchestrator):
     assert smol.bodies == gemma.bodies == []
 
 
-def test_the_router_reads_both_ends_of_a_long_text_and_all_of_a_short_one(orchestrator):
-    gateway = endpoint(orchestrator, *both())
-    asked = []
-    decide = gateway.router.decide
-
-    async def watch(query):
-        asked.append(query.text)
-        return await decide(query)
-
-    gateway.router.decide = watch
-
-    async def send(text):
-        async with http(gateway) as web:
-            await web.post("/v1/route", json={"query": text})
-            await web.post("/v1/completions", json={"prompt": text})
-            await web.post("/v1/chat/completions", json={"messages": [{"role": "user", "content": text}]})
-
-    short, long = "ab" * 4_000, "a" * 4_000 + "b" * 100_000 + "c" * 4_000
-    asyncio.run(send(short))
-    asyncio.run(send(long))
-    assert asked == [short] * 3 + ["a" * 4_000 + "\n" + "c" * 4_000] * 3
-
-
 def test_deciding_takes_a_place_too(orchestrator):
     gateway = endpoint(orchestrator, *both(), max_in_flight=1)
 

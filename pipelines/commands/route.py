@@ -1,0 +1,133 @@
+"""``leeroo route``: who should answer which query of a file, within one budget for all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.home import DEFAULT_HOME, Home, HomeOption
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator import Orchestrator
+    from orchestrator.predictor import Prediction
+    from orchestrator.selector import BatchSelection
+
+BLOCK = 512  # queries predicted at once
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to the command line."""
+    app.command("route")(route)
+
+
+def route(
+    queries: Annotated[
+        Path,
+        typer.Argument(help="JSONL (OpenAI's batch format too), Parquet, or text with one query a line."),
+    ],
+    budget_usd: Annotated[
+        float | None, typer.Option(min=0, help="For all queries together; without it the router's own price.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="JSONL or Parquet file to write [QUERIES.routed.jsonl].")
+    ] = None,
+    version: Annotated[str, typer.Option(help="Router version or alias.")] = "champion",
+    experts: Annotated[str | None, typer.Option(help="Only these experts or globs, by commas.")] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Choose an expert for every query of a file so that all of them together keep a budget; ask nobody.
+
+    The most success that the budget can buy is chosen jointly, and how near it comes to that is proven.
+    """
+    from rich.console import Console
+
+    from orchestrator.registry import load_version
+    from pipelines.query_file import Routing, read_query_file, write_routing
+
+    place = Home.open(home)
+    found = read_query_file(queries)
+    target = out or queries.with_suffix(".routed.jsonl")
+    router = load_version(place.mlflow_uri, version)
+    prediction = _predict(router, found.texts, experts, place.embeddings)
+    selection = _select(prediction, budget_usd, router.multiplier)
+    routing = [
+        Routing(prediction.experts[j], float(prediction.success[i, j]), float(prediction.cost_usd[i, j]))
+        for i, j in enumerate(selection.choice)
+    ]
+    write_routing(target, found, routing)
+    console = Console(highlight=False)
+    console.print(_render(prediction, selection, budget_usd))
+    console.print(f"wrote {len(routing):,} decisions to {target}; costs and success are forecasts")
+
+
+def _predict(
+    router: Orchestrator, texts: tuple[str, ...], experts: str | None, cache_dir: Path
+) -> Prediction:
+    """Success and cost of the experts wanted, block by block; embeddings are kept for another run."""
+    import numpy as np
+    from rich.progress import track
+
+    from orchestrator import load_embedder, read_queries
+    from orchestrator.predictor import Prediction
+    from warehouse import match_names
+
+    names = match_names(router.experts, experts.split(",")) if experts else router.experts
+    columns = [router.experts.index(name) for name in names]
+    reader = load_embedder(router.embedder.name, cache_dir=cache_dir)
+    success = np.empty((len(texts), len(names)), np.float32)
+    cost_usd = np.empty((len(texts), len(names)))
+    for start in track(range(0, len(texts), BLOCK), description="predicting", transient=True):
+        part = slice(start, start + BLOCK)
+        read = read_queries(texts[part], reader)
+        success[part] = router.predictor.predict(read)[:, columns]
+        cost_usd[part] = router.cost.predict(read)[:, columns]
+    return Prediction(names, success, cost_usd)
+
+
+def _select(prediction: Prediction, budget_usd: float | None, multiplier: float) -> BatchSelection:
+    import numpy as np
+
+    from orchestrator.selector import BatchSelection, select_at_multiplier, select_batch
+
+    if budget_usd is not None:
+        return select_batch(prediction, budget_usd)
+    choice = select_at_multiplier(prediction.success, prediction.cost_usd, multiplier)
+    rows = np.arange(len(choice))
+    success = float(prediction.success[rows, choice].sum())
+    cost_usd = float(prediction.cost_usd[rows, choice].sum())
+    return BatchSelection(choice, success, cost_usd, multiplier, success, 0.0)
+
+
+def _render(prediction: Prediction, selection: BatchSelection, budget_usd: float | None) -> Table:
+    """What the choice is expected to come to, beside sending everything to one expert."""
+    import numpy as np
+    from rich.table import Table
+
+    n = len(selection.choice)
+    table = Table(title=f"{n:,} queries")
+    for column in ("expert", "share", "success, if it answers all", "cost, if it answers all, $"):
+        table.add_column(column, justify="left" if column == "expert" else "right")
+    share = np.bincount(selection.choice, minlength=len(prediction.experts)) / n
+    table.add_row(
+        "routed", "100.0%", f"{selection.success / n:.4f}", f"{selection.cost_usd:.6g}", style="bold"
+    )
+    total_usd = prediction.cost_usd.sum(axis=0)
+    for j in np.argsort(-share, kind="stable"):
+        beyond = budget_usd is not None and total_usd[j] > budget_usd
+        table.add_row(
+            prediction.experts[j],
+            f"{share[j]:.1%}",
+            f"{prediction.success[:, j].mean():.4f}",
+            f"{total_usd[j]:.6g}{' (beyond)' if beyond else ''}",
+        )
+    if budget_usd is not None:
+        table.caption = (
+            f"budget ${budget_usd:.6g}; no choice within it has more expected success than"
+            f" {selection.bound / n:.6f}: proven gap {selection.gap:.1e}; one dollar more buys"
+            f" {selection.multiplier:.4g} right answers"
+        )
+    return table
