@@ -33,7 +33,7 @@ def route(
         float | None, typer.Option(min=0, help="For all queries together; without it the router's own price.")
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="JSONL or Parquet file to write [QUERIES.routed.jsonl].")
+        Path | None, typer.Option(help="JSONL or Parquet file to write (QUERIES.routed.jsonl).")
     ] = None,
     version: Annotated[str, typer.Option(help="Router version or alias.")] = "champion",
     experts: Annotated[str | None, typer.Option(help="Only these experts or globs, by commas.")] = None,

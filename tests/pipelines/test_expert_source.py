@@ -163,7 +163,9 @@ def test_without_a_gap_or_for_the_frozen_set_nothing_is_written(shelf):
     assert source.make(Request(4, "r1", seed=0)).questions.num_rows == 0
     assert source.make(Request(4, "frozen", seed=0, brief=brief, frozen=True)).questions.num_rows == 0
     with pytest.raises(InputError, match="1 expert to validate"):
-        ExpertSource(specs("x", "a")[0], specs("x", "b"), warehouse, run_id="r")
+        ExpertSource(
+            specs("http://x.example/v1", "a")[0], specs("http://x.example/v1", "b"), warehouse, run_id="r"
+        )
 
 
 def _three(url):

@@ -146,7 +146,7 @@ def test_a_key_may_be_for_an_expert_of_a_named_catalogue(tmp_path: Path) -> None
 
 def test_help_lists_what_a_predictor_may_be_called_and_loses_no_words() -> None:
     assert set(re.split(", | or ", PREDICTOR_KINDS)) == set(BUILDERS)
-    for command in (["experts", "add"], ["evaluate"], ["selfplay"], ["train"]):
+    for command in (["experts", "add"], ["evaluate"], ["selfplay"], ["train"], ["route"]):
         words = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "300"}).output
         assert " ." not in words.replace(" .leeroo", "")
 

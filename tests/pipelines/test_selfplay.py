@@ -46,14 +46,14 @@ def test_stopped_in_every_step_it_ends_the_same(
     plain = RoundRecord.step
     stops: list[str] = []
 
-    def step(self: RoundRecord, name: str, work: Callable[[], Step]) -> Step:
+    def step(self: RoundRecord, name: str, work: Callable[[], Step], **settings: Step | None) -> Step:
         if name not in self and name not in stops and self.path.stem == "r000":
             stops.append(name)
             if len(stops) % 2:  # before the step, or when it is done but not yet written down
                 raise Stopped(name)
             work()
             raise Stopped(name)
-        return plain(self, name, work)
+        return plain(self, name, work, **settings)
 
     monkeypatch.setattr(RoundRecord, "step", step)
     result = None
