@@ -1,4 +1,4 @@
-"""The pool file: which experts training and serving use, and why they were chosen."""
+"""The pool file: which experts are served, and why they were chosen."""
 
 from __future__ import annotations
 

@@ -166,6 +166,16 @@ class SlowStream(ScriptedExpert):
             yield piece
 
 
+class HaltingStream(ScriptedExpert):
+    """Says two words and then nothing for a long time."""
+
+    async def _rest(self):
+        async for piece in super()._rest():
+            if piece["choices"] and piece["choices"][0]["delta"].get("content") == "three":
+                await asyncio.sleep(60)
+            yield piece
+
+
 def test_what_a_running_stream_may_cost_stays_reserved(gateway, ledger):
     expert = SlowStream("smollm2-135m")
     endpoint = gateway(expert, deadline_s=0.1)
@@ -189,7 +199,7 @@ def test_what_a_running_stream_may_cost_stays_reserved(gateway, ledger):
 
 def test_a_stream_that_takes_too_long_is_broken_off_and_charged(gateway, ledger):
     _, secret = ledger.create_key("ann", budget_usd=1.0)
-    endpoint = gateway(SlowStream("smollm2-135m"), longest_stream_s=0.25)
+    endpoint = gateway(HaltingStream("smollm2-135m"), longest_stream_s=1.5)
     reply = send(endpoint, secret, body=BODY | {"stream": True})
     events = [line for line in reply.text.splitlines() if line]
     assert json.loads(events[-2].removeprefix("data: "))["error"]["code"] == "stream_cut"
