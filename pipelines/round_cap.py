@@ -26,6 +26,9 @@ _FOLDER = "unrecorded"
 #: Sums of many small floats carry rounding errors of far less than any price.
 _ROUNDING_USD = 1e-12
 
+#: What is written down while answers are under way, over what they came to until then.
+_AHEAD = 1.5
+
 #: A cap gets so long to write down what it booked.
 _CLOSE_S = 30.0
 
@@ -66,26 +69,29 @@ class RoundCap:
     def count_stored(self, usd: float) -> None:
         """Hear that rows of so much money are in the warehouse."""
         self._stored_usd += usd
+        self._keep(_AHEAD * self._unrecorded_usd())
 
     def close(self) -> None:
         """Book what is still out, and keep exactly what left no row."""
         self._cap.forfeit("")
-        if self._unrecorded_usd() > _ROUNDING_USD:
-            self._keep()
-        elif self._kept_usd:
-            self._files.delete(self._name)
+        self._keep(self._unrecorded_usd())
 
     def _unrecorded_usd(self) -> float:
         return self._cap.spent_usd() - self._stored_usd
 
     def _keep_more(self) -> None:
-        # Never less before the end: a file for every answer that is settled and then stored would cost
-        # more than it tells.
+        # Half as much again: a file written for every answer, which is then stored, would cost more than
+        # it tells, and everybody waits for it.
         if self._unrecorded_usd() > self._kept_usd + _ROUNDING_USD:
-            self._keep()
+            self._keep(_AHEAD * self._unrecorded_usd())
 
-    def _keep(self) -> None:
-        self._kept_usd = self._unrecorded_usd()
+    def _keep(self, usd: float) -> None:
+        if usd <= _ROUNDING_USD:
+            if self._kept_usd:
+                self._files.delete(self._name)
+            self._kept_usd = 0.0
+            return
+        self._kept_usd = usd
         self._files.write(self._name, json.dumps({"usd": self._kept_usd}).encode())
 
 

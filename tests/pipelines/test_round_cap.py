@@ -19,7 +19,7 @@ def test_what_leaves_no_row_is_kept_as_it_is_booked(tmp_path: Path) -> None:
     cap = RoundCap(1.0, store.url, "r/1")
     assert cap.reserve(0.3, "a") is Grant.GRANTED
     cap.settle(0.3, 0.3, "a")  # a timeout, at its worst case
-    assert unrecorded_usd(store, "r/1") == pytest.approx(0.3)  # there even if all is killed now
+    assert 0.3 <= unrecorded_usd(store, "r/1") <= 0.45  # there even if all is killed now
     assert cap.reserve(0.2, "a") is Grant.GRANTED
     cap.settle(0.2, 0.1, "a")
     cap.count_stored(0.1)
@@ -42,7 +42,9 @@ def test_where_all_has_rows_nothing_is_kept(tmp_path: Path) -> None:
     for _ in range(9):
         cap.reserve(0.1, "a")
         cap.settle(0.1, 0.1, "a")
+        assert unrecorded_usd(store, "r") >= 0.1
         cap.count_stored(0.1)
+        assert unrecorded_usd(store, "r") == 0.0  # not counted twice if all is killed now
     cap.close()
     assert unrecorded_usd(store, "r") == 0.0
     assert not list(tmp_path.rglob("*.json"))
