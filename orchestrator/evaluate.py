@@ -76,7 +76,8 @@ def evaluate_router(
     queries = read_queries(outcomes.texts, reader)
     complete = np.asarray(np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1))
     weights = metrics.question_weights(len(outcomes), replicates, seed=0)
-    embed_s = _embedding_seconds(embedder, outcomes.texts)
+    uncached = load_embedder(embedder)
+    embed_s = measure_latency(uncached.embed, outcomes.texts, sample_size=24).p50_s
     per_seed: list[SeedResult] = []
     cascaded = f"{predictors[-1]} + cascade"
     calibration: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in predictors}
@@ -93,7 +94,7 @@ def evaluate_router(
             calibration[name].append((run.test.success.astype(float), outcomes.score[test].astype(float)))
             if seed == seeds - 1:
                 texts = [outcomes.texts[i] for i in test]
-                latency[name] = _measure_decisions(embedder, fitted, run.cost_model, texts)
+                latency[name] = _measure_decisions(uncached, fitted, run.cost_model, texts)
         if signals:
             run = _run_with_cascades(
                 build(predictors[-1]), outcomes, signals, queries, split, validation, test, embed_s, seed
@@ -244,27 +245,15 @@ def _run_with_cascades(
 
 
 def _measure_decisions(
-    embedder: str, predictor: Predictor, cost_model: CostPredictor, texts: Sequence[str]
+    embedder: Embedder, predictor: Predictor, cost_model: CostPredictor, texts: Sequence[str]
 ) -> Latency:
     """Time decisions from text to expert, every text embedded afresh."""
-    reader = load_embedder(embedder)
 
     def decide(some: Sequence[str]) -> NDArray[np.integer]:
-        queries = read_queries(some, reader)
+        queries = read_queries(some, embedder)
         return select_at_multiplier(predictor.predict(queries), cost_model.predict(queries), 0.0)
 
     return measure_latency(decide, texts)
-
-
-def _embedding_seconds(name: str, texts: Sequence[str], sample: int = 24) -> float:
-    """Median time to embed one text on its own, without the cache."""
-    embedder: Embedder = load_embedder(name)
-    seconds = []
-    for text in [texts[0], *texts[:: max(len(texts) // sample, 1)]][: sample + 1]:
-        started = time.perf_counter()
-        embedder.embed([text])
-        seconds.append(time.perf_counter() - started)
-    return float(np.median(seconds[1:] or seconds))
 
 
 def calibrate(parts: Sequence[tuple[Floats, Floats]], experts: Sequence[str]) -> Calibration:

@@ -21,14 +21,17 @@ class Latency:
     per_s: float
 
 
-def measure_latency(decide: Callable[[Sequence[str]], object], texts: Sequence[str]) -> Latency:
-    """Time decisions on up to 64 of the texts, one by one, then all of them at once.
+def measure_latency(
+    decide: Callable[[Sequence[str]], object], texts: Sequence[str], *, sample_size: int = SAMPLE
+) -> Latency:
+    """Time decisions on some of the texts, one by one, then all of them at once.
 
     Args:
         decide: decides on texts, embedding them afresh.
         texts: at least one.
+        sample_size: how many of them at most.
     """
-    sample = list(texts[:: max(len(texts) // SAMPLE, 1)][:SAMPLE])
+    sample = list(texts[:: max(len(texts) // sample_size, 1)][:sample_size])
     decide(sample[:1])  # what is loaded at the first call is not counted
     seconds = []
     for text in sample:

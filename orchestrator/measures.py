@@ -105,12 +105,10 @@ def _measure_areas(quality: dict[str, Floats], cost: dict[str, Floats]) -> Sampl
                 room > 0, (value - values["zero-router"]) / np.where(room > 0, room, 1.0), 0.0
             )
     for name in curves:
-        reached = quality[name] >= best_quality[:, None] - 1e-12
-        matched = np.where(reached, cost[name], np.inf).min(axis=1)
-        never = ~np.isfinite(matched) | (best_cost <= 0)
-        out[name, "qnc"] = np.where(never, np.nan, matched / np.where(never, 1.0, best_cost))
+        best = list(zip(cost[name], quality[name], best_quality, best_cost, strict=True))
+        out[name, "qnc"] = np.array([metrics.qnc(*curve) for curve in best], float)  # None is NaN
         out[name, "cost_save"] = 1 - out[name, "qnc"]
-        out[name, "perf_gain"] = quality[name].max(axis=1) / np.maximum(best_quality, 1e-300) - 1
+        out[name, "perf_gain"] = np.array([metrics.perf_gain(q, top) for _, q, top, _ in best])
         out[name, "nauc"] = np.array(
             [
                 metrics.nauc(c, q, dearest)

@@ -127,14 +127,16 @@ def cost_to_match(cost: ArrayLike, quality: ArrayLike, target: float) -> float:
 
 
 def qnc(cost: ArrayLike, quality: ArrayLike, best_quality: float, best_cost: float) -> float | None:
-    """Query-normalised cost: cost to match the best single expert over that expert's cost; None if never."""
+    """Query-normalised cost: cost to match the best single expert over that expert's cost; None if never, and
+    where that expert is free.
+    """
     matched = cost_to_match(cost, quality, best_quality)
-    return matched / best_cost if np.isfinite(matched) else None
+    return matched / best_cost if np.isfinite(matched) and best_cost > 0 else None
 
 
 def perf_gain(quality: ArrayLike, best_quality: float) -> float:
     """Best quality on the curve over the best single expert's, minus 1."""
-    return float(np.max(np.asarray(quality, float)) / best_quality - 1)
+    return float(np.max(np.asarray(quality, float)) / max(best_quality, 1e-300) - 1)
 
 
 def cost_save(cost: ArrayLike, quality: ArrayLike, best_quality: float, best_cost: float) -> float | None:

@@ -166,11 +166,12 @@ class Router:
 
     def prices(self, multiplier: Vector) -> Prices:
         """The multipliers [couplings] as prices on single questions."""
-        p, mu = self.program, list(multiplier)
-        usd = p.price_weight + (mu.pop(0) / self.cost_scale if self.max_cost_usd is not None else 0.0)
-        domain = {p.domains[d]: 1 + mu.pop(0) / max(self.domain_weight[d], 1e-300) for d in self.floors}
-        load = {p.experts[j]: float(price) for j, price in zip(self.loaded, mu, strict=True)}
-        return Prices(float(usd), {name: float(worth) for name, worth in domain.items()}, load)
+        usd, worth, load = self._unfold(multiplier, 1.0)
+        return Prices(
+            float(usd),
+            {self.program.domains[d]: float(worth[d]) for d in self.floors},
+            {self.program.experts[j]: float(load[j]) for j in self.loaded},
+        )
 
     def cut(
         self, y: Vector, multiplier: Vector, *, feasibility: bool = False, runner_up: bool = False
@@ -201,23 +202,30 @@ class Router:
             return self._plain[rows, columns]
         p = self.program
         base = 0.0 if feasibility else 1.0
-        mu = list(multiplier)
-        usd = base * p.price_weight + (mu.pop(0) / self.cost_scale if self.max_cost_usd is not None else 0.0)
+        usd, worth, load = self._unfold(multiplier, base)
         score, cost = p.score[rows, columns], p.cost_usd[rows, columns]
         if self.floors:
-            domain_price = np.full(len(p.domains), base)
-            for d in self.floors:
-                domain_price[d] += mu.pop(0) / max(self.domain_weight[d], 1e-300)
-            result = score * domain_price[p.domain[rows], None].astype(score.dtype)
+            result = score * worth[p.domain[rows], None].astype(score.dtype)
         else:
             result = score * score.dtype.type(base)
         if usd:
             result -= cost * (usd * self.scenario.price_factor[columns]).astype(score.dtype)
         if self.loaded:
-            load_price = np.zeros(len(p.experts))
-            load_price[self.loaded] = mu
-            result -= load_price[columns].astype(score.dtype)
+            result -= load[columns].astype(score.dtype)
         return result
+
+    def _unfold(self, multiplier: Vector, base: float) -> tuple[float, Vector, Vector]:
+        """Price of a USD, worth of score in each domain, price of a query to each expert.
+
+        ``base`` is the worth of the objective: 0 in the feasibility problem.
+        """
+        p, mu = self.program, list(multiplier)
+        usd = base * p.price_weight + (mu.pop(0) / self.cost_scale if self.max_cost_usd is not None else 0.0)
+        worth, load = np.full(len(p.domains), base), np.zeros(len(p.experts))
+        for d in self.floors:
+            worth[d] += mu.pop(0) / max(self.domain_weight[d], 1e-300)
+        load[self.loaded] = mu
+        return usd, worth, load
 
     def _fill(
         self, y: Vector, columns: NDArray[np.int64], multiplier: Vector, feasibility: bool

@@ -39,13 +39,17 @@ class Universe:
     usd_per_hour: float
     share: Mapping[str, float]  # of the traffic, by expert
     replicas: Mapping[str, int]
-    cost_multiplier: float  # score per USD
     prices: Prices  # at which its questions are routed
     left_out: tuple[str, ...]
     dominated: Mapping[str, str]  # expert -> the one that makes it needless
     questions: int
     limits: Limits
     price_weight: float
+
+    @property
+    def cost_multiplier(self) -> float:
+        """The shadow price of the query budget, in score per USD; 0 where there is none."""
+        return self.prices.usd - self.price_weight
 
     @property
     def gap(self) -> float:
@@ -173,7 +177,6 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
     replicas = {solved.experts[j]: int(best.replicas[j]) for j in np.flatnonzero(keep)}
     hosting = dict(zip(program.experts, program.hosting, strict=True))
     routed = best.routed[0]
-    has_budget = program.limits.max_cost_usd is not None
     router = Router(solved, Scenario(solved.weight, np.ones(len(solved.experts))))
     return Universe(
         experts=tuple(sorted(chosen, key=lambda name: -share[solved.experts.index(name)])),
@@ -186,7 +189,6 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
         usd_per_hour=sum(hosting[name].usd_per_hour * count for name, count in replicas.items()),
         share={name: float(share[solved.experts.index(name)]) for name in chosen},
         replicas=replicas,
-        cost_multiplier=float(routed.multiplier[0] / router.cost_scale) if has_budget else 0.0,
         prices=router.prices(routed.multiplier),
         left_out=tuple(name for name in program.experts if name not in chosen),
         dominated=dict(dominated),
