@@ -44,6 +44,19 @@ class Reservation:
     #: Per expert that may answer, the most that its answer can cost; none where nobody is to be asked.
     bounds_usd: tuple[float, ...]
     conversation: bytes | None = None
+    owner: str = ""  # the process that works on the request: when it dies, its calls are settled without it
+    #: Per expert as in ``bounds_usd``, what its answer comes to by an estimate that errs upward: charged
+    #: where the owner dies with the call in flight, for the upstream bills it all the same.
+    likely_usd: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extension:
+    """More money to set aside for a call under way, before a further attempt is made."""
+
+    request_id: str
+    caller: Caller
+    extra_usd: float
 
 
 @dataclass(frozen=True)
@@ -73,11 +86,17 @@ class Figures:
 
 @dataclass(frozen=True)
 class Settlement:
-    """What a call came to: its cost (0 gives the reservation back), who failed on the way, what to keep."""
+    """What a call came to: its cost (0 gives the reservation back), who failed on the way, what to keep.
+
+    ``cost_usd`` is what the caller is charged for all attempts together; the ledger never charges more than
+    was reserved, and books the rest as disputed. ``disputed_usd`` is what upstreams claim, or may bill, beyond
+    it: the operator's to settle with them.
+    """
 
     request_id: str
     caller: Caller
     cost_usd: float
+    disputed_usd: float = 0.0
     answer: Figures | None = None
     failures: tuple[tuple[str, int], ...] = ()  # expert and status
     decisions: tuple[dict[str, Any], ...] = ()
@@ -85,4 +104,4 @@ class Settlement:
     expected_usd: float | None = None  # forecast of the cost, where the request was routed
 
 
-Entry = Reservation | Settlement
+Entry = Reservation | Extension | Settlement
