@@ -26,9 +26,9 @@ from rich.console import Console
 from rich.table import Table
 
 from experts import ExpertSpec, backend_env, engine_options, load_catalogue
-from experts.prompts import render_prompt
-from pipelines.answer import answer_questions
-from pipelines.cluster import ray_session
+from experts.catalogue.prompts import render_prompt
+from pipelines.answering.bulk import answer_questions
+from pipelines.ray_session import ray_session
 from warehouse import QUESTIONS, Warehouse, question_id
 
 RAY_NICENESS = 15

@@ -31,11 +31,11 @@ from orchestrator import (
     read_queries,
     select_at_multiplier,
 )
-from orchestrator.evaluate import multiplier_grid, points_of
-from orchestrator.explorer import choose_pairs, complete_scores, group_questions
-from orchestrator.fixed_cost import accuracy_at_cost
-from orchestrator.metrics import aiq, interval, question_weights
-from orchestrator.splits import Split, split_by_text
+from orchestrator.evaluation.evaluate import multiplier_grid, points_of
+from orchestrator.evaluation.fixed_cost import accuracy_at_cost
+from orchestrator.evaluation.metrics import aiq, interval, question_weights
+from orchestrator.selection.explorer import choose_pairs, complete_scores, group_questions
+from orchestrator.text.splits import Split, split_by_text
 from warehouse import InputError, Outcomes
 
 SHARES = (0.1, 0.25, 0.5)  # of the cost of all answers to the training questions

@@ -9,13 +9,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.routing_data import Pool, load_pool
-from orchestrator import load_embedder, metrics, read_queries, select_at_multiplier
-from orchestrator.cost import CostPredictor
-from orchestrator.persistence import build_predictor
-from orchestrator.points import multiplier_grid
-from orchestrator.predictor import contrast_loss
-from orchestrator.queries import Examples
-from orchestrator.splits import split_by_text
+from orchestrator import load_embedder, read_queries, select_at_multiplier
+from orchestrator.evaluation import metrics
+from orchestrator.predictors.base import contrast_loss
+from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.registry import build_predictor
+from orchestrator.selection.sweep import multiplier_grid
+from orchestrator.text.queries import Examples
+from orchestrator.text.splits import split_by_text
 
 SHARES = (0.125, 0.25, 0.5, 1.0)  # of the training questions
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from bench.routing_data import Pool, load_letters, load_pool
 from orchestrator import EvaluationReport, evaluate_router
-from orchestrator.cascade import agreements, brevities, is_known
+from orchestrator.selection.cascade import agreements, brevities, is_known
 
 BASELINES = ("knn", "knn+domain", "cluster", "ridge")
 OURS = "stack"

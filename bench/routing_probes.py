@@ -10,8 +10,8 @@ from rich.table import Table
 
 from bench.routing_data import Pool, load_pool
 from orchestrator import train_router
-from orchestrator.compare import compare_routers
-from orchestrator.pool import add_expert, choose_probes
+from orchestrator.evaluation.compare import compare_routers
+from orchestrator.pool_changes import add_expert, choose_probes
 
 PROBES = 200
 DRAWS = 5  # of the probes; a gain is the mean over them

@@ -20,9 +20,9 @@ from orchestrator import (
     select_batch,
     train_router,
 )
-from orchestrator.fixed_cost import accuracy_at_cost
-from orchestrator.points import PolicyPoints, multiplier_grid, points_of
-from orchestrator.splits import frozen_split
+from orchestrator.evaluation.fixed_cost import accuracy_at_cost
+from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_of
+from orchestrator.text.splits import frozen_split
 
 
 def print_batch(console: Console, n: int = 1_000_000, m: int = 20) -> None:

@@ -11,12 +11,13 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.routing_data import Pool, load_pool, load_recorded
-from orchestrator import load_embedder, metrics, select_at_multiplier
-from orchestrator.pacing import BudgetPacer
-from orchestrator.persistence import build_predictor
-from orchestrator.points import multiplier_grid
-from orchestrator.queries import Examples, read_queries
-from orchestrator.splits import split_by_text
+from orchestrator import load_embedder, select_at_multiplier
+from orchestrator.evaluation import metrics
+from orchestrator.predictors.registry import build_predictor
+from orchestrator.selection.budget_pacer import BudgetPacer
+from orchestrator.selection.sweep import multiplier_grid
+from orchestrator.text.queries import Examples, read_queries
+from orchestrator.text.splits import split_by_text
 
 STREAMS = 1_000
 LENGTH = 1_000

@@ -206,7 +206,7 @@ def start_direct(route: str) -> None:
     from ray import serve as ray_serve
 
     from serve.app import LIGHT
-    from serve.experts import deployment_name
+    from serve.experts.deployments import deployment_name
     from serve.run import APP_NAME
 
     bound = ray_serve.deployment(Direct, **LIGHT).bind(deployment_name(EXPERT), APP_NAME)
@@ -288,7 +288,7 @@ def audit(path: Path, tallies: dict[str, Tally], console: Console) -> dict[str, 
     """Compare the books with what the answers said, key by key, and with the budgets."""
     import sqlite3
 
-    from serve.ledger import Ledger
+    from serve.ledger.ledger import Ledger
 
     keys = Ledger(path).list_keys()
     with sqlite3.connect(path) as db:
@@ -330,8 +330,8 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
 
-    from pipelines.cluster import ray_session
-    from serve.ledger import LEDGER_FILE, Ledger
+    from pipelines.ray_session import ray_session
+    from serve.ledger.ledger import LEDGER_FILE, Ledger
 
     console = Console()
     with tempfile.TemporaryDirectory() as scratch, ray_session():

@@ -13,13 +13,13 @@ from rich.table import Table
 from bench.universe_data import SEEDS, expect, hold_out, paired_interval, read_pool, show_interval
 from bench.universe_proof import best_single_cost
 from universe import Expected, Limits, route_held_out, universe_program
-from universe.frontier import default_budgets
-from universe.heuristics import SetValuer
-from universe.master import linear_rows
-from universe.program import Program
-from universe.risk import Risk
-from universe.routing import Router, Scenario
-from universe.solve import solve_program
+from universe.analysis.frontier import default_budgets
+from universe.model.program import Program
+from universe.model.risk import Risk
+from universe.solver.heuristics import SetValuer
+from universe.solver.master import linear_rows
+from universe.solver.routing import Router, Scenario
+from universe.solver.solve import solve_program
 from warehouse import Outcomes
 
 Members = NDArray[np.bool_]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from bench.routing_data import load_pool, load_recorded, read_pools
 from orchestrator import Examples
-from pipelines.expected import DEFAULT_EMBEDDER, fit_predict, read_examples
+from pipelines.learning.cross_fitted import DEFAULT_EMBEDDER, fit_predict, read_examples
 from universe import Expected, cross_fit
 from warehouse import Outcomes, text_keys
 

@@ -14,7 +14,7 @@ from bench.universe_baselines import held_out_scores, plain_valuer
 from bench.universe_data import SEEDS, hold_out, paired_interval, read_pool, show_interval
 from bench.universe_proof import best_single_cost
 from universe import Limits, universe_program
-from universe.solve import solve_program
+from universe.solver.solve import solve_program
 
 
 def print_expected_or_raw(recorded: Path, out: Path, console: Console) -> None:

@@ -11,8 +11,8 @@ from rich.table import Table
 
 from bench.universe_data import expect, read_pool
 from universe import Expected, find_gaps, select_universe
-from universe.figures import draw_gaps
-from universe.report import render_gaps
+from universe.report.figures import draw_gaps
+from universe.report.tables import render_gaps
 
 
 def print_gaps(recorded: Path, out: Path, console: Console) -> None:

@@ -15,9 +15,9 @@ from rich.table import Table
 from bench.routing_data import read_pools
 from bench.universe_data import expect, read_pool
 from universe import Limits, marginal_values, trace_frontier, universe_program
-from universe.figures import draw_frontier, draw_marginal_values
-from universe.program import Program
-from universe.solve import solve_program
+from universe.model.program import Program
+from universe.report.figures import draw_frontier, draw_marginal_values
+from universe.solver.solve import solve_program
 
 BRUTE_FORCE_EXPERTS = 15
 ROUNDING = 1e-9  # of the budget

@@ -11,9 +11,9 @@ from rich.table import Table
 
 from bench.universe_data import expect, read_pool
 from universe import Limits, select_robust, uncertain_world, universe_program
-from universe.figures import draw_robustness
-from universe.risk import Risk
-from universe.routing import Router
+from universe.model.risk import Risk
+from universe.report.figures import draw_robustness
+from universe.solver.routing import Router
 
 RISKS = {"worst case": Risk(weight=1.0), "mean and worst fifth": Risk(weight=0.5, tail=0.2)}
 PRICE_WEIGHT = 10.0  # score that one USD per query is worth

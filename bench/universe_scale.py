@@ -13,9 +13,9 @@ from rich.table import Table
 from bench.universe_data import generate_table, read_outcomes
 from bench.universe_textbook import solve_textbook
 from universe import Limits, universe_program
-from universe.program import Program, build_program
-from universe.search import Progress
-from universe.solve import solve_program
+from universe.model.program import Program, build_program
+from universe.solver.search import Progress
+from universe.solver.solve import solve_program
 
 QUESTIONS, EXPERTS, MAX_EXPERTS = 100_000, 200, 8
 SOLVERS = ("highs", "gscip")

@@ -9,7 +9,7 @@ from datetime import timedelta
 import numpy as np
 from ortools.math_opt.python import mathopt
 
-from universe.program import Program
+from universe.model.program import Program
 
 
 @dataclass(frozen=True)

@@ -1,20 +1,26 @@
 """What an expert is and how it answers: catalogue, prices, prompts, backends, grading."""
 
-from experts.answering import answer_and_grade
-from experts.backend import (
+from experts.answer_rows import answer_and_grade
+from experts.backends.base import (
     BUDGET_SPENT,
     QUESTION_ERRORS,
     REFUSALS,
     Backend,
-    build_backend,
-    build_backends,
     has_error,
 )
-from experts.bundled import BUNDLED_MODELS, default_cache_dir, resolve_model
-from experts.catalogue import Catalogue, ExpertSpec, Resources, load_catalogue
-from experts.grading import grade
-from experts.hardware import Hardware, Problem, check_runnable, cpu_memory_gib, probe_hardware
-from experts.judging import (
+from experts.backends.bundled import default_cache_dir, resolve_model
+from experts.backends.hardware import Hardware, Problem, check_runnable, cpu_memory_gib, probe_hardware
+from experts.backends.recorded_folder import read_recorded_folder
+from experts.backends.registry import build_backend, build_backends
+from experts.backends.spend_cap import SpendCap
+from experts.backends.vllm_engine import backend_env, engine_options, shared_engine_key
+from experts.backends.vllm_loadable import check_loadable
+from experts.catalogue.bundled_models import BUNDLED_MODELS
+from experts.catalogue.pricing import Price
+from experts.catalogue.spec import ExpertSpec, Resources
+from experts.catalogue_file import Catalogue, load_catalogue
+from experts.grading.grade import grade
+from experts.grading.rubric import (
     Rubric,
     judge_grader,
     judgements,
@@ -23,11 +29,6 @@ from experts.judging import (
     read_rubric_scores,
     rubric_questions,
 )
-from experts.loadable import check_loadable
-from experts.pricing import Price
-from experts.recorded import read_recorded_folder
-from experts.spending import SpendCap
-from experts.vllm_engine import backend_env, engine_options, shared_engine_key
 
 __all__ = [
     "BUDGET_SPENT",

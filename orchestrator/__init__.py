@@ -1,16 +1,23 @@
 """Who answers this query: embeddings, predictors, selection under a budget, evaluation and versions."""
 
-from orchestrator.cost import CostPredictor
-from orchestrator.embedding import Embedder, load_embedder
-from orchestrator.evaluate import evaluate_router
-from orchestrator.knn import KnnPredictor
+from orchestrator.evaluation.evaluate import evaluate_router
+from orchestrator.evaluation.report import EvaluationReport
 from orchestrator.policy import Decision, Orchestrator
-from orchestrator.predictor import Prediction, Predictor
-from orchestrator.queries import Examples, Queries, read_queries
-from orchestrator.registry import load_champion, load_version, log_version, rollback, set_champion, versions
-from orchestrator.report import EvaluationReport
-from orchestrator.selector import BatchSelection, select_at_multiplier, select_batch
+from orchestrator.predictors.base import Prediction, Predictor
+from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.knn import KnnPredictor
+from orchestrator.selection.selector import BatchSelection, select_at_multiplier, select_batch
+from orchestrator.text.embedding import Embedder, load_embedder
+from orchestrator.text.queries import Examples, Queries, read_queries
 from orchestrator.train import TrainedRouter, train_router
+from orchestrator.versions.mlflow_registry import (
+    load_champion,
+    load_version,
+    log_version,
+    rollback,
+    set_champion,
+    versions,
+)
 
 __all__ = [
     "BatchSelection",

@@ -11,11 +11,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.cost import CostPredictor
-from orchestrator.embedding import Embedder, load_embedder
-from orchestrator.persistence import predictor_from_state, read_states, write_states
-from orchestrator.predictor import Prediction, Predictor
-from orchestrator.queries import read_queries
+from orchestrator.predictors.base import Prediction, Predictor
+from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.registry import predictor_from_state, read_states, write_states
+from orchestrator.text.embedding import Embedder, load_embedder
+from orchestrator.text.queries import read_queries
 from warehouse import InputError
 
 FORMAT = 1

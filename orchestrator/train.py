@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.cost import CostPredictor
-from orchestrator.embedding import load_embedder
-from orchestrator.knn import mean_scores
-from orchestrator.persistence import build_predictor
-from orchestrator.points import multiplier_grid
 from orchestrator.policy import Orchestrator
-from orchestrator.predictor import Prediction, squared_loss
-from orchestrator.queries import Examples, read_queries
-from orchestrator.selector import select_at_multiplier
-from orchestrator.splits import frozen_split
+from orchestrator.predictors.base import Prediction, squared_loss
+from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.knn import mean_scores
+from orchestrator.predictors.registry import build_predictor
+from orchestrator.selection.selector import select_at_multiplier
+from orchestrator.selection.sweep import multiplier_grid
+from orchestrator.text.embedding import load_embedder
+from orchestrator.text.queries import Examples, read_queries
+from orchestrator.text.splits import frozen_split
 from warehouse import InputError, Outcomes
 
 DEFAULT_EMBEDDER = "minilm-int8+wordllama"

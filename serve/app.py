@@ -6,13 +6,13 @@ from typing import Any
 
 from ray import serve as ray_serve
 
-from serve.bookkeeper import Bookkeeper
-from serve.champion import load_router, tracking_uri
 from serve.checks import check_settings
 from serve.config import ServeConfig, served_experts
-from serve.experts import bind_expert
+from serve.experts.deployments import bind_expert
 from serve.ingress import Ingress
-from serve.router import Router
+from serve.ledger.bookkeeper import Bookkeeper
+from serve.router.champion import load_router, tracking_uri
+from serve.router.deployment import Router
 
 #: In deployments that compute little, Ray need not pass every call from thread to thread.
 ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from experts import load_catalogue
-from serve.bookkeeper import is_loopback
-from serve.champion import tracking_uri
 from serve.config import ServeConfig
+from serve.ledger.bookkeeper import is_loopback
+from serve.router.champion import tracking_uri
 from warehouse import InputError
 
 

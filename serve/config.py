@@ -9,7 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experts import ExpertSpec, load_catalogue
-from universe.pool import POOL_NAME, read_pool
+from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 
 _SETTLING_S = 60.0  # more than the ingress takes to reach a bookkeeper that is starting again

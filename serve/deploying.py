@@ -12,10 +12,10 @@ from typing import Any
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from serve.api_expert import ApiExpert
 from serve.app import build
 from serve.config import ServeConfig
-from serve.front import IMPORT_PATH as FRONT
+from serve.experts.api_expert import ApiExpert
+from serve.http.proxy_errors import IMPORT_PATH as FRONT
 from serve.run import APP_NAME
 
 IMPORT_PATH = "serve.app:build"

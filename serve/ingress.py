@@ -14,15 +14,15 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec
-from serve.api import create_api
-from serve.coalescing import Coalescer
 from serve.config import ServeConfig
-from serve.entries import Caller, Entry, Reservation, Reserved, Settlement
-from serve.errors import ApiError
-from serve.expert_client import HandleClient
-from serve.gateway import Gateway
-from serve.local_call import LocalCaller
-from serve.router import Query, Ruling
+from serve.experts.handle import HandleClient
+from serve.http.api import create_api
+from serve.ledger.messages import Caller, Entry, Reservation, Reserved, Settlement
+from serve.request.gateway import Gateway
+from serve.router.deployment import Query, Ruling
+from serve.transport.coalescing import Coalescer
+from serve.transport.local_call import LocalCaller
+from serve.wire.api_errors import ApiError
 from warehouse import InputError
 
 PATIENCE_S = 20.0  # how long a request waits for a router or bookkeeper that is starting again
@@ -74,7 +74,7 @@ class RouterHandle:
 
 
 class BookkeeperHandle:
-    """Talks to the bookkeeper's deployment; see :class:`serve.bookkeeper.Bookkeeper`."""
+    """Talks to the bookkeeper's deployment; see :class:`serve.ledger.bookkeeper.Bookkeeper`."""
 
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle

@@ -14,7 +14,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 @pytest.fixture(scope="session")
 def ray_cluster() -> Iterator[None]:
     """Hold a local Ray cluster with enough logical CPUs for engines, tasks and replicas side by side."""
-    from pipelines.cluster import ray_session
+    from pipelines.ray_session import ray_session
 
     with ray_session():
         yield

@@ -4,43 +4,43 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from universe.expected import Expected, cross_fit
-from universe.limits import Hosting, Limits, NodeType
+from universe.model.expectation import Expected, cross_fit
+from universe.model.limits import Hosting, Limits, NodeType
 
 if TYPE_CHECKING:  # the solver is loaded when first used, so that importing the package stays instant
-    from universe.candidate import CandidateValue, value_candidate
-    from universe.explain import binding_limits, conflicting_limits, marginal_values
-    from universe.frontier import Frontier, trace_frontier
-    from universe.gaps import Gap, GapReport, brief_for_expert, brief_for_questions, find_gaps
-    from universe.held_out import route_held_out
-    from universe.pool import apply_plan
-    from universe.program import near_identical
-    from universe.robust import select_robust, uncertain_world
-    from universe.sampling import solve_by_sampling
-    from universe.select import Universe, select_universe, universe_program
+    from universe.analysis.candidate import CandidateValue, value_candidate
+    from universe.analysis.explain import binding_limits, conflicting_limits, marginal_values
+    from universe.analysis.frontier import Frontier, trace_frontier
+    from universe.analysis.gaps import Gap, GapReport, brief_for_expert, brief_for_questions, find_gaps
+    from universe.analysis.held_out import route_held_out
+    from universe.analysis.robust import select_robust, uncertain_world
+    from universe.model.program import near_identical
+    from universe.pool_file import apply_plan
+    from universe.solver.sampling import solve_by_sampling
+    from universe.solver.select import Universe, select_universe, universe_program
 
 _LAZY = {
-    "CandidateValue": "universe.candidate",
-    "value_candidate": "universe.candidate",
-    "binding_limits": "universe.explain",
-    "conflicting_limits": "universe.explain",
-    "marginal_values": "universe.explain",
-    "Frontier": "universe.frontier",
-    "trace_frontier": "universe.frontier",
-    "Gap": "universe.gaps",
-    "GapReport": "universe.gaps",
-    "brief_for_expert": "universe.gaps",
-    "brief_for_questions": "universe.gaps",
-    "find_gaps": "universe.gaps",
-    "route_held_out": "universe.held_out",
-    "apply_plan": "universe.pool",
-    "near_identical": "universe.program",
-    "select_robust": "universe.robust",
-    "uncertain_world": "universe.robust",
-    "solve_by_sampling": "universe.sampling",
-    "Universe": "universe.select",
-    "select_universe": "universe.select",
-    "universe_program": "universe.select",
+    "CandidateValue": "universe.analysis.candidate",
+    "value_candidate": "universe.analysis.candidate",
+    "binding_limits": "universe.analysis.explain",
+    "conflicting_limits": "universe.analysis.explain",
+    "marginal_values": "universe.analysis.explain",
+    "Frontier": "universe.analysis.frontier",
+    "trace_frontier": "universe.analysis.frontier",
+    "Gap": "universe.analysis.gaps",
+    "GapReport": "universe.analysis.gaps",
+    "brief_for_expert": "universe.analysis.gaps",
+    "brief_for_questions": "universe.analysis.gaps",
+    "find_gaps": "universe.analysis.gaps",
+    "route_held_out": "universe.analysis.held_out",
+    "apply_plan": "universe.pool_file",
+    "near_identical": "universe.model.program",
+    "select_robust": "universe.analysis.robust",
+    "uncertain_world": "universe.analysis.robust",
+    "solve_by_sampling": "universe.solver.sampling",
+    "Universe": "universe.solver.select",
+    "select_universe": "universe.solver.select",
+    "universe_program": "universe.solver.select",
 }
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experts.catalogue import ExpertSpec
+from experts.catalogue.spec import ExpertSpec
 
 
 @dataclass(frozen=True)
@@ -33,5 +33,5 @@ class Ask:
 
     @property
     def most_usd(self) -> float:
-        """The most that an upstream that obeys its limits can bill for it; infinite where nothing limits it."""
+        """The most that an upstream that obeys its limits bills for it; infinite where nothing limits it."""
         return self.spec.price.cost_usd(self.most_prompt_tokens, self.most_completion_tokens)

@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.home import DEFAULT_HOME, Home, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse.home import Home
 
 
 def register(app: typer.Typer) -> None:
@@ -29,7 +30,7 @@ def doctor(
     from rich.console import Console
 
     from experts import default_cache_dir, load_catalogue, probe_hardware
-    from pipelines.doctor import diagnose, print_diagnosis
+    from pipelines.diagnosis import diagnose, print_diagnosis
 
     diagnosis = diagnose(
         load_catalogue(catalogue),

@@ -6,7 +6,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.home import DEFAULT_HOME, Home, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse.home import Home
 
 
 def register(app: typer.Typer) -> None:
@@ -31,9 +32,9 @@ def judge(
 ) -> None:
     """Judge the unscored answers to questions of kind `judged`; what is judged already is left alone."""
     from experts import Rubric, load_catalogue
-    from pipelines.cluster import ray_session
-    from pipelines.judging import judge_answers
-    from pipelines.report import print_line
+    from pipelines.answering.judging import judge_answers
+    from pipelines.commands.screen import print_line
+    from pipelines.ray_session import ray_session
 
     spec = load_catalogue(catalogue).get(expert)
     rubric = Rubric(name="custom", criteria=criteria) if criteria else Rubric()

@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.home import DEFAULT_HOME, Home, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse.home import Home
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from orchestrator import Orchestrator
-    from orchestrator.predictor import Prediction
-    from orchestrator.selector import BatchSelection
+    from orchestrator.predictors.base import Prediction
+    from orchestrator.selection.selector import BatchSelection
 
 BLOCK = 512  # queries predicted at once
 
@@ -45,7 +46,7 @@ def route(
     """
     from rich.console import Console
 
-    from orchestrator.registry import load_version
+    from orchestrator.versions.mlflow_registry import load_version
     from pipelines.query_file import Routing, read_query_file, write_routing
 
     place = Home.open(home)
@@ -72,7 +73,7 @@ def _predict(
     from rich.progress import track
 
     from orchestrator import load_embedder, read_queries
-    from orchestrator.predictor import Prediction
+    from orchestrator.predictors.base import Prediction
     from warehouse import match_names
 
     names = match_names(router.experts, experts.split(",")) if experts else router.experts
@@ -91,7 +92,7 @@ def _predict(
 def _select(prediction: Prediction, budget_usd: float | None, multiplier: float) -> BatchSelection:
     import numpy as np
 
-    from orchestrator.selector import BatchSelection, select_at_multiplier, select_batch
+    from orchestrator.selection.selector import BatchSelection, select_at_multiplier, select_batch
 
     if budget_usd is not None:
         return select_batch(prediction, budget_usd)

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.home import DEFAULT_HOME, Home, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse.home import Home
 
 if TYPE_CHECKING:
-    from orchestrator.cascade import Signal
-    from orchestrator.report import EvaluationReport
+    from orchestrator.evaluation.report import EvaluationReport
+    from orchestrator.selection.cascade import Signal
     from warehouse import Outcomes
 
 PoolOption = Annotated[
@@ -59,8 +60,8 @@ def train(
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from rich.console import Console
 
-    from orchestrator.registry import champion_version, crown_first
-    from pipelines.training import check_router_settings, train_version
+    from orchestrator.versions.mlflow_registry import champion_version, crown_first
+    from pipelines.learning.training import check_router_settings, train_version
 
     place = Home.open(home)
     check_router_settings([predictor], embedder)
@@ -115,10 +116,10 @@ def evaluate(
     """
     from rich.console import Console
 
-    from orchestrator.details import render_details
-    from orchestrator.evaluate import evaluate_router
-    from orchestrator.registry import log_evaluation
-    from pipelines.training import check_router_settings
+    from orchestrator.evaluation.benchmark_table import render_details
+    from orchestrator.evaluation.evaluate import evaluate_router
+    from orchestrator.versions.mlflow_registry import log_evaluation
+    from pipelines.learning.training import check_router_settings
     from warehouse import InputError
 
     kinds = _commas(predictors) or ["knn"]
@@ -167,9 +168,9 @@ def promote(
     """Make a version champion if it beats the champion on held-out questions; exit code 1 if it does not."""
     from rich.console import Console
 
-    from orchestrator.promote import promote as put_to_the_test
-    from orchestrator.registry import CHALLENGER, champion_version, find_version, load_version
-    from orchestrator.registry import versions as list_versions
+    from orchestrator.versions.mlflow_registry import CHALLENGER, champion_version, find_version, load_version
+    from orchestrator.versions.mlflow_registry import versions as list_versions
+    from orchestrator.versions.promotion import promote as put_to_the_test
     from warehouse import InputError
 
     place = Home.open(home)
@@ -209,7 +210,7 @@ def rollback(home: HomeOption = DEFAULT_HOME) -> None:
     """Make the former champion champion again."""
     from rich.console import Console
 
-    from orchestrator.registry import rollback as restore_former
+    from orchestrator.versions.mlflow_registry import rollback as restore_former
 
     restored, replaced = restore_former(Home.open(home).mlflow_uri)
     Console().print(f"version {restored} is champion again; version {replaced} is set aside")
@@ -220,7 +221,7 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from orchestrator.registry import versions as list_versions
+    from orchestrator.versions.mlflow_registry import versions as list_versions
 
     found = list_versions(Home.open(home).mlflow_uri)
     console = Console(width=None if Console().is_terminal else 160)
@@ -261,10 +262,10 @@ def add_expert(
     import numpy as np
     from rich.console import Console
 
-    from orchestrator.compare import MIN_QUESTIONS
-    from orchestrator.pool import add_expert as place_expert
-    from orchestrator.pool import choose_probes, choose_test_questions
-    from orchestrator.registry import load_champion, log_version
+    from orchestrator.evaluation.compare import MIN_QUESTIONS
+    from orchestrator.pool_changes import add_expert as place_expert
+    from orchestrator.pool_changes import choose_probes, choose_test_questions
+    from orchestrator.versions.mlflow_registry import load_champion, log_version
     from warehouse import InputError
 
     place, console = Home.open(home), Console()
@@ -305,8 +306,8 @@ def retire_expert(
     """Take an expert out of the champion's pool at once; the version without it becomes champion."""
     from rich.console import Console
 
-    from orchestrator.pool import retire_expert as remove
-    from orchestrator.registry import load_champion, log_version, set_champion
+    from orchestrator.pool_changes import retire_expert as remove
+    from orchestrator.versions.mlflow_registry import load_champion, log_version, set_champion
 
     place = Home.open(home)
     champion, former = load_champion(place.mlflow_uri)
@@ -345,8 +346,8 @@ def _ask(place: Home, name: str, question_ids: list[str], catalogue: Path | None
 
 
 def _compare_versions(place: Home, wanted: list[str], source: str | None) -> EvaluationReport:
-    from orchestrator.compare import compare_routers
-    from orchestrator.registry import find_version, load_version
+    from orchestrator.evaluation.compare import compare_routers
+    from orchestrator.versions.mlflow_registry import find_version, load_version
 
     numbers = dict.fromkeys(find_version(place.mlflow_uri, version) for version in wanted)
     routers = {f"version {number}": load_version(place.mlflow_uri, number) for number in numbers}
@@ -362,8 +363,8 @@ def _find_signals(place: Home, outcomes: Outcomes) -> list[Signal]:
     Raises:
         InputError: nothing can.
     """
-    from experts.replies import load_replies
-    from orchestrator.cascade import agreements, brevities, confidences
+    from experts.grading.replies import load_replies
+    from orchestrator.selection.cascade import agreements, brevities, confidences
     from warehouse import InputError
 
     replies = load_replies(place.warehouse(), outcomes.question_ids.tolist(), outcomes.experts)
@@ -383,7 +384,7 @@ def _find_signals(place: Home, outcomes: Outcomes) -> list[Signal]:
 
 def _pool_names(place: Home, experts: list[str]) -> list[str]:
     """The experts of a version and of the champion it will be compared with."""
-    from orchestrator.registry import champion_version, load_version
+    from orchestrator.versions.mlflow_registry import champion_version, load_version
 
     former = champion_version(place.mlflow_uri)
     champion = load_version(place.mlflow_uri, former).info["experts"] if former else []

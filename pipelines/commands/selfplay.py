@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
 from pipelines.commands.router import DEFAULT_EMBEDDER, PREDICTOR_KINDS, EmbedderOption
-from pipelines.home import DEFAULT_HOME, Home, HomeOption
+from warehouse.home import Home
 
 Catalogue = Annotated[str | None, typer.Option(help="YAML file of experts; small real models by default.")]
 PerDomain = Annotated[
@@ -37,7 +38,7 @@ def demo(
     port: Annotated[int, typer.Option(help="Port of the endpoint; 0 takes a free one.")] = 0,
 ) -> None:
     """Run the whole loop, small and real: two models, one round, a universe, a router, a served answer."""
-    from pipelines.demo import run_demo
+    from pipelines.commands.demo import run_demo
 
     run_demo(Home.open(home), per_domain=per_domain, port=port)
 
@@ -103,7 +104,7 @@ def selfplay(
     ] = None,
 ) -> None:
     """Run self-play rounds: questions, answers, universe, router, test, gaps. Run again to resume."""
-    from pipelines.selfplay import SelfplayConfig, run_selfplay
+    from pipelines.selfplay.run import SelfplayConfig, run_selfplay
 
     config = SelfplayConfig(
         round=round, rounds=rounds, budget_usd=budget_usd, min_points_per_usd=min_points_per_usd,
@@ -124,7 +125,7 @@ def ui(
     import subprocess
     import sys
 
-    from pipelines.report import print_line
+    from pipelines.commands.screen import print_line
 
     place = Home.open(home)
     if place.mlflow_uri.startswith(("http://", "https://")):  # a server has pages of its own

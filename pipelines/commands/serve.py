@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.home import DEFAULT_HOME, Home, HomeOption, warehouse_elsewhere
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse.home import Home, warehouse_elsewhere
 
 if TYPE_CHECKING:
     import httpx
@@ -71,7 +72,7 @@ def serve(
 
     from rich.console import Console
 
-    from pipelines.cluster import ray_session
+    from pipelines.ray_session import ray_session
     from serve.checks import check_settings
     from serve.config import ServeConfig
 
@@ -131,7 +132,7 @@ def create_key(
     ] = None,
 ) -> None:
     """Make a key. Its secret is shown once and kept nowhere."""
-    from serve.ledger import LEDGER_FILE, Ledger
+    from serve.ledger.ledger import LEDGER_FILE, Ledger
 
     if expert:
         _check_experts(expert, catalogue)
@@ -166,7 +167,7 @@ def revoke_key(
     name: Annotated[str, typer.Argument(help="Name or id of the key.")], home: HomeOption = DEFAULT_HOME
 ) -> None:
     """End a key, at once and for good."""
-    from serve.ledger import LEDGER_FILE, Ledger
+    from serve.ledger.ledger import LEDGER_FILE, Ledger
 
     typer.echo(f"{Ledger(Home.open(home).path / LEDGER_FILE).revoke_key(name)} is revoked.")
 
@@ -176,7 +177,7 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from serve.ledger import LEDGER_FILE, Ledger
+    from serve.ledger.ledger import LEDGER_FILE, Ledger
 
     table = Table(
         "key",

@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
 from pipelines.commands.router import EmbedderOption
-from pipelines.expected import DEFAULT_EMBEDDER, expected_success, held_out
-from pipelines.home import DEFAULT_HOME, Home, HomeOption
+from pipelines.learning.cross_fitted import DEFAULT_EMBEDDER, expected_success, held_out
+from warehouse.home import Home
 
 if TYPE_CHECKING:
-    from universe.frontier import Budget
-    from universe.limits import Limits
-    from universe.program import Program
-    from universe.select import Universe
+    from universe.analysis.frontier import Budget
+    from universe.model.limits import Limits
+    from universe.model.program import Program
+    from universe.solver.select import Universe
     from warehouse import Outcomes
 
 Names = list[str] | None  # each may hold several, by commas
@@ -79,13 +80,15 @@ def choose(
         return
     from rich.console import Console
 
-    from universe.explain import binding_limits, marginal_values
-    from universe.figures import draw_frontier, draw_marginal_values, draw_robustness
-    from universe.hosting_file import HostingFile, read_hosting
-    from universe.limits import Limits
-    from universe.pool import write_plan
-    from universe.program import near_identical
-    from universe.report import (
+    from universe.analysis.explain import binding_limits, marginal_values
+    from universe.analysis.robust import select_robust, uncertain_world
+    from universe.model.hosting_file import HostingFile, read_hosting
+    from universe.model.limits import Limits
+    from universe.model.program import near_identical
+    from universe.model.risk import Risk
+    from universe.pool_file import write_plan
+    from universe.report.figures import draw_frontier, draw_marginal_values, draw_robustness
+    from universe.report.tables import (
         render_binding,
         render_candidate,
         render_held_out,
@@ -94,9 +97,7 @@ def choose(
         render_universe,
         search_progress,
     )
-    from universe.risk import Risk
-    from universe.robust import select_robust, uncertain_world
-    from universe.select import select_universe, universe_program
+    from universe.solver.select import select_universe, universe_program
     from warehouse import InputError
 
     console = Console()
@@ -124,7 +125,7 @@ def choose(
     program = universe_program(outcomes, limits=limits, **settings)
     figures: dict[str, Any] = {}
     if candidate:
-        from universe.candidate import value_candidate
+        from universe.analysis.candidate import value_candidate
 
         console.print(render_candidate(value_candidate(program, candidate, time_limit_s=time_limit_s)))
         return
@@ -167,7 +168,7 @@ def choose(
     )
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
     if track:
-        from universe.tracking import log_universe
+        from universe.report.mlflow_runs import log_universe
 
         run = log_universe(universe, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
                            fingerprint=outcomes.fingerprint(), figures=figures, metrics=metrics)  # fmt: skip
@@ -179,7 +180,7 @@ def apply(home: HomeOption = DEFAULT_HOME) -> None:
 
     To train a router on it: `leeroo train --pool HOME/pool.yaml`.
     """
-    from universe.pool import apply_plan
+    from universe.pool_file import apply_plan
 
     path, experts = apply_plan(Home.open(home).path)
     typer.echo(f"{path}: {', '.join(experts)}")
@@ -199,11 +200,11 @@ def gaps(
     """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
     from rich.console import Console
 
-    from orchestrator.embedding import load_embedder
-    from universe.figures import draw_gaps
-    from universe.gaps import brief_for_expert, brief_for_questions, find_gaps
-    from universe.pool import read_pool
-    from universe.report import render_gaps
+    from orchestrator.text.embedding import load_embedder
+    from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
+    from universe.pool_file import read_pool
+    from universe.report.figures import draw_gaps
+    from universe.report.tables import render_gaps
 
     console = Console()
     here = Home.open(home)
@@ -219,7 +220,7 @@ def gaps(
     if briefs:
         console.print("\n".join(texts), markup=False)
     if track:
-        from universe.tracking import log_gaps
+        from universe.report.mlflow_runs import log_gaps
 
         run = log_gaps(report, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
                        fingerprint=outcomes.fingerprint(), figure=draw_gaps(report),
@@ -278,8 +279,8 @@ def _frontier_budget(name: str) -> Budget:
 def _trace(console: Any, program: Program, budget: Budget, points: int, time_limit_s: float) -> Any:
     from rich.progress import track as progress
 
-    from universe.frontier import default_budgets, trace_frontier
-    from universe.report import render_frontier
+    from universe.analysis.frontier import default_budgets, trace_frontier
+    from universe.report.tables import render_frontier
 
     values = default_budgets(program, budget, points)
     bar = iter(progress(range(len(values)), description="frontier", console=console, transient=True))

@@ -8,7 +8,8 @@ from typing import Annotated
 
 import typer
 
-from pipelines.home import DEFAULT_HOME, Home, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse.home import Home
 
 
 class Output(StrEnum):
@@ -43,7 +44,7 @@ def run_sql(
 
     import duckdb
 
-    from pipelines.query_output import print_rows, write_csv, write_json
+    from pipelines.commands.query_output import print_rows, write_csv, write_json
     from warehouse import InputError
 
     connection = Home.open(home).warehouse().connect()
@@ -69,8 +70,8 @@ def import_recorded(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Bring recorded outcomes of real models in, as experts that can be studied but not called."""
-    from experts.recorded import read_recorded_folder
-    from pipelines.report import print_line
+    from experts.backends.recorded_folder import read_recorded_folder
+    from pipelines.commands.screen import print_line
 
     warehouse = Home.open(home).warehouse()
     # All folders are read before anything is written: a bad one leaves the warehouse as it was.
@@ -96,8 +97,8 @@ def import_questions(
     round: Annotated[str, typer.Option(help="Round to file them under.")] = "imported",
 ) -> None:
     """Check a file of questions and add those that are new."""
+    from pipelines.commands.screen import print_line
     from pipelines.questions import load_questions
-    from pipelines.report import print_line
 
     questions = load_questions(path, round=round)
     added = Home.open(home).warehouse().append("questions", questions, round=round)

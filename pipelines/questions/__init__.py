@@ -2,7 +2,7 @@
 
 from pipelines.questions.draft import Draft, draft_choice
 from pipelines.questions.generator import Generator, generator, list_generators, shuffled
-from pipelines.questions.load import load_questions
+from pipelines.questions.loading.load import load_questions
 from pipelines.questions.make import make_questions
 
 __all__ = [

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from experts import load_catalogue
-from pipelines.answer import answer_with_all
+from pipelines.answering.bulk import answer_with_all
 from tests.scripted_api import ChatHandler, completion, serve_chat
 from warehouse import QUESTIONS, Warehouse, question_id
 
@@ -46,8 +46,8 @@ experts:
 DRIVER = """
 import sys
 from experts import load_catalogue
-from pipelines.answer import answer_with_all
-from pipelines.cluster import ray_session
+from pipelines.answering.bulk import answer_with_all
+from pipelines.ray_session import ray_session
 from warehouse import Warehouse
 url, catalogue, address, *names = sys.argv[1:]
 warehouse = Warehouse(url)

@@ -16,8 +16,8 @@ import mlflow
 import pyarrow.compute as pc
 import pytest
 
-from orchestrator.registry import champion_version
-from pipelines.questions.source import is_frozen
+from orchestrator.versions.mlflow_registry import champion_version
+from pipelines.questions.sources.base import is_frozen
 from warehouse import Warehouse
 
 pytestmark = pytest.mark.e2e

@@ -13,9 +13,9 @@ import psutil
 import pytest
 
 from experts import load_catalogue
-from pipelines.answer import answer_questions, open_questions
+from pipelines.answering.bulk import answer_questions, open_questions
+from pipelines.commands.screen import find_domain_gaps, measure_domains
 from pipelines.questions import make_questions
-from pipelines.report import find_domain_gaps, measure_domains
 from warehouse import Warehouse, load_outcomes
 
 pytestmark = pytest.mark.e2e
@@ -35,8 +35,8 @@ experts:
 ANSWER = """
 import sys
 from experts import load_catalogue
-from pipelines.answer import answer_questions
-from pipelines.cluster import ray_session
+from pipelines.answering.bulk import answer_questions
+from pipelines.ray_session import ray_session
 from warehouse import Warehouse
 warehouse = Warehouse(sys.argv[1])
 spec = load_catalogue(sys.argv[2]).get("tiny")

@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from experts.api_calls import RateLimit, retry_wait_s
+from experts.backends.api_calls import RateLimit, retry_wait_s
 
 
 def send_all(limit: RateLimit, sizes: list[int]) -> list[tuple[float, int]]:

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from experts import bundled, default_cache_dir, load_catalogue, resolve_model
-from experts.bundled import BUNDLED_MODELS, is_converted
+from experts import default_cache_dir, load_catalogue, resolve_model
+from experts.backends import bundled
+from experts.backends.bundled import is_converted
+from experts.catalogue.bundled_models import BUNDLED_MODELS
 from warehouse import InputError
 
 SMOLLM = "bundled:smollm2-135m-instruct"

@@ -6,7 +6,7 @@ import pytest
 
 import experts
 from experts import load_catalogue
-from experts.catalogue import DEFAULT_CATALOGUE
+from experts.catalogue_file import DEFAULT_CATALOGUE
 from warehouse import InputError
 
 SHIPPED = [DEFAULT_CATALOGUE, *sorted(DEFAULT_CATALOGUE.parent.joinpath("examples").glob("*.yaml"))]

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts import grade
-from experts.backend import RawAnswer, raw_table
-from experts.grading import matches
-from experts.verifying import is_harmless
+from experts.backends.base import RawAnswer, raw_table
+from experts.grading.grade import matches
+from experts.grading.verifying import is_harmless
 from warehouse import InputError
 
 CHOICE = {"prompt": "2 + 2?", "choices": ["3", "4"], "answer": "1"}
@@ -154,7 +154,7 @@ def test_dates_scores_ranges_and_codes_are_words(questions_of, text: str, answer
 
 
 def test_a_formula_that_never_ends_is_unscored(questions_of, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experts.symbolic._DEADLINE_S", 0.0)
+    monkeypatch.setattr("experts.grading.symbolic._DEADLINE_S", 0.0)
     row = {"prompt": "?", "answer": "(x+1)^2"}
     assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (None, "symbolic@2")
     monkeypatch.undo()

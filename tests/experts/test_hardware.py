@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from experts import Hardware, check_runnable, load_catalogue, probe_hardware
-from experts.catalogue import DEFAULT_CATALOGUE
-from experts.hardware import Gpu
+from experts.backends.hardware import Gpu
+from experts.catalogue_file import DEFAULT_CATALOGUE
 
 GPU_NODE = DEFAULT_CATALOGUE.parent / "examples" / "gpu-node.yaml"
 GPU_TRIAL = GPU_NODE.with_name("gpu-trial.yaml")

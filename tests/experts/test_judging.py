@@ -15,7 +15,7 @@ from experts import (
     read_rubric_scores,
     rubric_questions,
 )
-from experts.judging import Level
+from experts.grading.rubric import Level
 from warehouse import JUDGEMENTS, QUESTIONS
 
 JUDGED = {"prompt": "Why is the sky blue?", "answer": "Rayleigh scattering", "kind": "judged"}

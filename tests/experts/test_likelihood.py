@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.likelihood import ScoringRequest, plan_requests, read_logprobs, sum_logprobs
+from experts.backends.likelihood import ScoringRequest, plan_requests, read_logprobs, sum_logprobs
 
 PROMPT = [7, 8, 9]
 option = st.lists(st.integers(0, 3), min_size=1, max_size=5).map(tuple)

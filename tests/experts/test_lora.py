@@ -11,7 +11,7 @@ import pyarrow as pa
 import pytest
 
 from experts import Resources, build_backends, load_catalogue, shared_engine_key
-from experts.vllm_engine import shared_engine_options
+from experts.backends.vllm_engine import shared_engine_options
 from warehouse import InputError
 
 

@@ -80,8 +80,8 @@ def make_spec(url: str, **fields: Any) -> ExpertSpec:
 
 @pytest.fixture
 def quick_backoff(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experts.api_calls._FIRST_WAIT_S", 0.01)
-    monkeypatch.setattr("experts.api_calls._LONGEST_WAIT_S", 0.05)
+    monkeypatch.setattr("experts.backends.api_calls._FIRST_WAIT_S", 0.01)
+    monkeypatch.setattr("experts.backends.api_calls._LONGEST_WAIT_S", 0.05)
 
 
 @pytest.mark.parametrize("seed", range(3))

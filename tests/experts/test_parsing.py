@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.parsing import final_answer, parse_choice
-from experts.prompts import LETTERS, check_template, render_prompt
+from experts.catalogue.prompts import LETTERS, check_template, render_prompt
+from experts.grading.parsing import final_answer, parse_choice
 
 CITIES = ["Rome", "Paris", "Berlin", "A Coruña"]
 

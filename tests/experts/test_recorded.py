@@ -7,7 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from experts import ExpertSpec, answer_and_grade, build_backend, read_recorded_folder
-from experts.recorded_backend import RecordedBackend
+from experts.backends.recorded_backend import RecordedBackend
 from warehouse import ANSWERS, QUESTIONS, InputError, conform, question_id
 
 QUESTION_ROWS = pd.DataFrame(

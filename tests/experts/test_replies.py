@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experts.replies import comparable_answer, load_replies, option_confidence
+from experts.grading.replies import comparable_answer, load_replies, option_confidence
 from warehouse import ANSWERS, Warehouse, load_outcomes
 
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts import SpendCap, load_catalogue
-from experts.recorded_backend import RecordedBackend
-from experts.spending import Grant, reserve_batch, reserve_patiently
+from experts.backends.recorded_backend import RecordedBackend
+from experts.backends.spend_cap import Grant, reserve_batch, reserve_patiently
 from warehouse import InputError
 
 MONEY = st.floats(0, 10, allow_nan=False)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from experts import ExpertSpec, answer_and_grade, backend_env, engine_options, grade, load_catalogue
-from experts.catalogue import DEFAULT_CATALOGUE
+from experts.catalogue_file import DEFAULT_CATALOGUE
 from warehouse import ANSWERS, RAW_ANSWERS
 
 GPU_NODE = load_catalogue(DEFAULT_CATALOGUE.parent / "examples" / "gpu-node.yaml")
@@ -267,7 +267,7 @@ def test_an_engine_that_dies_leaves_no_reservation(
     from vllm.v1.engine.exceptions import EngineDeadError
 
     from experts import SpendCap
-    from experts.spending import Grant
+    from experts.backends.spend_cap import Grant
 
     def die(batch: Any) -> Any:
         raise EngineDeadError

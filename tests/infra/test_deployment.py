@@ -97,7 +97,7 @@ def test_the_service_fits_serves_schema_and_the_endpoints_settings():
     from ray.serve.schema import ServeDeploySchema
 
     from serve.config import ServeConfig
-    from serve.front import IMPORT_PATH as FRONT
+    from serve.http.proxy_errors import IMPORT_PATH as FRONT
 
     deployment = ServeDeploySchema.model_validate(
         yaml.safe_load(load("kuberay/serve.yaml")["spec"]["serveConfigV2"])

@@ -5,7 +5,7 @@ import pytest
 from synthetic import make_outcomes
 
 from orchestrator import evaluate_router
-from orchestrator.cascade import (
+from orchestrator.selection.cascade import (
     Cascade,
     Signal,
     add_cascades,

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.explorer import choose_pairs, complete_scores
+from orchestrator.selection.explorer import choose_pairs, complete_scores
 from warehouse import InputError
 
 

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator import metrics
+from orchestrator.evaluation import metrics
 
 SINGLE_COST, SINGLE_QUALITY = [1.0, 3.0], [0.5, 0.7]
 points = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0, 1)), min_size=1, max_size=12)

@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from orchestrator.pacing import BudgetPacer
-from orchestrator.selector import select_at_multiplier
+from orchestrator.selection.budget_pacer import BudgetPacer
+from orchestrator.selection.selector import select_at_multiplier
 from warehouse import InputError
 
 

@@ -3,13 +3,13 @@ import pytest
 from synthetic import make_outcomes
 
 from orchestrator import Orchestrator, log_version, set_champion, train_router
-from orchestrator.compare import compare_routers
-from orchestrator.extended import _read_rest
-from orchestrator.mean_prior import prior_of_price
-from orchestrator.pool import add_expert, choose_probes, retire_expert
-from orchestrator.promote import promote
-from orchestrator.registry import champion_version, load_champion, rollback, versions
-from orchestrator.splits import frozen_split
+from orchestrator.evaluation.compare import compare_routers
+from orchestrator.pool_changes import add_expert, choose_probes, retire_expert
+from orchestrator.predictors.added_experts import _read_rest
+from orchestrator.predictors.mean_prior import prior_of_price
+from orchestrator.text.splits import frozen_split
+from orchestrator.versions.mlflow_registry import champion_version, load_champion, rollback, versions
+from orchestrator.versions.promotion import promote
 from warehouse import InputError
 
 ALGEBRA = "Question: ring ideal field kernel polynomial root?"

@@ -5,14 +5,14 @@ import pytest
 from synthetic import make_outcomes
 
 from orchestrator import Orchestrator, load_embedder, train_router
-from orchestrator.difficulty import DifficultyPredictor
-from orchestrator.knn import PRIOR_WEIGHT, KnnPredictor
-from orchestrator.linear import solve_ridge
-from orchestrator.persistence import BUILDERS, build_predictor, predictor_from_state
-from orchestrator.predictor import State, contrast_loss, contrasts, squared_loss
-from orchestrator.queries import Examples, read_queries
-from orchestrator.splits import split_by_text
-from orchestrator.stack import LEAD, StackPredictor
+from orchestrator.predictors.base import State, contrast_loss, contrasts, squared_loss
+from orchestrator.predictors.difficulty import DifficultyPredictor
+from orchestrator.predictors.knn import PRIOR_WEIGHT, KnnPredictor
+from orchestrator.predictors.linear import solve_ridge
+from orchestrator.predictors.registry import BUILDERS, build_predictor, predictor_from_state
+from orchestrator.predictors.stack import LEAD, StackPredictor
+from orchestrator.text.queries import Examples, read_queries
+from orchestrator.text.splits import split_by_text
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,8 @@ import os
 import pytest
 
 from orchestrator import load_champion, load_version, log_version, rollback, set_champion, versions
-from orchestrator.mlflow_store import point_mlflow
 from warehouse import InputError
+from warehouse.mlflow_store import point_mlflow
 
 TEXT = "Question: ring ideal field kernel polynomial root?"
 

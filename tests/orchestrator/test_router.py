@@ -10,10 +10,10 @@ from rich.console import Console
 from synthetic import TOPICS, make_outcomes
 
 from orchestrator import Orchestrator, evaluate_router, load_embedder, train_router
-from orchestrator.details import render_details
-from orchestrator.embedding import CachedEmbedder
-from orchestrator.queries import read_queries
-from orchestrator.splits import frozen_split, split_by_text
+from orchestrator.evaluation.benchmark_table import render_details
+from orchestrator.text.embedding import CachedEmbedder
+from orchestrator.text.queries import read_queries
+from orchestrator.text.splits import frozen_split, split_by_text
 from warehouse import InputError
 
 ALGEBRA = "Question: ring ideal field kernel polynomial root?"

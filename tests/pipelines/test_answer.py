@@ -18,9 +18,9 @@ import pyarrow as pa
 import pytest
 
 from experts import ExpertSpec
-from pipelines.answer import AnswerReceipt, _reason, answer_questions, answer_with_all, open_questions
-from pipelines.judging import judge_answers
-from pipelines.round_cap import unrecorded_usd
+from pipelines.answering.bulk import AnswerReceipt, _reason, answer_questions, answer_with_all, open_questions
+from pipelines.answering.judging import judge_answers
+from pipelines.answering.round_cap import unrecorded_usd
 from tests.scripted_api import ChatHandler, completion, serve_chat
 from warehouse import QUESTIONS, InputError, Warehouse, load_outcomes, question_id
 
@@ -220,7 +220,7 @@ def test_half_a_surrogate_pair_is_an_answer(tmp_path: Path, ray_cluster: None, u
 def test_the_money_of_the_dead_does_not_hold_up_the_others(
     tmp_path: Path, ray_cluster: None, url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pipelines.answer_stream.ACTOR_RESTARTS", 0)
+    monkeypatch.setattr("pipelines.answering.stream.ACTOR_RESTARTS", 0)
     store = Warehouse(tmp_path)
     questions = make_questions([f"What is the capital of country {i}?" for i in range(14)])
     deadly = expert(url, "deadly", model="deadly", max_tokens=10_000)  # 1.03 USD at worst

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts import ExpertSpec, cpu_memory_gib
-from pipelines.answer_stream import _blocks, in_flight_questions
-from pipelines.answer_waves import Room, engine_demand, plan_waves, share_engines
+from pipelines.answering.stream import _blocks, in_flight_questions
+from pipelines.answering.waves import Room, engine_demand, plan_waves, share_engines
 
 ROOM = Room(gpus=4, cores=16, node_cores=8, memory_gib=32)
 

@@ -7,8 +7,8 @@ from rich.console import Console
 from typer.testing import CliRunner
 
 from experts import Hardware, load_catalogue, probe_hardware
-from experts.hardware import Gpu
-from pipelines import doctor
+from experts.backends.hardware import Gpu
+from pipelines import diagnosis as doctor
 from pipelines.cli import app
 
 LAPTOP = Hardware(cpu_count=4, memory_gib=16.0, cpu_flags=frozenset({"avx2", "sse"}), gpus=())

@@ -4,12 +4,12 @@ import itertools
 
 import pytest
 
-from experts.catalogue import ExpertSpec
+from experts.catalogue.spec import ExpertSpec
 from pipelines.questions import make_questions
 from pipelines.questions.brief import Brief, GapBrief
-from pipelines.questions.expert_source import ExpertSource
-from pipelines.questions.source import Request, is_frozen
-from pipelines.questions.written import Written, parse_written, verify_arithmetic
+from pipelines.questions.sources.base import Request, is_frozen
+from pipelines.questions.sources.expert import ExpertSource
+from pipelines.questions.sources.written_text import Written, parse_written, verify_arithmetic
 from warehouse import InputError, Warehouse
 
 PRICE = {"usd_per_mtok_in": 1.0, "usd_per_mtok_out": 2.0}

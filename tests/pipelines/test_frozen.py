@@ -5,12 +5,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.registry import champion_version, log_version
+from orchestrator.evaluation.improvement import Estimate, fix_cost, measure_purchase
 from orchestrator.train import train_router
-from pipelines.frozen import Estimate, fix_cost, measure_purchase
-from pipelines.home import Home
-from pipelines.training import complete_outcomes, put_to_the_test
+from orchestrator.versions.mlflow_registry import champion_version, log_version
+from pipelines.learning.training import complete_outcomes, put_to_the_test
 from warehouse import InputError, Outcomes
+from warehouse.home import Home
 
 
 def outcomes(n, seed=0, experts=("cheap", "dear")):

@@ -10,11 +10,11 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.home import Home
-from serve.bookkeeper import carry_decisions
 from serve.config import ServeConfig
-from serve.ledger import LEDGER_FILE, Ledger
+from serve.ledger.bookkeeper import carry_decisions
+from serve.ledger.ledger import LEDGER_FILE, Ledger
 from warehouse import InputError, Warehouse
+from warehouse.home import Home
 
 
 def leeroo(*arguments: str | Path) -> Result:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 
 from experts import ExpertSpec
-from pipelines.judging import _judged_answers, judge_answers
+from pipelines.answering.judging import _judged_answers, judge_answers
 from warehouse import ANSWERS, QUESTIONS, InputError, Warehouse, question_id
 
 PROMPTS = ("Name a town.", "Name a river.")

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from pipelines.questions import load_questions, make_questions
-from pipelines.questions.columns import NAMES
+from pipelines.questions.loading.columns import NAMES
 from warehouse import QUESTIONS, InputError
 
 GOOD = {"question": "2 + 2?", "choices": ["3", "4", "5"], "answer": "B", "domain": "sums"}

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.report import DomainResult, domain_table, find_domain_gaps, gap_lines, measure_domains
+from pipelines.commands.screen import DomainResult, domain_table, find_domain_gaps, gap_lines, measure_domains
 from warehouse import Warehouse, question_id
 
 
@@ -64,8 +64,8 @@ def test_domain_measures_come_from_the_warehouse(scores: list[float]) -> None:
 
 
 def test_home_refuses_a_relative_path_in_a_ray_job(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    from pipelines.home import Home
     from warehouse import InputError
+    from warehouse.home import Home
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     assert Home.open(tmp_path).mlflow_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
@@ -78,8 +78,8 @@ def test_home_refuses_a_relative_path_in_a_ray_job(monkeypatch: pytest.MonkeyPat
 def test_a_second_home_keeps_its_own_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     import mlflow
 
-    from pipelines.home import Home
-    from pipelines.tracking import tracked_run
+    from pipelines.tracked_run import tracked_run
+    from warehouse.home import Home
 
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     for name in ("one", "two"):

@@ -5,12 +5,12 @@ from pathlib import Path
 import pytest
 
 from experts import load_catalogue
-from experts.spending import Grant
-from pipelines.home import Home
-from pipelines.laboratory import Laboratory
-from pipelines.round_cap import RoundCap, unrecorded_usd
-from pipelines.selfplay import SelfplayConfig
+from experts.backends.spend_cap import Grant
+from pipelines.answering.round_cap import RoundCap, unrecorded_usd
+from pipelines.selfplay.context import Laboratory
+from pipelines.selfplay.run import SelfplayConfig
 from warehouse import Warehouse
+from warehouse.home import Home
 
 
 def test_what_leaves_no_row_is_kept_as_it_is_booked(tmp_path: Path) -> None:

@@ -1,8 +1,8 @@
 import pytest
 
 from experts import load_catalogue
-from pipelines.round_record import RoundRecord
-from pipelines.selfplay import SelfplayConfig
+from pipelines.selfplay.round_record import RoundRecord
+from pipelines.selfplay.run import SelfplayConfig
 from warehouse import InputError
 
 

@@ -8,17 +8,17 @@ import pyarrow as pa
 import pytest
 
 from experts import load_catalogue
-from pipelines.exploring import assign_questions, expect_costs
-from pipelines.frozen import FROZEN
-from pipelines.home import Home
-from pipelines.laboratory import Laboratory
+from orchestrator.evaluation.improvement import FROZEN
 from pipelines.questions import load_questions, make_questions
 from pipelines.questions.brief import Brief
-from pipelines.questions.source import DatasetSource, is_frozen
-from pipelines.round_questions import freeze_questions, make_round_questions, print_refusals
-from pipelines.rounds import RoundResult, result_line
-from pipelines.selfplay import SelfplayConfig, _play, round_names, run_selfplay
+from pipelines.questions.sources.base import DatasetSource, is_frozen
+from pipelines.selfplay.assign import assign_questions, expect_costs
+from pipelines.selfplay.context import Laboratory
+from pipelines.selfplay.make_questions import freeze_questions, make_round_questions, print_refusals
+from pipelines.selfplay.round import RoundResult, result_line
+from pipelines.selfplay.run import SelfplayConfig, _play, round_names, run_selfplay
 from warehouse import InputError
+from warehouse.home import Home
 
 CATALOGUE = """\
 experts:
@@ -204,7 +204,7 @@ def test_a_run_ends_when_a_dollar_buys_too_little_or_none_is_left(
         allowances.append(allowance)
         return result(name, (0.03, 0.02, 0.01, 0.01)[len(allowances) - 1], 1.0), brief
 
-    monkeypatch.setattr("pipelines.selfplay.run_round", one_round)
+    monkeypatch.setattr("pipelines.selfplay.run.run_round", one_round)
     config = SelfplayConfig(rounds=4, **settings)
     with Laboratory(
         config, Home.open(tmp_path / "home"), catalogue, learning=[], freezing=DatasetSource("x")

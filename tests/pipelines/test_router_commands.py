@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.persistence import BUILDERS
-from orchestrator.splits import frozen_split
+from orchestrator.predictors.registry import BUILDERS
+from orchestrator.text.splits import frozen_split
 from pipelines.cli import app
 from pipelines.commands.router import PREDICTOR_KINDS
 from warehouse import InputError, Warehouse, load_outcomes
@@ -101,7 +101,7 @@ def test_the_same_training_is_registered_once(
     assert "version 2 is challenger" in train(home, "--seed", "1")
     with monkeypatch.context() as patched:
         patched.setattr("orchestrator.train.train_router", None)  # nothing is trained, nothing evaluated
-        patched.setattr("orchestrator.evaluate.evaluate_router", None)
+        patched.setattr("orchestrator.evaluation.evaluate.evaluate_router", None)
         again = train(home)
     assert "Router version 1 was trained on exactly these outcomes" in again
     assert "version 1 is champion already" in again

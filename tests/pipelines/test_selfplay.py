@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.home import Home
-from pipelines.round_record import RoundRecord, Step
-from pipelines.selfplay import SelfplayConfig, SelfplayResult, run_selfplay
+from pipelines.selfplay.round_record import RoundRecord, Step
+from pipelines.selfplay.run import SelfplayConfig, SelfplayResult, run_selfplay
 from warehouse import InputError, Warehouse, load_outcomes
+from warehouse.home import Home
 
 pytestmark = pytest.mark.e2e
 

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from pipelines.questions.brief import Brief, CellResult
-from pipelines.questions.source import DatasetSource, GeneratorSource, Request, is_frozen
+from pipelines.questions.sources.base import DatasetSource, GeneratorSource, Request, is_frozen
 
 
 def ids(made):

@@ -80,9 +80,9 @@ def local_url(orchestrator, tmp_path, local_experts):
     """The web application on a port of its own, with scripted experts and no Ray."""
     import uvicorn
 
-    from serve.api import create_api
     from serve.config import ServeConfig
-    from serve.gateway import Gateway
+    from serve.http.api import create_api
+    from serve.request.gateway import Gateway
 
     config = ServeConfig(home=tmp_path, access="auto")
     gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), local_experts)

@@ -4,10 +4,10 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from experts import load_catalogue
-from serve.bookkeeper import Bookkeeper
-from serve.errors import ExpertFailure
-from serve.expert_client import OpenStream
-from serve.router import Loaded, Query, Ruling, rule_all
+from serve.experts.handle import OpenStream
+from serve.ledger.bookkeeper import Bookkeeper
+from serve.router.deployment import Loaded, Query, Ruling, rule_all
+from serve.wire.api_errors import ExpertFailure
 from warehouse import InputError
 
 

@@ -13,13 +13,13 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
-from serve.api import create_api
 from serve.app import build
-from serve.bookkeeper import carry_decisions
 from serve.config import ServeConfig
-from serve.errors import ExpertFailure
-from serve.gateway import Gateway
-from serve.ledger import LEDGER_FILE, Ledger
+from serve.http.api import create_api
+from serve.ledger.bookkeeper import carry_decisions
+from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.request.gateway import Gateway
+from serve.wire.api_errors import ExpertFailure
 from warehouse import InputError, Warehouse
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}

@@ -8,8 +8,8 @@ import openai
 import pytest
 
 from experts import ExpertSpec
-from serve.api_expert import ApiExpert
-from serve.errors import ExpertFailure
+from serve.experts.api_expert import ApiExpert
+from serve.wire.api_errors import ExpertFailure
 
 SPEC = ExpertSpec(
     name="api",

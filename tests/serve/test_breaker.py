@@ -1,4 +1,4 @@
-from serve.breaker import FIRST_REST_S, LONGEST_REST_S, Breaker
+from serve.request.breaker import FIRST_REST_S, LONGEST_REST_S, Breaker
 
 
 class Clock:

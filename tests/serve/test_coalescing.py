@@ -1,6 +1,6 @@
 import asyncio
 
-from serve.coalescing import Coalescer
+from serve.transport.coalescing import Coalescer
 
 
 def gather(coalescer, items):

@@ -1,9 +1,9 @@
 import pytest
 from typer.testing import CliRunner
 
-import pipelines.cluster
+import pipelines.ray_session
 from pipelines.cli import app
-from serve.ledger import LEDGER_FILE, Ledger
+from serve.ledger.ledger import LEDGER_FILE, Ledger
 from warehouse import InputError
 
 run = CliRunner().invoke

@@ -1,8 +1,8 @@
 import pytest
 
-from serve.champion import find_version
 from serve.config import ServeConfig, served_experts
-from universe.pool import read_pool
+from serve.router.champion import find_version
+from universe.pool_file import read_pool
 from warehouse import InputError
 
 KNOWN = ("smollm2-135m", "gemma-3-270m")

@@ -9,7 +9,7 @@ from ray.serve.schema import ServeDeploySchema
 
 from serve.config import ServeConfig
 from serve.deploying import deploy_config, write_deploy_config
-from serve.ledger import LEDGER_FILE, Ledger
+from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.run import APP_NAME
 
 CATALOGUE = """

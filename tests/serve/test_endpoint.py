@@ -14,13 +14,13 @@ import httpx
 import openai
 import pytest
 
-from experts.catalogue import DEFAULT_CATALOGUE
-from orchestrator.registry import log_version, rollback, set_champion
+from experts.catalogue_file import DEFAULT_CATALOGUE
+from orchestrator.versions.mlflow_registry import log_version, rollback, set_champion
 from serve.app import build
-from serve.bookkeeper import carry_decisions
 from serve.config import ServeConfig
-from serve.ledger import LEDGER_FILE, Ledger
-from serve.router import is_canary
+from serve.ledger.bookkeeper import carry_decisions
+from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.router.deployment import is_canary
 from warehouse import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parent))

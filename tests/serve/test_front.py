@@ -1,7 +1,7 @@
 import asyncio
 import json
 
-from serve.front import ErrorShape, middlewares
+from serve.http.proxy_errors import ErrorShape, middlewares
 
 
 def through(*messages):

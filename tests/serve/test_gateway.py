@@ -12,12 +12,12 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
-from serve.api import create_api
 from serve.config import ServeConfig
-from serve.entries import Caller
-from serve.errors import ExpertFailure
-from serve.gateway import Gateway
-from serve.protocol import ChatRequest
+from serve.http.api import create_api
+from serve.ledger.messages import Caller
+from serve.request.gateway import Gateway
+from serve.wire.api_errors import ExpertFailure
+from serve.wire.protocol import ChatRequest
 
 JSON = {"content-type": "application/json"}
 CAPITAL = [{"role": "user", "content": "What is the capital of Peru?"}]

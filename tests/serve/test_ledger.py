@@ -9,9 +9,9 @@ import time
 
 import pytest
 
-from serve.bookkeeper import RateLimiter, carry_decisions
 from serve.config import ServeConfig
-from serve.ledger import Caller, Grant, Ledger, Refusal, hash_secret
+from serve.ledger.bookkeeper import RateLimiter, carry_decisions
+from serve.ledger.ledger import Caller, Grant, Ledger, Refusal, hash_secret
 from warehouse import InputError, Warehouse
 
 LIFETIME = {"lifetime_s": 60.0}
@@ -153,7 +153,7 @@ def test_a_limit_that_is_none_is_refused(ledger, limit):
 CRASHING = """
 import sys
 from pathlib import Path
-from serve.ledger import Ledger
+from serve.ledger.ledger import Ledger
 ledger = Ledger(Path(sys.argv[1]))
 n = 0
 while True:

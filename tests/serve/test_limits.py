@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from serve.limits import BodyLimit
+from serve.http.body_limit import BodyLimit
 
 
 def ask(messages, *, max_bytes=10):

@@ -4,8 +4,8 @@ import stat
 
 import pytest
 
-from serve import local_call
-from serve.local_call import LocalCaller, LocalServer
+from serve.transport import local_call
+from serve.transport.local_call import LocalCaller, LocalServer
 
 
 class Context:

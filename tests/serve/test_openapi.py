@@ -11,9 +11,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
-from serve.api import create_api
 from serve.config import ServeConfig
-from serve.gateway import Gateway
+from serve.http.api import create_api
+from serve.request.gateway import Gateway
 
 CASES_PER_PATH = 300  # four paths take a body: 1,200 cases in all
 

@@ -14,11 +14,11 @@ sys.path.insert(0, str(Path(__file__).parent))
 from fake_experts import LocalLedger, ScriptedExpert
 
 from pipelines.cli import app
-from serve.api import create_api
 from serve.config import ServeConfig
-from serve.gateway import Gateway
-from serve.ledger import LEDGER_FILE, Ledger
-from serve.router import Query, Router
+from serve.http.api import create_api
+from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.request.gateway import Gateway
+from serve.router.deployment import Query, Router
 from warehouse import InputError
 
 REQUESTS = 240

@@ -3,10 +3,10 @@ import json
 import shutil
 from dataclasses import replace
 
-from orchestrator.embedding import load_embedder
-from orchestrator.registry import log_version, set_champion
+from orchestrator.text.embedding import load_embedder
+from orchestrator.versions.mlflow_registry import log_version, set_champion
 from serve.config import ServeConfig
-from serve.router import Loaded, Query, Router, decide_all, rule_all
+from serve.router.deployment import Loaded, Query, Router, decide_all, rule_all
 from warehouse import InputError
 
 

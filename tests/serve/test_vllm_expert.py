@@ -1,6 +1,6 @@
 from experts import load_catalogue
-from serve.experts import deployment_name, deployment_options
-from serve.vllm_expert import conversation_template, with_defaults
+from serve.experts.deployments import deployment_name, deployment_options
+from serve.experts.vllm_expert import conversation_template, with_defaults
 
 
 def render(messages, prompt="Question: {question}\nAnswer:"):

@@ -7,8 +7,8 @@ from itertools import combinations, product
 import numpy as np
 from scipy.optimize import linprog
 
-from universe.master import hosting_price, linear_rows
-from universe.program import Program
+from universe.model.program import Program
+from universe.solver.master import hosting_price, linear_rows
 
 
 def routed_value(program: Program, members: tuple[int, ...], replicas: np.ndarray) -> float:

@@ -13,7 +13,7 @@ import yaml
 from typer.testing import CliRunner
 
 from pipelines.commands.universe import register
-from universe.hosting_file import read_hosting
+from universe.model.hosting_file import read_hosting
 from warehouse import InputError, Warehouse, conform, question_id
 
 runner = CliRunner()

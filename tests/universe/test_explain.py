@@ -12,20 +12,20 @@ import pytest
 from tests.universe.enumeration import best_value
 from tests.universe.test_select import table, truth
 from tests.universe.test_solve import random_program
-from universe.candidate import value_candidate
-from universe.explain import binding_limits, conflicting_limits, marginal_values
-from universe.frontier import default_budgets, trace_frontier
-from universe.held_out import route_held_out
-from universe.heuristics import Candidate
-from universe.limits import Hosting, Limits, NodeType
-from universe.prices import Prices
-from universe.program import build_program, near_identical
-from universe.risk import Risk
-from universe.robust import select_robust, uncertain_world
-from universe.routing import Router, Scenario
-from universe.sampling import solve_by_sampling
-from universe.select import select_universe, universe_program
-from universe.solve import solve_program
+from universe.analysis.candidate import value_candidate
+from universe.analysis.explain import binding_limits, conflicting_limits, marginal_values
+from universe.analysis.frontier import default_budgets, trace_frontier
+from universe.analysis.held_out import route_held_out
+from universe.analysis.robust import select_robust, uncertain_world
+from universe.model.limits import Hosting, Limits, NodeType
+from universe.model.prices import Prices
+from universe.model.program import build_program, near_identical
+from universe.model.risk import Risk
+from universe.solver.heuristics import Candidate
+from universe.solver.routing import Router, Scenario
+from universe.solver.sampling import solve_by_sampling
+from universe.solver.select import select_universe, universe_program
+from universe.solver.solve import solve_program
 from warehouse import InputError
 
 

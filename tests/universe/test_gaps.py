@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from universe.expected import Expected
-from universe.figures import draw_frontier, draw_gaps, draw_marginal_values
-from universe.gaps import brief_for_expert, brief_for_questions, find_gaps
+from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
+from universe.model.expectation import Expected
+from universe.report.figures import draw_frontier, draw_gaps, draw_marginal_values
 from warehouse import InputError, Outcomes
 
 WORDS = {"law": "court judge contract", "maths": "integral prime matrix", "music": "chord melody tempo"}
@@ -123,9 +123,9 @@ def test_what_a_blind_guess_cannot_miss_tells_nothing() -> None:
 
 def test_figures_are_drawn() -> None:
     from tests.universe.test_select import table, truth
-    from universe.explain import marginal_values
-    from universe.frontier import trace_frontier
-    from universe.select import universe_program
+    from universe.analysis.explain import marginal_values
+    from universe.analysis.frontier import trace_frontier
+    from universe.solver.select import universe_program
 
     outcomes, expected, vectors = world(planted="law")
     report = find_gaps(outcomes, expected, ["cheap", "dear"], vectors, resamples=1)

@@ -16,10 +16,10 @@ from bench.routing_data import load_pool, read_pools
 from bench.universe_data import generate_table
 from bench.universe_proof import BRUTE_FORCE_EXPERTS, best_single_cost, best_values_by_size
 from tests.universe.test_select import table
-from universe.limits import Limits
-from universe.program import Program, build_program
-from universe.select import universe_program
-from universe.solve import solve_program
+from universe.model.limits import Limits
+from universe.model.program import Program, build_program
+from universe.solver.select import universe_program
+from universe.solver.solve import solve_program
 from warehouse import Outcomes
 
 RECORDED = Path(os.environ.get("LEEROO_RECORDED", "recorded"))

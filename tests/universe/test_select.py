@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import pytest
 
-from universe.expected import Expected, cross_fit, raw_outcomes
-from universe.limits import Hosting, Limits, NodeType
-from universe.select import select_universe
+from universe.model.expectation import Expected, cross_fit, raw_outcomes
+from universe.model.limits import Hosting, Limits, NodeType
+from universe.solver.select import select_universe
 from warehouse import InputError, Outcomes
 
 EXPERTS = ("cheap", "middle", "dear", "maths")

@@ -14,13 +14,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.universe.enumeration import best_value
-from universe.heuristics import SetValuer, grow_greedily
-from universe.limits import Hosting, Limits, NodeType
-from universe.master import linear_rows
-from universe.program import Program, build_program, drop_dominated
-from universe.risk import Risk
-from universe.routing import Router, Scenario
-from universe.solve import solve_program
+from universe.model.limits import Hosting, Limits, NodeType
+from universe.model.program import Program, build_program, drop_dominated
+from universe.model.risk import Risk
+from universe.solver.heuristics import SetValuer, grow_greedily
+from universe.solver.master import linear_rows
+from universe.solver.routing import Router, Scenario
+from universe.solver.solve import solve_program
 from warehouse import InputError
 
 
@@ -110,7 +110,7 @@ def test_solver_matches_brute_force_on_sets_by_size(m: int, raw: bool) -> None:
 def test_large_tables_are_relaxed_on_a_sample_first(monkeypatch: pytest.MonkeyPatch) -> None:
     limits = {"max_experts": 2, "max_cost_usd": 1.2, "min_score": {"x": 0.4}}
     program = random_program(2, 6, 200, raw=False, limits=limits)
-    monkeypatch.setattr("universe.search.PILOT_QUESTIONS", 40)
+    monkeypatch.setattr("universe.solver.search.PILOT_QUESTIONS", 40)
     stages = []
     solution = solve_program(program, on_progress=lambda progress: stages.append(progress.stage))
     assert stages[0] == "sample"

@@ -1,0 +1,144 @@
+"""What an expert is: a model, how it is run, how it is asked, and what it costs."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from experts.catalogue.bundled_models import BUNDLED_MODELS, BUNDLED_PREFIX
+from experts.catalogue.pricing import Price
+from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
+
+
+class Resources(BaseModel):
+    """What one replica of an expert holds, and how many replicas there may be."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    num_gpus: float = Field(default=0, ge=0, description="GPUs per replica; 0 runs on the CPU")
+    num_cpus: float = Field(default=1, ge=0, description="logical CPUs per replica, for Ray's book-keeping")
+    accelerator_type: str | None = Field(
+        default=None, description="Ray accelerator type, such as A100 or H100"
+    )
+    replicas_min: int = Field(default=1, ge=0, description="replicas kept when idle; 0 scales to zero")
+    replicas_max: int = Field(default=1, ge=1, description="replicas at full load")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Resources:
+        if self.replicas_min > self.replicas_max:
+            raise ValueError(
+                f"replicas_min {self.replicas_min} exceeds replicas_max {self.replicas_max}; change one"
+            )
+        return self
+
+
+class ExpertSpec(BaseModel):
+    """One expert: a model, how it is run, how it is asked, and what it costs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str = Field(min_length=1, max_length=200, description="the name shown everywhere, unique")
+    backend: Literal["vllm", "openai", "recorded"] = Field(description="what runs the model")
+    model: str = Field(
+        min_length=1, description="hub id, local folder, bundled:<name>, or the API's model name"
+    )
+    price: Price = Field(description="what its tokens cost")
+    revision: str | None = Field(default=None, description="commit or tag of the model on the hub")
+    engine: dict[str, Any] = Field(
+        default_factory=dict, description="vLLM engine options, passed on as they are"
+    )
+    lora: str | None = Field(
+        default=None, description="folder or hub id of a LoRA adapter on top of the model"
+    )
+    resources: Resources = Field(default_factory=lambda: Resources(), description="hardware and replicas")
+    prompt: str | None = Field(default=None, description="template with {question}, {choices}, {letters}")
+    scoring: Literal["letter", "cloze", "generate"] = Field(
+        default="letter",
+        description="multiple choice by likelihood of the letters, of the options' text, or by generation",
+    )
+    chat: bool = Field(default=False, description="wrap the prompt in the model's chat template")
+    max_tokens: int = Field(default=64, ge=1, description="completion tokens of a free-form answer at most")
+    temperature: float = Field(default=0.0, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
+    stop: tuple[str, ...] = Field(default=(), description="texts that end a free-form answer")
+    context_tokens: int | None = Field(
+        default=None, ge=1, description="context window; the model's own when not given"
+    )
+    params_b: float | None = Field(
+        default=None, gt=0, allow_inf_nan=False, description="parameters, in thousand million"
+    )
+    trust_remote_code: bool = Field(default=False, description="run code that the model's repository carries")
+    base_url: str | None = Field(
+        default=None, description="openai: address of the API; OpenAI's own when not given"
+    )
+    api_key_env: str | None = Field(
+        default=None, description="openai: environment variable that holds the key"
+    )
+    concurrency: int = Field(default=16, ge=1, description="openai: requests in flight at most")
+    timeout_s: float = Field(
+        default=60.0, gt=0, allow_inf_nan=False, description="openai: seconds per attempt"
+    )
+    max_retries: int = Field(default=5, ge=0, description="openai: attempts after the first, with backoff")
+    requests_per_min: int | None = Field(
+        default=None, ge=1, description="openai: requests sent in any minute at most"
+    )
+    tokens_per_min: int | None = Field(
+        default=None, ge=1, description="openai: tokens asked for in any minute at most"
+    )
+    recording: str | None = Field(
+        default=None, description="recorded: Parquet file or folder with the answers to replay"
+    )
+    tool_parser: str | None = Field(
+        default=None, description="vllm: its parser of the model's tool calls, such as hermes"
+    )
+    tags: tuple[str, ...] = Field(default=(), description="free labels")
+
+    @field_validator("prompt")
+    @classmethod
+    def _template(cls, prompt: str | None) -> str | None:
+        if prompt is not None:
+            check_template(prompt)
+        return prompt
+
+    @field_validator("model")
+    @classmethod
+    def _bundled_model(cls, model: str) -> str:
+        if model.startswith(BUNDLED_PREFIX) and model not in BUNDLED_MODELS:
+            raise ValueError(f"unknown bundled model {model!r}; use one of {', '.join(BUNDLED_MODELS)}")
+        return model
+
+    @field_validator("base_url")
+    @classmethod
+    def _address(cls, base_url: str | None) -> str | None:
+        if base_url is None:
+            return None
+        try:
+            parts = urlsplit(base_url)
+            complete = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+        except ValueError:  # brackets that do not close, a port that is no number
+            complete = False
+        if not complete:
+            raise ValueError(f"{base_url!r} is no web address; write https://HOST/v1 or http://HOST:PORT/v1")
+        return base_url
+
+    @model_validator(mode="after")
+    def _fits_backend(self) -> ExpertSpec:
+        if self.backend == "openai" and self.scoring == "cloze":
+            raise ValueError("scoring cloze needs the vllm backend; set `scoring:` to letter or generate")
+        if self.backend != "vllm" and self.model.startswith(BUNDLED_PREFIX):
+            raise ValueError("bundled models run on the vllm backend alone; set `backend: vllm`")
+        if self.lora and self.backend != "vllm":
+            raise ValueError("lora needs the vllm backend; set `backend: vllm` or drop it")
+        return self
+
+    @property
+    def version(self) -> str:
+        """Hash (12 hex digits) of what decides the answers: model, adapter, templates, scoring, sampling."""
+        choice = self.prompt or DEFAULT_TEMPLATES[self.scoring]
+        free = self.prompt or DEFAULT_TEMPLATES["free"]
+        content: list[object] = [self.model, self.revision, self.lora, choice, free, self.scoring, self.chat]
+        content += [self.max_tokens, self.temperature, list(self.stop)]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

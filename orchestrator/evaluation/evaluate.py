@@ -1,0 +1,279 @@
+"""Evaluate routing policies on recorded outcomes: every row of the report from one table, all paired.
+
+For each seed the questions are split by text 60/20/20. Policies learn on train, choose every setting on
+validation, and are measured on test. One bootstrap over questions, shared by all policies and seeds, gives
+the intervals, so that differences between policies are paired.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.evaluation import metrics
+from orchestrator.evaluation.latency import Latency, measure_latency
+from orchestrator.evaluation.report import Calibration, EvaluationReport, Measure, PolicyRow, summarise
+from orchestrator.predictors.base import Predictor
+from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.registry import build_predictor
+from orchestrator.selection.cascade import Signal, add_cascades, answered_by, choose_cascades
+from orchestrator.selection.selector import select_at_multiplier
+from orchestrator.selection.sweep import PolicyPoints, Predicted, PredictorRun, multiplier_grid, points_of
+from orchestrator.text.embedding import Embedder, load_embedder
+from orchestrator.text.queries import Examples, Queries, read_queries
+from orchestrator.text.splits import Split, split_by_text
+from warehouse import InputError, Outcomes
+
+PriceBasis = Literal["actual", "flat"]
+USD_PER_CORE_HOUR = 0.05  # what a decision's computing is charged at
+BUDGETS = (0.25, 0.5, 0.75, 1.0)  # shares of the best single expert's cost
+
+Floats = NDArray[np.float64]
+
+
+def evaluate_router(
+    outcomes: Outcomes,
+    *,
+    predictors: Sequence[str] = ("knn",),
+    embedder: str = "minilm-int8+wordllama",
+    seeds: int = 5,
+    price_basis: PriceBasis = "actual",
+    budgets: Sequence[float] = BUDGETS,
+    replicates: int = 1000,
+    cache_dir: Path | None = None,
+    build: Callable[[str], Predictor] = build_predictor,
+    signals: Sequence[Signal] = (),
+) -> EvaluationReport:
+    """Compare predictors with the plain policies on a pool's outcomes.
+
+    Args:
+        outcomes: the pool's questions x experts table; may have missing cells. Questions that every expert
+            answered are tested on, the others only help to train.
+        predictors: kinds of predictor, each a row of the report.
+        embedder: name for :func:`load_embedder`.
+        seeds: number of splits.
+        price_basis: ``actual`` costs, or ``flat``: every expert at its mean cost per query.
+        budgets: shares of the best single expert's mean cost at which accuracy is reported.
+        replicates: bootstrap samples behind the intervals.
+        cache_dir: where embeddings are kept, if anywhere.
+        build: makes an unfitted predictor of a kind.
+        signals: add a row of the last predictor with cascades in the pool, which escalate to another expert
+            where these signals, over the same questions, say that an answer is not to be relied on.
+
+    Raises:
+        InputError: fewer than two experts, or too few questions answered by all of them.
+    """
+    answered = np.isfinite(outcomes.score).any(axis=1)
+    signals = [replace(signal, confidence=signal.confidence[answered]) for signal in signals]
+    outcomes = prepare_outcomes(outcomes, price_basis)
+    reader = load_embedder(embedder, cache_dir=cache_dir)
+    queries = read_queries(outcomes.texts, reader)
+    complete = np.asarray(np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1))
+    weights = metrics.question_weights(len(outcomes), replicates, seed=0)
+    uncached = load_embedder(embedder)
+    embed_s = measure_latency(uncached.embed, outcomes.texts, sample_size=24).p50_s
+    per_seed: list[SeedResult] = []
+    cascaded = f"{predictors[-1]} + cascade"
+    calibration: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in predictors}
+    latency: dict[str, Latency] = {}
+    for seed in range(seeds):
+        split = split_by_text(outcomes.prompts, seed=seed)
+        test = split.test[complete[split.test]]
+        validation = split.validation[complete[split.validation]]
+        result = SeedResult.of_plain_policies(outcomes, test, np.concatenate([split.train, split.validation]))
+        for name in predictors:
+            fitted = build(name)
+            run = _run_predictor(fitted, outcomes, queries, split, validation, test, embed_s, seed)
+            result.test[name], result.validation[name] = run.test_points, run.validation_points
+            calibration[name].append((run.test.success.astype(float), outcomes.score[test].astype(float)))
+            if seed == seeds - 1:
+                texts = [outcomes.texts[i] for i in test]
+                latency[name] = _measure_decisions(uncached, fitted, run.cost_model, texts)
+        if signals:
+            run = _run_with_cascades(
+                build(predictors[-1]), outcomes, signals, queries, split, validation, test, embed_s, seed
+            )
+            result.test[cascaded], result.validation[cascaded] = run.test_points, run.validation_points
+        per_seed.append(result)
+    return summarise(
+        outcomes,
+        per_seed,
+        weights,
+        predictors=[*predictors, cascaded] if signals else predictors,
+        budgets=budgets,
+        calibration={name: calibrate(parts, outcomes.experts) for name, parts in calibration.items()},
+        latency=latency,
+        settings={
+            "embedder": embedder,
+            "seeds": seeds,
+            "price_basis": price_basis,
+            "replicates": replicates,
+            "embedding_s": embed_s,
+            "usd_per_core_hour": USD_PER_CORE_HOUR,
+        },
+    )
+
+
+def prepare_outcomes(outcomes: Outcomes, price_basis: PriceBasis) -> Outcomes:
+    """Check that a pool can be evaluated and put it on the price basis asked for."""
+    if len(outcomes.experts) < 2:
+        raise InputError("one expert leaves nothing to route", fix="name at least two experts")
+    outcomes = outcomes.answered()
+    scored = np.isfinite(outcomes.score).all(axis=1)
+    complete = scored & np.isfinite(outcomes.cost_usd).all(axis=1)
+    if complete.sum() < 50:
+        raise InputError(
+            f"only {int(complete.sum())} questions were answered by all {len(outcomes.experts)} experts"
+            + (f" at a known cost, of {int(scored.sum())} that they answered" if scored.sum() >= 50 else ""),
+            fix="evaluate fewer experts, or let these answer more of the same questions (50 at least)",
+        )
+    if price_basis == "flat":
+        mean = outcomes.cost_usd[complete].mean(axis=0)
+        outcomes = replace(outcomes, cost_usd=np.where(np.isfinite(outcomes.cost_usd), mean, np.nan))
+    return outcomes
+
+
+@dataclass
+class SeedResult:
+    """Everything measured on one split."""
+
+    rows: NDArray[np.intp]  # [n] test questions, as rows of the outcomes
+    best_single: int  # column, chosen on train and validation
+    test: dict[str, PolicyPoints]
+    validation: dict[str, PolicyPoints]
+
+    @classmethod
+    def of_plain_policies(
+        cls, outcomes: Outcomes, test: NDArray[np.intp], seen: NDArray[np.intp]
+    ) -> SeedResult:
+        """Measure the policies that learn nothing from the text."""
+        score, cost = outcomes.score[test], outcomes.cost_usd[test]
+        n, m = score.shape
+        known = outcomes.score[seen]
+        known = known[np.isfinite(known).all(axis=1)]
+        mean_cost = np.nanmean(outcomes.cost_usd[seen], axis=0)
+        best = int(np.lexsort((mean_cost, -known.mean(axis=0)))[0])
+        cheapest = int(mean_cost.argmin())
+
+        def constant(column: int) -> PolicyPoints:
+            return points_of(np.full((1, n), column), score, cost)
+
+        singles = points_of(np.repeat(np.arange(m)[:, None], n, axis=1), score, cost)
+        grid = multiplier_grid(score, cost)
+        oracle = points_of(np.stack([select_at_multiplier(score, cost, x) for x in grid]), score, cost)
+        test_points = {
+            "random": PolicyPoints(
+                score.mean(axis=1, keepdims=True).T,
+                cost.mean(axis=1, keepdims=True).T,
+                np.full((1, n), -1, np.int16),
+            ),
+            "cheapest": constant(cheapest),
+            "best single": constant(best),
+            "zero-router": singles,
+            "oracle": oracle,
+        }
+        return cls(test, best, test_points, {})
+
+
+def _run_predictor(
+    predictor: Predictor,
+    outcomes: Outcomes,
+    queries: Queries,
+    split: Split,
+    validation: NDArray[np.intp],
+    test: NDArray[np.intp],
+    embed_s: float,
+    seed: int,
+) -> PredictorRun:
+    """Fit on train, choose on validation, learn again from both; sweep the multiplier."""
+    everything = Examples(queries, outcomes)
+    train, held_out = everything.take(split.train), everything.take(split.validation)
+    predictor.fit(train, held_out, seed=seed)
+    cost_model = CostPredictor().fit(train, held_out)
+    before = Predicted(
+        validation,
+        predictor.predict(queries.take(validation)),
+        cost_model.predict(queries.take(validation)),
+    )
+    predictor.refit(everything.take(np.sort(np.concatenate([split.train, split.validation]))))
+    started = time.perf_counter()
+    success = predictor.predict(queries.take(test))
+    decision_s = embed_s + (time.perf_counter() - started) / max(len(test), 1)
+    after = Predicted(test, success, cost_model.predict(queries.take(test)))
+    decision_usd = decision_s / 3600 * USD_PER_CORE_HOUR
+    grid = multiplier_grid(before.success, before.cost_usd)
+
+    def sweep(predicted: Predicted) -> PolicyPoints:
+        choice = np.stack([select_at_multiplier(predicted.success, predicted.cost_usd, x) for x in grid])
+        points = points_of(choice, outcomes.score[predicted.rows], outcomes.cost_usd[predicted.rows])
+        return replace(points, cost_usd=points.cost_usd + decision_usd)
+
+    return PredictorRun(before, after, grid, decision_usd, sweep(before), sweep(after), cost_model)
+
+
+def _run_with_cascades(
+    predictor: Predictor,
+    outcomes: Outcomes,
+    signals: Sequence[Signal],
+    queries: Queries,
+    split: Split,
+    validation: NDArray[np.intp],
+    test: NDArray[np.intp],
+    embed_s: float,
+    seed: int,
+) -> PredictorRun:
+    """The same with the cascades that pay on train and validation among the experts."""
+    cascades = choose_cascades(outcomes, signals, np.concatenate([split.train, split.validation]))
+    wider = add_cascades(outcomes, signals, cascades)
+    run = _run_predictor(predictor, wider, queries, split, validation, test, embed_s, seed)
+
+    def name_experts(points: PolicyPoints, rows: NDArray[np.intp]) -> PolicyPoints:
+        shown = [replace(signal, confidence=signal.confidence[rows]) for signal in signals]
+        return replace(points, choice=answered_by(points.choice, len(outcomes.experts), shown, cascades))
+
+    return replace(
+        run,
+        test_points=name_experts(run.test_points, test),
+        validation_points=name_experts(run.validation_points, validation),
+    )
+
+
+def _measure_decisions(
+    embedder: Embedder, predictor: Predictor, cost_model: CostPredictor, texts: Sequence[str]
+) -> Latency:
+    """Time decisions from text to expert, every text embedded afresh."""
+
+    def decide(some: Sequence[str]) -> NDArray[np.integer]:
+        queries = read_queries(some, embedder)
+        return select_at_multiplier(predictor.predict(queries), cost_model.predict(queries), 0.0)
+
+    return measure_latency(decide, texts)
+
+
+def calibrate(parts: Sequence[tuple[Floats, Floats]], experts: Sequence[str]) -> Calibration:
+    """Measure how far predicted success [n, m] can be believed; parts are (predicted, observed) pairs."""
+    predicted, observed = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
+    return Calibration(
+        ece=metrics.expected_calibration_error(predicted, observed),
+        brier=metrics.brier_score(predicted, observed),
+        auroc={name: metrics.auroc(predicted[:, j], observed[:, j]) for j, name in enumerate(experts)},
+        bins=metrics.calibration_bins(predicted, observed),
+    )
+
+
+__all__ = [
+    "BUDGETS",
+    "EvaluationReport",
+    "Measure",
+    "PolicyRow",
+    "PriceBasis",
+    "evaluate_router",
+    "multiplier_grid",
+    "points_of",
+]

@@ -1,0 +1,99 @@
+"""The interface of success predictors, and what they hand to the selector."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.text.queries import Examples, Queries
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What is expected of ``m`` experts on ``n`` queries."""
+
+    experts: tuple[str, ...]  # [m]
+    success: NDArray[np.float32]  # [n, m] expected score in [0, 1]
+    cost_usd: NDArray[np.float64]  # [n, m] expected price of the answer
+
+
+@dataclass(frozen=True)
+class State:
+    """A fitted part as plain data, to be written without pickle: JSON values and arrays."""
+
+    kind: str
+    config: dict[str, Any]
+    arrays: dict[str, NDArray[Any]]
+
+
+class Predictor(Protocol):
+    """Expected success of every expert on every query, in one pass.
+
+    Cells that were never asked (NaN) are left out of every fit; they never count as wrong.
+    """
+
+    kind: ClassVar[str]
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The pool, in the order of the columns."""
+        ...
+
+    def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
+        """Learn from ``train``; settings are chosen by their loss on ``validation``."""
+        ...
+
+    def refit(self, examples: Examples) -> Self:
+        """Learn again from these examples, with the settings that :meth:`fit` chose."""
+        ...
+
+    def predict(self, queries: Queries) -> NDArray[np.float32]:
+        """Return expected success [n, m], columns in the order of ``experts``."""
+        ...
+
+    def state(self) -> State:
+        """Return everything that :meth:`from_state` needs to predict the same bits again."""
+        ...
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Rebuild a fitted predictor."""
+        ...
+
+
+def squared_loss(success: NDArray[Any], score: NDArray[Any]) -> float:
+    """Mean squared error over the cells that were asked: the proper loss by which settings are chosen."""
+    seen = np.isfinite(score)
+    return float(np.mean((success[seen] - score[seen]) ** 2)) if seen.any() else float("inf")
+
+
+def contrasts(values: NDArray[Any], where: NDArray[np.bool_] | None = None) -> NDArray[Any]:
+    """Take away from each row its mean over the cells in ``where``: what is left tells experts apart."""
+    seen = np.ones(values.shape, bool) if where is None else where
+    count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    mean = np.where(seen, values, 0).sum(axis=1, keepdims=True) / count
+    return np.where(seen, values - mean, 0)
+
+
+def contrast_loss(success: NDArray[Any], score: NDArray[Any]) -> float:
+    """Squared error of the contrasts between experts: the loss by which settings are chosen.
+
+    How hard a question is for everyone moves every expert alike and no choice between them. The plain squared
+    error is ruled by it, and favours settings (few neighbours, little shrinkage) that route worse.
+    """
+    seen = np.isfinite(score)
+    error = contrasts(success, seen) - contrasts(score, seen)
+    return float(np.sum(error**2) / max(seen.sum(), 1))
+
+
+def inner_products(rows: NDArray[np.float32], matrix: NDArray[np.float32]) -> NDArray[np.float32]:
+    """``rows`` [n, d] times ``matrix`` [N, d] transposed, as [n, N], each entry a dot product of its own.
+
+    BLAS matrix products choose kernels by shape and by the number of threads, so their last bits differ
+    between one row and a thousand. These do not: a served decision equals the same decision in a batch.
+    """
+    products: NDArray[np.float32] = np.vecdot(rows[:, None, :], matrix[None, :, :])
+    return products

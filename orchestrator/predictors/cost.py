@@ -1,0 +1,115 @@
+"""Expected cost of an answer, per expert and query, before it is asked for."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.predictors.base import State, inner_products
+from orchestrator.predictors.linear import solve_ridge, standardise
+from orchestrator.text.queries import Examples, Queries
+from warehouse import InputError
+
+PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 1e6)  # the last is nearly the plain mean
+FLOOR, CEILING = 0.05, 20.0  # a predicted cost stays within these multiples of the expert's mean
+
+
+class CostPredictor:
+    """Ridge regression of cost relative to the expert's mean, on length, surface features and embedding.
+
+    Prompt tokens follow the length of the text; completion tokens follow what kind of question it is. An
+    expert that costs the same on every query keeps that cost exactly.
+    """
+
+    kind: ClassVar[str] = "ridge-cost"
+
+    def fit(self, train: Examples, validation: Examples) -> Self:
+        """Learn costs from ``train``; the penalty is chosen on ``validation``.
+
+        Raises:
+            InputError: an expert has answers, and none of them a cost. Unknown is not free.
+        """
+        cost = train.outcomes.cost_usd
+        self.experts = train.outcomes.experts
+        for name, score, own in zip(self.experts, train.outcomes.score.T, cost.T, strict=True):
+            _refuse_unpriced(name, score, own)
+        with np.errstate(invalid="ignore"):
+            count = np.isfinite(cost).sum(axis=0)
+            self._mean = np.nansum(cost, axis=0) / np.maximum(count, 1)
+            spread = np.nan_to_num(
+                np.nanmax(np.where(count > 0, cost, 0.0), axis=0)
+                - np.nanmin(np.where(count > 0, cost, 0.0), axis=0)
+            )
+        varies = spread > 1e-9 * self._mean
+        features, self._centre, self._scale = standardise(_features(train.queries))
+        relative = np.where(varies, cost / np.where(self._mean > 0, self._mean, 1.0) - 1, np.nan)
+        weights = solve_ridge(features, relative, PENALTIES)
+        losses = []
+        for w in weights:
+            self._weights = np.ascontiguousarray(w.T, dtype=np.float32)
+            error = (self.predict(validation.queries) - validation.outcomes.cost_usd) / np.where(
+                self._mean > 0, self._mean, 1.0
+            )
+            losses.append(np.nanmean(error**2) if np.isfinite(error).any() else 0.0)
+        self._weights = np.ascontiguousarray(weights[int(np.argmin(losses))].T, dtype=np.float32)
+        return self
+
+    def predict(self, queries: Queries) -> NDArray[np.float64]:
+        """Return expected cost in USD [n, m]."""
+        features = ((_features(queries) - self._centre) / self._scale).astype(np.float32)
+        factor = 1.0 + inner_products(features, self._weights).astype(np.float64)
+        expected: NDArray[np.float64] = self._mean * np.clip(factor, FLOOR, CEILING)
+        return expected
+
+    def add_expert(self, name: str, queries: Queries, cost_usd: NDArray[np.float64]) -> None:
+        """Add an expert by its mean cost on some queries [n]; it varies as the known experts' costs do.
+
+        Raises:
+            InputError: no cost is known.
+        """
+        _refuse_unpriced(name, np.zeros(len(cost_usd)), cost_usd)
+        seen = np.isfinite(cost_usd)
+        shape = (
+            self._weights.mean(axis=0, keepdims=True) if len(self._weights) else np.zeros((0, 0), np.float32)
+        )
+        constant = float(np.ptp(cost_usd[seen])) <= 1e-9 * float(cost_usd[seen].mean())
+        row = np.zeros_like(shape) if constant else shape
+        self._weights = np.vstack([self._weights, row])
+        self._mean = np.append(self._mean, float(cost_usd[seen].mean()))
+        self.experts = (*self.experts, name)
+
+    def remove_expert(self, name: str) -> None:
+        """Forget an expert."""
+        keep = [i for i, known in enumerate(self.experts) if known != name]
+        self.experts = tuple(self.experts[i] for i in keep)
+        self._weights, self._mean = self._weights[keep], self._mean[keep]
+
+    def state(self) -> State:
+        """Return the fitted weights."""
+        arrays = {"weights": self._weights, "mean": self._mean, "centre": self._centre, "scale": self._scale}
+        return State(self.kind, {"experts": list(self.experts)}, arrays)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Rebuild a fitted cost predictor."""
+        cost = cls()
+        cost.experts = tuple(state.config["experts"])
+        cost._weights, cost._mean = state.arrays["weights"], state.arrays["mean"]
+        cost._centre, cost._scale = state.arrays["centre"], state.arrays["scale"]
+        return cost
+
+
+def _refuse_unpriced(name: str, score: NDArray[np.floating], cost_usd: NDArray[np.floating]) -> None:
+    if np.isfinite(score).any() and not np.isfinite(cost_usd).any():
+        raise InputError(
+            f"no answer of {name} has a cost",
+            fix="leave it out of the pool, or have its API tell the tokens that it used",
+        )
+
+
+def _features(queries: Queries) -> NDArray[np.float64]:
+    """Length itself, the surface, the embedding: [n, 1 + s + d]."""
+    characters = np.exp(queries.surface[:, :1].astype(np.float64))
+    return np.hstack([characters, queries.surface, queries.embeddings]).astype(np.float64)

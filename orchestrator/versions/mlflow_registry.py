@@ -1,0 +1,304 @@
+"""Versions of the router, kept in MLflow: logged, aliased champion and challenger, loaded, rolled back."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.policy import Orchestrator
+from warehouse import InputError
+from warehouse.mlflow_store import point_mlflow, quiet_mlflow
+
+if TYPE_CHECKING:
+    from orchestrator.evaluation.report import EvaluationReport
+
+MODEL_NAME = "leeroo-router"
+EXPERIMENT = "leeroo-router"
+CHAMPION, CHALLENGER = "champion", "challenger"
+FORMER = "leeroo.former_champion"  # tag on a champion: the version it replaced, which rollback restores
+NOTE = "leeroo.note"
+POOL = "leeroo.pool"  # tag on a version: its experts, as JSON
+LONGEST_PARAM = 6_000  # characters that MLflow stores of one
+
+
+@dataclass(frozen=True)
+class Version:
+    """A registered router."""
+
+    version: str
+    aliases: tuple[str, ...]
+    created_at: datetime
+    run_id: str
+    pool: tuple[str, ...]
+    predictor: str
+    embedder: str
+    seed: int | None
+    training_data: str
+    metrics: dict[str, float]
+    note: str
+
+
+def log_version(
+    orchestrator: Orchestrator,
+    report: EvaluationReport | None = None,
+    *,
+    tracking_uri: str,
+    metrics: dict[str, float] | None = None,
+    artifact_root: Path | None = None,
+    run_name: str | None = None,
+    alias: str | None = CHALLENGER,
+) -> str:
+    """Log a run, register the orchestrator as the next version, aliased ``challenger``; return the version.
+
+    Inside an active MLflow run the new run is its child. Figures and JSON of the report are logged with it.
+
+    Args:
+        artifact_root: where files go when the experiment is first made (default: what the store decides).
+        alias: None leaves the challenger that there is.
+    """
+    import mlflow
+    from mlflow.entities import Param
+
+    with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
+        point_mlflow(tracking_uri)
+        client = _client(tracking_uri)
+        nested = mlflow.active_run() is not None
+        with mlflow.start_run(
+            experiment_id=None if nested else _experiment(client, artifact_root),
+            run_name=run_name or "train router",
+            nested=nested,
+        ) as run:
+            params = {
+                key: str(value)[:LONGEST_PARAM]
+                for key, value in orchestrator.info.items()
+                if not isinstance(value, dict)
+            }
+            params["multiplier"] = repr(orchestrator.multiplier)
+            client.log_batch(
+                run.info.run_id,
+                metrics=_metrics(metrics or {}),
+                params=[Param(key, value) for key, value in params.items()],
+            )
+            if report:
+                _log_report(client, run.info.run_id, report, Path(scratch) / "report")
+            saved = Path(scratch) / "orchestrator"
+            orchestrator.save(saved)
+            logged = mlflow.pyfunc.log_model(
+                name="router",
+                python_model=str(Path(__file__).with_name("pyfunc.py")),
+                artifacts={"orchestrator": str(saved)},
+                signature=_signature(),
+                pip_requirements=["leeroo-orchestrator"],
+                registered_model_name=MODEL_NAME,
+            )
+    version = str(logged.registered_model_version)
+    client.set_model_version_tag(MODEL_NAME, version, POOL, json.dumps(orchestrator.experts))
+    if alias is not None:
+        client.set_registered_model_alias(MODEL_NAME, alias, version)
+    return version
+
+
+def log_evaluation(
+    report: EvaluationReport,
+    *,
+    tracking_uri: str,
+    artifact_root: Path | None = None,
+    run_name: str = "evaluate",
+) -> str:
+    """Log a report with its intervals, JSON and figures as a run of its own; return the run's id."""
+    import mlflow
+
+    with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
+        point_mlflow(tracking_uri)
+        client = _client(tracking_uri)
+        with mlflow.start_run(experiment_id=_experiment(client, artifact_root), run_name=run_name) as run:
+            mlflow.log_params({key: str(value) for key, value in report.settings.items()})
+            _log_report(client, run.info.run_id, report, Path(scratch))
+    return str(run.info.run_id)
+
+
+def find_version(tracking_uri: str, version: str) -> str:
+    """The number behind a version or alias.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    return str(_find(_client(tracking_uri), version).version)
+
+
+def load_version(tracking_uri: str, version: str) -> Orchestrator:
+    """Load a version by number or alias.
+
+    Raises:
+        InputError: there is no such version.
+    """
+    import mlflow
+
+    found = _find(_client(tracking_uri), version)
+    with quiet_mlflow():
+        point_mlflow(tracking_uri)
+        directory = mlflow.artifacts.download_artifacts(f"models:/{MODEL_NAME}/{found.version}")
+    return Orchestrator.load(Path(directory) / "artifacts" / "orchestrator")
+
+
+def load_champion(tracking_uri: str) -> tuple[Orchestrator, str]:
+    """Load the champion; return it with its version.
+
+    Raises:
+        InputError: nothing has been promoted yet.
+    """
+    version = champion_version(tracking_uri)
+    if version is None:
+        raise InputError(
+            "no router is champion yet",
+            where=tracking_uri,
+            fix="run `leeroo selfplay` or `leeroo train`: the first version becomes champion at once",
+        )
+    return load_version(tracking_uri, version), version
+
+
+def champion_version(tracking_uri: str) -> str | None:
+    """The champion's version, or None."""
+    return _alias(_client(tracking_uri), CHAMPION)
+
+
+def set_champion(tracking_uri: str, version: str, *, note: str = "") -> None:
+    """Make a version champion, remembering the one it replaces. No test is made here."""
+    client = _client(tracking_uri)
+    found = str(_find(client, version).version)
+    former = _alias(client, CHAMPION)
+    if former is not None and former != found:
+        client.set_model_version_tag(MODEL_NAME, found, FORMER, former)
+    if note:
+        client.set_model_version_tag(MODEL_NAME, found, NOTE, note)
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, found)
+    if _alias(client, CHALLENGER) == found:
+        client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
+
+
+def crown_first(tracking_uri: str, version: str) -> bool:
+    """Make a version champion if there is none yet; tell whether it did."""
+    if champion_version(tracking_uri) is not None:
+        return False
+    set_champion(tracking_uri, version, note="first version")
+    return True
+
+
+def rollback(tracking_uri: str) -> tuple[str, str]:
+    """Make the champion before this one champion again; return (restored, replaced).
+
+    Raises:
+        InputError: there is no champion, or it replaced none.
+    """
+    client = _client(tracking_uri)
+    current = _alias(client, CHAMPION)
+    if current is None:
+        raise InputError("no router is champion yet", fix="promote a version first")
+    former = client.get_model_version(MODEL_NAME, current).tags.get(FORMER)
+    if former is None:
+        raise InputError(
+            f"version {current} replaced no earlier champion",
+            fix="`leeroo promote VERSION --force` picks any version",
+        )
+    client.set_registered_model_alias(MODEL_NAME, CHAMPION, former)
+    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+    client.set_model_version_tag(MODEL_NAME, current, NOTE, f"rolled back to version {former} at {stamp}")
+    return former, current
+
+
+def versions(tracking_uri: str) -> list[Version]:
+    """All versions, newest first."""
+    client = _client(tracking_uri)
+    by_alias = {alias: _alias(client, alias) for alias in (CHAMPION, CHALLENGER)}
+    found = []
+    for entry in client.search_model_versions(f"name='{MODEL_NAME}'"):
+        data = client.get_run(entry.run_id).data
+        found.append(
+            Version(
+                version=str(entry.version),
+                aliases=tuple(alias for alias, number in by_alias.items() if number == str(entry.version)),
+                created_at=datetime.fromtimestamp(entry.creation_timestamp / 1000, UTC),
+                run_id=entry.run_id,
+                pool=tuple(json.loads(entry.tags.get(POOL, "[]"))),
+                predictor=data.params.get("predictor", ""),
+                embedder=data.params.get("embedder", ""),
+                seed=int(data.params["seed"]) if "seed" in data.params else None,
+                training_data=data.params.get("training_data", ""),
+                metrics=dict(data.metrics),
+                note=entry.tags.get(NOTE, ""),
+            )
+        )
+    return sorted(found, key=lambda v: -int(v.version))
+
+
+def _log_report(client: Any, run_id: str, report: EvaluationReport, scratch: Path) -> None:
+    client.log_batch(run_id, metrics=_metrics(report.metrics()))
+    for path in report.write(scratch):
+        client.log_artifact(run_id, str(path), "evaluation")
+
+
+def _metrics(figures: dict[str, float]) -> list[Any]:
+    from mlflow.entities import Metric
+
+    now = int(datetime.now(UTC).timestamp() * 1000)
+    return [Metric(key, float(value), now, 0) for key, value in figures.items()]
+
+
+def _client(tracking_uri: str) -> Any:
+    from mlflow import MlflowClient
+
+    with quiet_mlflow():
+        return MlflowClient(tracking_uri, registry_uri=tracking_uri)
+
+
+def _alias(client: Any, alias: str) -> str | None:
+    """The version an alias points at. Asked for one by one: a search returns versions without aliases."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return str(client.get_model_version_by_alias(MODEL_NAME, alias).version)
+    except MlflowException:
+        return None
+
+
+def _find(client: Any, version: str) -> Any:
+    from mlflow.exceptions import MlflowException
+
+    number = version if version.isdigit() else _alias(client, version)
+    try:
+        if number is not None:
+            return client.get_model_version(MODEL_NAME, number)
+    except MlflowException:
+        pass
+    raise InputError(f"there is no router version {version!r}", fix="`leeroo versions` lists what there is")
+
+
+def _experiment(client: Any, artifact_root: Path | None) -> str:
+    known = client.get_experiment_by_name(EXPERIMENT)
+    if known is not None:
+        return str(known.experiment_id)
+    location = (artifact_root.resolve() / EXPERIMENT).as_uri() if artifact_root else None
+    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+
+
+def _signature() -> Any:
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+    return ModelSignature(
+        inputs=Schema([ColSpec(DataType.string, "text")]),
+        outputs=Schema(
+            [
+                ColSpec(DataType.string, "expert"),
+                ColSpec(DataType.string, "fallbacks"),
+                ColSpec(DataType.double, "success"),
+                ColSpec(DataType.double, "cost_usd"),
+                ColSpec(DataType.string, "reason"),
+            ]
+        ),
+        params=ParamSchema([ParamSpec("multiplier", DataType.double, -1.0)]),
+    )

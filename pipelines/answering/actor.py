@@ -1,0 +1,169 @@
+"""The Ray actor that holds experts: answers blocks of questions, grades them, and stores them at once."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse import InputError, Warehouse, first_of_each
+
+if TYPE_CHECKING:
+    from experts import ExpertSpec
+    from experts.backends.spend_cap import Grant
+
+#: Blocks in a row without a single answer after which an expert is asked no more.
+FAILED_BLOCKS = 2
+
+#: The column that says whom a block of questions is for.
+EXPERT_COLUMN = "expert"
+
+
+class ExpertActor:
+    """A Ray Data actor with one engine, for one expert or for several that share it.
+
+    Blocks run side by side, each in a thread of Ray's, and meet in the engine: it never runs dry between
+    them. An answered block is stored before its receipt leaves, so that a crash loses only what the engine
+    had not finished; a block that Ray sends again is not asked again where it had been stored.
+
+    Args:
+        specs: the experts; those of vLLM share one engine.
+        warehouse_url: where answers go.
+        round: the partition to store under.
+        run_id: kept on every row.
+        cap: handle of the :class:`pipelines.answering.round_cap.RoundCap`, if there is one.
+    """
+
+    def __init__(
+        self, specs: Sequence[ExpertSpec], warehouse_url: str, round: str, run_id: str, cap: Any = None
+    ) -> None:
+        from experts import Backend, build_backends
+
+        self._specs = {spec.name: spec for spec in specs}
+        self._cannot_start: str | None = None
+        self._backends: dict[str, Backend] = {}
+        try:
+            self._backends = build_backends(specs)
+        except InputError as error:  # a key is missing, or a folder: for a person to mend, so in their words
+            self._cannot_start = str(error)
+        self._warehouse = Warehouse(warehouse_url)
+        self._round, self._run_id = round, run_id
+        self._purse = SharedPurse(cap, specs[0].name) if cap is not None else None
+        self._failed = Counter[str]()
+        self._has_answered: set[str] = set()
+        self._lock = threading.Lock()
+        self._ready_at = time.time()
+
+    def __call__(self, block: pa.Table) -> pa.Table:
+        """Answer, grade and store a block; return its receipt of one row.
+
+        The receipt has ``expert``, ``rows`` (stored, now or before), ``ready_at`` (when the engine was, in
+        seconds since 1970) and ``problem`` (why not all rows are there).
+        """
+        name = block[EXPERT_COLUMN][0].as_py()
+        if self._cannot_start:
+            return self._receipt(name, 0, self._cannot_start)
+        if self._failed[name] >= FAILED_BLOCKS:
+            return self._receipt(name, 0, None)
+        spec = self._specs[name]
+        questions = block.drop_columns([EXPERT_COLUMN])
+        todo = open_questions(self._warehouse, spec, questions)
+        stored = questions.num_rows - todo.num_rows
+        answers, problem = self._answer(spec, todo) if todo.num_rows else (todo, None)
+        if todo.num_rows and answers.num_rows:
+            written = self._warehouse.append("answers", answers, round=self._round, expert=name)
+            if self._purse is not None and written == answers.num_rows:
+                self._purse.count_stored(pc.sum(answers["cost_usd"]).as_py() or 0.0)
+            stored += written
+        return self._receipt(name, stored, problem)
+
+    def _answer(self, spec: ExpertSpec, questions: pa.Table) -> tuple[pa.Table, str | None]:
+        """Return the rows worth keeping, and why there are fewer than questions."""
+        from experts import BUDGET_SPENT, QUESTION_ERRORS, REFUSALS, answer_and_grade, has_error
+
+        answers = answer_and_grade(
+            self._backends[spec.name],
+            spec,
+            questions,
+            round=self._round,
+            run_id=self._run_id,
+            purse=self._purse,
+        )
+        unpaid = has_error(answers, BUDGET_SPENT)
+        problem = "the budget is spent" if pc.any(unpaid).as_py() else None
+        answers = answers.filter(pc.invert(unpaid))
+        # What says nothing about the question is not kept, so that it stays open for a later run.
+        lost = pc.and_(pc.is_valid(answers["error"]), pc.invert(has_error(answers, *QUESTION_ERRORS)))
+        with self._lock:
+            if answers["error"].null_count:
+                self._has_answered.add(spec.name)
+            elif answers.num_rows > 1 and spec.name not in self._has_answered:
+                # Refusals alone, from an expert that has not answered yet: it may refuse everything.
+                lost = pc.or_(lost, has_error(answers, *REFUSALS))
+            kept, failures = answers.filter(pc.invert(lost)), answers.filter(lost)["error"]
+            if kept.num_rows or not len(failures):
+                self._failed[spec.name] = 0
+            else:
+                self._failed[spec.name] += 1
+        if len(failures):
+            count = f"{len(failures)} of {answers.num_rows}" if kept.num_rows else "every"
+            failure = f"{count} answer{'s' * bool(kept.num_rows)} failed: {failures[0].as_py()}"
+            problem = f"{failure}; {problem}" if problem else failure
+        return kept, problem
+
+    def _receipt(self, expert: str, rows: int, problem: str | None) -> pa.Table:
+        columns = {"expert": [expert], "rows": [rows], "ready_at": [self._ready_at]}
+        return pa.table(columns | {"problem": pa.array([problem], pa.string())})
+
+
+class SharedPurse:
+    """The round's cap as the holder of one actor sees it; see :class:`experts.backends.spend_cap.Purse`."""
+
+    def __init__(self, cap: Any, name: str) -> None:
+        import ray
+
+        self._cap = cap
+        # The same before and after a restart of the actor: what a former self had out may have been billed.
+        self._holder = holder_prefix(name) + ray.get_runtime_context().get_actor_id()
+        ray.get(cap.forfeit.remote(self._holder))
+
+    def reserve(self, usd: float) -> Grant:
+        """Ask for money; see :meth:`experts.SpendCap.reserve`."""
+        import ray
+
+        grant: Grant = ray.get(self._cap.reserve.remote(usd, self._holder))
+        return grant
+
+    def settle(self, reserved_usd: float, spent_usd: float) -> None:
+        """Book what it came to; see :meth:`experts.SpendCap.settle`."""
+        import ray
+
+        ray.get(self._cap.settle.remote(reserved_usd, spent_usd, self._holder))
+
+    def count_stored(self, usd: float) -> None:
+        """Tell the cap that rows of so much money are in the warehouse."""
+        import ray
+
+        ray.get(self._cap.count_stored.remote(usd))
+
+
+def holder_prefix(name: str) -> str:
+    """What the names of all holders of a group begin with, and of no other: "a" and "a/b" may be experts."""
+    return f"{name}\x1f"
+
+
+def open_questions(warehouse: Warehouse, spec: ExpertSpec, questions: pa.Table) -> pa.Table:
+    """Return the questions that this version of the expert has no row for yet, each once."""
+    questions = questions.take(first_of_each(questions["question_id"]))
+    n = questions.num_rows
+    keys = {
+        "question_id": questions["question_id"],
+        "expert": pa.repeat(spec.name, n),
+        "expert_version": pa.repeat(spec.version, n),
+    }
+    return questions.filter(warehouse.missing("answers", pa.table(keys), expert=spec.name))

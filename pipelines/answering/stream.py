@@ -1,0 +1,115 @@
+"""One Ray Data run: blocks of open questions go to the actors of experts that share an engine."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from pipelines.answering.actor import EXPERT_COLUMN, ExpertActor
+from warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from experts import ExpertSpec
+
+#: Times that Ray starts an expert's actor again (killed, out of memory) before the expert is given up.
+ACTOR_RESTARTS = 3
+
+#: Requests that vLLM runs side by side where the catalogue's ``engine`` does not say (its ``max_num_seqs``).
+_ENGINE_REQUESTS = 256
+
+
+@dataclass(frozen=True)
+class Work:
+    """What all experts of a run have in common."""
+
+    warehouse: Warehouse
+    round: str
+    run_id: str
+    batch_questions: int
+    cap: Any  # handle of the spend cap's actor
+
+
+def stream_receipts(
+    work: Work, specs: Sequence[ExpertSpec], todo: Mapping[str, pa.Table]
+) -> Iterator[dict[str, Any]]:
+    """Yield the receipt of each block as soon as it is stored; see :meth:`ExpertActor.__call__`.
+
+    Args:
+        work: what all experts of the run have in common.
+        specs: experts that share an engine.
+        todo: by expert's name, the questions to ask it (QUESTIONS rows, one at least).
+    """
+    import ray
+
+    from experts import backend_env
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []  # they warn of every engine's memory, every 30 s
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    blocks = _blocks(todo, work.batch_questions)
+    resources = specs[0].resources
+    actor_options: dict[str, Any] = {}
+    if specs[0].backend == "vllm":  # others can do with a process that is there already
+        actor_options["runtime_env"] = {"env_vars": backend_env(specs[0])}
+    if resources.accelerator_type:
+        actor_options["accelerator_type"] = resources.accelerator_type
+    # One process asks an API: its limits are kept by whoever counts all requests.
+    replicas = 1 if specs[0].backend == "openai" else min(resources.replicas_max, len(blocks))
+    # Enough blocks for the engine, and not so many that one replica takes those of the others.
+    calls = math.ceil(min(in_flight_questions(specs) / work.batch_questions, len(blocks) / replicas))
+    with warnings.catch_warnings():
+        # Ray has no other name for the limit of restarts yet, and announces that this one will go.
+        warnings.filterwarnings("ignore", message=".*ray_remote_args")
+        receipts = ray.data.from_arrow(blocks).map_batches(
+            ExpertActor,
+            fn_constructor_kwargs={
+                "specs": specs,
+                "warehouse_url": work.warehouse.url,
+                "round": work.round,
+                "run_id": work.run_id,
+                "cap": work.cap,
+            },
+            compute=ray.data.ActorPoolStrategy(
+                min_size=min(max(resources.replicas_min, 1), replicas),
+                max_size=replicas,
+                max_concurrent_calls_per_actor=calls,
+                enable_true_multi_threading=True,  # the engine takes requests from all of them at once
+            ),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=resources.num_cpus,
+            num_gpus=resources.num_gpus or None,
+            max_restarts=ACTOR_RESTARTS,
+            **actor_options,
+        )
+    yield from receipts.iter_rows()
+
+
+def in_flight_questions(specs: Sequence[ExpertSpec]) -> int:
+    """Questions that an actor holds at once: twice what its engine runs, so that it never lacks work."""
+    if specs[0].backend == "openai":
+        return 2 * specs[0].concurrency
+    return 2 * int(specs[0].engine.get("max_num_seqs", _ENGINE_REQUESTS))
+
+
+def _blocks(todo: Mapping[str, pa.Table], batch_questions: int) -> list[pa.Table]:
+    """Cut the open questions into blocks of one expert each, the experts in turn."""
+    by_expert = [
+        [
+            rows.slice(start, batch_questions).append_column(
+                EXPERT_COLUMN, pa.repeat(name, min(batch_questions, rows.num_rows - start))
+            )
+            for start in range(0, rows.num_rows, batch_questions)
+        ]
+        for name, rows in todo.items()
+    ]
+    longest = max(map(len, by_expert))
+    return [blocks[i] for i in range(longest) for blocks in by_expert if i < len(blocks)]

@@ -1,0 +1,87 @@
+"""The demo: the whole loop on one small machine, ending with a question answered by the endpoint."""
+
+from __future__ import annotations
+
+import time
+
+from pipelines.commands.screen import console, print_line, print_step
+from pipelines.selfplay.run import SelfplayConfig, run_selfplay
+from warehouse.home import Home
+
+QUESTION = "What is the capital of France?"
+
+#: Knowledge that the two small models have to different degrees, and tasks that are beyond both.
+DOMAINS = (
+    "geography/capital", "chemistry/symbol", "economics", "english", "languages", "measurement",
+    "arithmetic/chain_sum", "logic",
+)  # fmt: skip
+
+
+def run_demo(home: Home, *, per_domain: int = 20, port: int = 0) -> None:
+    """Run a round with the bundled models, then serve its router and ask a question through the endpoint."""
+    started = time.monotonic()
+    config = SelfplayConfig(
+        round="demo",
+        domains=DOMAINS,
+        per_domain=per_domain,
+        frozen_questions=10 * len(DOMAINS),
+        # MiniLM takes longer to read a question than experts of this price take to answer it.
+        embedder="wordllama",
+    )
+    result = run_selfplay(config, home).rounds[-1]
+    print_step("Serve")
+    ask_served(home, port=port)
+    print_step(f"Done in {(time.monotonic() - started) / 60:.1f} minutes")
+    for line in (
+        f"Round {result.round}, router version {result.version}, kept in {home.path}. Next:",
+        '  leeroo sql "select expert, avg(score), sum(cost_usd) from answers group by 1"',
+        "  leeroo ui                    the run, its figures and the router versions in MLflow",
+        "  leeroo serve --open          the endpoint, for any OpenAI client on this machine",
+        '  leeroo ask "..."             ask it from the terminal',
+    ):
+        print_line(line)
+
+
+def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
+    """Deploy the champion beside its experts, ask with the OpenAI client, and end the deployment."""
+    from openai import OpenAI
+
+    from pipelines.ray_session import ray_session
+    from serve.config import ServeConfig
+    from serve.run import start_serving, stop_serving
+
+    with ray_session():
+        print_line("Ray Serve starts the orchestrator and its experts (real vLLM engines) ...")
+        started = time.monotonic()
+        url = start_serving(
+            ServeConfig(
+                home=home.path,
+                tracking_uri=home.mlflow_uri,
+                warehouse_url=home.warehouse_url,
+                port=port or free_port(),
+            )
+        )
+        try:
+            print_line(f"Ready after {time.monotonic() - started:.0f} s at {url}")
+            client = OpenAI(base_url=f"{url}/v1", api_key="none", timeout=120, max_retries=0)
+            reply = client.chat.completions.create(
+                model="leeroo", messages=[{"role": "user", "content": question}], max_tokens=24
+            )
+            details = (reply.model_extra or {}).get("leeroo", {})
+            console.print(f"  [bold]you[/]      {question}")
+            console.print(
+                f"  [bold]{details.get('expert', reply.model)}[/]  {reply.choices[0].message.content}"
+            )
+            print_line(f"  router version {details.get('router_version')}: {details.get('reason')}")
+            return str(reply.choices[0].message.content)
+        finally:
+            stop_serving()
+
+
+def free_port() -> int:
+    """Return a port of the loopback interface that nothing listens on."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

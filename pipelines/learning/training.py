@@ -1,0 +1,149 @@
+"""Train a router on a pool's outcomes, judge it, keep it in MLflow as a version, and put it to the test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipelines.commands.screen import console, print_line
+from warehouse import InputError, Outcomes
+from warehouse.home import Home
+
+if TYPE_CHECKING:
+    from orchestrator.evaluation.report import EvaluationReport
+
+#: Questions answered by all experts that an evaluation over splits needs.
+MIN_EVALUATED = 50
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A registered router version, and what it was found to be worth where there were answers enough."""
+
+    version: str
+    report: EvaluationReport | None
+    is_new: bool = True  # False where the same training had been registered before; it is not evaluated again
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Whether a version is in charge after its test."""
+
+    version: str
+    former: str | None  # champion before the test
+    promoted: bool
+    verdict: str
+
+
+def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
+    """See that a router can be made of these, before anything is read, asked or paid for.
+
+    Raises:
+        InputError: no predictor or embedder has that name, or the package with the embedder's weights is
+            missing.
+    """
+    from orchestrator.predictors.registry import build_predictor
+    from orchestrator.text.embedding import load_embedder
+
+    for kind in predictors:
+        build_predictor(kind)
+    load_embedder(embedder)
+
+
+def train_version(
+    outcomes: Outcomes, home: Home, *, predictor: str, embedder: str, seeds: int = 5, seed: int = 0
+) -> TrainingResult:
+    """Evaluate by cross-splits, train on all but the frozen part, and register.
+
+    Answers that were not asked for are filled in by what is expected of them
+    (:func:`orchestrator.selection.explorer.complete_scores`), for training alone. Logs to the active MLflow
+    run where there is one. What was trained on the same data with the same settings before stands; nothing
+    is done again then.
+    """
+    from orchestrator.evaluation.evaluate import evaluate_router
+    from orchestrator.text.splits import frozen_split
+    from orchestrator.train import train_router
+    from orchestrator.versions.mlflow_registry import log_version
+
+    split = frozen_split(outcomes.prompts)
+    learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
+    learned = complete_outcomes(learned, embedder, home.embeddings)
+    known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
+    if known is not None:
+        print_line(f"Router version {known} was trained on exactly these outcomes; it stands.")
+        return TrainingResult(known, None, is_new=False)
+    report = None
+    if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
+        report = evaluate_router(
+            outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
+        )
+        console.print(report.table())
+    trained = train_router(
+        learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
+    )
+    version = log_version(
+        trained.orchestrator,
+        report,
+        tracking_uri=home.mlflow_uri,
+        metrics=trained.metrics,
+        artifact_root=home.artifacts,
+        run_name=f"train {predictor}",
+    )
+    return TrainingResult(version, report)
+
+
+def _find_trained(learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int) -> str | None:
+    """The version that was trained on these outcomes with these settings, if there is one."""
+    from orchestrator.versions.mlflow_registry import versions
+
+    wanted = (learned.fingerprint(), predictor, embedder, seed, set(learned.experts))
+    for known in versions(home.mlflow_uri):
+        if wanted == (
+            known.training_data, known.predictor, known.embedder, known.seed, set(known.pool)
+        ):  # fmt: skip
+            return known.version
+    return None
+
+
+def complete_outcomes(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Outcomes:
+    """Return the outcomes with expected scores where no answer was asked for; as they are if none lacks."""
+    from orchestrator import load_embedder, read_queries
+    from orchestrator.selection.explorer import complete_scores, group_questions
+
+    if np.isfinite(outcomes.score).all():
+        return outcomes
+    queries = read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir))
+    groupings = group_questions(queries, outcomes.domains)
+    return replace(outcomes, score=complete_scores(groupings, outcomes.score))
+
+
+def put_to_the_test(version: str, before: str | None, outcomes: Outcomes, home: Home) -> Standing:
+    """Promote the version if it beats the champion on the frozen questions; the first one needs no rival.
+
+    Where too few questions are frozen for a test, the champion stays and the verdict says why.
+
+    Args:
+        version: the challenger.
+        before: who was champion when its round began; a test that was cut short is not made twice.
+        outcomes: of the experts of both.
+        home: whose registry.
+    """
+    from orchestrator.versions.mlflow_registry import champion_version
+    from orchestrator.versions.promotion import promote
+
+    if champion_version(home.mlflow_uri) == version:
+        return Standing(version, before, before != version, "is champion")
+    try:
+        outcome = promote(home.mlflow_uri, version, outcomes, cache_dir=home.embeddings)
+    except InputError as error:
+        return Standing(version, before, False, f"could not be tested: {error}")
+    if outcome.comparison is None:
+        return Standing(version, None, True, "is the first champion")
+    verdict = "beats" if outcome.promoted else "does not beat"
+    return Standing(
+        version, before, outcome.promoted, f"{verdict} champion {outcome.former}: {outcome.comparison}"
+    )

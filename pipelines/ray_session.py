@@ -1,0 +1,44 @@
+"""Join the Ray cluster that is there, or start a small one for this process."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+from collections.abc import Iterator
+
+#: Logical CPUs of a local cluster at least. They are book-keeping: engines, Ray Data tasks and Serve replicas
+#: share the machine's real cores, and would wait for each other for ever on a two-core laptop otherwise.
+MIN_LOGICAL_CPUS = 8
+
+
+@contextlib.contextmanager
+def ray_session(address: str | None = None) -> Iterator[None]:
+    """Hold a Ray connection for as long as the block runs.
+
+    Inside a Ray job, or where ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
+    process and ends it afterwards. A connection that is there already is used and left open.
+    """
+    import ray
+
+    if ray.is_initialized():
+        yield
+        return
+    if address or os.environ.get("RAY_ADDRESS"):
+        ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
+    else:
+        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+        # The HTTP proxy words its own errors as OpenAI does.
+        callback = "serve.http.proxy_errors:middlewares"
+        os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", callback)
+        ray.init(
+            address="local",  # not what an earlier `ray start` on this machine left behind
+            num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
+            include_dashboard=False,
+            logging_level=logging.WARNING,
+            log_to_driver=False,
+        )
+    try:
+        yield
+    finally:
+        ray.shutdown()

@@ -1,0 +1,90 @@
+"""Which expert is asked which of a round's questions, for how much money."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from warehouse import Outcomes, router_text
+
+if TYPE_CHECKING:
+    from experts import ExpertSpec
+
+CHARACTERS_PER_TOKEN = 4.0
+CHOICE_TOKENS = 1.0  # of the completion that an option takes
+
+
+def question_texts(questions: pa.Table) -> list[str]:
+    """What the router reads of QUESTIONS rows."""
+    pairs = zip(*(questions[name].to_pylist() for name in ("prompt", "choices")), strict=True)
+    return [router_text(prompt, choices) for prompt, choices in pairs]
+
+
+def expect_costs(
+    questions: pa.Table, specs: Sequence[ExpertSpec], known: Outcomes | None
+) -> NDArray[np.float64]:
+    """Expected cost in USD of each answer [n, m]: by the length of the text, at the rate of earlier answers
+    where there are some, else at the catalogue's price.
+    """
+    length = np.array([len(text) for text in question_texts(questions)], float)
+    is_choice = np.array([kind == "choice" for kind in questions["kind"].to_pylist()], bool)
+    costs = np.empty((len(length), len(specs)))
+    known_length = np.array([len(text) for text in known.texts], float) if known else np.empty(0)
+    for j, spec in enumerate(specs):
+        completion = np.where(is_choice & (spec.scoring != "generate"), CHOICE_TOKENS, float(spec.max_tokens))
+        costs[:, j] = spec.price.cost_usd(length / CHARACTERS_PER_TOKEN, completion)
+        if known is not None and spec.name in known.experts:
+            cost = known.cost_usd[:, known.experts.index(spec.name)]
+            seen = np.isfinite(cost)
+            if seen.sum() >= 10 and known_length[seen].sum() > 0:
+                costs[:, j] = length * cost[seen].sum() / known_length[seen].sum()
+    return costs
+
+
+def assign_questions(
+    questions: pa.Table,
+    specs: Sequence[ExpertSpec],
+    known: Outcomes | None,
+    budget_usd: float,
+    *,
+    embedder: str,
+    cache_dir: Path | None,
+    seed: int,
+) -> dict[str, pa.Table]:
+    """Choose by :func:`orchestrator.selection.explorer.choose_pairs`; return each expert's questions.
+
+    Args:
+        questions: the round's, none answered yet.
+        specs: the experts.
+        known: outcomes of earlier questions that may be learned from; None in a first round.
+        budget_usd: what the answers may cost, as expected.
+        embedder: of the router.
+        cache_dir: where embeddings are kept.
+        seed: of the order in which questions are taken.
+    """
+    from orchestrator import load_embedder, read_queries
+    from orchestrator.selection.explorer import choose_pairs, group_questions
+
+    costs = expect_costs(questions, specs, known)
+    if costs.sum() <= budget_usd:
+        return {spec.name: questions for spec in specs}
+    texts, domains = question_texts(questions), questions["domain"].to_pylist()
+    score = np.full(costs.shape, np.nan)
+    askable = np.ones(costs.shape, bool)
+    if known is not None:
+        columns = [known.experts.index(s.name) if s.name in known.experts else -1 for s in specs]
+        earlier = np.where(np.array(columns) >= 0, known.score[:, columns], np.nan)
+        mean_cost = np.broadcast_to(costs.mean(axis=0), earlier.shape)
+        score, costs = np.vstack([earlier, score]), np.vstack([mean_cost, costs])
+        askable = np.vstack([np.zeros(earlier.shape, bool), askable])
+        texts, domains = [*known.texts, *texts], [*known.domains.tolist(), *domains]
+    queries = read_queries(texts, load_embedder(embedder, cache_dir=cache_dir))
+    groupings = group_questions(queries, np.array(domains), seed=seed)
+    chosen = choose_pairs(groupings, score, costs, budget_usd, askable=askable, seed=seed)
+    chosen = chosen[-questions.num_rows :]
+    return {spec.name: questions.filter(pa.array(chosen[:, j])) for j, spec in enumerate(specs)}

@@ -1,0 +1,203 @@
+"""The HTTP face: paths, OpenAPI, headers, server-sent events. The gateway does the rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import ExitStack, aclosing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from fastapi import Body, Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+
+from serve.experts.handle import Answer
+from serve.http.authentication import Authentication
+from serve.http.body_limit import BodyLimit
+from serve.ledger.messages import Caller
+from serve.ledger.prometheus import CONTENT_TYPE
+from serve.request.gateway import Gateway
+from serve.wire.api_errors import ApiError, add_error_handlers
+from serve.wire.protocol import (
+    ChatReply,
+    ChatRequest,
+    ErrorReply,
+    FeedbackReply,
+    FeedbackRequest,
+    Health,
+    ModelCard,
+    ModelList,
+    Readiness,
+    RouteReply,
+    RouteRequest,
+    TextReply,
+    TextRequest,
+)
+
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    400: {"model": ErrorReply, "description": "the request does not hold together, or nobody may answer it"},
+    401: {"model": ErrorReply, "description": "no key, or one that is not valid"},
+    403: {"model": ErrorReply, "description": "the key permits no expert that is served"},
+    404: {"model": ErrorReply, "description": "no such model or answer"},
+    408: {"model": ErrorReply, "description": "the body of the request did not arrive"},
+    413: {"model": ErrorReply, "description": "the request is too large"},
+    429: {"model": ErrorReply, "description": "too many requests; Retry-After says when to come back"},
+    503: {"model": ErrorReply, "description": "the ledger or the router is starting again"},
+    502: {"model": ErrorReply, "description": "no expert could answer"},
+    504: {"model": ErrorReply, "description": "no expert answered in time"},
+}
+
+
+_EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
+_STREAM = {"content": {"text/event-stream": {"schema": _EVENT}}}
+
+_PAGE = Path(__file__).with_name("playground.html")
+_PAGE_POLICY = (
+    "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;"
+    " frame-ancestors 'none'"
+)
+
+
+async def _caller(request: Request) -> Caller:  # async, or FastAPI would hand it to a thread
+    caller: Caller = request.state.caller
+    return caller
+
+
+FromKey = Annotated[Caller, Depends(_caller)]
+
+
+def create_api(gateway: Gateway) -> FastAPI:
+    """Return the web application around a gateway."""
+    app = FastAPI(
+        title="Leeroo Orchestrator",
+        description="OpenAI's API, answered by the expert that the orchestrator chooses for each request.",
+        version="1",
+        redoc_url=None,
+        docs_url=None,
+    )
+    add_error_handlers(app)
+    page = _PAGE.read_text(encoding="utf-8")
+    app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
+    app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
+
+    @app.post(
+        "/v1/chat/completions",
+        responses={200: {"model": ChatReply, **_STREAM}, **_REFUSALS},
+        response_model=None,
+    )
+    async def chat_completions(request: Annotated[ChatRequest, Body()], caller: FromKey) -> Response:
+        """Answer a conversation: routed if ``model`` is leeroo, else by the expert it names."""
+        return await _complete(gateway, request, caller)
+
+    @app.post(
+        "/v1/completions", responses={200: {"model": TextReply, **_STREAM}, **_REFUSALS}, response_model=None
+    )
+    async def completions(request: Annotated[TextRequest, Body()], caller: FromKey) -> Response:
+        """Go on with a text: routed if ``model`` is leeroo, else by the expert it names."""
+        return await _complete(gateway, request, caller)
+
+    @app.post("/v1/route", responses=_REFUSALS)
+    async def route(request: Annotated[RouteRequest, Body()], caller: FromKey) -> RouteReply:
+        """Say who would answer, with the forecasts behind it, and ask nobody.
+
+        Counts as a request of the key's minute. Of a text longer than 8,000 characters the router reads the
+        first and the last 4,000, and the length.
+        """
+        with gateway.admit():
+            return await gateway.route(request, caller)
+
+    @app.post("/v1/feedback", responses=_REFUSALS)
+    async def feedback(request: Annotated[FeedbackRequest, Body()], caller: FromKey) -> FeedbackReply:
+        """Say how good an answer was: the score stands beside its decision in the decisions table."""
+        await gateway.add_feedback(request, caller)
+        return FeedbackReply()
+
+    @app.get("/v1/models", responses={401: _REFUSALS[401]})
+    async def models(caller: FromKey) -> ModelList:
+        """List what a request of this key may put into ``model``."""
+        names = gateway.models(caller)
+        return ModelList(data=[_card(gateway, name, owner) for name, owner in names.items()])
+
+    @app.get("/v1/models/{name:path}", responses={code: _REFUSALS[code] for code in (401, 404)})
+    async def model(name: str, caller: FromKey) -> ModelCard:
+        """Tell of one model that a request of this key may name."""
+        owner = gateway.models(caller).get(name)
+        if owner is None:
+            raise ApiError(404, f"no model {name!r}", param="model", code="model_not_found")
+        return _card(gateway, name, owner)
+
+    @app.get("/healthz")
+    async def healthz() -> Health:
+        """Say that the endpoint is alive, and what it serves."""
+        return Health(router_version=await gateway.router.version(), experts=list(gateway.experts))
+
+    @app.get("/readyz", responses={503: {"model": Readiness, "description": "no expert is in service"}})
+    async def readyz(response: Response) -> Readiness:
+        """Say whether requests can be answered now."""
+        resting = gateway.breaker.resting(gateway.experts)
+        states: dict[str, Literal["ok", "resting", "starting"]] = {
+            name: "resting" if name in resting else "ok" if await expert.is_running() else "starting"
+            for name, expert in gateway.experts.items()
+        }
+        ready = "ok" in states.values()
+        response.status_code = 200 if ready else 503
+        return Readiness(ready=ready, experts=states)
+
+    @app.get("/", include_in_schema=False)
+    async def playground() -> Response:
+        """Give the page on which to try the endpoint; it loads nothing from elsewhere."""
+        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
+
+    @app.get("/metrics", response_class=PlainTextResponse)
+    async def metrics() -> Response:
+        """Give figures in Prometheus's text format."""
+        return PlainTextResponse(await gateway.ledger.figures(), media_type=CONTENT_TYPE)
+
+    return app
+
+
+def _card(gateway: Gateway, name: str, owner: str) -> ModelCard:
+    return ModelCard(id=name, created=gateway.started, owned_by=owner)
+
+
+async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller) -> Response:
+    if not request.stream:
+        with gateway.admit():
+            answer = await gateway.answer(request, caller)
+        return JSONResponse(answer, headers=_headers(answer["leeroo"]))
+    with ExitStack() as stack:
+        stack.enter_context(gateway.admit())
+        report, pieces = await gateway.stream(request, caller)
+        held = stack.pop_all()  # the place is held until the last piece is sent
+    return StreamingResponse(
+        _events(pieces, held),
+        media_type="text/event-stream",
+        headers={"Cache-Control": "no-cache", **_headers(report)},
+    )
+
+
+async def _events(pieces: AsyncGenerator[Answer, None], held: ExitStack) -> AsyncIterator[str]:
+    with held:
+        async with aclosing(pieces):
+            async for piece in pieces:
+                yield f"data: {json.dumps(piece, separators=(',', ':'))}\n\n"
+        yield "data: [DONE]\n\n"
+
+
+def _headers(report: dict[str, Any]) -> dict[str, str]:
+    """Return the headers that say who answered; the same facts as the ``leeroo`` object."""
+    named = {
+        "x-leeroo-request-id": report.get("request_id"),
+        "x-leeroo-expert": report.get("expert"),
+        "x-leeroo-router-version": report.get("router_version"),
+        "x-leeroo-predicted-success": report.get("predicted_success"),
+        "x-leeroo-cost-usd": report.get("cost_usd"),
+        "x-leeroo-remaining-usd": report.get("remaining_usd"),
+        "x-leeroo-tried": ",".join(attempt["expert"] for attempt in report["tried"]) or None,
+    }
+    return {name: _header_value(value) for name, value in named.items() if value is not None}
+
+
+def _header_value(value: object) -> str:
+    text = f"{value:.6g}" if isinstance(value, float) else str(value)
+    return text.encode("ascii", "replace").decode()

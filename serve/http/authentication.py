@@ -1,0 +1,67 @@
+"""Who asks: found out from the key, before anything of a request's body is read."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict
+from typing import Protocol
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from serve.ledger.ledger import hash_secret
+from serve.ledger.messages import Caller
+from serve.wire.api_errors import ApiError
+
+KNOWN_FOR_S = 30.0  # how long a revoked key may still pass here; the ledger gives it no answer all the same
+REST_FOR_S = 2.0  # the same for those without a key, who may have been let in until there was one
+_MAX_KNOWN = 10_000
+
+
+class Identifier(Protocol):
+    """What finds out whose a key is."""
+
+    async def identify(self, secret_hash: str | None) -> Caller | None:
+        """Return who asks, by the digest of the key; None when the request may not come in."""
+        ...
+
+
+class Authentication:
+    """ASGI middleware: requests under ``/v1/`` need a valid key; ``scope["state"]["caller"]`` says whose."""
+
+    def __init__(self, app: ASGIApp, identifier: Identifier) -> None:
+        self._app = app
+        self._identifier = identifier
+        self._known: OrderedDict[str | None, tuple[float, Caller | None]] = OrderedDict()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on if its key is valid."""
+        if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
+            await self._app(scope, receive, send)
+            return
+        kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
+        secret = secret.strip() if kind.lower() == "bearer" else ""
+        try:
+            caller = await self._identify(hash_secret(secret) if secret else None)
+        except ApiError as error:
+            await error.response()(scope, receive, send)
+            return
+        if caller is None:
+            message = "this key is not valid" if secret else "give a key: Authorization: Bearer <key>"
+            await ApiError(401, message, code="invalid_api_key").response()(scope, receive, send)
+            return
+        scope.setdefault("state", {})["caller"] = caller
+        await self._app(scope, receive, send)
+
+    async def _identify(self, secret_hash: str | None) -> Caller | None:
+        now = time.monotonic()
+        known = self._known.get(secret_hash)
+        if known is not None and now < known[0]:
+            return known[1]
+        caller = await self._identifier.identify(secret_hash)
+        is_key = caller is not None and caller.key_id is not None
+        self._known[secret_hash] = (now + (KNOWN_FOR_S if is_key else REST_FOR_S), caller)
+        self._known.move_to_end(secret_hash)
+        if len(self._known) > _MAX_KNOWN:
+            self._known.popitem(last=False)
+        return caller

@@ -1,0 +1,72 @@
+"""Ray's HTTP proxy answers for an ingress that died: in its own words, which no OpenAI client understands.
+
+The middleware here runs in the proxy and puts them into OpenAI's error shape. Ray loads it where the cluster
+was started with ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.http.proxy_errors:middlewares``.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from starlette.datastructures import Headers
+from starlette.middleware import Middleware
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from serve.wire.api_errors import ApiError
+
+IMPORT_PATH = "serve.http.proxy_errors:middlewares"
+
+
+def middlewares() -> list[Middleware]:
+    """Return what Ray's proxy is to wrap around itself."""
+    return [Middleware(ErrorShape)]
+
+
+DIED = ApiError(
+    503, "the endpoint died while it worked on this; ask again", code="restarting", retry_after_s=2
+)
+_REFUSALS = {
+    408: ApiError(504, "the time for this request ran out", code="timeout"),
+    503: ApiError(503, "the endpoint is starting again", code="restarting", retry_after_s=2),
+}
+
+
+class ErrorShape:
+    """ASGI middleware: an error in plain text becomes one of ours, and a stream that is cut ends with one."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on, and mend its answer."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        kind, is_open = "", True
+        refusal: ApiError | None = DIED  # the proxy says nothing at all when an ingress dies
+
+        async def mend(message: Message) -> None:
+            nonlocal kind, is_open, refusal
+            if message["type"] == "http.response.start":
+                kind = Headers(raw=message["headers"]).get("content-type", "")
+                refusal = _REFUSALS.get(message["status"]) if kind.startswith("text/plain") else None
+            elif message["type"] == "http.response.body":
+                is_open = message.get("more_body", False)
+            if refusal is None:
+                await send(message)
+
+        await self._app(scope, receive, mend)
+        if refusal is not None:
+            await refusal.response()(scope, receive, send)
+        elif is_open and kind.startswith("text/event-stream"):
+            await send({"type": "http.response.body", "body": _LAST_WORDS})
+
+
+def _events(*events: Any) -> bytes:
+    return "".join(f"data: {event}\n\n" for event in events).encode()
+
+
+_LAST_WORDS = _events(
+    json.dumps(ApiError(502, "the answer broke off: the endpoint died", code="stream_cut").body()), "[DONE]"
+)

@@ -1,0 +1,194 @@
+"""The bookkeeper: the one deployment that holds the ledger, and brings decisions to the warehouse."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import math
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from serve.config import ServeConfig
+from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.messages import Caller, Entry, Extension, Grant, Refusal, Reservation, Reserved, Settlement
+from serve.ledger.prometheus import Metrics
+from serve.transport.local_call import Address, LocalServer
+
+logger = logging.getLogger("ray.serve")
+
+CONVERSATION_LIFETIME_S = 6 * 3600.0
+CALL_KEPT_S = 24 * 3600.0  # for who looks at them; repetitions come within seconds
+TRUSTED_FORECASTS = 8  # answers' worth
+FADING = 0.995  # of an answer's weight with each one after it
+UNLIMITED = Grant(math.inf, None)  # where nobody is charged
+
+
+class RateLimiter:
+    """Token buckets: a key may make its requests of a minute at once, and then one each 60/rate seconds."""
+
+    def __init__(self) -> None:
+        self._buckets: dict[str, tuple[float, float]] = {}
+
+    def wait_s(self, key_id: str, requests_per_minute: int, now: float) -> float:
+        """Take one request from the bucket; return 0, or the seconds until there is one to take."""
+        tokens, then = self._buckets.get(key_id, (float(requests_per_minute), now))
+        tokens = min(float(requests_per_minute), tokens + (now - then) * requests_per_minute / 60)
+        if tokens < 1:
+            self._buckets[key_id] = (tokens, now)
+            return (1 - tokens) * 60 / requests_per_minute
+        self._buckets[key_id] = (tokens - 1, now)
+        return 0.0
+
+
+class PriceRatios:
+    """What the answers of each paced key came to, over what was expected of them; old ones fade."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, tuple[float, float]] = {}  # paid and expected
+
+    def add(self, key_id: str, paid_usd: float, expected_usd: float) -> None:
+        """Note an answer."""
+        # The first few are steadied by forecasts taken for true.
+        paid, expected = self._sums.get(key_id, (TRUSTED_FORECASTS * expected_usd,) * 2)
+        self._sums[key_id] = (FADING * paid + paid_usd, FADING * expected + expected_usd)
+
+    def ratio(self, key_id: str) -> float:
+        """1 before there were any."""
+        paid, expected = self._sums.get(key_id, (1.0, 1.0))
+        return paid / expected if paid > 0 and expected > 0 else 1.0
+
+
+class Bookkeeper:
+    """Answers for keys and money. Every method may be called again after a failure without harm."""
+
+    def __init__(self, config: ServeConfig) -> None:
+        self._config = config
+        self._ledger = Ledger(config.home / LEDGER_FILE)
+        self._rates = RateLimiter()
+        self._ratios = PriceRatios()
+        self._metrics = Metrics()
+        self._carrying: asyncio.Task[None] | None = None
+        self._local = LocalServer(self.write)
+
+    async def address(self) -> Address:
+        """Return where :meth:`write` can be called on this node."""
+        return await self._local.address()
+
+    async def identify(self, secret_hash: str | None) -> Caller | None:
+        """Return who asks, by the digest of the key; None when the request may not come in."""
+        self._carry_on()
+        caller = self._ledger.identify(secret_hash) if secret_hash else None
+        if isinstance(caller, Caller):
+            return caller
+        return None if caller == "revoked" or not self._is_open() else Caller()
+
+    async def write(self, entries: Sequence[Entry]) -> list[Reserved | None]:
+        """Reserve and settle in one transaction; returns what became of each reservation, in its place."""
+        with self._ledger.transaction():
+            done = [
+                self._reserve(entry) if isinstance(entry, Reservation) else self._settle(entry)
+                for entry in entries
+                if not isinstance(entry, Extension)
+            ]
+        for entry in entries:
+            if isinstance(entry, Settlement):
+                self._metrics.count(entry)
+        return done
+
+    async def figures(self) -> bytes:
+        """Return what was counted, over all replicas of the ingress, in Prometheus's text format."""
+        return self._metrics.render()
+
+    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool:
+        """Attach a score to a decision of this caller's; False when it is not here any more."""
+        return self._ledger.add_feedback(request_id, caller.key_id, score)
+
+    def _reserve(self, entry: Reservation) -> Reserved:
+        held_by = self._ledger.expert_of(entry.conversation) if entry.conversation else None
+        caller = entry.caller
+        if caller.key_id is None:
+            return Reserved(UNLIMITED, held_by)
+        if caller.requests_per_minute is not None:
+            wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
+            if wait_s:
+                return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
+        ratio = self._ratios.ratio(caller.key_id)
+        if not entry.bounds_usd:
+            allowance_usd = self._ledger.allowance_usd(caller.key_id) if caller.is_paced else None
+            return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, ratio)
+        grant = self._ledger.reserve(
+            caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=self._config.longest_request_s
+        )
+        return Reserved(grant, held_by, ratio)
+
+    def _settle(self, entry: Settlement) -> Reserved | None:
+        self._ledger.settle(
+            entry.request_id, entry.cost_usd, decisions=entry.decisions, key_id=entry.caller.key_id
+        )
+        caller = entry.caller
+        if caller.key_id is not None and caller.is_paced and entry.answer and entry.expected_usd is not None:
+            self._ratios.add(caller.key_id, entry.cost_usd, entry.expected_usd)
+        if entry.conversation and entry.answer:
+            self._ledger.remember_expert(entry.conversation, entry.answer.expert)
+        return None
+
+    def _is_open(self) -> bool:
+        if self._config.access == "auto":
+            return is_loopback(self._config.host) and not self._ledger.list_keys()
+        return self._config.access == "open"
+
+    def _carry_on(self) -> None:
+        if self._carrying is None or self._carrying.done():
+            self._carrying = asyncio.get_running_loop().create_task(self._carry())
+
+    async def _carry(self) -> None:
+        """Bring decisions to the warehouse, for ever, once their time for feedback is over."""
+        while True:
+            await asyncio.sleep(min(60.0, self._config.feedback_window_s))
+            try:
+                self._ledger.forget_conversations(CONVERSATION_LIFETIME_S)
+                self._ledger.forget_calls(CALL_KEPT_S)
+                await asyncio.to_thread(carry_decisions, self._config)
+            except Exception:  # the decisions stay in the ledger, and the next turn tries again
+                logger.exception("cannot write decisions to the warehouse")
+
+
+def carry_decisions(config: ServeConfig, older_than_s: float | None = None) -> int:
+    """Move decisions from the ledger to the warehouse; return how many rows were written.
+
+    A crash between writing and forgetting writes the same rows again, which the warehouse skips by their key.
+    """
+    import pyarrow as pa
+
+    from warehouse import DECISIONS, Warehouse
+
+    ledger = Ledger(config.home / LEDGER_FILE)
+    try:
+        rows = ledger.take_decisions(config.feedback_window_s if older_than_s is None else older_than_s)
+        if not rows:
+            return 0
+        by_round: dict[str, list[dict[str, Any]]] = {}
+        for row in rows:
+            by_round.setdefault(row["round"], []).append(row)
+        elsewhere = config.warehouse_url or os.environ.get("LEEROO_WAREHOUSE")
+        store = Warehouse(elsewhere or str(config.home / "warehouse"))
+        schema = pa.schema([field for field in DECISIONS if field.name != "created_at"])
+        written = 0
+        for round_name, members in by_round.items():
+            written += store.append("decisions", pa.Table.from_pylist(members, schema), round=round_name)
+        ledger.drop_decisions([row["request_id"] for row in rows])
+        return written
+    finally:
+        ledger.close()
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

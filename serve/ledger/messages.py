@@ -1,0 +1,107 @@
+"""What the ledger is asked to write for a request, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who asks: a key and what it may do. ``key_id`` is None where the endpoint is open to all."""
+
+    key_id: str | None = None
+    experts: tuple[str, ...] | None = None  # the only ones that may answer
+    preset: str | None = None  # what the model name "leeroo" means for this key
+    requests_per_minute: int | None = None
+    is_paced: bool = False  # its budget is spread over the requests of its period
+
+
+@dataclass(frozen=True)
+class Grant:
+    """Leave to spend up to ``reserved_usd``; ``remaining_usd`` is what the budget holds beyond it."""
+
+    reserved_usd: float
+    remaining_usd: float | None
+    allowance_usd: float | None = None  # of a paced key: what is left for each request still to come
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A call that may not be made."""
+
+    message: str
+    code: Literal["invalid_api_key", "insufficient_quota", "rate_limit_exceeded"]
+    retry_after_s: float | None = None
+
+
+@dataclass(frozen=True)
+class Reservation:
+    """Money to set aside before a call, and the conversation to look up on the way."""
+
+    request_id: str
+    caller: Caller
+    #: Per expert that may answer, the most that its answer can cost; none where nobody is to be asked.
+    bounds_usd: tuple[float, ...]
+    conversation: bytes | None = None
+    owner: str = ""  # the process that works on the request: when it dies, its calls are settled without it
+    #: Per expert as in ``bounds_usd``, what its answer comes to by an estimate that errs upward: charged
+    #: where the owner dies with the call in flight, for the upstream bills it all the same.
+    likely_usd: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class Extension:
+    """More money to set aside for a call under way, before a further attempt is made."""
+
+    request_id: str
+    caller: Caller
+    extra_usd: float
+
+
+@dataclass(frozen=True)
+class Reserved:
+    """What became of a reservation. Where nobody is charged the grant has no limit."""
+
+    grant: Grant | Refusal
+    held_by: str | None = None  # the expert that gave the conversation's last answer
+    price_ratio: float = 1.0  # what a paced key's answers came to, over what was expected of them
+
+    @property
+    def allowance_usd(self) -> float | None:
+        """What may be expected of the request's cost, on average, for a paced budget to last."""
+        if isinstance(self.grant, Refusal) or self.grant.allowance_usd is None:
+            return None
+        return self.grant.allowance_usd / self.price_ratio
+
+
+@dataclass(frozen=True)
+class Figures:
+    """An answer as the operator counts it."""
+
+    expert: str
+    usage: dict[str, Any]  # as OpenAI words it
+    latency_s: float
+
+
+@dataclass(frozen=True)
+class Settlement:
+    """What a call came to: its cost (0 gives the reservation back), who failed on the way, what to keep.
+
+    ``cost_usd`` is what the caller is charged for all attempts together; the ledger never charges more than
+    was reserved, and books the rest as disputed. ``disputed_usd`` is what upstreams claim, or may bill,
+    beyond it: the operator's to settle with them.
+    """
+
+    request_id: str
+    caller: Caller
+    cost_usd: float
+    disputed_usd: float = 0.0
+    answer: Figures | None = None
+    failures: tuple[tuple[str, int], ...] = ()  # expert and status
+    decisions: tuple[dict[str, Any], ...] = ()
+    conversation: bytes | None = None  # now held by the expert that answered
+    expected_usd: float | None = None  # forecast of the cost, where the request was routed
+
+
+Entry = Reservation | Extension | Settlement

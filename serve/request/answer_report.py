@@ -1,0 +1,113 @@
+"""What is told of an answer: to the caller, in the reply, and to the warehouse, as a decision."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Container
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator import Decision
+from serve.ledger.messages import Settlement
+from serve.request.dispatch import Answered
+from serve.request.in_flight import Job
+from serve.router.deployment import Ruling
+from serve.wire.protocol import ExpertForecast, RouteReply
+
+
+def route_reply(ruling: Ruling, served: Container[str]) -> RouteReply:
+    """Return a ruling as ``/v1/route`` tells it."""
+    decision = ruling.decision
+    return RouteReply(
+        expert=decision.expert,
+        fallbacks=list(decision.fallbacks),
+        reason=decision.reason,
+        multiplier=decision.multiplier,
+        router_version=ruling.version,
+        forecasts=[
+            ExpertForecast(**forecast, served=forecast["expert"] in served)
+            for forecast in _forecasts(decision)
+        ],
+    )
+
+
+def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> dict[str, Any]:
+    """Return the ``leeroo`` object of an answer, but for the cost."""
+    expert = answered.expert.spec.name
+    report: dict[str, Any] = {
+        "request_id": job.request_id,
+        "expert": expert,
+        "reason": job.plan.reason,
+        "tried": [
+            {"expert": attempt.expert, "status": attempt.failure.status, "message": attempt.failure.message}
+            for attempt in answered.attempts
+        ],
+        "expert_s": round(answered.took_s, 4),
+        "latency_s": round(time.monotonic() - job.began, 4),
+    }
+    if job.plan.ruling is None:
+        return report
+    decision = job.plan.ruling.decision
+    return report | {
+        "router_version": job.plan.ruling.version,
+        "multiplier": decision.multiplier,
+        "predicted_success": decision.success[expert],
+        "predicted_cost_usd": decision.cost_usd[expert],
+        "forecasts": [forecast for forecast in _forecasts(decision) if forecast["expert"] in served],
+    }
+
+
+def costs(job: Job, settlement: Settlement) -> dict[str, Any]:
+    """Return what a report tells of money."""
+    if job.remaining_usd is None:
+        return {"cost_usd": settlement.cost_usd}
+    remaining = job.remaining_usd + job.reserved_usd - settlement.cost_usd
+    return {"cost_usd": settlement.cost_usd, "remaining_usd": remaining}
+
+
+def decision_rows(job: Job, expert: str, cost_usd: float) -> tuple[dict[str, Any], ...]:
+    """Return rows of the warehouse's decisions table, without the time they are written.
+
+    None for a request that was not routed. A challenger's decision is a row of its own, in a round named
+    ``shadow-...``, with an id that ends in ``:shadow``; it has no cost and no latency: nobody followed it.
+    """
+    ruling = job.plan.ruling
+    if ruling is None:
+        return ()
+    day = f"{datetime.now(UTC):%Y-%m-%d}"
+    row = {
+        **_decided(ruling),
+        "request_id": job.request_id,
+        "expert": expert,
+        "cost_usd": cost_usd,
+        "latency_s": time.monotonic() - job.began,
+        "round": f"serve-{day}",
+    }
+    if ruling.shadow is None:
+        return (row,)
+    shadow = {
+        **_decided(ruling.shadow),
+        "request_id": f"{job.request_id}:shadow",
+        "expert": ruling.shadow.decision.expert,
+        "round": f"shadow-{day}",
+    }
+    return row, shadow
+
+
+def _forecasts(decision: Decision) -> list[dict[str, Any]]:
+    return [
+        {"expert": name, "success": success, "cost_usd": decision.cost_usd[name]}
+        for name, success in decision.success.items()
+    ]
+
+
+def _decided(ruling: Ruling) -> dict[str, Any]:
+    decision = ruling.decision
+    return {
+        "router_version": ruling.version,
+        "experts": list(decision.success),
+        "predicted_success": list(decision.success.values()),
+        "predicted_cost_usd": [decision.cost_usd[name] for name in decision.success],
+        "multiplier": decision.multiplier,
+        "fallbacks": list(decision.fallbacks),
+    }

@@ -1,0 +1,30 @@
+"""What the gateway needs of the router and of the bookkeeper, wherever they run."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from serve.ledger.messages import Caller, Reservation, Reserved, Settlement
+from serve.router.deployment import Query, Ruling
+
+
+class RouterClient(Protocol):
+    """What the gateway needs of the router."""
+
+    async def decide(self, query: Query) -> Ruling:
+        """Decide on one query; InputError when nobody may answer."""
+        ...
+
+    async def version(self) -> str:
+        """Return the version of the orchestrator in use."""
+        ...
+
+
+class LedgerClient(Protocol):
+    """What the gateway needs of the bookkeeper; see :class:`serve.ledger.bookkeeper.Bookkeeper`."""
+
+    async def identify(self, secret_hash: str | None) -> Caller | None: ...  # noqa: D102
+    async def reserve(self, reservation: Reservation) -> Reserved: ...  # noqa: D102
+    async def settle(self, settlement: Settlement) -> None: ...  # noqa: D102
+    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool: ...  # noqa: D102
+    async def figures(self) -> bytes: ...  # noqa: D102
