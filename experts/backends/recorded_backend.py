@@ -20,7 +20,8 @@ class RecordedBackend:
 
     The table is ``recording``: a folder of recorded answers (:mod:`experts.backends.recorded_folder`), a
     Parquet file with the columns of ANSWERS, or a folder of such files; or ``answers`` where the rows are at
-    hand. A question that was never recorded is a row with the error ``NotRecorded``, so that it stays a missing cell.
+    hand. A question that was never recorded is a row with the error ``NotRecorded``, so that it stays a
+    missing cell.
     Scores come from the recording as well (:meth:`score`): the text of the answer is often not in it.
     """
 

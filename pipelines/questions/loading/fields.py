@@ -24,8 +24,8 @@ def read_question(
 
     Read are the columns of :data:`pipelines.questions.loading.columns.NAMES`. With choices, the answer is the
     text of one, its letter or its index from 0; text that could be several of these is a choice's text before
-    a letter before an index. In a record whose ``question_id`` fits its content, which is a row of ours, it is
-    the index.
+    a letter before an index. In a record whose ``question_id`` fits its content, which is a row of ours, it
+    is the index.
 
     Args:
         record: column -> value.
