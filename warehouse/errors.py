@@ -45,7 +45,7 @@ class TooFewError(InputError):
 
 
 class InfeasibleError(InputError):
-    """What was asked for cannot all hold: a budget below the cheapest choice, limits that exclude each other."""
+    """What was asked for cannot all hold: a budget below the cheapest choice, limits that clash."""
 
     exit_code = 5
 
