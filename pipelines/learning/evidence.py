@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -64,13 +65,13 @@ def read_evidence(warehouse: Warehouse, experts: Sequence[str], frozen_ids: Sequ
     return Evidence(outcomes.take(order), learned[order], frozen[order])
 
 
-def read_questions(warehouse: Warehouse, ids: Sequence[str], *, fix: str) -> pa.Table:
+def read_questions(warehouse: Warehouse, ids: Sequence[str], *, keeper: Path) -> pa.Table:
     """QUESTIONS rows of these ids, in their order.
 
     Args:
         warehouse: where they are.
         ids: of the questions.
-        fix: what to do where some are gone.
+        keeper: folder of the records that name them.
 
     Raises:
         InputError: some are not in the warehouse any more.
@@ -81,6 +82,6 @@ def read_questions(warehouse: Warehouse, ids: Sequence[str], *, fix: str) -> pa.
         raise InputError(
             f"{place.null_count} questions of this round are not in the warehouse any more",
             where=warehouse.url,
-            fix=fix,
+            fix=f"restore them, or delete {keeper} to begin anew",
         )
     return table.take(place)

@@ -4,24 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from pipelines.learning.evidence import Evidence
 from pipelines.questions.brief import Brief, GapBrief, read_cells
 from pipelines.selfplay.round_record import RoundRecord, Step
-from warehouse import Warehouse
+from warehouse import Outcomes, Warehouse
 
 
 def read_brief(
-    warehouse: Warehouse, evidence: Evidence | None, experts: Sequence[str], record: RoundRecord | None = None
+    warehouse: Warehouse, learned: Outcomes | None, experts: Sequence[str], record: RoundRecord | None = None
 ) -> Brief:
     """What the answers so far say, with the gaps that a finished round found.
 
     Args:
         warehouse: where the answers are.
-        evidence: the same, split.
+        learned: those that may be learned from; None: there are none.
         experts: whose answers count.
         record: of the finished round; None before the first round of a run.
     """
-    learned = evidence.to_learn() if evidence is not None else None
     if learned is None or (record is not None and "gaps" not in record):
         return Brief()
     with warehouse.connect() as connection:
