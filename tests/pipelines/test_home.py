@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from serve.config import ServeConfig
-from serve.ledger.bookkeeper import carry_decisions
+from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from warehouse import InputError, Warehouse
 from warehouse.home import Home
