@@ -1,4 +1,4 @@
-"""The real endpoint before upstreams that bill, lie, stall and die: nobody else is harmed, and the books hold."""
+"""The real endpoint before upstreams that bill, lie, stall and die: nobody is harmed, and the books hold."""
 
 import asyncio
 import json
@@ -17,7 +17,7 @@ from orchestrator.versions.mlflow_registry import log_version, set_champion
 from serve.config import ServeConfig
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parent.parent)]
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from hostile_replies import replies, streams
 from hostile_upstream import USD_PER_TOKEN, Plan, serve_hostile
