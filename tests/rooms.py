@@ -92,8 +92,6 @@ KNOWN = {
         "orchestrator.evaluation.measures",
         "orchestrator.evaluation.report",
         # serve
-        "serve.router.deployment",
-        "serve.router.paced_price",
         # pipelines
         "pipelines.answering.bulk",
         "pipelines.answering.judging",
@@ -139,7 +137,6 @@ KNOWN = {
         "serve/http -> serve.ledger.prometheus",
         "serve/request -> serve.experts.handle",
         "serve/request -> serve.ledger.ledger",
-        "serve/request -> serve.router.deployment",
         # pipelines
         "pipelines/answering -> pipelines.commands.screen",
         "pipelines/learning -> pipelines.commands.screen",
