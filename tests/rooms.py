@@ -59,7 +59,6 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/learning": {"pipelines", "pipelines/answering"},
     "pipelines/selfplay": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
-        "pipelines/questions/sources",
     },
     "pipelines/commands": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
@@ -95,11 +94,8 @@ KNOWN = {
         "serve.router.deployment",
         "serve.router.paced_price",
         # pipelines
-        "pipelines.answering.bulk",
-        "pipelines.answering.judging",
         "pipelines.commands.screen",
         "pipelines.learning.training",
-        "pipelines.questions.sources.expert",
         "pipelines.selfplay.context",
         "pipelines.selfplay.learn",
         "pipelines.selfplay.make_questions",
@@ -121,10 +117,8 @@ KNOWN = {
         "serve/request",
         "serve/router",
         # pipelines
-        "pipelines/answering",
         "pipelines/commands",
         "pipelines/learning",
-        "pipelines/questions/sources",
         "pipelines/selfplay",
     },
     "import through a wall": {
@@ -141,7 +135,6 @@ KNOWN = {
         "serve/request -> serve.ledger.ledger",
         "serve/request -> serve.router.deployment",
         # pipelines
-        "pipelines/answering -> pipelines.commands.screen",
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.selfplay",
