@@ -91,8 +91,6 @@ KNOWN = {
         "orchestrator.evaluation.measures",
         "orchestrator.evaluation.report",
         # serve
-        "serve.router.deployment",
-        "serve.router.paced_price",
         # pipelines
         "pipelines.commands.screen",
         "pipelines.learning.training",
@@ -133,7 +131,6 @@ KNOWN = {
         "serve/http -> serve.ledger.prometheus",
         "serve/request -> serve.experts.handle",
         "serve/request -> serve.ledger.ledger",
-        "serve/request -> serve.router.deployment",
         # pipelines
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",
