@@ -59,6 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/learning": {"pipelines", "pipelines/answering"},
     "pipelines/selfplay": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
+        "pipelines/questions/sources",
     },
     "pipelines/commands": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
@@ -92,13 +93,6 @@ KNOWN = {
         "orchestrator.evaluation.report",
         # serve
         # pipelines
-        "pipelines.commands.screen",
-        "pipelines.learning.training",
-        "pipelines.selfplay.context",
-        "pipelines.selfplay.learn",
-        "pipelines.selfplay.make_questions",
-        "pipelines.selfplay.round",
-        "pipelines.selfplay.run",
     },
     "room in a circle": {
         # universe, orchestrator
@@ -115,9 +109,6 @@ KNOWN = {
         "serve/request",
         "serve/router",
         # pipelines
-        "pipelines/commands",
-        "pipelines/learning",
-        "pipelines/selfplay",
     },
     "import through a wall": {
         # universe, orchestrator
@@ -132,9 +123,6 @@ KNOWN = {
         "serve/request -> serve.experts.handle",
         "serve/request -> serve.ledger.ledger",
         # pipelines
-        "pipelines/learning -> pipelines.commands.screen",
-        "pipelines/selfplay -> pipelines.commands.screen",
-        "pipelines/selfplay -> pipelines.commands.selfplay",
     },
     "long file": {
         "pipelines/commands/router.py",
@@ -147,23 +135,13 @@ KNOWN = {
         # pipelines
         "pipelines/answering/stream.py",
         "pipelines/answering/waves.py",
-        "pipelines/selfplay/run.py",
+        "pipelines/selfplay/panel.py",
         # serve
         "serve/config.py",
         "serve/experts/deployments.py",
     },
-    "file with a Laboratory": {
-        "pipelines/selfplay/context.py",
-        "pipelines/selfplay/learn.py",
-        "pipelines/selfplay/make_questions.py",
-        "pipelines/selfplay/round.py",
-        "pipelines/selfplay/run.py",
-    },
+    "file with a Laboratory": set(),
     "step that prints": {
         "pipelines/diagnosis.py",
-        "pipelines/learning/training.py",
-        "pipelines/selfplay/learn.py",
-        "pipelines/selfplay/round.py",
-        "pipelines/selfplay/run.py",
     },
 }

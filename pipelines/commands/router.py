@@ -61,6 +61,7 @@ def train(
     from rich.console import Console
 
     from orchestrator.versions.mlflow_registry import champion_version, crown_first
+    from pipelines.commands.screen import print_training
     from pipelines.learning.training import check_router_settings, train_version
 
     place = Home.open(home)
@@ -68,6 +69,7 @@ def train(
     outcomes = load_pool_outcomes(place, pool, experts, source)
     trained = train_version(outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed)
     version = trained.version
+    print_training(trained)
     console = Console()
     if trained.is_new:
         console.print(

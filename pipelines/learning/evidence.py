@@ -1,4 +1,4 @@
-"""What may be learned from and what may only be tested on: one split of the answers, for every step of a round."""
+"""What may be learned from, and what may only be tested on: the answers, split once for all steps."""
 
 from __future__ import annotations
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.commands.screen import console, print_line
 from warehouse import InputError, Outcomes
 from warehouse.home import Home
 
@@ -74,14 +73,12 @@ def train_version(
     learned = complete_outcomes(learned, embedder, home.embeddings)
     known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
-        print_line(f"Router version {known} was trained on exactly these outcomes; it stands.")
         return TrainingResult(known, None, is_new=False)
     report = None
     if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
         report = evaluate_router(
             outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
         )
-        console.print(report.table())
     trained = train_router(
         learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
     )

@@ -14,6 +14,7 @@ from pipelines.answering.round_money import RoundMoney
 from pipelines.ray_session import Connection
 from pipelines.selfplay.events import Answered, AnsweringBegins, AnswersCame, Tell
 from pipelines.selfplay.panel import Panel
+from pipelines.selfplay.round_record import FROZEN
 from warehouse import Warehouse
 
 
@@ -42,7 +43,8 @@ def answer_round(
     left = money.left_usd()
     before_usd = money.spent_usd()
     work = find_open_work(warehouse, panel.experts, questions)
-    tell(AnsweringBegins(round, {name: table.num_rows for name, table in questions.items()}, bool(work)))
+    counts = {name: table.num_rows for name, table in questions.items()}
+    tell(AnsweringBegins(round, counts, bool(work), round == FROZEN))
     if work:
         connection.ensure()
     receipts = answer_open_work(

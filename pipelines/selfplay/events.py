@@ -1,7 +1,7 @@
 """What a run tells while it goes: an event after each step, and the answers as they come.
 
-Steps and rounds print nothing. Whoever starts a run gives a ``Tell``: the command line's prints, a notebook's or
-a test's may keep the events and read them.
+Steps and rounds print nothing. Whoever starts a run gives a ``Tell``: the command line's prints, and one of
+a notebook or a test may keep the events and read them.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class QuestionsMade:
 
 @dataclass(frozen=True)
 class Assigned:
-    """It is settled whom to ask what. ``question_ids`` by expert's name; None: everyone is asked everything."""
+    """It is settled whom to ask what: ``question_ids`` by expert's name, or None: everyone everything."""
 
     round: str
     expected_usd: float
@@ -71,6 +71,7 @@ class AnsweringBegins:
     round: str
     questions: Mapping[str, int]
     is_open: bool  # False: every one has been answered before
+    is_frozen: bool  # the frozen set, not a round's own questions
 
 
 @dataclass(frozen=True)

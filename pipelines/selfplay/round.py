@@ -70,7 +70,9 @@ def run_round(
     """
     record = run.rounds.record(name)
     record.check(run.settings.decisive(run.panel.experts), run.settings.by_step())
-    with track(run.home, run.settings, run.panel, record, f"round {name}", kind="round", round=name) as run_id:
+    with track(
+        run.home, run.settings, run.panel, record, f"round {name}", kind="round", round=name
+    ) as run_id:
         steps = _Steps(run, record, name, frozen, run_id, RoundMoney(run.warehouse, name, budget_usd))
         found = steps.make(brief)
         questions = read_questions(run.warehouse, found["ids"], keeper=run.rounds.folder)
@@ -157,7 +159,9 @@ class _Steps:
     def find_champion(self) -> str | None:
         """Who was champion before this round: that stays known after its own version was promoted."""
         uri = self.run.home.mlflow_uri
-        before: str | None = self.record.step("champion", lambda: {"version": champion_version(uri)})["version"]
+        before: str | None = self.record.step("champion", lambda: {"version": champion_version(uri)})[
+            "version"
+        ]
         return before
 
     def read_evidence(self) -> _Learned:
@@ -191,7 +195,9 @@ class _Steps:
         # A universe of one needs no router; what is learned over all of them tells when to widen it.
         pool = universe if len(universe) > 1 else evidence.learned.experts
         settings, home = self.run.settings.router, self.run.home
-        return self._step("training", lambda: train(evidence.every.only(pool), settings, home, round=self.name))
+        return self._step(
+            "training", lambda: train(evidence.every.only(pool), settings, home, round=self.name)
+        )
 
     def measure(self, evidence: _Learned, before: str | None, version: str) -> Step:
         """What the round bought, on the frozen set."""

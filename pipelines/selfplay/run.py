@@ -51,7 +51,7 @@ def run_selfplay(settings: SelfplaySettings, home: Home, tell: Tell = ignore) ->
         with track(home, run.settings, run.panel, record, name, kind="selfplay") as run_id:
             frozen = _freeze(run, run_id)
             rounds, stopped = play(run, frozen)
-            spent_usd = RoundMoney(run.warehouse, FROZEN, None).spent_usd()
+            spent_usd = RoundMoney(run.warehouse, FROZEN).spent_usd()
             result = SelfplayResult(run_id, tuple(rounds), spent_usd, stopped)
             log_run(result)
     tell(RunDone(result))
@@ -90,7 +90,7 @@ def play(run: RunContext, frozen: FrozenQuestions) -> tuple[list[RoundResult], s
         else:
             allowance = None
             if plan.budget_usd is not None:
-                spent = RoundMoney(run.warehouse, FROZEN, None).spent_usd() + sum(r.cost_usd for r in results)
+                spent = RoundMoney(run.warehouse, FROZEN).spent_usd() + sum(r.cost_usd for r in results)
                 if plan.budget_usd - spent < LEFT_OVER * plan.budget_usd:
                     return (
                         results,
@@ -125,7 +125,7 @@ def _freeze(run: RunContext, run_id: str) -> FrozenQuestions:
     plan = run.settings.rounds
     cap_usd = None
     if plan.budget_usd is not None:  # what earlier attempts at the rounds have spent is gone
-        rounds = (RoundMoney(run.warehouse, name, None) for name in plan.names)
+        rounds = (RoundMoney(run.warehouse, name) for name in plan.names)
         cap_usd = plan.budget_usd - sum(money.spent_usd() for money in rounds)
     money = RoundMoney(run.warehouse, FROZEN, cap_usd)
     check_affordable(run.warehouse, run.panel.experts, questions, money.left_usd())
