@@ -59,6 +59,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/learning": {"pipelines", "pipelines/answering"},
     "pipelines/selfplay": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
+        "pipelines/questions/sources",
     },
     "pipelines/commands": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
