@@ -37,7 +37,7 @@ class UpstreamClient:
     """Talks to one expert's API, within one event loop.
 
     Nothing is asked twice, but for a field that the API refuses and that an answer is not worse without: such
-    a refusal is never billed, so the field is dropped, remembered (:attr:`dialect`), and asked again without it.
+    a refusal is never billed, so the field is dropped, remembered in :attr:`dialect`, and it is asked again.
     Redirects are not followed: they would carry the key elsewhere. The loopback is never proxied; other
     addresses obey the environment's proxies. Cancelling a call closes its connection at once.
 
