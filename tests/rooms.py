@@ -124,9 +124,7 @@ KNOWN = {
         "serve/request -> serve.ledger.ledger",
         # pipelines
     },
-    "long file": {
-        "pipelines/commands/router.py",
-    },
+    "long file": set(),
     "file that asks .backend": {
         # experts
         "experts/backends/hardware.py",

@@ -18,3 +18,30 @@ HomeOption = Annotated[
     ),
 ]
 DEFAULT_HOME = Path(".leeroo")
+
+PoolOption = Annotated[
+    str | None, typer.Option(help="A pool in a YAML file, as FILE or FILE:NAME (needs a list `experts`).")
+]
+ExpertsOption = Annotated[str | None, typer.Option(help="Experts or globs, by commas: 'helm/*,gpt-4*'.")]
+SourceOption = Annotated[
+    str | None, typer.Option(help="Question sources to use, by commas, for example mmlu.")
+]
+EmbedderOption = Annotated[
+    str,
+    typer.Option(
+        help="minilm-int8 (contextual), minilm-shallow (the same, cut short), wordllama (static, fast), "
+        "or several joined by +."
+    ),
+]
+#: What a predictor may be called, for the help of options.
+PREDICTOR_KINDS = "knn, cluster, ridge, latent, subject, stack or knn+domain"
+DEFAULT_EMBEDDER = "minilm-int8+wordllama"
+
+#: The ``--catalogue`` option of commands that ask or check experts.
+CatalogueOption = Annotated[
+    Path | None, typer.Option(help="YAML file of experts; small real models by default.")
+]
+#: The ``--address`` option of commands that ask experts in bulk.
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
+]

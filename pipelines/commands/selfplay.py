@@ -6,8 +6,14 @@ from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
-from pipelines.commands.router import DEFAULT_EMBEDDER, PREDICTOR_KINDS, EmbedderOption
+from pipelines.commands.options import (
+    DEFAULT_EMBEDDER,
+    DEFAULT_HOME,
+    PREDICTOR_KINDS,
+    AddressOption,
+    EmbedderOption,
+    HomeOption,
+)
 from warehouse.home import Home
 
 CatalogueOption = Annotated[
@@ -92,9 +98,7 @@ def selfplay(
     ] = None,
     predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "knn",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
-    ] = None,
+    address: AddressOption = None,
 ) -> None:
     """Run self-play rounds: questions, answers, universe, router, test, gaps. Run again to resume."""
     from pipelines.commands.screen import Screen

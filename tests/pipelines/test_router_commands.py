@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from orchestrator.predictors.registry import BUILDERS
 from orchestrator.text.splits import frozen_split
 from pipelines.cli import app
-from pipelines.commands.router import PREDICTOR_KINDS
+from pipelines.commands.options import PREDICTOR_KINDS
 from warehouse import InputError, Warehouse, load_outcomes
 
 EXPERTS = "expert,usd_per_mtok_in,usd_per_mtok_out\nann,1,1\nbob,1,1\nzoe,100,100\n"

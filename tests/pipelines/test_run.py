@@ -76,7 +76,7 @@ def questions(tmp_path: Path) -> Path:
         "\n".join(
             json.dumps(
                 {
-                    "question": f"Number {i}: how does the {rng.choice(WORDS)} change the {rng.choice(WORDS)}?",
+                    "question": f"Number {i}: how does a {rng.choice(WORDS)} alter a {rng.choice(WORDS)}?",
                     "choices": ["so", "not at all", f"by {i}"],
                     "answer": i % 3,
                     "domain": ("science", "arts")[i % 2],
