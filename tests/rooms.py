@@ -83,14 +83,9 @@ KNOWN = {
         "warehouse.store",
         "warehouse.views",
         # serve
-        "serve.router.deployment",
-        "serve.router.paced_price",
         # pipelines
-        "pipelines.answering.bulk",
-        "pipelines.answering.judging",
         "pipelines.commands.screen",
         "pipelines.learning.training",
-        "pipelines.questions.sources.expert",
         "pipelines.selfplay.context",
         "pipelines.selfplay.learn",
         "pipelines.selfplay.make_questions",
@@ -105,10 +100,8 @@ KNOWN = {
         "serve/request",
         "serve/router",
         # pipelines
-        "pipelines/answering",
         "pipelines/commands",
         "pipelines/learning",
-        "pipelines/questions/sources",
         "pipelines/selfplay",
     },
     "import through a wall": {
@@ -118,9 +111,7 @@ KNOWN = {
         "serve/http -> serve.ledger.prometheus",
         "serve/request -> serve.experts.handle",
         "serve/request -> serve.ledger.ledger",
-        "serve/request -> serve.router.deployment",
         # pipelines
-        "pipelines/answering -> pipelines.commands.screen",
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.selfplay",
