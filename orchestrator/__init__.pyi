@@ -23,4 +23,3 @@ from orchestrator.versions.mlflow_registry import load_version as load_version
 from orchestrator.versions.mlflow_registry import log_version as log_version
 from orchestrator.versions.mlflow_registry import rollback as rollback
 from orchestrator.versions.mlflow_registry import set_champion as set_champion
-from orchestrator.versions.mlflow_registry import versions as versions
