@@ -92,14 +92,9 @@ KNOWN = {
         "orchestrator.evaluation.measures",
         "orchestrator.evaluation.report",
         # serve
-        "serve.router.deployment",
-        "serve.router.paced_price",
         # pipelines
-        "pipelines.answering.bulk",
-        "pipelines.answering.judging",
         "pipelines.commands.screen",
         "pipelines.learning.training",
-        "pipelines.questions.sources.expert",
         "pipelines.selfplay.context",
         "pipelines.selfplay.learn",
         "pipelines.selfplay.make_questions",
@@ -121,10 +116,8 @@ KNOWN = {
         "serve/request",
         "serve/router",
         # pipelines
-        "pipelines/answering",
         "pipelines/commands",
         "pipelines/learning",
-        "pipelines/questions/sources",
         "pipelines/selfplay",
     },
     "import through a wall": {
@@ -139,9 +132,7 @@ KNOWN = {
         "serve/http -> serve.ledger.prometheus",
         "serve/request -> serve.experts.handle",
         "serve/request -> serve.ledger.ledger",
-        "serve/request -> serve.router.deployment",
         # pipelines
-        "pipelines/answering -> pipelines.commands.screen",
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.selfplay",

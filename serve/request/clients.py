@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from serve.ledger.messages import Caller, Reservation, Reserved, Settlement
-from serve.router.deployment import Query, Ruling
+from serve.router.messages import Query, Ruling
 
 
 class RouterClient(Protocol):

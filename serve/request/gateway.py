@@ -25,7 +25,7 @@ from serve.request.dispatch import Answered, first_answer
 from serve.request.in_flight import CompletionRequest, Job, Plan
 from serve.request.permissions import allowed, permitted, query_of, refuse_limits
 from serve.request.streaming import Tally, frame, relay, text_of
-from serve.router.deployment import Query, Ruling
+from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError, ExpertFailure
 from serve.wire.protocol import (
     PRESETS,
