@@ -7,16 +7,15 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from orchestrator.evaluation.report import EvaluationReport
+from orchestrator.evaluation.report_files import write_report
 from orchestrator.policy import Orchestrator
 from warehouse import InputError, NotReadyError
 from warehouse.mlflow_places import artifact_root, place_now
 from warehouse.mlflow_runs import OpenRun, client_of, is_absent, open_run
 from warehouse.mlflow_store import open_store, point_mlflow, quiet_mlflow
-
-if TYPE_CHECKING:
-    from orchestrator.evaluation.report import EvaluationReport
 
 MODEL_NAME = "leeroo-router"
 EXPERIMENT = "leeroo-router"
@@ -223,7 +222,7 @@ def versions(tracking_uri: str) -> list[Version]:
 
 def _log_report(run: OpenRun, report: EvaluationReport, scratch: Path) -> None:
     run.log(report.metrics())
-    for path in report.write(scratch):
+    for path in write_report(report, scratch):
         run.log_file(path, "evaluation")
 
 

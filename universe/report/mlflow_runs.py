@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from universe.analysis.gaps import GapReport
-from universe.solver.select import Universe
+from universe.model.universe import Universe
 from warehouse.mlflow_runs import open_run
 
 if TYPE_CHECKING:
