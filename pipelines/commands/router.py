@@ -147,7 +147,7 @@ def evaluate(
     console.print(render_details(report))
     console.print(render_pairs(report))
     written = write_report(report, out or place.path / "evaluations" / "latest")
-    run_id = log_evaluation(report, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
+    run_id = log_evaluation(report, tracking_uri=place.mlflow_uri)
     console.print(
         f"wrote {', '.join(path.name for path in written)} to {written[0].parent}; MLflow run {run_id}"
     )
@@ -282,7 +282,7 @@ def add_expert(
     answers = load_pool_outcomes(place, None, ",".join([*names, name]), sources)
     probed = answers.take(np.isin(answers.question_ids, chosen))
     extended = place_expert(champion, name, probed)
-    version = log_version(extended, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
+    version = log_version(extended, tracking_uri=place.mlflow_uri)
     held_out = answers.only([*champion.experts, name]).take(np.isin(answers.question_ids, test))
     complete = int(np.isfinite(held_out.score + held_out.cost_usd).all(axis=1).sum())
     console.print(
@@ -308,9 +308,7 @@ def retire_expert(
 
     place = Home.open(home)
     champion, former = load_champion(place.mlflow_uri)
-    version = log_version(
-        remove(champion, name), tracking_uri=place.mlflow_uri, artifact_root=place.artifacts, alias=None
-    )
+    version = log_version(remove(champion, name), tracking_uri=place.mlflow_uri, alias=None)
     set_champion(place.mlflow_uri, version, note=f"retired {name}")
     Console().print(f"version {version} is champion, without {name} (before: version {former})")
 

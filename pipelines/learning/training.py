@@ -91,7 +91,6 @@ def train_version(
         report,
         tracking_uri=home.mlflow_uri,
         metrics=trained.metrics,
-        artifact_root=home.artifacts,
         run_name=f"train {predictor}",
     )
     return TrainingResult(version, report)
