@@ -97,11 +97,6 @@ def retire(
 
     place = Home.open(home)
     champion, former = load_champion(place.mlflow_uri)
-    version = log_version(
-        retire_expert(champion, name),
-        tracking_uri=place.mlflow_uri,
-        artifact_root=place.artifacts,
-        alias=None,
-    )
+    version = log_version(retire_expert(champion, name), tracking_uri=place.mlflow_uri, alias=None)
     set_champion(place.mlflow_uri, version, note=f"retired {name}")
     print_line(f"version {version} is champion, without {name} (before: version {former})")

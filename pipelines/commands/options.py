@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.predictors.registry import describe_predictors
+from orchestrator.text.registry import describe_embedders
+
 #: The ``--home`` option of every command.
 HomeOption = Annotated[
     Path,
@@ -26,16 +29,9 @@ ExpertsOption = Annotated[str | None, typer.Option(help="Experts or globs, by co
 SourceOption = Annotated[
     str | None, typer.Option(help="Question sources to use, by commas, for example mmlu.")
 ]
-EmbedderOption = Annotated[
-    str,
-    typer.Option(
-        help="minilm-int8 (contextual), minilm-shallow (the same, cut short), wordllama (static, fast), "
-        "or several joined by +."
-    ),
-]
+EmbedderOption = Annotated[str, typer.Option(help=f"{describe_embedders()}, or several joined by +.")]
 #: What a predictor may be called, for the help of options.
-PREDICTOR_KINDS = "knn, cluster, ridge, latent, subject, stack or knn+domain"
-DEFAULT_EMBEDDER = "minilm-int8+wordllama"
+PREDICTOR_KINDS = describe_predictors()
 
 #: The ``--catalogue`` option of commands that ask or check experts.
 CatalogueOption = Annotated[

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.text.registry import DEFAULT_EMBEDDER
 from pipelines.commands.options import (
-    DEFAULT_EMBEDDER,
     DEFAULT_HOME,
     PREDICTOR_KINDS,
     EmbedderOption,
@@ -108,6 +108,8 @@ def evaluate(
 
     from orchestrator.evaluation.benchmark_table import render_details
     from orchestrator.evaluation.evaluate import evaluate_router
+    from orchestrator.evaluation.report_files import write_report
+    from orchestrator.evaluation.report_tables import render_pairs, render_report
     from orchestrator.versions.mlflow_registry import log_evaluation
     from pipelines.learning.pool_outcomes import load_pool_outcomes, split_commas
     from pipelines.learning.training import check_router_settings
@@ -137,11 +139,11 @@ def evaluate(
             signals=_find_signals(place, outcomes) if cascades else (),
         )
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(report.table())
+    console.print(render_report(report))
     console.print(render_details(report))
-    console.print(report.pairs())
-    written = report.write(out or place.path / "evaluations" / "latest")
-    run_id = log_evaluation(report, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
+    console.print(render_pairs(report))
+    written = write_report(report, out or place.path / "evaluations" / "latest")
+    run_id = log_evaluation(report, tracking_uri=place.mlflow_uri)
     console.print(
         f"wrote {', '.join(path.name for path in written)} to {written[0].parent}; MLflow run {run_id}"
     )

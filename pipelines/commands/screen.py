@@ -157,7 +157,9 @@ def print_training(trained: TrainingResult) -> None:
         version = trained.version
         print_line(f"Router version {version} was trained on exactly these outcomes; it stands.")
     elif trained.report is not None:
-        console.print(trained.report.table())
+        from orchestrator.evaluation.report_tables import render_report
+
+        console.print(render_report(trained.report))
 
 
 def print_line(text: str) -> None:

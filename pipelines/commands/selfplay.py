@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.text.registry import DEFAULT_EMBEDDER
 from pipelines.commands.options import (
-    DEFAULT_EMBEDDER,
     DEFAULT_HOME,
     PREDICTOR_KINDS,
     AddressOption,

@@ -144,7 +144,7 @@ def add_candidate(home: Home, candidate: Candidate, receipt: AnswerReceipt | Non
     answers = load_pool_outcomes(home, None, ",".join([*candidate.known, candidate.name]), candidate.sources)
     probed = answers.take(np.isin(answers.question_ids, candidate.probe_ids))
     extended = add_expert(candidate.champion, candidate.name, probed)
-    version = log_version(extended, tracking_uri=home.mlflow_uri, artifact_root=home.artifacts)
+    version = log_version(extended, tracking_uri=home.mlflow_uri)
     column = probed.experts.index(candidate.name)
     placed = int(np.isfinite(probed.score[:, column]).sum())
     return Growth(version, placed, _count_complete(candidate, answers), receipt)

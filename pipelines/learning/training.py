@@ -46,7 +46,7 @@ def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
             missing.
     """
     from orchestrator.predictors.registry import build_predictor
-    from orchestrator.text.embedding import load_embedder
+    from orchestrator.text.registry import load_embedder
 
     for kind in predictors:
         build_predictor(kind)
@@ -87,7 +87,6 @@ def train_version(
         report,
         tracking_uri=home.mlflow_uri,
         metrics=trained.metrics,
-        artifact_root=home.artifacts,
         run_name=f"train {predictor}",
     )
     return TrainingResult(version, report)

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.evaluation.improvement import Purchase
+    from orchestrator.evaluation.improvement import Improvement
     from pipelines.answering.domains import DomainResult
     from pipelines.answering.judging import JudgeReceipt
     from pipelines.answering.receipt import AnswerReceipt
@@ -124,7 +124,7 @@ class Measured:
     """What the round bought on the frozen set; None where it cannot be told, and why."""
 
     round: str
-    purchase: Purchase | None
+    purchase: Improvement | None
     problem: str | None = None
 
     def kept(self) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from orchestrator.evaluation.improvement import measure_purchase
+from orchestrator.evaluation.improvement import measure_improvement
 from pipelines.answering.domains import DomainGap, find_domain_gaps, measure_domains
 from pipelines.learning.training import Standing, put_to_the_test, train_version
 from pipelines.questions.brief import GapBrief
@@ -66,7 +66,7 @@ def measure(
     uri = home.mlflow_uri
     try:
         former = load_version(uri, before) if before else None
-        bought = measure_purchase(
+        bought = measure_improvement(
             former, load_version(uri, version), frozen, at_cost_usd, cache_dir=home.embeddings
         )
     except InputError as error:

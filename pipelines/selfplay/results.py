@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from orchestrator.evaluation.improvement import Estimate, Purchase
+from orchestrator.evaluation.improvement import Estimate, Improvement
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,7 @@ class RoundResult:
     version: str
     promoted: bool
     verdict: str
-    purchase: Purchase | None  # None where the frozen set is too small to tell
+    purchase: Improvement | None  # None where the frozen set is too small to tell
 
     @property
     def points_per_usd(self) -> float:
@@ -36,7 +36,7 @@ class RoundResult:
         purchase = found["purchase"]
         if purchase is not None:
             estimates = {name: Estimate(**purchase[name]) for name in ("before", "after", "difference")}
-            purchase = Purchase(**purchase | estimates)
+            purchase = Improvement(**purchase | estimates)
         return cls(**found | {"purchase": purchase})
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
@@ -16,6 +15,7 @@ from pipelines.selfplay.round_record import RoundRecord, Step
 from pipelines.selfplay.settings import SelfplaySettings
 from pipelines.tracked_run import tracked_run
 from warehouse.home import Home
+from warehouse.mlflow_runs import active_run
 
 if TYPE_CHECKING:
     from pipelines.answering.domains import DomainResult
@@ -51,8 +51,6 @@ def log_round(answered: Answered, result: RoundResult, found: Step) -> None:
         result: what the round cost and bought.
         found: what its steps "questions" and "gaps" found.
     """
-    import mlflow
-
     domains: Sequence[DomainResult] = answered.domains or ()
     metrics = {f"answers/{r.expert}/{key}": float(getattr(r, key)) for r in answered.receipts
                for key in ("asked", "reused", "failed", "cost_usd", "wall_s")}  # fmt: skip
@@ -66,8 +64,9 @@ def log_round(answered: Answered, result: RoundResult, found: Step) -> None:
             estimate = getattr(result.purchase, name)
             metrics |= {f"{name}": estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         metrics["at_cost_usd"] = result.purchase.at_cost_usd
-    mlflow.log_metrics({key: value for key, value in metrics.items() if math.isfinite(value)})
-    mlflow.log_dict(
+    run = active_run()
+    run.log(metrics)
+    run.log_dict(
         {
             "receipts": [asdict(receipt) for receipt in answered.receipts],
             "domains": [asdict(domain) for domain in domains],
@@ -80,10 +79,9 @@ def log_round(answered: Answered, result: RoundResult, found: Step) -> None:
 
 def log_run(result: SelfplayResult) -> None:
     """Log a run of rounds to the active run."""
-    import mlflow
-
-    mlflow.log_metric("cost_usd", result.cost_usd)
+    run = active_run()
+    run.log({"cost_usd": result.cost_usd})
     for step, purchase in enumerate(r.purchase for r in result.rounds):
         if purchase is not None:
-            mlflow.log_metric("accuracy_at_fixed_cost", purchase.after.value, step=step)
-    mlflow.log_dict(asdict(result), "selfplay.json")
+            run.log({"accuracy_at_fixed_cost": purchase.after.value}, step=step)
+    run.log_dict(asdict(result), "selfplay.json")

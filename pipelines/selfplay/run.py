@@ -71,7 +71,7 @@ def open_run(settings: SelfplaySettings, home: Home, tell: Tell = ignore) -> Ite
     sources = open_sources(settings.questions, Desk(warehouse, panel.writer, panel.validators))
     settings = replace(settings, questions=replace(settings.questions, per_round=sources.per_round))
     with Connection(settings.address) as connection:
-        rounds = RoundFolder(home.path / "rounds")
+        rounds = RoundFolder(home.rounds)
         yield RunContext(settings, home, warehouse, panel, sources, rounds, connection, tell)
 
 

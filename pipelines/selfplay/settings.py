@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.text.registry import DEFAULT_EMBEDDER
 from pipelines.learning.training import check_router_settings
 from pipelines.questions.sources.base import QuestionSettings
 from pipelines.selfplay.round_record import FROZEN
@@ -60,7 +61,7 @@ class RouterSettings:
     """How the router is trained and judged."""
 
     predictor: str = "knn"
-    embedder: str = "minilm-int8+wordllama"
+    embedder: str = DEFAULT_EMBEDDER
     seeds: int = 5  # splits of the evaluation
 
 
