@@ -82,22 +82,10 @@ KNOWN = {
         # warehouse
         "warehouse.store",
         "warehouse.views",
-        # orchestrator
-        "orchestrator.text.embedding",
-        "orchestrator.text.shallow_minilm",
-        "orchestrator.predictors.added_experts",
-        "orchestrator.predictors.registry",
-        "orchestrator.evaluation.evaluate",
-        "orchestrator.evaluation.figures",
-        "orchestrator.evaluation.measures",
-        "orchestrator.evaluation.report",
         # serve
         # pipelines
-        "pipelines.answering.bulk",
-        "pipelines.answering.judging",
         "pipelines.commands.screen",
         "pipelines.learning.training",
-        "pipelines.questions.sources.expert",
         "pipelines.selfplay.context",
         "pipelines.selfplay.learn",
         "pipelines.selfplay.make_questions",
@@ -105,13 +93,6 @@ KNOWN = {
         "pipelines.selfplay.run",
     },
     "room in a circle": {
-        # universe, orchestrator
-        "universe/analysis",
-        "universe/solver",
-        "orchestrator",
-        "orchestrator/evaluation",
-        "orchestrator/selection",
-        "orchestrator/versions",
         # serve
         "serve",
         "serve/http",
@@ -119,26 +100,15 @@ KNOWN = {
         "serve/request",
         "serve/router",
         # pipelines
-        "pipelines/answering",
         "pipelines/commands",
         "pipelines/learning",
-        "pipelines/questions/sources",
         "pipelines/selfplay",
     },
     "import through a wall": {
-        # universe, orchestrator
-        "universe -> universe.solver.select",
-        "universe/solver -> universe.analysis.explain",
-        "orchestrator/selection -> orchestrator.evaluation.evaluate",
-        "orchestrator/selection -> orchestrator.evaluation.metrics",
         # serve
         "serve/http -> serve.experts.handle",
-        "serve/http -> serve.ledger.ledger",
-        "serve/http -> serve.ledger.prometheus",
         "serve/request -> serve.experts.handle",
-        "serve/request -> serve.ledger.ledger",
         # pipelines
-        "pipelines/answering -> pipelines.commands.screen",
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.selfplay",
