@@ -64,7 +64,9 @@ def test_every_constraint_is_one_exact_version_and_none_is_excluded():
 def test_nothing_excluded_is_a_direct_dependency():
     for mode in ("cpu", "gpu"):
         excluded = {requirement.name for requirement in read_requirements(INFRA / f"excludes-{mode}.txt")}
-        assert not excluded & {requirement.name for requirement in direct_requirements(mode, *setup_env.EXTRAS.split(","))}
+        assert not excluded & {
+            requirement.name for requirement in direct_requirements(mode, *setup_env.EXTRAS.split(","))
+        }
 
 
 def test_the_torch_that_is_probed_for_is_the_torch_that_is_pinned():
