@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.commands.screen import console, print_line
 from warehouse import InputError, Outcomes
 from warehouse.home import Home
 
@@ -47,7 +46,7 @@ def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
             missing.
     """
     from orchestrator.predictors.registry import build_predictor
-    from orchestrator.text.embedding import load_embedder
+    from orchestrator.text.registry import load_embedder
 
     for kind in predictors:
         build_predictor(kind)
@@ -74,14 +73,12 @@ def train_version(
     learned = complete_outcomes(learned, embedder, home.embeddings)
     known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
-        print_line(f"Router version {known} was trained on exactly these outcomes; it stands.")
         return TrainingResult(known, None, is_new=False)
     report = None
     if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
         report = evaluate_router(
             outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
         )
-        console.print(report.table())
     trained = train_router(
         learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
     )
@@ -90,7 +87,6 @@ def train_version(
         report,
         tracking_uri=home.mlflow_uri,
         metrics=trained.metrics,
-        artifact_root=home.artifacts,
         run_name=f"train {predictor}",
     )
     return TrainingResult(version, report)

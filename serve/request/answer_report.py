@@ -11,7 +11,7 @@ from orchestrator import Decision
 from serve.ledger.messages import Settlement
 from serve.request.dispatch import Answered
 from serve.request.in_flight import Job
-from serve.router.deployment import Ruling
+from serve.router.messages import Ruling
 from serve.wire.protocol import ExpertForecast, RouteReply
 
 

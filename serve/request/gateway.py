@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 
 from serve.config import ServeConfig
 from serve.experts.handle import Answer, ExpertClient, OpenStream
-from serve.ledger.ledger import MOST_USD
-from serve.ledger.messages import Caller, Figures, Grant, Refusal, Reservation, Reserved, Settlement
+from serve.ledger.messages import MOST_USD, Caller, Figures, Grant, Refusal, Reservation, Reserved, Settlement
 from serve.request.answer_report import answer_report, costs, decision_rows, route_reply
 from serve.request.breaker import Breaker
 from serve.request.clients import LedgerClient, RouterClient
@@ -25,7 +24,7 @@ from serve.request.dispatch import Answered, first_answer
 from serve.request.in_flight import CompletionRequest, Job, Plan
 from serve.request.permissions import allowed, permitted, query_of, refuse_limits
 from serve.request.streaming import Tally, frame, relay, text_of
-from serve.router.deployment import Query, Ruling
+from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError, ExpertFailure
 from serve.wire.protocol import (
     PRESETS,
@@ -308,5 +307,5 @@ def _new_request_id() -> str:
 
 
 def _refused(refusal: Refusal) -> ApiError:
-    status = 401 if refusal.code == "invalid_api_key" else 429
+    status = {"invalid_api_key": 401, "shutting_down": 503}.get(refusal.code, 429)
     return ApiError(status, refusal.message, code=refusal.code, retry_after_s=refusal.retry_after_s)

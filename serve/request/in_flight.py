@@ -7,7 +7,7 @@ from typing import Any
 
 from serve.experts.handle import ExpertClient
 from serve.ledger.messages import Caller
-from serve.router.deployment import Ruling
+from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, TextRequest
 
 CompletionRequest = ChatRequest | TextRequest

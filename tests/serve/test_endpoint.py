@@ -18,7 +18,7 @@ from experts.catalogue_file import DEFAULT_CATALOGUE
 from orchestrator.versions.mlflow_registry import log_version, rollback, set_champion
 from serve.app import build
 from serve.config import ServeConfig
-from serve.ledger.bookkeeper import carry_decisions
+from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.router.deployment import is_canary
 from warehouse import Warehouse
@@ -47,7 +47,7 @@ def free_port() -> int:
 def home(orchestrator, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    set_champion(uri, log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts"))
+    set_champion(uri, log_version(orchestrator, tracking_uri=uri))
     return home
 
 
@@ -87,7 +87,12 @@ def test_replicas_are_told_the_store_and_never_look_for_it(home, monkeypatch):
     """A replica's environment is the cluster's, which may name another store or none."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     app = build({"home": home, "experts": ("smollm2-135m",)})
-    assert app._bound_deployment.init_args[0].tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
+    config = app._bound_deployment.init_args[0]
+    assert config.tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
+    assert config.warehouse_url == str(home / "warehouse")
+    monkeypatch.setenv("LEEROO_WAREHOUSE", "s3://bucket/tables")
+    config = build({"home": home, "experts": ("smollm2-135m",)})._bound_deployment.init_args[0]
+    assert config.warehouse_url == "s3://bucket/tables"
 
 
 def test_it_is_ready_once_its_expert_runs(url):
@@ -183,7 +188,7 @@ def kill_replica(deployment):
 
 def test_a_challenger_decides_for_its_share_and_in_the_shadow_of_the_rest(home, url, client, orchestrator):
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    challenger = log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts")
+    challenger = log_version(orchestrator, tracking_uri=uri)
 
     def ask(text):
         messages = [{"role": "user", "content": text}]
@@ -252,7 +257,7 @@ class Traffic:
 def test_under_load_promotions_and_deaths_lose_no_request_and_no_money(home, url, orchestrator):
     _, secret = Ledger(home / LEDGER_FILE).create_key("traffic", budget_usd=1.0, period="total")
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    version = log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts")
+    version = log_version(orchestrator, tracking_uri=uri)
     answered = {}
     with Traffic(url, secret) as traffic:
         traffic.wait_for(lambda status, _: status == 200, 60)
