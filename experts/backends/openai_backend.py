@@ -23,7 +23,7 @@ from experts.backends.api_calls import (
     may_be_billed,
     retry_wait_s,
 )
-from experts.backends.base import BUDGET_SPENT, RawAnswer, raw_table
+from experts.backends.base import BUDGET_SPENT, Keep, RawAnswer, raw_table
 from experts.backends.spend_cap import Grant, Purse
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, LETTERS, render_prompt
 from experts.catalogue.spec import ExpertSpec
@@ -105,21 +105,25 @@ class OpenAIBackend:
             api_key=self._key, base_url=spec.base_url, timeout=spec.timeout_s, max_retries=0
         )
 
-    def answer(self, questions: pa.Table, *, purse: Purse | None = None) -> pa.Table:
+    def answer(
+        self, questions: pa.Table, *, purse: Purse | None = None, keep: Keep | None = None
+    ) -> pa.Table:
         """Answer a batch; see :meth:`experts.backends.base.Backend.answer`."""
-        answering = self._answer_all(questions, purse)
+        answering = self._answer_all(questions, purse, keep)
         answers = asyncio.run_coroutine_threadsafe(answering, self._loop).result()
         return raw_table(questions["question_id"].to_pylist(), answers)
 
-    async def _answer_all(self, questions: pa.Table, purse: Purse | None) -> list[RawAnswer]:
+    async def _answer_all(
+        self, questions: pa.Table, purse: Purse | None, keep: Keep | None
+    ) -> list[RawAnswer]:
         columns = [questions[name].to_pylist() for name in ("question_id", "prompt", "choices", "kind")]
         asked = [
             _Question(name, text, (choices or []) if kind == "choice" else [], purse, _Bill())
             for name, text, choices, kind in zip(*columns, strict=True)
         ]
-        return list(await asyncio.gather(*map(self._answer_one, asked)))
+        return list(await asyncio.gather(*(self._answer_one(question, keep) for question in asked)))
 
-    async def _answer_one(self, question: _Question) -> RawAnswer:
+    async def _answer_one(self, question: _Question, keep: Keep | None) -> RawAnswer:
         async with self._turn:
             start = time.perf_counter()
             try:
@@ -131,6 +135,8 @@ class OpenAIBackend:
             answer.prompt_tokens = question.bill.prompt_tokens
             answer.completion_tokens = question.bill.completion_tokens
             answer.latency_s = time.perf_counter() - start
+            if keep is not None:
+                await asyncio.to_thread(keep, question.question_id, answer)
             return answer
 
     async def _ask(self, question: _Question) -> RawAnswer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pyarrow.compute as pc
 
-from pipelines.answering.round_cap import unrecorded_usd
+from pipelines.answering.taking_in import unrecorded_usd
 from warehouse import Warehouse
 
 
