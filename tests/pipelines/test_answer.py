@@ -126,7 +126,7 @@ def test_failing_experts_are_taken_out_and_poison_is_a_row(
         assert receipts[name].problem is None
     assert receipts["down"].unasked > 20
     assert "taken out" in (receipts["down"].problem or "")
-    assert "InternalServerError" in (receipts["down"].problem or "")
+    assert "server_error" in (receipts["down"].problem or "")
     assert (receipts["keyless"].asked, receipts["keyless"].unasked) == (0, 33)
     assert receipts["keyless"].problem == (
         "expert 'keyless' needs a key, and NO_SUCH_KEY_IS_SET is not set. "
@@ -175,7 +175,7 @@ def test_an_expert_that_refuses_everything_leaves_all_open(
     (receipt,) = answer_with_all(store, [picky], questions, round="r", run_id="1", batch_questions=4)
     assert (receipt.asked, receipt.unasked) == (0, 40)
     assert receipt.problem is not None
-    assert receipt.problem.startswith("taken out of the round: every answer failed: BadRequestError")
+    assert receipt.problem.startswith("taken out of the round: every answer failed: bad_request")
     assert CALLS["picky"] < 40
 
 
@@ -188,7 +188,7 @@ def test_what_passes_stays_open_and_what_is_the_questions_own_is_kept(
     (receipt,) = answer_with_all(store, [flaky], questions, round="r", run_id="1")
     assert (receipt.asked, receipt.failed, receipt.unasked) == (5, 1, 3)
     assert receipt.problem is not None
-    assert receipt.problem.startswith("3 of 8 answers failed: RateLimitError")
+    assert receipt.problem.startswith("3 of 8 answers failed: overloaded")
     (again,) = answer_with_all(store, [flaky], questions, round="r", run_id="2")
     assert (again.asked, again.reused, again.failed, again.problem) == (3, 5, 0, None)
 
