@@ -180,7 +180,8 @@ def test_one_failure_leaves_the_others_alone(questions_of) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "calls"), [((401, {}, "{}"), 1), ((402, {}, "{}"), 1), ((403, {}, "{}"), 1), ((404, {}, "{}"), 3)]
+    ("fault", "calls"),
+    [((401, {}, "{}"), 1), ((402, {}, "{}"), 1), ((403, {}, "{}"), 1), ((404, {}, "{}"), 3)],
 )
 def test_what_ails_the_account_ends_the_expert_for_this_run(questions_of, fault: Any, calls: int) -> None:
     api = Api(fault)
