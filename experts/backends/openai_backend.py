@@ -193,7 +193,7 @@ class OpenAIBackend:
         return RawAnswer(text=reply.text, choice=best, choice_logprobs=logprobs)
 
     def _may_refuse_logprobs(self, failure: Failure) -> bool:
-        """Tell whether a failure may be about log-probabilities: a vendor says so in its own words, if at all."""
+        """Tell whether a failure may be about log-probabilities: vendors say so in words of their own."""
         if failure.kind in (FailureKind.CONTENT_FILTER, FailureKind.CONTEXT_OVERFLOW):
             return False
         if _LOGPROBS.search(f"{failure.param} {failure.message}") or failure.kind is FailureKind.EMPTY:
