@@ -7,14 +7,13 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from orchestrator.evaluation.report import EvaluationReport
+from orchestrator.evaluation.report_files import write_report
 from orchestrator.policy import Orchestrator
 from warehouse import InputError
 from warehouse.mlflow_store import point_mlflow, quiet_mlflow
-
-if TYPE_CHECKING:
-    from orchestrator.evaluation.report import EvaluationReport
 
 MODEL_NAME = "leeroo-router"
 EXPERIMENT = "leeroo-router"
@@ -237,7 +236,7 @@ def versions(tracking_uri: str) -> list[Version]:
 
 def _log_report(client: Any, run_id: str, report: EvaluationReport, scratch: Path) -> None:
     client.log_batch(run_id, metrics=_metrics(report.metrics()))
-    for path in report.write(scratch):
+    for path in write_report(report, scratch):
         client.log_artifact(run_id, str(path), "evaluation")
 
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.evaluation.improvement import Estimate, Purchase
+from orchestrator.evaluation.improvement import Estimate, Improvement
 from pipelines.answering.domains import DomainResult, measure_domains
 from pipelines.commands.screen import (
     console,
@@ -48,7 +48,7 @@ class RoundResult:
     version: str
     promoted: bool
     verdict: str
-    purchase: Purchase | None  # None where the frozen set is too small to tell
+    purchase: Improvement | None  # None where the frozen set is too small to tell
 
     @property
     def points_per_usd(self) -> float:
@@ -63,7 +63,7 @@ class RoundResult:
         purchase = found["purchase"]
         if purchase is not None:
             estimates = {name: Estimate(**purchase[name]) for name in ("before", "after", "difference")}
-            purchase = Purchase(**purchase | estimates)
+            purchase = Improvement(**purchase | estimates)
         return cls(**found | {"purchase": purchase})
 
 

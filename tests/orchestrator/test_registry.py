@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from orchestrator import load_champion, load_version, log_version, rollback, set_champion, versions
+from orchestrator import load_champion, load_version, log_version, rollback, set_champion
+from orchestrator.versions.mlflow_registry import versions
 from warehouse import InputError
 from warehouse.mlflow_store import point_mlflow
 

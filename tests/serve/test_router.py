@@ -3,7 +3,7 @@ import json
 import shutil
 from dataclasses import replace
 
-from orchestrator.text.embedding import load_embedder
+from orchestrator.text.registry import load_embedder
 from orchestrator.versions.mlflow_registry import log_version, set_champion
 from serve.config import ServeConfig
 from serve.router.deployment import Loaded, Router, decide_all, rule_all

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from universe.analysis.gaps import GapReport
-from universe.solver.select import Universe
+from universe.model.universe import Universe
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
