@@ -27,6 +27,7 @@ import pytest
 from experts import load_catalogue
 from pipelines.answering.bulk import answer_with_all
 from pipelines.answering.round_money import spent_usd
+from pipelines.answering.taking_in import take_in_journals
 from tests.billing_api import Books, serve_billing
 from warehouse import QUESTIONS, Warehouse, question_id
 
@@ -193,6 +194,7 @@ def test_rounds_killed_at_random_moments(
         orphans = books.calls()
         time.sleep(0.75)
         assert books.calls() == orphans, "an actor asks on for a driver that is dead"
+        take_in_journals(Warehouse(store.url))
         kept = outcomes_of(Warehouse(store.url))
         assert kept.items() <= expected.items()
         receipts = answer_with_all(
