@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.text.registry import FAST_EMBEDDER
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
-from pipelines.commands.router import EmbedderOption
+from pipelines.commands.options import DEFAULT_HOME, EmbedderOption, HomeOption
 from pipelines.learning.cross_fitted import expected_success, held_out
 from warehouse.home import Home
 
@@ -171,7 +170,7 @@ def choose(
     if track:
         from universe.report.mlflow_runs import log_universe
 
-        run = log_universe(universe, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
+        run = log_universe(universe, tracking_uri=here.mlflow_uri,
                            fingerprint=outcomes.fingerprint(), figures=figures, metrics=metrics)  # fmt: skip
         console.print(f"MLflow run {run} in experiment 'universe' holds the figures.")
 
@@ -223,7 +222,7 @@ def gaps(
     if track:
         from universe.report.mlflow_runs import log_gaps
 
-        run = log_gaps(report, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
+        run = log_gaps(report, tracking_uri=here.mlflow_uri,
                        fingerprint=outcomes.fingerprint(), figure=draw_gaps(report),
                        briefs="\n\n".join(texts))  # fmt: skip
         console.print(f"MLflow run {run} in experiment 'gaps' holds the figure and the briefs.")

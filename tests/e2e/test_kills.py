@@ -26,7 +26,7 @@ import pytest
 
 from experts import load_catalogue
 from pipelines.answering.bulk import answer_with_all
-from pipelines.answering.round_money import spent_usd
+from pipelines.answering.round_money import RoundMoney
 from pipelines.answering.taking_in import take_in_journals
 from tests.billing_api import Books, serve_billing
 from warehouse import QUESTIONS, Warehouse, question_id
@@ -213,7 +213,7 @@ def test_rounds_killed_at_random_moments(
         # A call whose end is not known stands in the books at its worst case.
         unknown = sum(books.faults.values()) + (kills + len(names)) * CONCURRENCY
         worst_usd = 700 * max(price.values())
-        assert billed_usd <= spent_usd(store, "r0") <= billed_usd + unknown * worst_usd
+        assert billed_usd <= RoundMoney(store, "r0").spent_usd() <= billed_usd + unknown * worst_usd
         assert not list(Path(store.url).rglob("*.jsonl"))
         stages.append((len(kept), len(expected), repeats))
     print("kept at the driver's death, of how many, requests sent again:", stages)

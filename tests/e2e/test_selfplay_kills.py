@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.answering.round_money import spent_usd
+from pipelines.answering.round_money import RoundMoney
 from tests.billing_api import Books, serve_billing
 from warehouse.home import Home
 
@@ -91,5 +91,5 @@ def test_killed_self_play_buys_again_only_what_was_in_flight(tmp_path: Path, ray
             assert again <= kills * 2 * CONCURRENCY
             price = {"cheap": 1e-6, "dear": 5e-6}
             billed_usd = sum(tokens * price[model] for model, tokens in books.tokens.items())
-            spent = sum(spent_usd(store, round) for round in ("frozen", "r000"))
+            spent = sum(RoundMoney(store, round).spent_usd() for round in ("frozen", "r000"))
             assert billed_usd <= spent <= billed_usd + kills * 2 * CONCURRENCY * 1500 * 5e-6

@@ -89,9 +89,7 @@ def test_a_better_router_takes_the_champions_place_and_a_worse_one_is_refused(tm
     # One that learned the wrong way round which expert is for what.
     swapped = replace(outcomes(300), score=outcomes(300).score[:, ::-1].copy())
     poor = train_router(swapped, embedder="wordllama", predictor="knn").orchestrator
-    versions = [
-        log_version(one, tracking_uri=home.mlflow_uri, artifact_root=home.artifacts) for one in (poor, router)
-    ]
+    versions = [log_version(one, tracking_uri=home.mlflow_uri) for one in (poor, router)]
     first = put_to_the_test(versions[0], None, every, home)
     assert (first.promoted, first.verdict) == (True, "is the first champion")
     second = put_to_the_test(versions[1], versions[0], every, home)

@@ -10,17 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experts import ExpertSpec, SpendCap, load_catalogue
+from experts import ExpertSpec, SpendCap
 from experts.backends.base import RawAnswer
 from experts.backends.spend_cap import Grant
 from pipelines.answering.open_work import find_open_work
 from pipelines.answering.paid_calls import PaidCalls
-from pipelines.answering.round_money import left_usd, spent_usd
+from pipelines.answering.round_money import RoundMoney
 from pipelines.answering.taking_in import take_in_journals, unrecorded_usd
-from pipelines.selfplay.context import Laboratory
-from pipelines.selfplay.run import SelfplayConfig
 from warehouse import QUESTIONS, Warehouse, question_id
-from warehouse.home import Home
 
 SPEC = ExpertSpec.model_validate(
     {
@@ -80,8 +77,8 @@ def test_after_a_kill_answers_are_rows_and_what_was_in_flight_is_booked(tmp_path
     }
     assert not list(tmp_path.rglob("*.jsonl"))
     assert unrecorded_usd(store, "r/1") == pytest.approx(3 * EACH)
-    assert spent_usd(store, "r/1") == pytest.approx(5 * EACH)
-    assert left_usd(store, "r/1", 6 * EACH) == pytest.approx(EACH)
+    assert RoundMoney(store, "r/1").spent_usd() == pytest.approx(5 * EACH)
+    assert RoundMoney(store, "r/1", 6 * EACH).left_usd() == pytest.approx(EACH)
     assert unrecorded_usd(store, "r") == 0.0
 
 
@@ -102,9 +99,9 @@ def test_the_money_is_the_same_wherever_taking_in_is_killed(
             patch.setattr(f"pipelines.answering.taking_in.{name}", _killed)
             with pytest.raises(KeyboardInterrupt):
                 take_in_journals(store)
-        assert spent_usd(store, "r/1") == pytest.approx(5 * EACH)
+        assert RoundMoney(store, "r/1").spent_usd() == pytest.approx(5 * EACH)
     take_in_journals(store)
-    assert spent_usd(store, "r/1") == pytest.approx(5 * EACH)
+    assert RoundMoney(store, "r/1").spent_usd() == pytest.approx(5 * EACH)
     assert store.scan("answers").num_rows == 2
 
 
@@ -132,11 +129,11 @@ def test_rows_that_went_to_the_table_by_themselves_are_counted_once(tmp_path: Pa
     # The same questions once more, by a run that thought them open: paid for, and no rows of its own.
     again = calls_of(store, "t")
     ask(again, questions)
-    assert spent_usd(store, "r/1") == pytest.approx(3 * EACH)
+    assert RoundMoney(store, "r/1").spent_usd() == pytest.approx(3 * EACH)
     for one in (calls, again):
         die(one)
     take_in_journals(store)
-    assert spent_usd(store, "r/1") == pytest.approx(3 * EACH)
+    assert RoundMoney(store, "r/1").spent_usd() == pytest.approx(3 * EACH)
     assert store.scan("answers").num_rows == 2
 
 
@@ -162,7 +159,7 @@ def test_errors_that_pass_leave_the_question_open(tmp_path: Path) -> None:
     todo = find_open_work(store, [SPEC], questions).todo["a/b"]
     assert todo["question_id"].to_pylist() == [questions["question_id"][0].as_py()]
     # The first was settled, but nothing was written any more after it: it stands at its worst case.
-    assert spent_usd(store, "r/1") == pytest.approx((3 + 4) * EACH)
+    assert RoundMoney(store, "r/1").spent_usd() == pytest.approx((3 + 4) * EACH)
 
 
 def test_a_cap_is_asked_and_told(tmp_path: Path) -> None:
@@ -211,13 +208,13 @@ def test_rows_and_money_add_up_to_what_was_booked(
             calls.settle(3 * EACH, 3 * EACH)
     calls._journal.flush()
     booked = EACH * sum(1 if fate == "answered" else 3 for fate in fates)
-    assert spent_usd(store, "r/1") == pytest.approx(booked)
+    assert RoundMoney(store, "r/1").spent_usd() == pytest.approx(booked)
     if kill:
         die(calls)
         take_in_journals(store)
     else:
         take_in_journals(store, session="s")
-    assert spent_usd(store, "r/1") == pytest.approx(booked)
+    assert RoundMoney(store, "r/1").spent_usd() == pytest.approx(booked)
     answered = sum(fate == "answered" for fate in fates)
     assert store.scan("answers").num_rows == answered
     todo = find_open_work(store, [SPEC], questions).todo
@@ -225,10 +222,12 @@ def test_rows_and_money_add_up_to_what_was_booked(
 
 
 def test_a_round_has_cost_what_left_no_row_too(tmp_path: Path) -> None:
-    home = Home.open(tmp_path)
-    with Laboratory(SelfplayConfig(), home, load_catalogue(), learning=(), freezing=None) as lab:  # type: ignore[arg-type]
-        calls = PaidCalls(home.warehouse().url, "r", "run", SPEC, "s", None)
-        calls.reserve(0.3)
-        die(calls)
-        assert lab.spent_usd("r") == pytest.approx(0.3)
-        assert lab.left_usd("r", 1.0) == pytest.approx(0.7)
+    store = Warehouse(tmp_path)
+    calls = PaidCalls(store.url, "r", "run", SPEC, "s", None)
+    calls.reserve(0.3)
+    die(calls)
+    money = RoundMoney(store, "r", 1.0)
+    assert money.spent_usd() == pytest.approx(0.3)
+    assert money.left_usd() == pytest.approx(0.7)
+    assert RoundMoney(store, "other", 1.0).left_usd() == 1.0
+    assert RoundMoney(store, "r").left_usd() is None
