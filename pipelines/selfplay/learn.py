@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.evaluation.improvement import measure_improvement
@@ -25,7 +27,8 @@ def choose_universe(
 ) -> UniverseChosen:
     """Choose the experts to keep on cross-fitted expected success, and write them down as the home's plan.
 
-    The pool in use stays as it is until the router of this round is promoted; see :func:`challenge`.
+    The pool in use stays as it is until the router of this round is promoted; see :func:`challenge`. The
+    round keeps a copy: somebody may choose another universe before that.
     """
     from universe import select_universe
     from universe.pool_file import write_plan
@@ -34,7 +37,9 @@ def choose_universe(
         learned, expected=expected, max_experts=settings.max_experts, max_cost_usd=settings.max_cost_usd
     )
     reasons = {name: f"carries {share:.1%} of the queries" for name, share in universe.share.items()}
-    write_plan(home.path, universe, reasons)
+    plan = write_plan(home.path, universe, reasons)
+    home.rounds.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(plan, _own_plan(home, round))
     return UniverseChosen(round, universe)
 
 
@@ -74,7 +79,11 @@ def measure(
     return Measured(round, bought)
 
 
-def challenge(version: str, before: str | None, every: Outcomes, home: Home) -> Standing:
+def _own_plan(home: Home, round: str) -> Path:
+    return home.rounds / f"{round}.universe.yaml"
+
+
+def challenge(version: str, before: str | None, every: Outcomes, home: Home, *, round: str) -> Standing:
     """Put the router to the test; if it is in charge after it, its universe becomes the pool in use.
 
     A refused router leaves the pool as it was: the champion that goes on serving was judged on that one.
@@ -84,13 +93,16 @@ def challenge(version: str, before: str | None, every: Outcomes, home: Home) -> 
         before: who was champion when the round began; None: nobody.
         every: outcomes of the experts of both.
         home: whose registry and pool.
+        round: whose universe.
     """
     from orchestrator.versions.mlflow_registry import champion_version
     from universe import apply_plan
 
     standing = put_to_the_test(version, before, every, home)
     if champion_version(home.mlflow_uri) == version:
-        apply_plan(home.path)  # once more, where a run was stopped between the two: that is harmless
+        own = _own_plan(home, round)  # rounds that earlier versions began have none
+        # Once more, where a run was stopped between the two: that is harmless.
+        apply_plan(home.path, own if own.exists() else None)
     return standing
 
 

@@ -213,7 +213,8 @@ class _Steps:
     def challenge(self, evidence: _Learned, before: str | None, version: str) -> Standing:
         """The test against the champion; the universe becomes the pool in use if it is passed."""
         kept = self.record.step(
-            "promotion", lambda: asdict(challenge(version, before, evidence.every, self.run.home))
+            "promotion",
+            lambda: asdict(challenge(version, before, evidence.every, self.run.home, round=self.name)),
         )
         standing = Standing(**kept)
         self.run.tell(Tested(self.name, standing))

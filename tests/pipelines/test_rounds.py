@@ -145,7 +145,6 @@ def test_the_explorer_asks_the_cheap_one_first(catalogue):
         ({"rounds": RoundPlan("../x")}, "--round"),
         ({"rounds": RoundPlan(FROZEN)}, "--round"),
         ({"questions": QuestionSettings(writer="nobody")}, "no expert 'nobody'"),
-        ({"questions": QuestionSettings(writer="dear")}, "to validate"),
         ({"questions": QuestionSettings(source="nowhere.jsonl")}, "no such file"),
         ({"questions": QuestionSettings(frozen="nowhere.jsonl")}, "no such file"),
         ({"questions": QuestionSettings(domains=("astrology",))}, "astrology"),
