@@ -23,12 +23,11 @@ from pathlib import Path
 from typing import Any, Literal
 
 from serve.ledger.ledger_file import open_ledger
-from serve.ledger.messages import Caller, Grant, Refusal
+from serve.ledger.messages import MOST_USD, Caller, Grant, Refusal
 from warehouse import InputError
 
 LEDGER_FILE = "ledger.db"
 PICO_PER_USD = 10**12
-MOST_USD = 100_000.0  # a bound or cost beyond this is cut to it: SQLite adds whole numbers of 64 bits
 MOST_BUDGET_USD = 1_000_000.0
 THINNED_OVER = 0.02  # share of the foreseen requests over which the last of a paced budget is spread
 

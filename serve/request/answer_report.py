@@ -8,15 +8,20 @@ from datetime import UTC, datetime
 from typing import Any
 
 from orchestrator import Decision
-from serve.ledger.messages import Settlement
 from serve.request.dispatch import Answered
-from serve.request.in_flight import Job
-from serve.router.deployment import Ruling
+from serve.request.in_flight import InFlight
+from serve.router.messages import Ruling
 from serve.wire.protocol import ExpertForecast, RouteReply
 
 
-def route_reply(ruling: Ruling, served: Container[str]) -> RouteReply:
-    """Return a ruling as ``/v1/route`` tells it."""
+def route_reply(ruling: Ruling, served: Container[str], visible: Container[str] | None) -> RouteReply:
+    """Return a ruling as ``/v1/route`` tells it.
+
+    Args:
+        ruling: what was decided.
+        served: the experts that run here.
+        visible: the experts that the key may know of; None for all.
+    """
     decision = ruling.decision
     return RouteReply(
         expert=decision.expert,
@@ -27,19 +32,25 @@ def route_reply(ruling: Ruling, served: Container[str]) -> RouteReply:
         forecasts=[
             ExpertForecast(**forecast, served=forecast["expert"] in served)
             for forecast in _forecasts(decision)
+            if visible is None or forecast["expert"] in visible
         ],
     )
 
 
-def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> dict[str, Any]:
-    """Return the ``leeroo`` object of an answer, but for the cost."""
+def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str]) -> dict[str, Any]:
+    """Return the ``leeroo`` object of an answer, but for the cost; it tells of ``visible`` experts only."""
     expert = answered.expert.spec.name
     report: dict[str, Any] = {
         "request_id": job.request_id,
         "expert": expert,
         "reason": job.plan.reason,
         "tried": [
-            {"expert": attempt.expert, "status": attempt.failure.status, "message": attempt.failure.message}
+            {
+                "expert": attempt.expert,
+                "kind": attempt.failure.kind.value,
+                "status": attempt.failure.consequence.status,
+                "message": attempt.failure.message,
+            }
             for attempt in answered.attempts
         ],
         "expert_s": round(answered.took_s, 4),
@@ -53,19 +64,17 @@ def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> 
         "multiplier": decision.multiplier,
         "predicted_success": decision.success[expert],
         "predicted_cost_usd": decision.cost_usd[expert],
-        "forecasts": [forecast for forecast in _forecasts(decision) if forecast["expert"] in served],
+        "forecasts": [forecast for forecast in _forecasts(decision) if forecast["expert"] in visible],
     }
 
 
-def costs(job: Job, settlement: Settlement) -> dict[str, Any]:
-    """Return what a report tells of money."""
-    if job.remaining_usd is None:
-        return {"cost_usd": settlement.cost_usd}
-    remaining = job.remaining_usd + job.reserved_usd - settlement.cost_usd
-    return {"cost_usd": settlement.cost_usd, "remaining_usd": remaining}
+def costs(job: InFlight) -> dict[str, Any]:
+    """Return what a report tells of money: all attempts together."""
+    spent = {"cost_usd": job.purse.spent_usd}
+    return spent if job.budget_usd is None else spent | {"remaining_usd": job.budget_usd - job.purse.spent_usd}
 
 
-def decision_rows(job: Job, expert: str, cost_usd: float) -> tuple[dict[str, Any], ...]:
+def decision_rows(job: InFlight, expert: str, cost_usd: float) -> tuple[dict[str, Any], ...]:
     """Return rows of the warehouse's decisions table, without the time they are written.
 
     None for a request that was not routed. A challenger's decision is a row of its own, in a round named

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from serve.ledger.messages import Caller, Reservation, Reserved, Settlement
-from serve.router.deployment import Query, Ruling
+from serve.ledger.messages import Caller, Extension, Reservation, Reserved, Settlement
+from serve.router.messages import Query, Ruling
 
 
 class RouterClient(Protocol):
@@ -25,6 +25,7 @@ class LedgerClient(Protocol):
 
     async def identify(self, secret_hash: str | None) -> Caller | None: ...  # noqa: D102
     async def reserve(self, reservation: Reservation) -> Reserved: ...  # noqa: D102
+    async def extend(self, extension: Extension) -> Reserved: ...  # noqa: D102
     async def settle(self, settlement: Settlement) -> None: ...  # noqa: D102
     async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool: ...  # noqa: D102
     async def figures(self) -> bytes: ...  # noqa: D102

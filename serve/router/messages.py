@@ -1,0 +1,36 @@
+"""What the router is asked, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from orchestrator import Decision
+
+
+@dataclass(frozen=True)
+class Query:
+    """One text to decide on, with the limits on who may answer."""
+
+    text: str
+    preset: str | None = None
+    multiplier: float | None = None
+    max_cost_usd: float | None = None
+    min_success: float | None = None
+    allow: tuple[str, ...] | None = None
+    deny: tuple[str, ...] = ()
+    allowance_usd: float | None = None  # what such queries may cost on average; see paced_price.py
+
+    @property
+    def limits(self) -> tuple[Any, ...]:
+        """All but the text: queries with equal limits are decided in one pass."""
+        return (self.preset, self.multiplier, self.max_cost_usd, self.min_success, self.allow, self.deny)
+
+
+@dataclass(frozen=True)
+class Ruling:
+    """A decision and the version of the orchestrator that made it."""
+
+    decision: Decision
+    version: str
+    shadow: Ruling | None = None  # what the challenger would have decided; nobody follows it
