@@ -28,14 +28,14 @@ def main() -> None:
 
 
 def run_app(command: typer.Typer) -> None:
-    """Run a command line; bad input ends with one clear message and exit code 2."""
+    """Run a command line; an error that we know ends with one clear message and its exit code."""
     from warehouse.errors import InputError
 
     try:
         command()
     except InputError as error:
         print(f"leeroo: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(
             "leeroo: stopped. What was finished is kept; the same command goes on from there.",

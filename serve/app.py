@@ -13,6 +13,7 @@ from serve.ingress import Ingress
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.router.champion import load_router, tracking_uri
 from serve.router.deployment import Router
+from warehouse.home import absolute_url, warehouse_elsewhere
 
 #: In deployments that compute little, Ray need not pass every call from thread to thread.
 ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
@@ -31,9 +32,16 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
     # From a command line or a configuration file, an endpoint is closed unless it says otherwise.
     config = args if isinstance(args, ServeConfig) else ServeConfig.parse({"access": "keys", **args})
     check_settings(config)
-    config = config.model_copy(update={"home": config.home.expanduser().absolute()})
+    # Settled here, once: a replica's environment is that of the cluster, not of whoever deploys.
+    home = config.home.expanduser().absolute()
+    elsewhere = config.warehouse_url or warehouse_elsewhere()
+    config = config.model_copy(
+        update={
+            "home": home,
+            "warehouse_url": absolute_url(elsewhere) if elsewhere else str(home / "warehouse"),
+        }
+    )
     if config.router_dir is None:
-        # Settled here, once: a replica's environment is that of the cluster, not of whoever deploys.
         config = config.model_copy(update={"tracking_uri": tracking_uri(config)})
     _, orchestrator = load_router(config)
     specs = served_experts(config, orchestrator.experts)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from experts import load_catalogue
-from serve.config import ServeConfig
-from serve.ledger.bookkeeper import is_loopback
+from serve.config import ServeConfig, is_loopback
 from serve.router.champion import tracking_uri
 from warehouse import InputError
 

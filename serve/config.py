@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import os
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -32,7 +33,7 @@ class ServeConfig(BaseModel):
     )
     tracking_uri: str | None = Field(None, description="MLflow; the home's own store when not given")
     warehouse_url: str | None = Field(
-        None, description="tables; LEEROO_WAREHOUSE's, else the home's own, when not given"
+        None, description="tables: LEEROO_WAREHOUSE's, else the home's own, when not given"
     )
     router_dir: Path | None = Field(
         None, description="serve this saved orchestrator instead of the registry's champion"
@@ -114,3 +115,11 @@ def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertS
             fix=f"train on them, or serve experts it knows: {', '.join(known)}",
         )
     return specs
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,6 +1,13 @@
 """What happened, kept for good: table schemas, the Parquet store, DuckDB views and the outcomes matrix."""
 
-from warehouse.errors import InputError
+from warehouse.errors import (
+    CannotRunError,
+    InfeasibleError,
+    InputError,
+    NobodyMayAnswerError,
+    NotReadyError,
+    TooFewError,
+)
 from warehouse.outcomes import Outcomes, load_outcomes, match_names
 from warehouse.repeats import first_of_each
 from warehouse.schemas import (
@@ -23,8 +30,13 @@ __all__ = [
     "JUDGEMENTS",
     "QUESTIONS",
     "RAW_ANSWERS",
+    "CannotRunError",
+    "InfeasibleError",
     "InputError",
+    "NobodyMayAnswerError",
+    "NotReadyError",
     "Outcomes",
+    "TooFewError",
     "Warehouse",
     "conform",
     "first_of_each",

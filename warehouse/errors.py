@@ -1,16 +1,22 @@
-"""The one error class for bad input, shown to people as a single clear message."""
+"""What can go wrong, as people are told it: one clear message that says what, where and how to mend it.
+
+Each class says who can mend it, and has the exit code of a command that ends in it (``exit_code``); the table
+for users is in docs/formats.md.
+"""
 
 from __future__ import annotations
 
 
 class InputError(ValueError):
-    """Something a person gave us is wrong; nothing has been written.
+    """Something a person gave us is wrong: an option, a file, a name, an address. Nothing has been written.
 
     The message names what is wrong, where (file, line, field) and how to mend it:
 
     >>> print(InputError("price is missing", where="catalogue.yaml, line 7", fix="add `price:`"))
     catalogue.yaml, line 7: price is missing. To mend it: add `price:`
     """
+
+    exit_code = 2
 
     def __init__(self, what: str, *, where: str | None = None, fix: str | None = None) -> None:
         self.what = what
@@ -20,3 +26,39 @@ class InputError(ValueError):
         if fix:
             message = f"{message.rstrip('.')}. To mend it: {fix}"
         super().__init__(message)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Cross processes whole: an exception is pickled by its arguments, and ours are keywords."""
+        return _rebuild, (type(self), self.what, self.where, self.fix)
+
+
+class NotReadyError(InputError):
+    """Something has to be run first: there is no champion, version, pool, plan or outcome yet."""
+
+    exit_code = 3
+
+
+class TooFewError(InputError):
+    """There are too few questions or answers for what was asked of them."""
+
+    exit_code = 4
+
+
+class InfeasibleError(InputError):
+    """What was asked for cannot all hold: a budget below the cheapest choice, limits that clash."""
+
+    exit_code = 5
+
+
+class CannotRunError(InputError):
+    """This machine or a service cannot do it: a package, a GPU, a key, the hub, Ray or Serve is not there."""
+
+    exit_code = 6
+
+
+class NobodyMayAnswerError(InputError):
+    """Every expert that could answer this request was excluded by it or by its key."""
+
+
+def _rebuild(kind: type[InputError], what: str, where: str | None, fix: str | None) -> InputError:
+    return kind(what, where=where, fix=fix)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import logging
 import math
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
-from serve.config import ServeConfig
+from serve.config import ServeConfig, is_loopback
+from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, Entry, Extension, Grant, Refusal, Reservation, Reserved, Settlement
 from serve.ledger.prometheus import Metrics
@@ -155,40 +153,3 @@ class Bookkeeper:
                 await asyncio.to_thread(carry_decisions, self._config)
             except Exception:  # the decisions stay in the ledger, and the next turn tries again
                 logger.exception("cannot write decisions to the warehouse")
-
-
-def carry_decisions(config: ServeConfig, older_than_s: float | None = None) -> int:
-    """Move decisions from the ledger to the warehouse; return how many rows were written.
-
-    A crash between writing and forgetting writes the same rows again, which the warehouse skips by their key.
-    """
-    import pyarrow as pa
-
-    from warehouse import DECISIONS, Warehouse
-
-    ledger = Ledger(config.home / LEDGER_FILE)
-    try:
-        rows = ledger.take_decisions(config.feedback_window_s if older_than_s is None else older_than_s)
-        if not rows:
-            return 0
-        by_round: dict[str, list[dict[str, Any]]] = {}
-        for row in rows:
-            by_round.setdefault(row["round"], []).append(row)
-        elsewhere = config.warehouse_url or os.environ.get("LEEROO_WAREHOUSE")
-        store = Warehouse(elsewhere or str(config.home / "warehouse"))
-        schema = pa.schema([field for field in DECISIONS if field.name != "created_at"])
-        written = 0
-        for round_name, members in by_round.items():
-            written += store.append("decisions", pa.Table.from_pylist(members, schema), round=round_name)
-        ledger.drop_decisions([row["request_id"] for row in rows])
-        return written
-    finally:
-        ledger.close()
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"

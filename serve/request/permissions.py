@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from serve.ledger.messages import Caller
-from serve.router.deployment import Query
+from serve.router.messages import Query
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import CompletionOptions, Constraints
 

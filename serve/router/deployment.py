@@ -12,39 +12,12 @@ from typing import Any
 from orchestrator import Decision, Orchestrator
 from serve.config import ServeConfig
 from serve.router.champion import find_challenger, find_version, load_router
+from serve.router.messages import Query, Ruling
 from serve.router.paced_price import RecentForecasts, pace
 from serve.transport.local_call import Address, LocalServer
 from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
-
-
-@dataclass(frozen=True)
-class Query:
-    """One text to decide on, with the limits on who may answer."""
-
-    text: str
-    preset: str | None = None
-    multiplier: float | None = None
-    max_cost_usd: float | None = None
-    min_success: float | None = None
-    allow: tuple[str, ...] | None = None
-    deny: tuple[str, ...] = ()
-    allowance_usd: float | None = None  # what such queries may cost on average; see paced_price.py
-
-    @property
-    def limits(self) -> tuple[Any, ...]:
-        """All but the text: queries with equal limits are decided in one pass."""
-        return (self.preset, self.multiplier, self.max_cost_usd, self.min_success, self.allow, self.deny)
-
-
-@dataclass(frozen=True)
-class Ruling:
-    """A decision and the version of the orchestrator that made it."""
-
-    decision: Decision
-    version: str
-    shadow: Ruling | None = None  # what the challenger would have decided; nobody follows it
 
 
 @dataclass(frozen=True)

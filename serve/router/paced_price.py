@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator import Decision, Orchestrator
 from orchestrator.selection.budget_pacer import WINDOW, least_price
+from serve.router.messages import Query
 from warehouse import InputError
-
-if TYPE_CHECKING:
-    from orchestrator import Decision, Orchestrator
-    from serve.router.deployment import Query
 
 PRICED_ANEW_EVERY = 16  # decisions
 

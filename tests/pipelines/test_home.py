@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from serve.config import ServeConfig
-from serve.ledger.bookkeeper import carry_decisions
+from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from warehouse import InputError, Warehouse
 from warehouse.home import Home
@@ -61,7 +61,8 @@ def test_the_environment_names_the_warehouse_of_every_command(
                 "predicted_cost_usd": [1e-6], "multiplier": 0.0, "expert": "a", "fallbacks": [],
                 "cost_usd": 1e-6, "latency_s": 0.5, "round": "serve"}  # fmt: skip
     ledger = Ledger(home / LEDGER_FILE)
-    for config in (ServeConfig(home=home), ServeConfig(home=home, warehouse_url=str(tmp_path / "third"))):
+    for url in (Home.open(home).warehouse_url, str(tmp_path / "third")):
+        config = ServeConfig(home=home, warehouse_url=url)
         ledger.settle("r1", 0.0, decisions=[decision])
         assert carry_decisions(config, older_than_s=0) == 1
     assert not (home / "warehouse").exists()

@@ -6,7 +6,8 @@ from typing import Any
 from experts import load_catalogue
 from serve.experts.handle import OpenStream
 from serve.ledger.bookkeeper import Bookkeeper
-from serve.router.deployment import Loaded, Query, Ruling, rule_all
+from serve.router.deployment import Loaded, rule_all
+from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ExpertFailure
 from warehouse import InputError
 

@@ -16,7 +16,7 @@ from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 from serve.app import build
 from serve.config import ServeConfig
 from serve.http.api import create_api
-from serve.ledger.bookkeeper import carry_decisions
+from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ExpertFailure

@@ -48,7 +48,7 @@ def test_a_key_comes_from_the_environment(local_url, tmp_path):
 )
 def test_what_cannot_be_served_is_refused_before_ray_starts(tmp_path, monkeypatch, options, told):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    monkeypatch.setattr(pipelines.cluster, "ray_session", None)  # nobody gets so far
+    monkeypatch.setattr(pipelines.ray_session, "ray_session", None)  # nobody gets so far
     with pytest.raises(InputError) as refused:
         run(app, ["serve", "--home", str(tmp_path), *options], catch_exceptions=False)
     assert told in str(refused.value)

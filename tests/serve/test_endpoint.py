@@ -18,7 +18,7 @@ from experts.catalogue_file import DEFAULT_CATALOGUE
 from orchestrator.versions.mlflow_registry import log_version, rollback, set_champion
 from serve.app import build
 from serve.config import ServeConfig
-from serve.ledger.bookkeeper import carry_decisions
+from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.router.deployment import is_canary
 from warehouse import Warehouse
@@ -87,7 +87,12 @@ def test_replicas_are_told_the_store_and_never_look_for_it(home, monkeypatch):
     """A replica's environment is the cluster's, which may name another store or none."""
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     app = build({"home": home, "experts": ("smollm2-135m",)})
-    assert app._bound_deployment.init_args[0].tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
+    config = app._bound_deployment.init_args[0]
+    assert config.tracking_uri == f"sqlite:///{home / 'mlflow.db'}"
+    assert config.warehouse_url == str(home / "warehouse")
+    monkeypatch.setenv("LEEROO_WAREHOUSE", "s3://bucket/tables")
+    config = build({"home": home, "experts": ("smollm2-135m",)})._bound_deployment.init_args[0]
+    assert config.warehouse_url == "s3://bucket/tables"
 
 
 def test_it_is_ready_once_its_expert_runs(url):

@@ -10,7 +10,8 @@ import time
 import pytest
 
 from serve.config import ServeConfig
-from serve.ledger.bookkeeper import RateLimiter, carry_decisions
+from serve.ledger.bookkeeper import RateLimiter
+from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import Caller, Grant, Ledger, Refusal, hash_secret
 from warehouse import InputError, Warehouse
 

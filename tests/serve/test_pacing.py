@@ -18,7 +18,8 @@ from serve.config import ServeConfig
 from serve.http.api import create_api
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.request.gateway import Gateway
-from serve.router.deployment import Query, Router
+from serve.router.deployment import Router
+from serve.router.messages import Query
 from warehouse import InputError
 
 REQUESTS = 240

@@ -1,0 +1,274 @@
+"""The real endpoint before upstreams that bill, lie, stall and die: nobody is harmed, and the books hold."""
+
+import asyncio
+import json
+import random
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+import aiohttp
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from orchestrator.versions.mlflow_registry import log_version, set_champion
+from serve.config import ServeConfig
+from serve.ledger.ledger import LEDGER_FILE, Ledger
+
+sys.path.insert(0, str(Path(__file__).parent.parent))
+
+from hostile_replies import replies, streams
+from hostile_upstream import USD_PER_TOKEN, Plan, serve_hostile
+
+pytestmark = pytest.mark.e2e
+
+ODD, SANE = "smollm2-135m", "gemma-3-270m"  # the names that the test's router knows
+CATALOGUE = """
+experts:
+  - name: {name}
+    backend: openai
+    model: {name}
+    base_url: {url}
+    scoring: generate
+    max_tokens: 30
+    context_tokens: 4000
+    timeout_s: 8
+    concurrency: 64
+    price: {{usd_per_mtok_in: 1, usd_per_mtok_out: 1}}
+"""
+PICO = 10**12
+GENERATED = settings(
+    phases=[Phase.generate], deadline=None, database=None, derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    with serve_hostile() as upstream:
+        yield upstream
+
+
+@pytest.fixture(scope="module")
+def home(orchestrator, tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    set_champion(uri, log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts"))
+    return home
+
+
+@pytest.fixture(scope="module")
+def url(home, upstream, ray_cluster):
+    from serve.run import start_serving, stop_serving
+
+    entries = [CATALOGUE.format(name=name, url=upstream.url) for name in (ODD, SANE)]
+    (home / "experts.yaml").write_text(entries[0] + entries[1].replace("\nexperts:\n", ""))
+    config = ServeConfig(home=home, access="keys", catalogue=home / "experts.yaml", port=free_port())
+    yield start_serving(config)
+    stop_serving()
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def make_key(home, name, budget_usd=1.0):
+    return Ledger(home / LEDGER_FILE).create_key(name, budget_usd=budget_usd, period="total")[1]
+
+
+class Reply:
+    """What a client got: the status, and either the whole body or the events of a stream."""
+
+    def __init__(self, status, text):
+        self.status, self.text = status, text
+
+    @property
+    def events(self):
+        lines = [line.removeprefix("data: ") for line in self.text.split("\n") if line.startswith("data: ")]
+        return [json.loads(line, parse_constant=refuse) for line in lines if line != "[DONE]"]
+
+    @property
+    def body(self):
+        return json.loads(self.text, parse_constant=refuse)
+
+
+def refuse(constant):
+    raise AssertionError(f"{constant} is no JSON")
+
+
+async def post(session, url, secret, model, plan, *, stream=False, leave_s=None, max_tokens=20):
+    """Ask; None where the client left before the answer was there."""
+    body = {"model": model, "messages": [{"role": "user", "content": f"What is 3 plus 21? #{plan}#"}]}
+    body |= {"max_tokens": max_tokens, "stream": stream}
+    timeout = aiohttp.ClientTimeout(total=leave_s or 120)
+    headers = {"Authorization": f"Bearer {secret}"}
+    try:
+        async with session.post(
+            f"{url}/v1/chat/completions", json=body, headers=headers, timeout=timeout
+        ) as got:
+            return Reply(got.status, (await got.read()).decode())
+    except TimeoutError:
+        assert leave_s is not None
+        return None
+
+
+def check_shape(reply):
+    """An answer or a refusal in OpenAI's shape, in valid JSON; never a failure of ours."""
+    assert reply.status != 500, reply.text
+    reply.text.encode("utf-8")  # no half surrogates
+    if reply.text.startswith("data:"):
+        assert reply.text.rstrip().endswith("data: [DONE]"), reply.text[-300:]
+        for event in reply.events:
+            assert "error" in event or isinstance(event["choices"], list), event
+            for choice in event.get("choices", ()):
+                assert isinstance(choice["delta"], dict), event
+                assert isinstance(choice["index"], int), event
+    elif reply.status == 200:
+        message = reply.body["choices"][0]["message"]
+        assert message["role"] == "assistant", reply.text
+        assert message["content"] is None or isinstance(message["content"], str), reply.text
+    else:
+        error = reply.body["error"]
+        assert error["message"], reply.text
+        assert error["code"] is None or isinstance(error["code"], str), reply.text
+
+
+def ask_at_once(url, odd_secret, sane_secret, names, *, stream):
+    """Ask all the odd ones and, among them, some sane ones of another key."""
+
+    async def run():
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(connector=connector) as session:
+            odd = [post(session, url, odd_secret, ODD, name, stream=stream) for name in names]
+            sane = [post(session, url, sane_secret, SANE, "sane", stream=stream) for _ in range(4)]
+            done = await asyncio.gather(*odd, *sane)
+            return done[: len(odd)], done[len(odd) :]
+
+    return asyncio.run(run())
+
+
+@pytest.mark.parametrize(("kind", "examples"), [("replies", 100), ("streams", 25)])
+def test_generated_replies_harm_nobody(url, home, upstream, kind, examples):
+    odd, sane = make_key(home, f"odd-{kind}"), make_key(home, f"sane-{kind}")
+    seen = {}
+
+    @given(st.lists({"replies": replies(), "streams": streams()}[kind], min_size=20, max_size=20))
+    @settings(GENERATED, max_examples=examples)
+    def ask(plans):
+        names = [f"{kind}-{len(upstream.plans) + number}" for number in range(len(plans))]
+        upstream.plans.update(zip(names, plans, strict=True))
+        odd_replies, sane_replies = ask_at_once(url, odd, sane, names, stream=kind == "streams")
+        for name, reply in zip(names, odd_replies, strict=True):
+            seen[reply.status] = seen.get(reply.status, 0) + 1
+            try:
+                check_shape(reply)
+            except Exception as error:
+                raise AssertionError(f"{upstream.plans[name]}: {error!r}") from error
+        for reply in sane_replies:
+            assert reply.status == 200, reply.text
+            check_shape(reply)
+
+    ask()
+    print(f"\n{kind}: {sum(seen.values())} with statuses {seen}")
+    assert sum(seen.values()) >= 20 * examples
+    assert seen.get(200, 0) > 0.2 * sum(seen.values()), "too few of them reached an answer to say much"
+    assert_books_hold(home, within_s=30)
+
+
+def assert_books_hold(home, within_s):
+    """Nothing stays set aside, every call is booked, and no key is above its budget."""
+    ends = time.monotonic() + within_s
+    while True:
+        with sqlite3.connect(home / LEDGER_FILE) as db:
+            reserved = db.execute("select coalesce(sum(reserved), 0) from spending").fetchone()[0]
+            still_open = db.execute("select count(*) from calls where state = 'open'").fetchone()[0]
+        if reserved == 0 and still_open == 0:
+            break
+        assert time.monotonic() < ends, f"{reserved} picodollars of {still_open} calls are still set aside"
+        time.sleep(0.5)
+    with sqlite3.connect(home / LEDGER_FILE) as db:
+        costs = dict(db.execute("select key_id, sum(cost) from calls group by 1"))
+        for key_id, spent in db.execute("select key_id, spent from spending"):
+            assert spent == costs[key_id]
+    for key in Ledger(home / LEDGER_FILE).list_keys():
+        assert key.budget_usd is None or key.spent_usd <= key.budget_usd + 1e-12
+
+
+PLANS = {
+    "orderly": Plan(words=8, pace_s=0.02),
+    "long": Plan(words=15, pace_s=0.1),
+    "silent": Plan(words=8, usage=None),
+    "failing": Plan(status=500, words=6, raw=b'{"error": {"message": "after the work"}}'),
+    "busy": Plan(status=429, raw=b"{}", headers=(("retry-after", "1"),), bills=False),
+    "broken": Plan(words=6, breaks="within"),
+    "gone": Plan(words=6, breaks="before"),
+    "claiming": Plan(words=6, usage={"prompt_tokens": 10**9, "completion_tokens": 10**9}),
+    "stalling": Plan(words=2, begin_s=9.0),
+}
+WEIGHTS = (12, 6, 4, 2, 2, 2, 2, 2, 1)
+
+
+def kill_replica(deployment):
+    import ray
+
+    named = ray.util.list_named_actors(all_namespaces=True)
+    for actor in named:
+        if actor["name"].startswith(f"SERVE_REPLICA::leeroo#{deployment}#"):
+            ray.kill(ray.get_actor(actor["name"], namespace="serve"), no_restart=True)
+            return
+
+
+def test_the_books_cover_the_upstreams_invoice(url, home, upstream):
+    """1,000 mixed calls, whole and streamed, some left by their clients, while parts of the endpoint die."""
+    secret = make_key(home, "mixed", budget_usd=5.0)
+    upstream.plans |= PLANS
+    first = len(upstream.bills)
+    rng = random.Random(7)
+    left, statuses = 0, {}
+
+    async def client(session, calls):
+        nonlocal left
+        for _ in range(calls):
+            plan = rng.choices(list(PLANS), WEIGHTS)[0]
+            leave_s = rng.uniform(0.05, 1.0) if rng.random() < 0.15 else None
+            model = rng.choice([ODD, SANE, "leeroo"])
+            stream = rng.random() < 0.5
+            reply = await post(session, url, secret, model, plan, stream=stream, leave_s=leave_s)
+            if reply is None:
+                left += 1
+            else:
+                statuses[reply.status] = statuses.get(reply.status, 0) + 1
+                check_shape(reply)
+
+    async def kill():
+        for part in (f"expert:{ODD}", "ingress", "bookkeeper"):
+            await asyncio.sleep(8)
+            await asyncio.to_thread(kill_replica, part)
+
+    async def run():
+        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session:
+            await asyncio.gather(kill(), *(client(session, 42) for _ in range(24)))
+
+    asyncio.run(run())
+    print(f"\n{sum(statuses.values())} replies {statuses}, {left} clients left")
+    assert_books_hold(home, within_s=30)
+    time.sleep(3)  # what the upstream still works on
+    billed_usd = sum(bill.usd for bill in upstream.bills[first:])
+    told = [bill for bill in upstream.bills[first:] if bill.told]
+    with sqlite3.connect(home / LEDGER_FILE) as db:
+        rows = db.execute(
+            "select coalesce(sum(cost), 0), coalesce(sum(disputed), 0) from calls join keys using (key_id)"
+            " where name = 'mixed'"
+        ).fetchone()
+    charged_usd, disputed_usd = rows[0] / PICO, rows[1] / PICO
+    print(f"billed ${billed_usd:.6f}, charged ${charged_usd:.6f}, disputed ${disputed_usd:.6f}")
+    assert sum(statuses.values()) + left >= 1000
+    assert charged_usd + disputed_usd >= billed_usd
+    assert len(told) > 300
+    assert USD_PER_TOKEN > 0
