@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from experts.upstream.client import UpstreamClient
+
 from experts import ExpertSpec
 from experts.upstream import Ask, Failure, FailureKind, ask_of
-from experts.upstream.client import UpstreamClient
 from experts.upstream.credentials import read_key
 from serve.experts.client import StreamPiece, WholeAnswer
 from serve.experts.sampling_defaults import with_defaults
@@ -60,7 +61,7 @@ class ApiExpert:
 
 
 def word_ask(spec: ExpertSpec, body: dict[str, Any]) -> Ask | Failure:
-    """Return what is passed on of a request; a failure for tools that the API would run itself, for a price."""
+    """Return what is passed on of a request; a failure for tools that the API would run for a price."""
     fields = with_defaults(spec, {name: body[name] for name in body if name in PASSED_ON})
     tools = fields.get("tools", [])
     if not isinstance(tools, list) or not all(isinstance(tool, dict) and "type" in tool for tool in tools):

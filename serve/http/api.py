@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -12,7 +13,6 @@ from fastapi import Body, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from serve.experts.client import Body as Piece
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
 from serve.http.error_replies import add_error_handlers
@@ -35,6 +35,8 @@ from serve.wire.protocol import (
     TextReply,
     TextRequest,
 )
+
+logger = logging.getLogger("ray.serve")
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorReply, "description": "the request does not hold together, or nobody may answer it"},
@@ -175,9 +177,11 @@ async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller
 
 
 class EventStream(StreamingResponse):
-    """Sends the pieces of an answer as server-sent events; closes them, and gives its place back, at any end."""
+    """Sends the pieces of an answer as server-sent events; closes them, and gives up its place, at any end."""
 
-    def __init__(self, pieces: AsyncGenerator[Piece, None], held: ExitStack, headers: dict[str, str]) -> None:
+    def __init__(
+        self, pieces: AsyncGenerator[dict[str, Any], None], held: ExitStack, headers: dict[str, str]
+    ) -> None:
         self._pieces, self._held = pieces, held
         headers = {"Cache-Control": "no-cache", **headers}
         super().__init__(_events(pieces), media_type="text/event-stream", headers=headers)
@@ -191,9 +195,14 @@ class EventStream(StreamingResponse):
             await self._pieces.aclose()
 
 
-async def _events(pieces: AsyncGenerator[Piece, None]) -> AsyncIterator[str]:
-    async for piece in pieces:
-        yield f"data: {json.dumps(piece, separators=(',', ':'), allow_nan=False)}\n\n"
+async def _events(pieces: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[str]:
+    try:
+        async for piece in pieces:
+            yield f"data: {json.dumps(piece, separators=(',', ':'), allow_nan=False)}\n\n"
+    except Exception:  # the headers are out: what is left is to say it in the stream's own words
+        logger.exception("a stream failed")
+        failed = ApiError(500, "the endpoint failed on this request", code="internal_error")
+        yield f"data: {json.dumps(failed.body())}\n\n"
     yield "data: [DONE]\n\n"
 
 

@@ -7,11 +7,14 @@ from collections.abc import Container
 from datetime import UTC, datetime
 from typing import Any
 
+from experts.upstream import Usage
 from orchestrator import Decision
+from serve.ledger.messages import Figures
+from serve.request.conversations import with_answer
 from serve.request.dispatch import Answered
 from serve.request.in_flight import InFlight
 from serve.router.messages import Ruling
-from serve.wire.protocol import ExpertForecast, RouteReply
+from serve.wire.protocol import ChatRequest, ExpertForecast, RouteReply
 
 
 def route_reply(ruling: Ruling, served: Container[str], visible: Container[str] | None) -> RouteReply:
@@ -71,7 +74,9 @@ def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str
 def costs(job: InFlight) -> dict[str, Any]:
     """Return what a report tells of money: all attempts together."""
     spent = {"cost_usd": job.purse.spent_usd}
-    return spent if job.budget_usd is None else spent | {"remaining_usd": job.budget_usd - job.purse.spent_usd}
+    return (
+        spent if job.budget_usd is None else spent | {"remaining_usd": job.budget_usd - job.purse.spent_usd}
+    )
 
 
 def decision_rows(job: InFlight, expert: str, cost_usd: float) -> tuple[dict[str, Any], ...]:
@@ -101,6 +106,22 @@ def decision_rows(job: InFlight, expert: str, cost_usd: float) -> tuple[dict[str
         "round": f"shadow-{day}",
     }
     return row, shadow
+
+
+def kept_of(
+    job: InFlight, name: str, usage: Usage | None, cost_usd: float, text: str | None
+) -> dict[str, Any]:
+    """Return what a settlement keeps of an answer, by its fields; ``text`` is None where it broke off."""
+    ruling, conversation = job.plan.ruling, None
+    if text is not None and ruling is not None and isinstance(job.request, ChatRequest):
+        conversation = with_answer(job.caller.key_id, job.request.messages, text)
+    told = {} if usage is None else usage.to_openai()
+    return {
+        "answer": Figures(name, told, time.monotonic() - job.began),
+        "decisions": decision_rows(job, name, cost_usd),
+        "conversation": conversation,
+        "expected_usd": ruling.decision.cost_usd.get(name) if ruling else None,
+    }
 
 
 def _forecasts(decision: Decision) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""The books of one request: what each attempt is charged, what the breaker learns of it, and the settlement."""
+"""The books of one request: what each attempt is charged, what the breaker learns, and the settlement."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RequestBooks:
         self._background = background
 
     async def begin(self, expert: ExpertClient) -> bool:
-        """Tell whether an expert may be asked; sets aside what is missing for it, after attempts that cost."""
+        """Tell whether an expert may be asked; sets aside what is missing for it."""
         job, name = self._job, expert.spec.name
         if job.has_left:
             return False

@@ -95,7 +95,7 @@ class Breaker:
             self._fail(expert, failure, caller, now)
 
     def record_overrun(self, expert: str, *, overran: bool) -> None:
-        """Note whether an answer went past the tokens that it was allowed; several in a row rest an expert."""
+        """Note whether an answer went past its tokens; several in a row rest an expert."""
         if not overran:
             self._overruns.pop(expert, None)
             return
@@ -111,7 +111,7 @@ class Breaker:
         return tuple(name for name in experts if self._rests(name, caller, now))
 
     def out_of_service(self, experts: Iterable[str]) -> tuple[str, ...]:
-        """Return those of the experts that rest for all, or for whoever asked last (unless for being slow)."""
+        """Return those of the experts that rest for all, or for who asked last (unless for being slow)."""
         now = self.clock()
         return tuple(name for name in experts if self._rests(name, self._last_failed.get(name), now))
 

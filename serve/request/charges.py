@@ -1,8 +1,8 @@
 """What a call costs its caller: one charge for every attempt, never more in all than was set aside.
 
-Whoever's request caused a call that an upstream bills pays for it: from usage that can be believed, else by an
-estimate that errs upward. What an upstream claims, or may bill, beyond the reservation is the operator's to
-dispute.
+Whoever's request caused a call that an upstream bills pays for it: from usage that can be believed, else by
+an estimate that errs upward. What an upstream claims, or may bill, beyond the reservation is the
+operator's to dispute.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from experts.backends.registry import may_bill_failures
 from experts.upstream import Ask, Failure, TokenCounter, Usage
 from serve.ledger.messages import MOST_USD
 
@@ -58,7 +59,7 @@ class Purse:
 
 
 def likely_usd(ask: Ask, counter: TokenCounter) -> float:
-    """Return what an answer comes to by an estimate that errs upward: all that it may write, and its prompt."""
+    """Return what an answer comes to by an estimate that errs upward: its prompt, and all it may write."""
     prompt = min(float(counter.prompt_tokens(ask.prompt_characters)), ask.most_prompt_tokens)
     return min(_price(ask, prompt, ask.most_completion_tokens), ask.most_usd, MOST_USD)
 
@@ -71,9 +72,9 @@ def charge_answer(ask: Ask, usage: Usage, written: int, counter: TokenCounter) -
 def charge_failure(ask: Ask, failure: Failure, counter: TokenCounter) -> Charge:
     """Return the charge for an attempt that failed, as its upstream may bill it.
 
-    What our own machines compute in vain costs nobody; so does what an upstream does not bill.
+    Tokens that it told are believed. Where it told none it may have done all of the work.
     """
-    if ask.spec.backend == "vllm" or ask.spec.bills_failures == "no":
+    if not may_bill_failures(ask.spec):
         return NOTHING
     if failure.usage is not None and not failure.usage.is_estimated:
         return Charge(failure.usage.cost_usd(ask.spec.price), failure.usage.claimed_usd)
@@ -86,7 +87,7 @@ def charge_failure(ask: Ask, failure: Failure, counter: TokenCounter) -> Charge:
 def charge_cut_stream(
     ask: Ask, usage: Usage, written: int, writing_s: float, counter: TokenCounter
 ) -> Charge:
-    """Return the charge for a stream that was cut: what came of it, and what was written before that was seen.
+    """Return the charge for a stream that was cut: what came, and what was written before that was seen.
 
     Args:
         ask: what was asked.

@@ -108,7 +108,7 @@ async def first_answer(
 async def _ask_safely(
     expert: ExpertClient, ask: Callable[[ExpertClient, float], Awaitable[T | Failure]], limit_s: float
 ) -> T | Failure:
-    """Ask one expert; what is raised on the way to it is a failure of it, unless it is we who are cancelled."""
+    """Ask one expert; what is raised on the way is a failure of it, unless it is we who are cancelled."""
     try:
         return await ask(expert, limit_s)
     except asyncio.CancelledError:

@@ -29,7 +29,7 @@ def read_request(
     wants no other, and its answer, or its refusal, is truer than ours.
 
     Raises:
-        ApiError: the request names no expert that this caller may use, or holds limits that exclude each other.
+        ApiError: the request names no expert that this caller may use, or limits that exclude each other.
     """
     visible = permitted(experts, caller)
     if request.model in visible:

@@ -94,13 +94,13 @@ class Tally:
 
 
 async def relay(
-    incoming: Incoming, tally: Tally, ends_at: float, is_spent: Callable[[Tally], bool]
+    incoming: Incoming, tally: Tally, ends_at: float, is_beyond: Callable[[], bool]
 ) -> AsyncGenerator[Body, None]:
     """Yield the pieces that have choices, as they come, but for the last: that one is ``tally.last``.
 
     A piece that ends a choice waits until the next shows that it was not the last. Pieces without choices
-    only count. At ``ends_at``, on the clock of ``time.monotonic``, the stream is broken off; where its money
-    is spent it ends as one that came to the length allowed.
+    only count. At ``ends_at``, on the clock of ``time.monotonic``, the stream is broken off; one that has
+    gone past its tokens ends as if it had come to the length allowed.
     """
     while True:
         try:
@@ -126,7 +126,7 @@ async def relay(
                 tally.last = telling
             else:
                 yield telling
-        if is_spent(tally):
+        if is_beyond():
             tally.is_cut = True
             tally.last = tally.last or tally.end("length")
             return

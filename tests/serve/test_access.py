@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
+from fake_experts import BROKEN, LocalLedger, LocalRouter, ScriptedExpert
 
 from serve.app import build
 from serve.config import ServeConfig
@@ -19,7 +19,6 @@ from serve.http.api import create_api
 from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.request.gateway import Gateway
-from serve.wire.api_errors import ExpertFailure
 from warehouse import InputError, Warehouse
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
@@ -144,7 +143,7 @@ def test_an_answer_is_charged_and_a_failure_is_not(gateway, ledger, stream):
     if not stream:
         assert reply.json()["leeroo"]["remaining_usd"] == pytest.approx(1 - PAID_USD)
         assert float(reply.headers["x-leeroo-remaining-usd"]) == pytest.approx(1, abs=1e-5)
-    broken = ScriptedExpert("smollm2-135m", ExpertFailure(502, "dead"))
+    broken = ScriptedExpert("smollm2-135m", BROKEN)
     assert send(gateway(broken), secret, body=BODY | {"stream": stream}).status_code == 502
     assert spending(ledger) == [(pytest.approx(PAID_USD), 0)]
 
@@ -378,9 +377,9 @@ def test_a_challengers_decisions_are_kept_beside_and_not_followed(gateway, ledge
 def test_secrets_stay_out_of_the_logs(gateway, ledger, caplog):
     _, secret = ledger.create_key("ann")
     with caplog.at_level(logging.DEBUG):
-        send(gateway(ScriptedExpert("smollm2-135m", ExpertFailure(502, "dead"))), secret)
+        send(gateway(ScriptedExpert("smollm2-135m", BROKEN)), secret)
         send(gateway(), "lk-a-wrong-one")
-    assert "dead" in caplog.text
+    assert "engine dead" in caplog.text
     assert secret not in caplog.text
     assert "lk-a-wrong-one" not in caplog.text
 

@@ -10,21 +10,17 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
+from fake_experts import BROKEN, BUSY, SLOW, TOO_LONG, LocalLedger, LocalRouter, ScriptedExpert
 
 from serve.config import ServeConfig
 from serve.http.api import create_api
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
-from serve.wire.api_errors import ExpertFailure
 from serve.wire.protocol import ChatRequest
 
 JSON = {"content-type": "application/json"}
 CAPITAL = [{"role": "user", "content": "What is the capital of Peru?"}]
 SUM = [{"role": "user", "content": "What is 3 + 21?"}]
-BROKEN = ExpertFailure(502, "engine dead")
-BUSY = ExpertFailure(429, "busy")
-TOO_LONG = ExpertFailure(400, "too long", "context_length_exceeded")
 
 
 def endpoint(orchestrator, *experts, **settings):
@@ -119,7 +115,7 @@ def test_the_next_best_expert_answers_when_the_chosen_one_fails(orchestrator, fa
         ((BUSY, BUSY), 429, "overloaded"),
         ((TOO_LONG, TOO_LONG), 400, "context_length_exceeded"),
         ((TOO_LONG, BROKEN), 502, "no_expert_answered"),
-        ((BROKEN, ExpertFailure(504, "slow")), 504, "timeout"),
+        ((BROKEN, SLOW), 504, "timeout"),
     ],
 )
 def test_when_nobody_answers_the_error_says_why(orchestrator, failures, status, code):
