@@ -93,11 +93,8 @@ KNOWN = {
         "orchestrator.evaluation.report",
         # serve
         # pipelines
-        "pipelines.answering.bulk",
-        "pipelines.answering.judging",
         "pipelines.commands.screen",
         "pipelines.learning.training",
-        "pipelines.questions.sources.expert",
         "pipelines.selfplay.context",
         "pipelines.selfplay.learn",
         "pipelines.selfplay.make_questions",
@@ -119,10 +116,8 @@ KNOWN = {
         "serve/request",
         "serve/router",
         # pipelines
-        "pipelines/answering",
         "pipelines/commands",
         "pipelines/learning",
-        "pipelines/questions/sources",
         "pipelines/selfplay",
     },
     "import through a wall": {
@@ -138,7 +133,6 @@ KNOWN = {
         "serve/request -> serve.experts.handle",
         "serve/request -> serve.ledger.ledger",
         # pipelines
-        "pipelines/answering -> pipelines.commands.screen",
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.selfplay",

@@ -27,6 +27,10 @@ class Price(BaseModel):
 
     usd_per_mtok_in: Money | None = Field(default=None, description="USD per million prompt tokens")
     usd_per_mtok_out: Money | None = Field(default=None, description="USD per million completion tokens")
+    usd_per_mtok_cached_in: Money | None = Field(
+        default=None,
+        description="USD per million prompt tokens that the API had cached; as others if not given",
+    )
     usd_per_hour: Money | None = Field(
         default=None, description="USD per hour of the hardware one replica holds"
     )
@@ -49,6 +53,16 @@ class Price(BaseModel):
                 "give either usd_per_mtok_in and usd_per_mtok_out, "
                 "or usd_per_hour, tokens_per_s_in and tokens_per_s_out"
             )
+        if self.usd_per_mtok_cached_in is not None and self.usd_per_mtok_in is None:
+            raise ValueError(
+                "usd_per_mtok_cached_in belongs to a price per token; drop it, or give usd_per_mtok_in and "
+                "usd_per_mtok_out"
+            )
+        if (self.usd_per_mtok_cached_in or 0.0) > (self.usd_per_mtok_in or 0.0):
+            raise ValueError(
+                f"usd_per_mtok_cached_in {self.usd_per_mtok_cached_in:g} exceeds usd_per_mtok_in "
+                f"{self.usd_per_mtok_in:g}; cached tokens cost less, so check the two"
+            )
         return self
 
     @property
@@ -59,7 +73,16 @@ class Price(BaseModel):
             return usd_per_s / self.tokens_per_s_in, usd_per_s / self.tokens_per_s_out
         return (self.usd_per_mtok_in or 0.0) / _MTOK, (self.usd_per_mtok_out or 0.0) / _MTOK
 
-    def cost_usd(self, prompt_tokens: Tokens, completion_tokens: Tokens) -> Tokens:
-        """Return the cost in USD of so many tokens; floats, or arrays of one shape (NaN stays NaN)."""
+    def cost_usd(
+        self, prompt_tokens: Tokens, completion_tokens: Tokens, cached_tokens: Tokens | float = 0.0
+    ) -> Tokens:
+        """Return the cost in USD of so many tokens; floats, or arrays of one shape (NaN stays NaN).
+
+        ``cached_tokens`` are those of the prompt that the API had kept; they have a price of their own where
+        the price list names one.
+        """
         per_prompt, per_completion = self.usd_per_token
-        return prompt_tokens * per_prompt + completion_tokens * per_completion
+        cost: Tokens = prompt_tokens * per_prompt + completion_tokens * per_completion
+        if self.usd_per_mtok_cached_in is not None:
+            cost = cost - cached_tokens * (per_prompt - self.usd_per_mtok_cached_in / _MTOK)
+        return cost

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse import InputError, Warehouse, first_of_each
+from pipelines.answering.open_work import open_questions
+from warehouse import InputError, Warehouse
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
@@ -155,15 +156,3 @@ class SharedPurse:
 def holder_prefix(name: str) -> str:
     """What the names of all holders of a group begin with, and of no other: "a" and "a/b" may be experts."""
     return f"{name}\x1f"
-
-
-def open_questions(warehouse: Warehouse, spec: ExpertSpec, questions: pa.Table) -> pa.Table:
-    """Return the questions that this version of the expert has no row for yet, each once."""
-    questions = questions.take(first_of_each(questions["question_id"]))
-    n = questions.num_rows
-    keys = {
-        "question_id": questions["question_id"],
-        "expert": pa.repeat(spec.name, n),
-        "expert_version": pa.repeat(spec.version, n),
-    }
-    return questions.filter(warehouse.missing("answers", pa.table(keys), expert=spec.name))

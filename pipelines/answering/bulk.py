@@ -6,18 +6,18 @@ killed at any moment goes on where it stopped: at most what the engines had in f
 
 from __future__ import annotations
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from pipelines.answering.actor import FAILED_BLOCKS, holder_prefix, open_questions
+from pipelines.answering.actor import holder_prefix
+from pipelines.answering.open_work import OpenWork, find_open_work
+from pipelines.answering.receipt import AnswerReceipt, Course, count_answers
 from pipelines.answering.round_cap import hold_cap, unrecorded_usd
 from pipelines.answering.stream import Work, stream_receipts
 from warehouse import InputError, Warehouse
@@ -25,29 +25,11 @@ from warehouse import InputError, Warehouse
 if TYPE_CHECKING:
     from experts import ExpertSpec
 
-__all__ = ["AnswerReceipt", "answer_questions", "answer_with_all", "open_questions"]
-
 #: Questions per block: what is stored at a time.
 BATCH_QUESTIONS = 32
 
+#: Called with an expert's name and the number of its questions answered since the last call.
 Progress = Callable[[str, int], None]
-
-
-@dataclass(frozen=True)
-class AnswerReceipt:
-    """What one expert did in a round: counts of questions, tokens and money of this run alone."""
-
-    expert: str
-    asked: int  # answered now, failures included
-    reused: int  # had been answered before
-    failed: int  # of those asked now
-    prompt_tokens: int
-    completion_tokens: int
-    cost_usd: float
-    wall_s: float
-    start_s: float = 0.0  # of that, until the engine was ready
-    unasked: int = 0  # left open for a later run
-    problem: str | None = None  # why questions were left open; None when none were
 
 
 def answer_questions(
@@ -80,11 +62,10 @@ def answer_questions(
         InputError: the budget is not a finite number of 0 or more.
     """
     before_usd = unrecorded_usd(warehouse, round)
-    offered = {spec.name: questions}
-    is_open = bool(_open_by_expert(warehouse, [spec], offered))
-    with hold_cap(budget_usd, warehouse, round, needed=is_open) as cap:
-        work = Work(warehouse, round, run_id, batch_questions, cap)
-        (receipt,) = answer_as_group(work, [spec], offered, lambda _, answered: on_progress(answered))
+    work = find_open_work(warehouse, [spec], questions)
+    with hold_cap(budget_usd, warehouse, round, needed=bool(work)) as cap:
+        run = Work(warehouse, round, run_id, batch_questions, cap)
+        (receipt,) = answer_as_group(run, work, lambda _, answered: on_progress(answered))
     return replace(receipt, cost_usd=receipt.cost_usd + unrecorded_usd(warehouse, round) - before_usd)
 
 
@@ -97,75 +78,90 @@ def answer_with_all(
     run_id: str,
     batch_questions: int = BATCH_QUESTIONS,
     budget_usd: float | None = None,
+    on_progress: Progress = lambda expert, answered: None,
 ) -> list[AnswerReceipt]:
-    """Have experts answer, side by side where the cluster has room and in turn where it has not.
-
-    Experts of one model (adapters, ways of asking) share an engine. An expert that keeps failing is taken
-    out: its receipt says why, what it has answered stays, and the others go on. Shows a progress bar per
-    expert, and compacts the answers afterwards.
+    """Have experts answer what they have not answered yet; see :func:`answer_open_work`.
 
     Args:
         warehouse: where answers are looked up and stored.
         specs: the experts.
         questions: rows of the questions table for all, or by expert's name the rows for each.
         round: the partition to store under.
-        run_id: kept on every row (an MLflow run id).
+        run_id: kept on every row.
         batch_questions: questions per block.
-        budget_usd: what all of them together may spend now; it is never passed, since the worst case of a
-            question is set aside before it is asked. Questions beyond it stay open.
-
-    Returns:
-        A receipt per expert, in the order of ``specs``.
+        budget_usd: what all of them together may spend now.
+        on_progress: called as questions are answered.
 
     Raises:
         InputError: the budget is not a finite number of 0 or more, or an expert has no questions.
     """
-    from pipelines.answering.waves import engine_demand, plan_waves, probe_room, share_engines
+    return answer_open_work(
+        warehouse, find_open_work(warehouse, specs, questions), round=round, run_id=run_id,
+        batch_questions=batch_questions, budget_usd=budget_usd, on_progress=on_progress,
+    )  # fmt: skip
 
-    offered = (
-        dict.fromkeys((s.name for s in specs), questions) if isinstance(questions, pa.Table) else questions
-    )
-    for spec in specs:
-        if spec.name not in offered:
-            raise InputError(f"no questions are given for expert {spec.name!r}", fix="give it an empty table")
+
+def answer_open_work(
+    warehouse: Warehouse,
+    work: OpenWork,
+    *,
+    round: str,
+    run_id: str,
+    batch_questions: int = BATCH_QUESTIONS,
+    budget_usd: float | None = None,
+    on_progress: Progress = lambda expert, answered: None,
+) -> list[AnswerReceipt]:
+    """Have experts answer, side by side where the cluster has room and in turn where it has not.
+
+    Experts of one model (adapters, ways of asking) share an engine. An expert that keeps failing is taken
+    out: its receipt says why, what it has answered stays, and the others go on. Compacts the answers
+    afterwards. Needs a Ray connection where anything is open.
+
+    Args:
+        warehouse: where answers are stored.
+        work: what is open.
+        round: the partition to store under.
+        run_id: kept on every row.
+        batch_questions: questions per block.
+        budget_usd: what all of them together may spend now; it is never passed, since the worst case of a
+            question is set aside before it is asked. Questions beyond it stay open.
+        on_progress: called as questions are answered.
+
+    Returns:
+        A receipt per expert, in the order of ``work.specs``.
+
+    Raises:
+        InputError: the budget is not a finite number of 0 or more.
+    """
+    from pipelines.answering.waves import engine_demand, plan_waves, probe_capacity, share_engines
+
     receipts: dict[str, AnswerReceipt] = {}
-    groups = share_engines(specs)
-    total = {spec.name: offered[spec.name].num_rows for spec in specs}
+    groups = [work.of(specs) for specs in share_engines(work.specs)]
     # A round in which nothing is open needs no cluster.
-    busy = [group for group in groups if _open_by_expert(warehouse, group, offered)]
-    with hold_cap(budget_usd, warehouse, round, needed=bool(busy)) as cap, _progress(total) as advance:
-        work = Work(warehouse, round, run_id, batch_questions, cap)
-        room = probe_room() if len(busy) > 1 else None
-        waves = plan_waves(busy, lambda group: engine_demand(group, room), room) if room else [busy]
-        for wave in [[group for group in groups if group not in busy], *waves]:
-            jobs = [(work, group, offered, advance) for group in wave]
-            for receipt in _run_together(jobs):
+    busy = [group for group in groups if group]
+    with hold_cap(budget_usd, warehouse, round, needed=bool(busy)) as cap:
+        run = Work(warehouse, round, run_id, batch_questions, cap)
+        waves = [busy]
+        if len(busy) > 1:
+            capacity = probe_capacity()
+            waves = plan_waves(busy, lambda group: engine_demand(group.specs, capacity), capacity)
+        for wave in [[group for group in groups if not group], *waves]:
+            for receipt in _run_together(run, wave, on_progress):
                 receipts[receipt.expert] = receipt
     warehouse.compact("answers")
-    return [receipts[spec.name] for spec in specs]
+    return [receipts[spec.name] for spec in work.specs]
 
 
-@dataclass
-class _Course:
-    """What is heard of a group while it runs."""
-
-    ready_at: float | None = None
-    problems: dict[str, list[str]] = field(default_factory=dict)
-    broken: str | None = None
-
-
-def answer_as_group(
-    work: Work, specs: Sequence[ExpertSpec], offered: Mapping[str, pa.Table], on_progress: Progress
-) -> list[AnswerReceipt]:
+def answer_as_group(run: Work, group: OpenWork, on_progress: Progress) -> list[AnswerReceipt]:
     """Have experts that share an engine answer, in one Ray Data run."""
     started, started_at = time.monotonic(), time.time()
-    todo = _open_by_expert(work.warehouse, specs, offered)
-    for spec in specs:
-        open_rows = todo[spec.name].num_rows if spec.name in todo else 0
-        on_progress(spec.name, offered[spec.name].num_rows - open_rows)
-    course = _Course()
+    for spec in group.specs:
+        open_rows = group.todo[spec.name].num_rows if spec.name in group.todo else 0
+        on_progress(spec.name, group.offered[spec.name].num_rows - open_rows)
+    course = Course()
+    asked = [spec for spec in group.specs if spec.name in group.todo]
     try:
-        for receipt in stream_receipts(work, [s for s in specs if s.name in todo], todo) if todo else ():
+        for receipt in stream_receipts(run, asked, group.todo) if asked else ():
             course.ready_at = min(receipt["ready_at"], course.ready_at or math.inf)
             on_progress(receipt["expert"], receipt["rows"])
             if receipt["problem"]:
@@ -175,98 +171,31 @@ def answer_as_group(
     except Exception as error:  # an engine that cannot start or keeps dying must not end the others' round
         course.broken = _reason(error)
     finally:
-        if work.cap is not None and todo:
+        if run.cap is not None and asked:
             # Money that actors had out when they died would keep the others waiting for ever.
-            work.cap.forfeit.remote(holder_prefix(next(s.name for s in specs if s.name in todo)))
+            run.cap.forfeit.remote(holder_prefix(asked[0].name))
     wall_s = time.monotonic() - started
     start_s = max(0.0, course.ready_at - started_at) if course.ready_at else 0.0
     return [
-        _receipt(work.warehouse, spec, offered[spec.name], todo.get(spec.name), course, wall_s, start_s)
-        for spec in specs
-    ]
+        count_answers(
+            run.warehouse, spec, group.offered[spec.name], group.todo.get(spec.name), course,
+            wall_s=wall_s, start_s=start_s,
+        )
+        for spec in group.specs
+    ]  # fmt: skip
 
 
-def _receipt(
-    warehouse: Warehouse,
-    spec: ExpertSpec,
-    offered: pa.Table,
-    todo: pa.Table | None,
-    course: _Course,
-    wall_s: float,
-    start_s: float,
-) -> AnswerReceipt:
-    """Count what is in the warehouse now and was not before: right whatever was killed or sent twice."""
-    asked = todo if todo is not None else offered.slice(0, 0)
-    stored = warehouse.answers_of(spec.name, spec.version, columns=_COUNTED)
-    stored = stored.filter(pc.is_in(stored["question_id"], value_set=asked["question_id"].combine_chunks()))
-    unasked = asked.num_rows - stored.num_rows
-    problem = None
-    if unasked:
-        reasons = course.problems.get(spec.name, [])
-        problem = course.broken or (reasons[0] if reasons else "it was taken out of the round")
-        if not course.broken and sum("every answer failed" in r for r in reasons) >= FAILED_BLOCKS:
-            problem = f"taken out of the round: {problem}"
-    return AnswerReceipt(
-        expert=spec.name,
-        asked=stored.num_rows,
-        reused=offered.num_rows - asked.num_rows,
-        failed=stored.num_rows - stored["error"].null_count,
-        prompt_tokens=pc.sum(stored["prompt_tokens"]).as_py() or 0,
-        completion_tokens=pc.sum(stored["completion_tokens"]).as_py() or 0,
-        cost_usd=float(pc.sum(stored["cost_usd"]).as_py() or 0.0),
-        wall_s=wall_s,
-        start_s=start_s,
-        unasked=unasked,
-        problem=problem,
-    )
-
-
-_COUNTED = ("question_id", "error", "prompt_tokens", "completion_tokens", "cost_usd")
-
-
-def _open_by_expert(
-    warehouse: Warehouse, specs: Sequence[ExpertSpec], offered: Mapping[str, pa.Table]
-) -> dict[str, pa.Table]:
-    found = {spec.name: open_questions(warehouse, spec, offered[spec.name]) for spec in specs}
-    return {name: rows for name, rows in found.items() if rows.num_rows}
-
-
-def _run_together(
-    jobs: Sequence[tuple[Work, Sequence[ExpertSpec], Mapping[str, pa.Table], Progress]],
-) -> Iterator[AnswerReceipt]:
-    if len(jobs) < 2:
-        for job in jobs:
-            yield from answer_as_group(*job)
+def _run_together(run: Work, groups: Sequence[OpenWork], on_progress: Progress) -> Iterator[AnswerReceipt]:
+    if len(groups) < 2:
+        for group in groups:
+            yield from answer_as_group(run, group, on_progress)
         return
-    pool = ThreadPoolExecutor(len(jobs))
+    pool = ThreadPoolExecutor(len(groups))
     try:
-        for future in [pool.submit(answer_as_group, *job) for job in jobs]:
+        for future in [pool.submit(answer_as_group, run, group, on_progress) for group in groups]:
             yield from future.result()
     finally:
         pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C must not wait for the engines
-
-
-@contextlib.contextmanager
-def _progress(total: Mapping[str, int]) -> Iterator[Progress]:
-    """Show a bar per expert on a terminal; in a log file, a line for every tenth."""
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-    from rich.progress import Progress as Bars
-
-    from pipelines.commands.screen import console, print_line
-
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    with Bars(*columns, console=console, disable=not console.is_terminal) as bars:
-        tasks = {name: bars.add_task(name, total=count) for name, count in total.items()}
-
-        def advance(name: str, answered: int) -> None:
-            task = tasks[name]
-            before = bars.tasks[task].completed
-            bars.advance(task, answered)
-            done, count = bars.tasks[task].completed, total[name]
-            if bars.disable and count and int(10 * done / count) > int(10 * before / count):
-                print_line(f"  {name}: {done:,.0f} of {count:,}")
-
-        yield advance
 
 
 def _reason(error: BaseException) -> str:

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.answering.bulk import AnswerReceipt, answer_questions
+from pipelines.answering.bulk import answer_questions
+from pipelines.answering.receipt import AnswerReceipt
 from warehouse import InputError, Warehouse, first_of_each
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from pipelines.answering.round_cap import unrecorded_usd
-from pipelines.commands.screen import print_line
+from pipelines.answering import round_money
+from pipelines.commands.screen import print_line, show_progress
 from pipelines.questions.brief import Brief, read_cells
 from pipelines.questions.sources.base import QuestionSource
 from pipelines.questions.sources.expert import ExpertSource
@@ -22,7 +22,7 @@ from warehouse.home import Home
 
 if TYPE_CHECKING:
     from experts import Catalogue, ExpertSpec
-    from pipelines.answering.bulk import AnswerReceipt
+    from pipelines.answering.receipt import AnswerReceipt
     from pipelines.selfplay.run import SelfplayConfig
 
 
@@ -78,16 +78,12 @@ class Laboratory:
         return RoundRecord(self.home.path / "rounds" / f"{name}.json")
 
     def spent_usd(self, round: str) -> float:
-        """What a round has cost: all answers stored under it, those of its writer and its judge included, and
-        what its caps booked without a row.
-        """
-        answers = self.warehouse.scan("answers", ["round", "cost_usd"])
-        paid = pc.sum(answers.filter(pc.equal(answers["round"], round))["cost_usd"]).as_py()
-        return float(paid or 0.0) + unrecorded_usd(self.warehouse, round)
+        """What a round has cost; see :func:`pipelines.answering.round_money.spent_usd`."""
+        return round_money.spent_usd(self.warehouse, round)
 
     def left_usd(self, round: str, budget_usd: float | None) -> float | None:
         """What a budget leaves after all that the round has cost, in earlier attempts too; None: no limit."""
-        return None if budget_usd is None else max(budget_usd - self.spent_usd(round), 0.0)
+        return round_money.left_usd(self.warehouse, round, budget_usd)
 
     def used_ids(self) -> list[str]:
         """Ids of the questions that rounds of this home have been given."""
@@ -131,17 +127,19 @@ class Laboratory:
         self, questions: dict[str, pa.Table], round: str, run_id: str, budget_usd: float | None
     ) -> list[AnswerReceipt]:
         """Have the experts answer what they have not answered yet, and the judge grade what no rule can."""
-        from pipelines.answering.bulk import answer_with_all, open_questions
+        from pipelines.answering.bulk import answer_open_work
+        from pipelines.answering.open_work import find_open_work
 
-        specs = self.catalogue.experts
-        if any(open_questions(self.warehouse, spec, questions[spec.name]).num_rows for spec in specs):
+        work = find_open_work(self.warehouse, self.catalogue.experts, questions)
+        if work:
             self.connect()
         else:
             print_line("Every question has been answered before; nothing is asked twice.")
         before_usd = self.spent_usd(round)
-        receipts = answer_with_all(
-            self.warehouse, specs, questions, round=round, run_id=run_id, budget_usd=budget_usd
-        )
+        with show_progress({name: table.num_rows for name, table in work.offered.items()}) as advance:
+            receipts = answer_open_work(
+                self.warehouse, work, round=round, run_id=run_id, budget_usd=budget_usd, on_progress=advance
+            )
         if budget_usd is not None:
             budget_usd = max(budget_usd - (self.spent_usd(round) - before_usd), 0.0)
         self._judge(round, run_id, budget_usd)

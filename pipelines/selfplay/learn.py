@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator.evaluation.improvement import FROZEN, fix_cost, measure_purchase
+from pipelines.answering.domains import find_domain_gaps, measure_domains
 from pipelines.commands.screen import (
     console,
-    find_domain_gaps,
     gap_lines,
-    measure_domains,
     print_line,
     print_step,
 )

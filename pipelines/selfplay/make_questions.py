@@ -37,7 +37,7 @@ def freeze_questions(lab: Laboratory, run_id: str, budget_usd: float | None) -> 
     Raises:
         InputError: the budget does not cover its answers, or no question falls to it.
     """
-    from pipelines.answering.bulk import open_questions
+    from pipelines.answering.open_work import open_questions
 
     config, record, source = lab.config, lab.record(FROZEN), lab.freezing
 

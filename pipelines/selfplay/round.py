@@ -16,12 +16,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.evaluation.improvement import Estimate, Purchase
+from pipelines.answering.domains import DomainResult, measure_domains
 from pipelines.commands.screen import (
-    DomainResult,
     console,
     domain_table,
     expert_table,
-    measure_domains,
     print_line,
     print_step,
 )
@@ -34,7 +33,7 @@ from pipelines.selfplay.round_record import Step
 from pipelines.tracked_run import tracked_run
 
 if TYPE_CHECKING:
-    from pipelines.answering.bulk import AnswerReceipt
+    from pipelines.answering.receipt import AnswerReceipt
 
 
 @dataclass(frozen=True)

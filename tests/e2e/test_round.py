@@ -13,8 +13,9 @@ import psutil
 import pytest
 
 from experts import load_catalogue
-from pipelines.answering.bulk import answer_questions, open_questions
-from pipelines.commands.screen import find_domain_gaps, measure_domains
+from pipelines.answering.bulk import answer_questions
+from pipelines.answering.domains import find_domain_gaps, measure_domains
+from pipelines.answering.open_work import open_questions
 from pipelines.questions import make_questions
 from warehouse import Warehouse, load_outcomes
 

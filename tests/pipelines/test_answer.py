@@ -18,8 +18,10 @@ import pyarrow as pa
 import pytest
 
 from experts import ExpertSpec
-from pipelines.answering.bulk import AnswerReceipt, _reason, answer_questions, answer_with_all, open_questions
+from pipelines.answering.bulk import _reason, answer_questions, answer_with_all
 from pipelines.answering.judging import judge_answers
+from pipelines.answering.open_work import open_questions
+from pipelines.answering.receipt import AnswerReceipt
 from pipelines.answering.round_cap import unrecorded_usd
 from tests.scripted_api import ChatHandler, completion, serve_chat
 from warehouse import QUESTIONS, InputError, Warehouse, load_outcomes, question_id

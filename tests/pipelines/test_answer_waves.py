@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from experts import ExpertSpec, cpu_memory_gib
 from pipelines.answering.stream import _blocks, in_flight_questions
-from pipelines.answering.waves import Room, engine_demand, plan_waves, share_engines
+from pipelines.answering.waves import ClusterCapacity, engine_demand, plan_waves, share_engines
 
-ROOM = Room(gpus=4, cores=16, node_cores=8, memory_gib=32)
+ROOM = ClusterCapacity(gpus=4, cores=16, node_cores=8, memory_gib=32)
 
 
 def expert(name: str, **fields: Any) -> ExpertSpec:
@@ -46,7 +46,7 @@ def test_engines_on_the_cpu_take_a_machine_each() -> None:
     groups = [(expert(f"c{i}", model=f"m{i}"),) for i in range(3)]
     waves = plan_waves(groups, lambda group: engine_demand(group, ROOM), ROOM)
     assert [len(wave) for wave in waves] == [2, 1]
-    one_machine = Room(gpus=0, cores=2, node_cores=2, memory_gib=20)
+    one_machine = ClusterCapacity(gpus=0, cores=2, node_cores=2, memory_gib=20)
     waves = plan_waves(groups, lambda group: engine_demand(group, one_machine), one_machine)
     assert [len(wave) for wave in waves] == [1, 1, 1]
 
@@ -73,7 +73,7 @@ def test_too_large_for_the_cluster_gets_a_wave_of_its_own() -> None:
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 16)), max_size=12))
 def test_every_item_runs_once_and_every_wave_fits(needs: list[tuple[int, int]]) -> None:
     items = list(enumerate(needs))
-    waves = plan_waves(items, lambda item: Room(item[1][0], item[1][1], 8, 0), ROOM)
+    waves = plan_waves(items, lambda item: ClusterCapacity(item[1][0], item[1][1], 8, 0), ROOM)
     assert sorted(item for wave in waves for item in wave) == items
     for wave in waves:
         assert sum(need[0] for _, need in wave) <= ROOM.gpus

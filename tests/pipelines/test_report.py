@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.commands.screen import DomainResult, domain_table, find_domain_gaps, gap_lines, measure_domains
+from pipelines.answering.domains import DomainResult, find_domain_gaps, measure_domains
+from pipelines.commands.screen import domain_table, gap_lines
 from warehouse import Warehouse, question_id
 
 

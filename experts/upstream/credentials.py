@@ -1,0 +1,75 @@
+"""The operator's keys: where they are read, and that nothing which is shown holds one."""
+
+from __future__ import annotations
+
+import base64
+import os
+import re
+from collections.abc import Iterable
+from urllib.parse import quote
+
+from experts.catalogue.spec import ExpertSpec
+from warehouse import InputError
+
+_LEAST_SECRET = 4  # characters: what is shorter stands in ordinary words as well
+_LONGEST_LINE = 300
+_LOOKS_SECRET = re.compile(
+    r"\b(?:sk|pk|rk|gsk|xai|hf|r8|nvapi|pplx|tgp|fw|key|ak|co|dp|sess|glpat|ghp|xox[a-z])[-_][\w*.\-]{6,}"
+    r"|\bAIza[\w\-*]{10,}|\bAKIA\w{12,}|\beyJ[\w\-]{8,}(?:\.[\w\-]*)*"
+    r"|\b(?:bearer|basic)\s+[\w\-.~+/=*]{4,}"
+    r"|(?<![\w*])[\w.\-]*\*{3,}[\w.\-*]*"
+    r"|\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{32,}\b",
+    re.IGNORECASE,
+)
+_NAMED_SECRET = re.compile(
+    r"(?i)\b((?:x-)?(?:api[-_ ]?key|apikey|access[-_]token|auth[-_]token|authorization"
+    r"|password|secret)[\"']?\s*[:=]\s*[\"']?)"
+    r"(?!\*\*\*)[^\s\"',;&)}]{4,}"
+)
+_KEY_OF_ADDRESS = re.compile(
+    r"(?i)([?&](?:key|token|sig|signature|api[-_]?key|code)=)[^\s&\"']+|(?<=://)[^\s/@\"']+:[^\s/@\"']+(?=@)"
+)
+
+
+def read_key(spec: ExpertSpec) -> str:
+    """Return the key of an expert's API without blanks around it; empty for a server that needs none.
+
+    Raises:
+        InputError: the variable that ``api_key_env`` names is not set, or holds what no HTTP header can.
+    """
+    if spec.api_key_env is None:
+        return ""
+    key = os.environ.get(spec.api_key_env, "").strip()
+    if not key:
+        raise InputError(
+            f"expert {spec.name!r} needs a key, and {spec.api_key_env} is not set",
+            fix=f"export {spec.api_key_env}=...",
+        )
+    for at, char in enumerate(key, 1):
+        if not "!" <= char <= "~":
+            what = (
+                "a blank or line break"
+                if char.isspace()
+                else "a letter outside ASCII"
+                if char.isprintable()
+                else "a control character"
+            )
+            raise InputError(
+                f"the key of expert {spec.name!r} in {spec.api_key_env} holds {what} (character {at})",
+                fix=f"export {spec.api_key_env} again with the key alone",
+            )
+    return key
+
+
+def scrub(text: str, secrets: Iterable[str] = (), longest: int = _LONGEST_LINE) -> str:
+    """Return one printable line of a text, cut short, without the secrets and anything like a key."""
+    text = text[: 50 * longest]
+    for secret in sorted(filter(None, secrets), key=len, reverse=True):
+        if len(secret) >= _LEAST_SECRET:
+            for form in (secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()):
+                text = text.replace(form, "***")
+    line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
+    line = _LOOKS_SECRET.sub("***", line)
+    line = _NAMED_SECRET.sub(r"\1***", line)
+    line = _KEY_OF_ADDRESS.sub(lambda found: f"{found[1] or ''}***", line)
+    return line if len(line) <= longest else line[: longest - 1] + "…"
