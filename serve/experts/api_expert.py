@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from experts.upstream.client import UpstreamClient
-
 from experts import ExpertSpec
-from experts.upstream import Ask, Failure, FailureKind, ask_of
-from experts.upstream.credentials import read_key
+from experts.upstream import Ask, Failure, FailureKind, UpstreamClient, ask_of
 from serve.experts.client import StreamPiece, WholeAnswer
-from serve.experts.sampling_defaults import with_defaults
 
 #: What is passed on. The rest of OpenAI's fields, and those of other houses, change the price, the model or
 #: what is kept of a request (service_tier, models, provider, plugins, modalities, web_search_options,
@@ -30,7 +26,7 @@ class ApiExpert:
 
     def __init__(self, spec: ExpertSpec) -> None:
         self._spec = spec
-        self._client = UpstreamClient(spec, read_key(spec))
+        self._client = UpstreamClient(spec)
 
     async def answer(self, body: dict[str, Any], timeout_s: float) -> WholeAnswer | Failure:
         """Answer in one piece: a conversation if the body has ``messages``, else its ``prompt``."""
@@ -62,7 +58,7 @@ class ApiExpert:
 
 def word_ask(spec: ExpertSpec, body: dict[str, Any]) -> Ask | Failure:
     """Return what is passed on of a request; a failure for tools that the API would run for a price."""
-    fields = with_defaults(spec, {name: body[name] for name in body if name in PASSED_ON})
+    fields = {name: value for name, value in body.items() if name in PASSED_ON and value is not None}
     tools = fields.get("tools", [])
     if not isinstance(tools, list) or not all(isinstance(tool, dict) and "type" in tool for tool in tools):
         return _refused("tools", "give a list of objects with a type")

@@ -12,8 +12,8 @@ from typing import Any
 from experts import ExpertSpec, backend_env, engine_options
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, render_prompt
 from experts.upstream import Failure, FailureKind, Piece, StreamReader, TokenCounter, ask_of, read_reply
+from experts.upstream.dialect import fill_defaults
 from serve.experts.client import StreamPiece, WholeAnswer
-from serve.experts.sampling_defaults import with_defaults
 
 _MARK = "\x00"
 
@@ -67,7 +67,7 @@ class VllmExpert:
 
     async def answer(self, body: dict[str, Any], timeout_s: float) -> WholeAnswer | Failure:
         """Answer in one piece: a conversation if the body has ``messages``, else its ``prompt``."""
-        ask = ask_of(self._spec, with_defaults(self._spec, body))
+        ask = ask_of(self._spec, fill_defaults(self._spec, body))
         try:
             async with asyncio.timeout(timeout_s):
                 answer = await self._create(ask.body, stream=False)
@@ -84,7 +84,7 @@ class VllmExpert:
         self, body: dict[str, Any], timeout_s: float
     ) -> AsyncGenerator[StreamPiece | Failure, None]:
         """Answer piece by piece; a last piece without a body holds the final token counts."""
-        ask = ask_of(self._spec, with_defaults(self._spec, body))
+        ask = ask_of(self._spec, fill_defaults(self._spec, body))
         reader = StreamReader(ask, self._counter)
         events = await self._create(ask.body, stream=True)
         if isinstance(events, Failure):

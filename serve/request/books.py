@@ -45,6 +45,7 @@ class RequestBooks:
         self._breaker = breaker
         self._counters = counters
         self._background = background
+        self._extensions = 0
 
     async def begin(self, expert: ExpertClient) -> bool:
         """Tell whether an expert may be asked; sets aside what is missing for it."""
@@ -52,7 +53,7 @@ class RequestBooks:
         if job.has_left:
             return False
         missing_usd = min(job.asks[name].most_usd, MOST_USD) - job.purse.left_usd
-        if missing_usd > _ROUNDING_USD and not await self._extend(missing_usd):
+        if missing_usd > _ROUNDING_USD and not await self._extend(name, missing_usd):
             return False
         job.asked = name
         return not job.has_left
@@ -122,16 +123,24 @@ class RequestBooks:
         await asyncio.wait({booking}, timeout=BOOKING_PATIENCE_S)
         return settlement
 
-    async def _extend(self, missing_usd: float) -> bool:
+    async def _extend(self, name: str, missing_usd: float) -> bool:
         job = self._job
+        self._extensions += 1
+        extension = Extension(
+            job.request_id,
+            job.caller,
+            missing_usd,
+            number=self._extensions,
+            likely_usd=likely_usd(job.asks[name], self._counters[name]),
+        )
         try:
-            extended = await self._ledger.extend(Extension(job.request_id, job.caller, missing_usd))
+            extended = await self._ledger.extend(extension)
         except Exception:
             logger.exception("%s: cannot set more money aside", job.request_id)
             return False
         if not isinstance(extended.grant, Grant):
             return False
-        job.purse.reserved_usd += missing_usd
+        job.purse.reserved_usd = max(job.purse.reserved_usd, extended.grant.reserved_usd)
         return True
 
 

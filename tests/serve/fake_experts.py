@@ -4,7 +4,10 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from experts import load_catalogue
-from experts.upstream import Failure, FailureKind, TokenCounter, Usage
+from experts.upstream import Ask, Failure, FailureKind, TokenCounter, Usage, ask_of
+from experts.upstream.usage_told import count_usage
+from orchestrator import Decision
+from serve.experts.api_expert import ApiExpert
 from serve.experts.client import StreamPiece, WholeAnswer, read_opening
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.router.deployment import Loaded, rule_all
@@ -15,7 +18,7 @@ BROKEN = Failure(FailureKind.SERVER_ERROR, "engine dead")
 BUSY = Failure(FailureKind.BUSY, "busy")
 TOO_LONG = Failure(FailureKind.CONTEXT_OVERFLOW, "too long")
 SLOW = Failure(FailureKind.TIMEOUT, "slow")
-USAGE = Usage(100, 50)
+USAGE = Usage(130, 20)
 
 
 class LocalRouter:
@@ -69,9 +72,9 @@ class ScriptedExpert:
         self.bodies.append(body)
         if self.script:
             return self.script.pop(0)
-        return await read_opening(self._counted())
+        return await read_opening(self._counted(ask_of(self.spec, body)))
 
-    async def _counted(self) -> AsyncGenerator[StreamPiece | Failure, None]:
+    async def _counted(self, ask: Ask) -> AsyncGenerator[StreamPiece | Failure, None]:
         written, counter = 0, TokenCounter(self.spec)
         async for piece in self._rest():
             if isinstance(piece, Failure):
@@ -79,8 +82,7 @@ class ScriptedExpert:
                 return
             text = (piece["choices"][0]["delta"].get("content") or "") if piece["choices"] else ""
             written += len(text)
-            usage = Usage(100, counter.written_tokens(written), is_estimated=True)
-            yield StreamPiece(piece, bool(text), usage)
+            yield StreamPiece(piece, bool(text), count_usage(ask, counter, written))
         yield StreamPiece({}, False, USAGE)
 
     async def _rest(self) -> AsyncGenerator[dict[str, Any] | Failure, None]:
@@ -122,3 +124,35 @@ class LocalLedger:
 
     async def settle(self, settlement):
         await self._bookkeeper.write([settlement])
+
+
+class DirectExpert:
+    """The real expert behind an API, without Ray between."""
+
+    def __init__(self, spec):
+        self.spec = spec
+        self.replica = ApiExpert(spec)
+
+    async def is_running(self):
+        return True
+
+    async def answer(self, body, timeout_s):
+        return await self.replica.answer(body, timeout_s)
+
+    async def open_stream(self, body, timeout_s):
+        return await read_opening(self.replica.stream(body, timeout_s))
+
+
+class FixedRouter:
+    """Decides as it is told, and forecasts the same for everyone."""
+
+    def __init__(self, *order: str):
+        self.order = order
+
+    async def decide(self, query: Query) -> Ruling:
+        names = [name for name in self.order if name in query.allow and name not in query.deny]
+        forecasts = dict.fromkeys(self.order, 0.5)
+        return Ruling(Decision(names[0], tuple(names[1:]), forecasts, forecasts, 0.0, "told so"), "v1")
+
+    async def version(self) -> str:
+        return "v1"

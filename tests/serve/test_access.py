@@ -178,7 +178,7 @@ class HaltingStream(ScriptedExpert):
 def test_what_a_running_stream_may_cost_stays_reserved(gateway, ledger):
     expert = SlowStream("smollm2-135m")
     endpoint = gateway(expert, deadline_s=0.1)
-    _, secret = ledger.create_key("ann", budget_usd=2.5e-6)
+    _, secret = ledger.create_key("ann", budget_usd=6e-6)
 
     async def go():
         transport = httpx.ASGITransport(app=create_api(endpoint))
@@ -207,7 +207,7 @@ def test_a_stream_that_takes_too_long_is_broken_off_and_charged(gateway, ledger)
     ((spent, reserved),) = spending(ledger)
     assert 0 < spent < PAID_USD
     assert reserved == 0
-    assert endpoint.breaker.resting(endpoint.experts) == ()
+    assert endpoint.breaker.out_of_service(endpoint.experts) == ()
 
 
 def test_an_empty_budget_is_refused_as_openai_does(gateway, ledger):
@@ -220,7 +220,7 @@ def test_an_empty_budget_is_refused_as_openai_does(gateway, ledger):
 
 def test_experts_that_the_budget_does_not_cover_are_left_out(gateway, ledger):
     smol, gemma = ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m")
-    _, secret = ledger.create_key("ann", budget_usd=2.5e-6)
+    _, secret = ledger.create_key("ann", budget_usd=6e-6)
     reply = send(gateway(smol, gemma), secret, body=BODY | {"model": "leeroo:quality"})
     assert reply.headers["x-leeroo-expert"] == "smollm2-135m"
 
@@ -293,7 +293,7 @@ def test_a_stream_about_a_picture_that_breaks_off_is_not_charged_for_the_picture
     body = {"messages": [{"role": "user", "content": [data]}], "model": "smollm2-135m", "stream": True}
     send(gateway(ScriptedExpert("smollm2-135m", cut_after=2)), secret, body=body)
     ((spent, _),) = spending(ledger)
-    assert 1_000 < spent / 0.01e-6 < 1_100
+    assert 1_000 < spent / 0.01e-6 < 1_500
 
 
 def test_a_picture_for_an_expert_without_a_known_window_needs_a_key_without_a_budget(gateway, ledger):
@@ -336,7 +336,7 @@ def test_a_keys_policy_holds(gateway, ledger):
     endpoint = gateway(smol, gemma)
     assert send(endpoint, frugal).headers["x-leeroo-expert"] == "smollm2-135m"
     assert send(endpoint, narrow).headers["x-leeroo-expert"] == "gemma-3-270m"
-    assert send(endpoint, narrow, body=BODY | {"model": "smollm2-135m"}).status_code == 400
+    assert send(endpoint, narrow, body=BODY | {"model": "smollm2-135m"}).status_code == 404
     assert send(endpoint, narrow, body=BODY | {"experts": ["smollm2-135m"]}).status_code == 400
 
 
