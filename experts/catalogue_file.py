@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec, Resources
 from experts.catalogue.yaml_file import descend, duplicate_keys, place, read_yaml
@@ -103,7 +104,7 @@ def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> Expe
 def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
     """Return what is wrong and how to mend it, from one of pydantic's errors."""
     field = str(loc[-1]) if loc else ""
-    nested: dict[str, type[BaseModel]] = {"price": Price, "resources": Resources}
+    nested: dict[str, type[BaseModel]] = {"price": Price, "resources": Resources, "dialect": Dialect}
     fields = nested.get(str(loc[0]), ExpertSpec).model_fields if len(loc) > 1 else ExpertSpec.model_fields
     if error["type"] == "extra_forbidden":
         return f"unknown field {field!r}", _suggestion(field, tuple(fields))

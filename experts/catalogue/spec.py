@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from experts.catalogue.bundled_models import BUNDLED_MODELS, BUNDLED_PREFIX
+from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
+
+
+def _yes_or_no(value: Any) -> Any:
+    """YAML reads a bare yes or no as a truth value."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 class Resources(BaseModel):
@@ -82,6 +88,17 @@ class ExpertSpec(BaseModel):
         default=60.0, gt=0, allow_inf_nan=False, description="openai: seconds per attempt"
     )
     max_retries: int = Field(default=5, ge=0, description="openai: attempts after the first, with backoff")
+    dialect: Dialect = Field(
+        default_factory=Dialect, description="openai: how the API words requests; a preset's name, or fields"
+    )
+    bills_failures: Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_yes_or_no)] = Field(
+        default="unknown",
+        description="openai: whether the API bills calls without an answer; unknown counts as yes in budgets",
+    )
+    on_leave: Literal["cancel", "finish"] = Field(
+        default="cancel",
+        description="openai: whether a whole answer whose caller left is cut off, or let finish for its bill",
+    )
     requests_per_min: int | None = Field(
         default=None, ge=1, description="openai: requests sent in any minute at most"
     )
@@ -130,6 +147,8 @@ class ExpertSpec(BaseModel):
             raise ValueError("scoring cloze needs the vllm backend; set `scoring:` to letter or generate")
         if self.backend != "vllm" and self.model.startswith(BUNDLED_PREFIX):
             raise ValueError("bundled models run on the vllm backend alone; set `backend: vllm`")
+        if self.backend != "openai" and self.dialect != Dialect():
+            raise ValueError("dialect is for APIs; set `backend: openai` or drop it")
         if self.lora and self.backend != "vllm":
             raise ValueError("lora needs the vllm backend; set `backend: vllm` or drop it")
         return self
@@ -141,4 +160,8 @@ class ExpertSpec(BaseModel):
         free = self.prompt or DEFAULT_TEMPLATES["free"]
         content: list[object] = [self.model, self.revision, self.lora, choice, free, self.scoring, self.chat]
         content += [self.max_tokens, self.temperature, list(self.stop)]
+        sampling = {"max_tokens": self.max_tokens, "temperature": self.temperature, "stop": list(self.stop)}
+        told = {name: value for name, value in self.dialect.body.items() if name != "usage"}
+        if (shaped := self.dialect.shape(sampling) | told) != sampling:
+            content.append(shaped)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]

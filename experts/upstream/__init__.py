@@ -3,8 +3,12 @@
 A reply (status, headers, body; whole or streamed) becomes an answer or a :class:`Failure` of a stated kind.
 """
 
+from experts.upstream.client import UpstreamClient
 from experts.upstream.counting import TokenCounter
+from experts.upstream.credentials import read_key, scrub
+from experts.upstream.dialect import Dialect, word_request
 from experts.upstream.failure import CONSEQUENCES, Consequence, Failure, FailureKind
+from experts.upstream.open_stream import UpstreamStream
 from experts.upstream.reading import Answer, read_reply
 from experts.upstream.request import Ask, ask_of
 from experts.upstream.stream import Piece, StreamReader
@@ -15,12 +19,18 @@ __all__ = [
     "Answer",
     "Ask",
     "Consequence",
+    "Dialect",
     "Failure",
     "FailureKind",
     "Piece",
     "StreamReader",
     "TokenCounter",
+    "UpstreamClient",
+    "UpstreamStream",
     "Usage",
     "ask_of",
+    "read_key",
     "read_reply",
+    "scrub",
+    "word_request",
 ]

@@ -10,12 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from experts.upstream.choices import Choice, read_choices
 from experts.upstream.counting import TokenCounter
-from experts.upstream.error_reply import read_error
 from experts.upstream.failure import Failure, FailureKind
-from experts.upstream.json_text import clean, clean_text, read_json
+from experts.upstream.refusals.error_reply import read_error
 from experts.upstream.request import Ask
+from experts.upstream.shape.choices import Choice, read_choices
+from experts.upstream.shape.json_text import clean, clean_text, read_json
 from experts.upstream.usage import Usage
 from experts.upstream.usage_told import count_usage, read_usage
 

@@ -63,6 +63,7 @@ def ask_of(spec: ExpertSpec, body: dict[str, Any]) -> Ask:
     window = math.inf if spec.context_tokens is None else float(spec.context_tokens)
     messages = _list_of(body.get("messages"))
     size = len(json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+    size += len(json.dumps(spec.dialect.body, default=str).encode()) if spec.dialect.body else 0
     size += _TOKENS_PER_MESSAGE * (1 + len(messages)) + _TOKENS_OF_HOST
     prompt = math.inf if any(map(_is_more_than_text, messages)) else float(size)
     prompts = _count_prompts(body.get("prompt"))
@@ -70,6 +71,8 @@ def ask_of(spec: ExpertSpec, body: dict[str, Any]) -> Ask:
     tries = answers * _count_of(body.get("best_of"))
     limits = [_count_of(body.get(name), 0) for name in ("max_completion_tokens", "max_tokens")]
     longest = float(max(limits) or spec.max_tokens)  # engines differ in which of the two wins
+    if not spec.dialect.sends_limit:
+        longest = math.inf
     return Ask(
         spec=spec,
         body=body,

@@ -6,15 +6,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from experts.upstream.choices import index_of
 from experts.upstream.counting import TokenCounter
-from experts.upstream.deltas import ChoiceStream
-from experts.upstream.error_reply import read_error
-from experts.upstream.events import Event, EventReader
 from experts.upstream.failure import Failure, FailureKind
-from experts.upstream.json_text import clean
 from experts.upstream.reading import Answer, frame_of, is_error, nothing_in, read_reply
+from experts.upstream.refusals.error_reply import read_error
 from experts.upstream.request import Ask
+from experts.upstream.shape.choices import index_of
+from experts.upstream.shape.deltas import ChoiceStream
+from experts.upstream.shape.events import Event, EventReader
+from experts.upstream.shape.json_text import clean
 from experts.upstream.usage import Usage
 from experts.upstream.usage_told import count_usage, read_usage
 

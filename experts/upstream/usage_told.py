@@ -7,8 +7,8 @@ import math
 from typing import Any
 
 from experts.upstream.counting import TokenCounter
-from experts.upstream.json_text import Unbounded
 from experts.upstream.request import Ask
+from experts.upstream.shape.json_text import Unbounded
 from experts.upstream.usage import Usage
 
 #: No prompt has more, pictures included: an order above the longest context windows.

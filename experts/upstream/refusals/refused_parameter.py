@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from experts.upstream import vendor_words as words
+from experts.upstream.refusals import vendor_words as words
 
 #: Never refused as such: without them there is no request.
 _NEEDED = frozenset(("messages", "prompt", "model"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from experts.upstream.json_text import read_json
+from experts.upstream.shape.json_text import read_json
 
 _MOST_BYTES = 16 << 20  # of one event; a reader that waits for its end would fill the memory
 _MOST_STRAY = 1 << 20

@@ -7,9 +7,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from experts.upstream import vendor_words as words
 from experts.upstream.counting import characters_of
-from experts.upstream.json_text import Unbounded
+from experts.upstream.shape.finishes import FAILED_FINISHES, FINISHES
+from experts.upstream.shape.json_text import Unbounded
 
 #: OpenAI's own value for a token that is next to impossible.
 _LEAST_LOGPROB = -9999.0
@@ -84,11 +84,11 @@ def read_finish(entry: dict[str, Any]) -> tuple[str | None, Any]:
     told, error = entry.get("finish_reason"), entry.get("error")
     if not isinstance(told, str) or isinstance(told, Unbounded) or not told:
         told = None
-    if told is not None and told.lower() in words.FAILED_FINISHES:
+    if told is not None and told.lower() in FAILED_FINISHES:
         return told, error or {"message": f"it ended with {told!r}", "code": 502}
     if error:
         return told, error
-    return (None if told is None else words.FINISHES.get(told.lower(), "stop")), None
+    return (None if told is None else FINISHES.get(told.lower(), "stop")), None
 
 
 def read_message(message: dict[str, Any]) -> dict[str, Any]:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from experts.upstream import choices as shape
 from experts.upstream.counting import characters_of
+from experts.upstream.shape import choices as shape
 
 
 @dataclass

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from experts.upstream import vendor_words as words
 from experts.upstream.credentials import scrub
 from experts.upstream.failure import Failure, FailureKind
-from experts.upstream.json_text import Unbounded, read_json
-from experts.upstream.refused_parameter import find_refused
+from experts.upstream.refusals import vendor_words as words
+from experts.upstream.refusals.refused_parameter import find_refused
+from experts.upstream.refusals.retry_after import read_retry_after
 from experts.upstream.request import Ask
-from experts.upstream.retry_after import read_retry_after
+from experts.upstream.shape.json_text import Unbounded, read_json
 from experts.upstream.usage import Usage
 
 _BUSY = frozenset((408, 409, 423, 424, 425, 429, 499, 529))

@@ -1,0 +1,64 @@
+"""Where an expert's API is, and the way there: path, proxy, certificates."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import ssl
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
+
+from experts.catalogue.spec import ExpertSpec
+
+_OPENAI = "https://api.openai.com/v1"
+_PATHS = ("/chat/completions", "/completions")
+
+
+def url_of(spec: ExpertSpec, *, is_chat: bool) -> str:
+    """Return the address that a request is sent to; what follows a ``?`` in ``base_url`` is kept.
+
+    >>> from experts.catalogue.pricing import Price
+    >>> price = Price(usd_per_mtok_in=1, usd_per_mtok_out=1)
+    >>> spec = ExpertSpec(name="a", backend="openai", model="m", price=price, base_url="http://h/v1/?api-version=2")
+    >>> url_of(spec, is_chat=True)
+    'http://h/v1/chat/completions?api-version=2'
+    """
+    parts = urlsplit(spec.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI)
+    path = parts.path.rstrip("/")
+    for ending in _PATHS:  # people copy the whole address from a vendor's page
+        path = path.removesuffix(ending)
+    path += _PATHS[0 if is_chat else 1]
+    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+
+
+def proxy_of(url: str) -> str | None:
+    """Return the proxy that the environment names for an address; None for the loopback, always."""
+    parts = urlsplit(url)
+    if is_loopback(parts.hostname or "") or proxy_bypass_environment(parts.netloc.rpartition("@")[2]):
+        return None
+    proxies = getproxies_environment()
+    found = proxies.get(parts.scheme) or proxies.get("all")
+    return f"http://{found}" if found and "://" not in found else found
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether a host is this machine."""
+    if host.rstrip(".").lower() == "localhost" or host.lower().endswith(".localhost"):
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def tls_context() -> ssl.SSLContext:
+    """Return the certificates to trust: the system's, and certifi's where that is installed."""
+    context = ssl.create_default_context()
+    if not os.environ.get("SSL_CERT_FILE"):
+        try:
+            certifi: Any = __import__("certifi")
+            context.load_verify_locations(certifi.where())
+        except (ImportError, OSError):
+            pass
+    return context

@@ -1,0 +1,212 @@
+"""Asks an expert's API: one request, one reading of what comes."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from experts.catalogue.dialect import Dialect
+from experts.catalogue.spec import ExpertSpec
+from experts.upstream.address import proxy_of, tls_context, url_of
+from experts.upstream.connection import Clock, failure_of, read_body
+from experts.upstream.counting import TokenCounter
+from experts.upstream.credentials import read_key
+from experts.upstream.dialect import word_request
+from experts.upstream.failure import Failure, FailureKind
+from experts.upstream.open_stream import UpstreamStream
+from experts.upstream.reading import Answer, read_reply
+from experts.upstream.request import Ask
+from experts.upstream.shape.json_text import clean
+from experts.upstream.stream import StreamReader
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_MOST_BYTES = 32 << 20  # of a whole reply, decompressed
+_MOST_ERROR_BYTES = 1 << 20
+_MOST_HEADER = 64 << 10
+_KEPT_OPEN_S = 4.0  # servers close idle connections after five seconds and more: ours is closed first
+_MOST_REFUSALS = 6  # fields that are given up for one request
+
+_Reply = TypeVar("_Reply")
+
+
+class UpstreamClient:
+    """Talks to one expert's API, within one event loop.
+
+    Nothing is asked twice, but for a field that the API refuses and that an answer is not worse without: such
+    a refusal is never billed, so the field is dropped, remembered in :attr:`dialect`, and it is asked again.
+    Redirects are not followed: they would carry the key elsewhere. The loopback is never proxied; other
+    addresses obey the environment's proxies. Cancelling a call closes its connection at once.
+
+    Args:
+        spec: the expert.
+        key: of its API; empty for a server that needs none; read from the environment when not given.
+
+    Raises:
+        InputError: the key is missing, or holds what no header can.
+    """
+
+    def __init__(self, spec: ExpertSpec, key: str | None = None) -> None:
+        self.spec = spec
+        self.counter = TokenCounter(spec)
+        self.dialect: Dialect = spec.dialect
+        self._key = read_key(spec) if key is None else key
+        self._session: aiohttp.ClientSession | None = None
+
+    async def answer(
+        self, ask: Ask, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> Answer | Failure:
+        """Ask for a whole answer; ``timeout_s`` is the caller's, and the expert's own limit holds as well."""
+
+        async def send(fields: dict[str, Any], extra: dict[str, str]) -> Answer | Failure:
+            return await self._send_whole(ask, fields, extra, timeout_s)
+
+        return await self._ask(ask, dict(headers or {}), send)
+
+    async def open_stream(
+        self, ask: Ask, timeout_s: float, headers: Mapping[str, str] | None = None
+    ) -> UpstreamStream | Failure:
+        """Ask for a streamed answer; returns once a piece that shows something, or the end, is there.
+
+        Whatever goes wrong before that is a failure: nobody has seen anything, and another expert may answer.
+        ``timeout_s`` limits the wait for it; later no silence may be longer than the expert's ``timeout_s``.
+        """
+
+        async def send(fields: dict[str, Any], extra: dict[str, str]) -> UpstreamStream | Failure:
+            return await self._send_stream(ask, fields, extra, timeout_s)
+
+        return await self._ask(ask, dict(headers or {}), send, stream=True)
+
+    async def aclose(self) -> None:
+        """Close all connections."""
+        if self._session is not None:
+            await self._session.close()
+
+    async def _ask(
+        self,
+        ask: Ask,
+        headers: dict[str, str],
+        send: Callable[[dict[str, Any], dict[str, str]], Awaitable[_Reply | Failure]],
+        *,
+        stream: bool = False,
+    ) -> _Reply | Failure:
+        for _ in range(_MOST_REFUSALS):
+            body = {**ask.body, "stream": stream}
+            if stream:
+                body["stream_options"] = {"include_usage": True}
+            else:
+                body.pop("stream_options", None)
+            dialect = self.dialect
+            fields, own = word_request(self.spec, body, dialect)
+            reply = await send(fields, own | headers)
+            if not isinstance(reply, Failure) or reply.kind is not FailureKind.REFUSED_PARAMETER:
+                return reply
+            # Another call may have learned it meanwhile: then this one only has to be sent again.
+            if self.dialect is dialect:
+                learned = dialect.without(reply.param or "")
+                if learned is None:
+                    return reply
+                self.dialect = learned
+        return reply
+
+    async def _send_whole(
+        self, ask: Ask, fields: dict[str, Any], headers: dict[str, str], timeout_s: float
+    ) -> Answer | Failure:
+        clock = Clock(self.spec, timeout_s)
+        try:
+            async with asyncio.timeout(clock.limit_s):
+                async with self._post(ask, fields, headers) as response:
+                    clock.has_begun = True
+                    body = await read_body(response, _MOST_BYTES)
+                return self._read_whole(ask, response, body, fields)
+        except Exception as error:
+            return failure_of(error, clock, self._secrets)
+
+    async def _send_stream(
+        self, ask: Ask, fields: dict[str, Any], headers: dict[str, str], timeout_s: float
+    ) -> UpstreamStream | Failure:
+        clock = Clock(self.spec, timeout_s)
+        response: aiohttp.ClientResponse | None = None
+        try:
+            async with asyncio.timeout(clock.limit_s):
+                response = await self._post(ask, fields, headers)
+                clock.has_begun = True
+                kind = response.headers.get("content-type", "").lower()
+                if response.status >= 300 or "application/json" in kind:
+                    most = _MOST_BYTES if response.status < 300 else _MOST_ERROR_BYTES
+                    body = await read_body(response, most)
+                    response.release()
+                    reply = self._read_whole(ask, response, body, fields)
+                    if isinstance(reply, Failure):
+                        return reply
+                    return UpstreamStream.of_answer(reply)
+                reader = StreamReader(
+                    ask, self.counter, headers=response.headers, sent=fields, secrets=self._secrets
+                )
+                stream = UpstreamStream(reader, response, self.spec.timeout_s)
+                failure = await stream.begin()
+                return stream if failure is None else failure
+        except BaseException as error:
+            if response is not None:
+                response.close()
+            if not isinstance(error, Exception):
+                raise
+            return failure_of(error, clock, self._secrets)
+
+    def _read_whole(
+        self, ask: Ask, response: aiohttp.ClientResponse, body: bytes, fields: dict[str, Any]
+    ) -> Answer | Failure:
+        for secret in self._secrets:
+            body = body.replace(secret.encode(), b"***")
+        return read_reply(
+            ask, response.status, response.headers, body, self.counter, sent=fields, secrets=self._secrets
+        )
+
+    def _post(self, ask: Ask, fields: dict[str, Any], headers: dict[str, str]) -> Any:
+        import aiohttp
+        from yarl import URL
+
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(
+                    limit=0, keepalive_timeout=_KEPT_OPEN_S, ssl=tls_context(), enable_cleanup_closed=True
+                ),
+                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+                max_line_size=_MOST_HEADER,
+                max_field_size=_MOST_HEADER,
+                read_bufsize=_MOST_HEADER,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                requote_redirect_url=False,
+            )
+        url = url_of(self.spec, is_chat=ask.is_chat)
+        proxy = proxy_of(url)
+        address = URL(proxy) if proxy else None
+        login = None
+        if address is not None and address.user:
+            login = aiohttp.BasicAuth(address.user, address.password or "")
+            address = address.with_user(None)
+        sent = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+        sent |= {"user-agent": "leeroo-orchestrator"} | {
+            name.lower(): value for name, value in headers.items()
+        }
+        if fields.get("stream"):
+            sent["accept-encoding"] = "identity"
+        if self._key:
+            name = self.dialect.key_header
+            sent[name] = f"Bearer {self._key}" if name == "authorization" else self._key
+        data = json.dumps(clean(fields), allow_nan=False).encode()
+        return self._session.post(
+            URL(url, encoded=True),
+            data=data,
+            headers=sent,
+            allow_redirects=False,
+            proxy=address,
+            proxy_auth=login,
+        )
+
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return (self._key,) if len(self._key) >= 4 else ()
