@@ -44,7 +44,7 @@ def build_backends(specs: Sequence[ExpertSpec], *, cache_dir: str | Path | None 
 
 
 def may_bill_failures(spec: ExpertSpec) -> bool:
-    """Tell whether somebody may bill an attempt that failed: an API may, unless the catalogue says it does not.
+    """Tell whether an attempt that failed may be billed: an API may, unless the catalogue says it does not.
 
     What our own engines compute in vain is on no bill.
     """

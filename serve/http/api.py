@@ -177,7 +177,7 @@ async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller
 
 
 class EventStream(StreamingResponse):
-    """Sends the pieces of an answer as server-sent events; closes them, and gives up its place, at any end."""
+    """Sends the pieces of an answer as server-sent events; closes them, and its place, at any end."""
 
     def __init__(
         self, pieces: AsyncGenerator[dict[str, Any], None], held: ExitStack, headers: dict[str, str]

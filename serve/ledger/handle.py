@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ray.serve.handle import DeploymentHandle
 
-from serve.ledger.messages import Caller, Entry, Reservation, Reserved, Settlement
+from serve.ledger.messages import Caller, Entry, Extension, Reservation, Reserved, Settlement
 from serve.transport.coalescing import Coalescer
 from serve.transport.patient_call import call, local_caller
 
@@ -26,6 +26,12 @@ class BookkeeperHandle:
         reserved = await self._write(reservation)
         assert reserved is not None
         return reserved
+
+    async def extend(self, extension: Extension) -> Reserved:
+        """Set more money aside for a call under way; the grant is that of the whole call."""
+        extended = await self._write(extension)
+        assert extended is not None
+        return extended
 
     async def settle(self, settlement: Settlement) -> None:
         """Charge a call and keep what is to be kept of it."""

@@ -59,6 +59,8 @@ class Extension:
     request_id: str
     caller: Caller
     extra_usd: float
+    number: int = 0  # counts the extensions of a call from 1: one that was made is not made again
+    likely_usd: float = 0.0  # what the further attempt comes to, as in :class:`Reservation`
 
 
 @dataclass(frozen=True)
