@@ -31,10 +31,10 @@ from orchestrator import (
     read_queries,
     select_at_multiplier,
 )
-from orchestrator.evaluation.evaluate import multiplier_grid, points_of
-from orchestrator.evaluation.fixed_cost import accuracy_at_cost
+from orchestrator.evaluation.improvement import accuracy_at_cost
 from orchestrator.evaluation.metrics import aiq, interval, question_weights
 from orchestrator.selection.explorer import choose_pairs, complete_scores, group_questions
+from orchestrator.selection.sweep import multiplier_grid, points_of
 from orchestrator.text.splits import Split, split_by_text
 from warehouse import InputError, Outcomes
 

@@ -13,6 +13,8 @@ from rich.table import Table
 
 from bench.routing_data import Pool, load_letters, load_pool
 from orchestrator import EvaluationReport, evaluate_router
+from orchestrator.evaluation.report_files import write_report
+from orchestrator.evaluation.report_tables import render_report
 from orchestrator.selection.cascade import agreements, brevities, is_known
 
 BASELINES = ("knn", "knn+domain", "cluster", "ridge")
@@ -61,9 +63,9 @@ def run_pool(
         cache_dir=arguments.cache,
         signals=brevities(outcomes.completion_tokens) + compared,
     )
-    report.write(arguments.out / pool.name)
+    write_report(report, arguments.out / pool.name)
     text = Console(width=170, record=True, file=io.StringIO())
-    text.print(report.table())
+    text.print(render_report(report))
     summary: dict[str, Any] = {
         "pool": pool.name,
         "settings": settings,

@@ -20,7 +20,7 @@ from orchestrator import (
     select_batch,
     train_router,
 )
-from orchestrator.evaluation.fixed_cost import accuracy_at_cost
+from orchestrator.evaluation.improvement import accuracy_at_cost
 from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_of
 from orchestrator.text.splits import frozen_split
 

@@ -12,9 +12,9 @@ from rich.table import Table
 
 from bench.routing_data import Pool, load_pool, load_recorded
 from orchestrator import load_embedder, select_at_multiplier
-from orchestrator.evaluation import metrics
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.budget_pacer import BudgetPacer
+from orchestrator.selection.hull import convex_hull, hull_value
 from orchestrator.selection.sweep import multiplier_grid
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.splits import split_by_text
@@ -146,8 +146,8 @@ def run_stream(
     hoped = np.array([success[rows, choice].mean() for choice in choices])
     reached = np.array([score[rows, choice].mean() for choice in choices])
     within = spend <= budget
-    hull = metrics.convex_hull(spend, hoped)
-    last = metrics.hull_value(np.array([budget, 0.97 * budget]), *hull)
+    hull = convex_hull(spend, hoped)
+    last = hull_value(np.array([budget, 0.97 * budget]), *hull)
     return StreamRun(
         used=pacer.spent_usd / budget,
         gain_of_last=float(np.nan_to_num(100 * (last[0] - last[1]))),

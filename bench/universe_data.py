@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from bench.routing_data import load_pool, load_recorded, read_pools
 from orchestrator import Examples
-from pipelines.learning.cross_fitted import DEFAULT_EMBEDDER, fit_predict, read_examples
+from orchestrator.text.registry import FAST_EMBEDDER
+from pipelines.learning.cross_fitted import fit_predict, read_examples
 from universe import Expected, cross_fit
 from warehouse import Outcomes, text_keys
 
@@ -26,7 +27,7 @@ def read_outcomes(recorded: Path, name: str) -> Outcomes:
 
 def read_pool(recorded: Path, name: str, cache: Path) -> Examples:
     """The same, with embedded questions."""
-    return read_examples(read_outcomes(recorded, name), DEFAULT_EMBEDDER, cache / "embeddings")
+    return read_examples(read_outcomes(recorded, name), FAST_EMBEDDER, cache / "embeddings")
 
 
 @dataclass(frozen=True)

@@ -1,47 +1,44 @@
-"""Who answers this query: embeddings, predictors, selection under a budget, evaluation and versions."""
+"""Who answers this query: embeddings, predictors, selection under a budget, evaluation and versions.
 
-from orchestrator.evaluation.evaluate import evaluate_router
-from orchestrator.evaluation.report import EvaluationReport
-from orchestrator.policy import Decision, Orchestrator
-from orchestrator.predictors.base import Prediction, Predictor
-from orchestrator.predictors.cost import CostPredictor
-from orchestrator.predictors.knn import KnnPredictor
-from orchestrator.selection.selector import BatchSelection, select_at_multiplier, select_batch
-from orchestrator.text.embedding import Embedder, load_embedder
-from orchestrator.text.queries import Examples, Queries, read_queries
-from orchestrator.train import TrainedRouter, train_router
-from orchestrator.versions.mlflow_registry import (
-    load_champion,
-    load_version,
-    log_version,
-    rollback,
-    set_champion,
-    versions,
-)
+A name is looked up where it is defined when it is first used, so that importing the package loads neither
+torch, nor Ray, nor MLflow. ``__init__.pyi`` tells type checkers the same.
+"""
 
-__all__ = [
-    "BatchSelection",
-    "CostPredictor",
-    "Decision",
-    "Embedder",
-    "EvaluationReport",
-    "Examples",
-    "KnnPredictor",
-    "Orchestrator",
-    "Prediction",
-    "Predictor",
-    "Queries",
-    "TrainedRouter",
-    "evaluate_router",
-    "load_champion",
-    "load_embedder",
-    "load_version",
-    "log_version",
-    "read_queries",
-    "rollback",
-    "select_at_multiplier",
-    "select_batch",
-    "set_champion",
-    "train_router",
-    "versions",
-]
+from __future__ import annotations
+
+from typing import Any
+
+_HOME = {
+    "BatchSelection": "selection.selector",
+    "CostPredictor": "predictors.cost",
+    "Decision": "policy",
+    "Embedder": "text.embedder",
+    "EvaluationReport": "evaluation.report",
+    "Examples": "text.queries",
+    "KnnPredictor": "predictors.knn",
+    "Orchestrator": "policy",
+    "Prediction": "predictors.base",
+    "Predictor": "predictors.base",
+    "Queries": "text.queries",
+    "TrainedRouter": "train",
+    "evaluate_router": "evaluation.evaluate",
+    "load_champion": "versions.mlflow_registry",
+    "load_embedder": "text.registry",
+    "load_version": "versions.mlflow_registry",
+    "log_version": "versions.mlflow_registry",
+    "read_queries": "text.queries",
+    "rollback": "versions.mlflow_registry",
+    "select_at_multiplier": "selection.selector",
+    "select_batch": "selection.selector",
+    "set_champion": "versions.mlflow_registry",
+    "train_router": "train",
+}
+__all__ = list(_HOME)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        from importlib import import_module
+
+        return getattr(import_module(f"orchestrator.{_HOME[name]}"), name)
+    raise AttributeError(f"module 'orchestrator' has no attribute {name!r}")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,9 +13,12 @@ from numpy.typing import NDArray
 
 from orchestrator.predictors.base import Prediction, Predictor
 from orchestrator.predictors.cost import CostPredictor
-from orchestrator.predictors.registry import predictor_from_state, read_states, write_states
-from orchestrator.text.embedding import Embedder, load_embedder
+from orchestrator.predictors.registry import predictor_from_state
+from orchestrator.predictors.states import read_states, write_states
+from orchestrator.selection.value import net_value
+from orchestrator.text.embedder import Embedder, WeightsIdentity
 from orchestrator.text.queries import read_queries
+from orchestrator.text.registry import load_embedder
 from warehouse import InputError
 
 FORMAT = 1
@@ -119,6 +122,7 @@ class Orchestrator:
         header = {
             "format": FORMAT,
             "embedder": self.embedder.name,
+            "weights": [asdict(identity) for identity in self.embedder.weights],
             "multiplier": self.multiplier,
             "presets": self.presets,
             "info": self.info,
@@ -132,7 +136,8 @@ class Orchestrator:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: the directory holds no orchestrator, or one of a newer format.
+            InputError: the directory holds no orchestrator, or one of a newer format; or the embedder's
+                weights are missing, or are not those that it was trained with.
         """
         path = Path(directory) / "orchestrator.json"
         if not path.is_file():
@@ -146,9 +151,11 @@ class Orchestrator:
                 where=str(path),
                 fix="load it with the version that saved it, or train again",
             )
+        embedder = load_embedder(header["embedder"])
+        _refuse_other_weights(embedder, header.get("weights", []), path)
         states = read_states(Path(directory))
         return cls(
-            embedder=load_embedder(header["embedder"]),
+            embedder=embedder,
             predictor=predictor_from_state(states["predictor"]),
             cost=CostPredictor.from_state(states["cost"]),
             multiplier=header["multiplier"],
@@ -189,7 +196,7 @@ class Orchestrator:
                     f"no expert is expected to answer for ${max_cost_usd:.3g} or less",
                     fix=f"allow ${cost_usd[cheapest]:.3g} ({self.experts[cheapest]})",
                 )
-        value = success - (multiplier * cost_usd if np.isfinite(multiplier) else cost_usd * 1e12)
+        value = net_value(success, cost_usd, multiplier)
         rank = np.lexsort((cost_usd, -value))
         rank = rank[usable[rank]]
         reason = "greatest expected success" if multiplier == 0 else "best expected success for its cost"
@@ -212,3 +219,18 @@ class Orchestrator:
             multiplier=float(multiplier),
             reason=reason,
         )
+
+
+def _refuse_other_weights(embedder: Embedder, saved: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """A router reads vectors of the weights it was trained with; those of others would mean nothing to it.
+
+    Routers saved before weights had an identity name none, and are loaded as they are.
+    """
+    for entry, here in zip(saved, embedder.weights, strict=False):
+        trained = WeightsIdentity(**{key: entry[key] for key in ("name", "version", "checksum", "package")})
+        if (trained.name, trained.version, trained.checksum) != (here.name, here.version, here.checksum):
+            raise InputError(
+                f"this router learned with other weights of {here.name} ({trained}) than are here ({here})",
+                where=str(path),
+                fix=f"install {trained.package} again, or train a new router: `leeroo train`",
+            )

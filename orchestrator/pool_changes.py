@@ -11,6 +11,7 @@ from orchestrator.policy import Orchestrator
 from orchestrator.predictors.added_experts import ExtendedPredictor, pick_probes
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.mean_prior import MeanPrior, prior_of_price
+from orchestrator.predictors.registry import predictor_from_state
 from orchestrator.text.queries import read_queries
 from orchestrator.text.splits import frozen_split
 from warehouse import InputError, Outcomes
@@ -108,7 +109,7 @@ def _extended(orchestrator: Orchestrator) -> tuple[ExtendedPredictor, dict[str, 
     """A predictor of its own whose pool can change, and the mean scores of the experts it was trained on."""
     means: dict[str, float] = orchestrator.info["mean_score"]
     if isinstance(orchestrator.predictor, ExtendedPredictor):
-        return ExtendedPredictor.from_state(orchestrator.predictor.state()), means
+        return ExtendedPredictor.from_state(orchestrator.predictor.state(), predictor_from_state), means
     return ExtendedPredictor(orchestrator.predictor, np.array(list(means.values()), np.float32)), means
 
 

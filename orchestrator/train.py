@@ -13,16 +13,14 @@ from orchestrator.policy import Orchestrator
 from orchestrator.predictors.base import Prediction, squared_loss
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.knn import mean_scores
-from orchestrator.predictors.registry import build_predictor
+from orchestrator.predictors.registry import DEFAULT_PREDICTOR, build_predictor
 from orchestrator.selection.selector import select_at_multiplier
 from orchestrator.selection.sweep import multiplier_grid
-from orchestrator.text.embedding import load_embedder
 from orchestrator.text.queries import Examples, read_queries
+from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import frozen_split
 from warehouse import InputError, Outcomes
 
-DEFAULT_EMBEDDER = "minilm-int8+wordllama"
-DEFAULT_PREDICTOR = "stack"
 ECONOMY_SHARE = 0.25  # the preset "economy" spends at most this share of the best single expert's price
 
 

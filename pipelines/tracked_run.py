@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from warehouse.mlflow_store import point_mlflow, quiet_mlflow
+from warehouse.mlflow_runs import open_run
 
 if TYPE_CHECKING:
     from warehouse.home import Home
@@ -16,12 +16,11 @@ EXPERIMENT = "leeroo"
 
 @contextlib.contextmanager
 def tracked_run(
-    home: Home, name: str, params: dict[str, Any] | None = None, *, resume: str | None = None
+    home: Home, name: str, params: Mapping[str, object] | None = None, *, resume: str | None = None
 ) -> Iterator[str]:
-    """Hold an MLflow run for as long as the block runs and give its id; it ends FAILED if the block raises.
+    """Hold an MLflow run for as long as the block runs; give its id.
 
-    Inside another run it is nested. The experiment is made on first use; with a local store its artifacts lie
-    in the home.
+    See :func:`warehouse.mlflow_runs.open_run`.
 
     Args:
         home: whose MLflow store.
@@ -29,28 +28,5 @@ def tracked_run(
         params: logged when the run is new.
         resume: the id of a run to go on with, where the store knows it.
     """
-    import mlflow
-
-    local = home.mlflow_uri.startswith("sqlite:")
-    if local:
-        home.path.mkdir(parents=True, exist_ok=True)
-    with quiet_mlflow():
-        point_mlflow(home.mlflow_uri)
-        known = mlflow.get_experiment_by_name(EXPERIMENT)
-        experiment_id = (
-            known.experiment_id
-            if known
-            else mlflow.create_experiment(
-                EXPERIMENT, artifact_location=home.artifacts.as_uri() if local else None
-            )
-        )
-    nested = mlflow.active_run() is not None
-    known_run = resume is not None and bool(
-        mlflow.search_runs([experiment_id], f"attributes.run_id = '{resume}'", output_format="list")
-    )
-    with mlflow.start_run(
-        run_id=resume if known_run else None, experiment_id=experiment_id, run_name=name, nested=nested
-    ) as run:
-        if params and not known_run:
-            mlflow.log_params({key: str(value)[:500] for key, value in params.items()})
-        yield run.info.run_id
+    with open_run(home.mlflow_uri, EXPERIMENT, name, params=params, resume=resume) as run:
+        yield run.id

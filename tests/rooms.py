@@ -82,15 +82,6 @@ KNOWN = {
         # warehouse
         "warehouse.store",
         "warehouse.views",
-        # orchestrator
-        "orchestrator.text.embedding",
-        "orchestrator.text.shallow_minilm",
-        "orchestrator.predictors.added_experts",
-        "orchestrator.predictors.registry",
-        "orchestrator.evaluation.evaluate",
-        "orchestrator.evaluation.figures",
-        "orchestrator.evaluation.measures",
-        "orchestrator.evaluation.report",
         # serve
         # pipelines
         "pipelines.commands.screen",
@@ -102,13 +93,6 @@ KNOWN = {
         "pipelines.selfplay.run",
     },
     "room in a circle": {
-        # universe, orchestrator
-        "universe/analysis",
-        "universe/solver",
-        "orchestrator",
-        "orchestrator/evaluation",
-        "orchestrator/selection",
-        "orchestrator/versions",
         # serve
         "serve",
         "serve/http",
@@ -121,17 +105,9 @@ KNOWN = {
         "pipelines/selfplay",
     },
     "import through a wall": {
-        # universe, orchestrator
-        "universe -> universe.solver.select",
-        "universe/solver -> universe.analysis.explain",
-        "orchestrator/selection -> orchestrator.evaluation.evaluate",
-        "orchestrator/selection -> orchestrator.evaluation.metrics",
         # serve
         "serve/http -> serve.experts.handle",
-        "serve/http -> serve.ledger.ledger",
-        "serve/http -> serve.ledger.prometheus",
         "serve/request -> serve.experts.handle",
-        "serve/request -> serve.ledger.ledger",
         # pipelines
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",

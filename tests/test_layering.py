@@ -201,6 +201,7 @@ def test_help_is_instant_and_loads_nothing_heavy():
 def light_imports() -> Iterator[tuple[str, str]]:
     commands = [module_name(p, ROOT) for p in SOURCES if "commands" in p.parts]
     yield "all commands", "; ".join(f"import {name}" for name in commands)
+    yield "orchestrator", "from orchestrator import *"
 
 
 @pytest.mark.parametrize(("what", "statement"), light_imports(), ids=lambda value: value[:24])
@@ -232,3 +233,11 @@ def test_the_contracts_say_where_each_name_is_imported_from():
         called = re.findall(r"^(?:class )?(\w+)(?: / \w+)*\(", contract, re.MULTILINE)
         assert called
         assert set(called) <= {*exported, *elsewhere}
+
+
+def test_type_checkers_are_told_what_the_package_finds_when_it_is_used():
+    package = importlib.import_module("orchestrator")
+    told = re.findall(r"(\w+) as \1\b", text_of(ROOT / "orchestrator" / "__init__.pyi"))
+    assert sorted(told) == sorted(package.__all__)
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name

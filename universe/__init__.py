@@ -9,21 +9,23 @@ from universe.model.limits import Hosting, Limits, NodeType
 
 if TYPE_CHECKING:  # the solver is loaded when first used, so that importing the package stays instant
     from universe.analysis.candidate import CandidateValue, value_candidate
-    from universe.analysis.explain import binding_limits, conflicting_limits, marginal_values
+    from universe.analysis.explain import binding_limits, marginal_values
     from universe.analysis.frontier import Frontier, trace_frontier
     from universe.analysis.gaps import Gap, GapReport, brief_for_expert, brief_for_questions, find_gaps
     from universe.analysis.held_out import route_held_out
     from universe.analysis.robust import select_robust, uncertain_world
     from universe.model.program import near_identical
+    from universe.model.universe import Universe
     from universe.pool_file import apply_plan
+    from universe.solver.limit_tests import conflicting_limits
     from universe.solver.sampling import solve_by_sampling
-    from universe.solver.select import Universe, select_universe, universe_program
+    from universe.solver.select import select_universe, universe_program
 
 _LAZY = {
     "CandidateValue": "universe.analysis.candidate",
     "value_candidate": "universe.analysis.candidate",
     "binding_limits": "universe.analysis.explain",
-    "conflicting_limits": "universe.analysis.explain",
+    "conflicting_limits": "universe.solver.limit_tests",
     "marginal_values": "universe.analysis.explain",
     "Frontier": "universe.analysis.frontier",
     "trace_frontier": "universe.analysis.frontier",
@@ -38,7 +40,7 @@ _LAZY = {
     "select_robust": "universe.analysis.robust",
     "uncertain_world": "universe.analysis.robust",
     "solve_by_sampling": "universe.solver.sampling",
-    "Universe": "universe.solver.select",
+    "Universe": "universe.model.universe",
     "select_universe": "universe.solver.select",
     "universe_program": "universe.solver.select",
 }

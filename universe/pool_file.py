@@ -12,7 +12,7 @@ import yaml
 from warehouse import InputError
 
 if TYPE_CHECKING:  # serving reads the pool and needs no solver
-    from universe.solver.select import Universe
+    from universe.model.universe import Universe
 
 PLAN_NAME = "universe.yaml"  # the last universe chosen, in the home directory
 POOL_NAME = "pool.yaml"  # the one in use

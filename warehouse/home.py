@@ -8,8 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from warehouse.errors import InputError
+from warehouse.mlflow_places import ARTIFACTS, artifact_root, sqlite_path, sqlite_uri
 from warehouse.store import Warehouse
 
+#: The folder itself.
+HOME_VARIABLE = "LEEROO_HOME"
+#: Where MLflow is, when not in the home: a server, or a database.
+TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 #: Where the tables are, when not in the home: a folder or the URL of an object store.
 WAREHOUSE_VARIABLE = "LEEROO_WAREHOUSE"
 
@@ -48,13 +53,39 @@ class Home:
             path,
             (absolute_url(warehouse_url) if warehouse_url else warehouse_elsewhere())
             or str(path / "warehouse"),
-            mlflow_uri or os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{path / 'mlflow.db'}",
+            _absolute_store(mlflow_uri or os.environ.get(TRACKING_VARIABLE))
+            or sqlite_uri(path / "mlflow.db"),
         )
+
+    @classmethod
+    def default(cls) -> Home:
+        """The home that the environment names: LEEROO_HOME, else ``.leeroo`` in the working directory."""
+        return cls.open(default_path())
 
     @property
     def artifacts(self) -> Path:
-        """Where MLflow keeps artifacts when it runs on the home's own SQLite store."""
-        return self.path / "mlartifacts"
+        """Where MLflow keeps its files when it runs on SQLite; a server decides by itself."""
+        return artifact_root(self.mlflow_uri) or self.path / ARTIFACTS
+
+    @property
+    def rounds(self) -> Path:
+        """What the rounds of self-play wrote down to go on from."""
+        return self.path / "rounds"
+
+    @property
+    def ledger(self) -> Path:
+        """Keys, spending, and decisions on their way to the warehouse."""
+        return self.path / "ledger.db"
+
+    @property
+    def pool(self) -> Path:
+        """The pool that is served."""
+        return self.path / "pool.yaml"
+
+    @property
+    def plan(self) -> Path:
+        """The universe chosen last."""
+        return self.path / "universe.yaml"
 
     @property
     def embeddings(self) -> Path:
@@ -64,6 +95,22 @@ class Home:
     def warehouse(self) -> Warehouse:
         """Open the warehouse."""
         return Warehouse(self.warehouse_url)
+
+    def make(self) -> Path:
+        """Make the folder, for its owner alone; return its path."""
+        self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return self.path
+
+
+def default_path() -> Path:
+    """Where the home is when no command says so: LEEROO_HOME, else ``.leeroo``."""
+    return Path(os.environ.get(HOME_VARIABLE) or ".leeroo")
+
+
+def _absolute_store(uri: str | None) -> str | None:
+    """An address of MLflow; a SQLite file's made absolute, because other processes work in other folders."""
+    path = sqlite_path(uri) if uri else None
+    return uri if path is None else sqlite_uri(path)
 
 
 def warehouse_elsewhere() -> str | None:

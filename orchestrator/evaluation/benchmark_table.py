@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orchestrator.evaluation.report import EvaluationReport
+
 if TYPE_CHECKING:
     from rich.table import Table
-
-    from orchestrator.evaluation.report import EvaluationReport
 
 COLUMNS = {
     "QNC": "qnc",

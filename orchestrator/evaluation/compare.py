@@ -8,14 +8,16 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.evaluation import metrics
-from orchestrator.evaluation.evaluate import SeedResult, calibrate
+from orchestrator.evaluation.calibration import calibrate
 from orchestrator.evaluation.latency import measure_latency
-from orchestrator.evaluation.report import EvaluationReport, summarise
+from orchestrator.evaluation.report import EvaluationReport
+from orchestrator.evaluation.seed_result import SeedResult
+from orchestrator.evaluation.summary import summarise
 from orchestrator.policy import Orchestrator
 from orchestrator.selection.selector import select_at_multiplier
 from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_of
-from orchestrator.text.embedding import load_embedder
 from orchestrator.text.queries import read_queries
+from orchestrator.text.registry import load_embedder
 from orchestrator.text.splits import frozen_split
 from warehouse import InputError, Outcomes
 

@@ -17,16 +17,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.evaluation import metrics
+from orchestrator.evaluation.calibration import calibrate
 from orchestrator.evaluation.latency import Latency, measure_latency
-from orchestrator.evaluation.report import Calibration, EvaluationReport, Measure, PolicyRow, summarise
+from orchestrator.evaluation.report import EvaluationReport
+from orchestrator.evaluation.seed_result import SeedResult
+from orchestrator.evaluation.summary import summarise
 from orchestrator.predictors.base import Predictor
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.cascade import Signal, add_cascades, answered_by, choose_cascades
 from orchestrator.selection.selector import select_at_multiplier
-from orchestrator.selection.sweep import PolicyPoints, Predicted, PredictorRun, multiplier_grid, points_of
-from orchestrator.text.embedding import Embedder, load_embedder
+from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_of
+from orchestrator.text.embedder import Embedder
 from orchestrator.text.queries import Examples, Queries, read_queries
+from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import Split, split_by_text
 from warehouse import InputError, Outcomes
 
@@ -37,11 +41,37 @@ BUDGETS = (0.25, 0.5, 0.75, 1.0)  # shares of the best single expert's cost
 Floats = NDArray[np.float64]
 
 
+@dataclass(frozen=True)
+class Predicted:
+    """What a router expects on some questions."""
+
+    rows: NDArray[np.intp]  # [n] rows of the outcomes
+    success: NDArray[np.float32]  # [n, m]
+    cost_usd: Floats  # [n, m]
+
+    def take(self, index: slice | NDArray[np.intp]) -> Predicted:
+        """Return some of the questions."""
+        return Predicted(self.rows[index], self.success[index], self.cost_usd[index])
+
+
+@dataclass(frozen=True)
+class PredictorRun:
+    """One predictor on one split: what it expected, and its points over the multipliers."""
+
+    validation: Predicted  # from before the validation questions were learned from
+    test: Predicted
+    multipliers: Floats  # [settings]
+    decision_usd: float
+    validation_points: PolicyPoints
+    test_points: PolicyPoints
+    cost_model: CostPredictor
+
+
 def evaluate_router(
     outcomes: Outcomes,
     *,
     predictors: Sequence[str] = ("knn",),
-    embedder: str = "minilm-int8+wordllama",
+    embedder: str = DEFAULT_EMBEDDER,
     seeds: int = 5,
     price_basis: PriceBasis = "actual",
     budgets: Sequence[float] = BUDGETS,
@@ -139,48 +169,6 @@ def prepare_outcomes(outcomes: Outcomes, price_basis: PriceBasis) -> Outcomes:
     return outcomes
 
 
-@dataclass
-class SeedResult:
-    """Everything measured on one split."""
-
-    rows: NDArray[np.intp]  # [n] test questions, as rows of the outcomes
-    best_single: int  # column, chosen on train and validation
-    test: dict[str, PolicyPoints]
-    validation: dict[str, PolicyPoints]
-
-    @classmethod
-    def of_plain_policies(
-        cls, outcomes: Outcomes, test: NDArray[np.intp], seen: NDArray[np.intp]
-    ) -> SeedResult:
-        """Measure the policies that learn nothing from the text."""
-        score, cost = outcomes.score[test], outcomes.cost_usd[test]
-        n, m = score.shape
-        known = outcomes.score[seen]
-        known = known[np.isfinite(known).all(axis=1)]
-        mean_cost = np.nanmean(outcomes.cost_usd[seen], axis=0)
-        best = int(np.lexsort((mean_cost, -known.mean(axis=0)))[0])
-        cheapest = int(mean_cost.argmin())
-
-        def constant(column: int) -> PolicyPoints:
-            return points_of(np.full((1, n), column), score, cost)
-
-        singles = points_of(np.repeat(np.arange(m)[:, None], n, axis=1), score, cost)
-        grid = multiplier_grid(score, cost)
-        oracle = points_of(np.stack([select_at_multiplier(score, cost, x) for x in grid]), score, cost)
-        test_points = {
-            "random": PolicyPoints(
-                score.mean(axis=1, keepdims=True).T,
-                cost.mean(axis=1, keepdims=True).T,
-                np.full((1, n), -1, np.int16),
-            ),
-            "cheapest": constant(cheapest),
-            "best single": constant(best),
-            "zero-router": singles,
-            "oracle": oracle,
-        }
-        return cls(test, best, test_points, {})
-
-
 def _run_predictor(
     predictor: Predictor,
     outcomes: Outcomes,
@@ -254,26 +242,3 @@ def _measure_decisions(
         return select_at_multiplier(predictor.predict(queries), cost_model.predict(queries), 0.0)
 
     return measure_latency(decide, texts)
-
-
-def calibrate(parts: Sequence[tuple[Floats, Floats]], experts: Sequence[str]) -> Calibration:
-    """Measure how far predicted success [n, m] can be believed; parts are (predicted, observed) pairs."""
-    predicted, observed = (np.concatenate([part[i] for part in parts]) for i in (0, 1))
-    return Calibration(
-        ece=metrics.expected_calibration_error(predicted, observed),
-        brier=metrics.brier_score(predicted, observed),
-        auroc={name: metrics.auroc(predicted[:, j], observed[:, j]) for j, name in enumerate(experts)},
-        bins=metrics.calibration_bins(predicted, observed),
-    )
-
-
-__all__ = [
-    "BUDGETS",
-    "EvaluationReport",
-    "Measure",
-    "PolicyRow",
-    "PriceBasis",
-    "evaluate_router",
-    "multiplier_grid",
-    "points_of",
-]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from orchestrator.evaluation.measures import PLAIN_POLICIES, POINT_POLICIES
-
-if TYPE_CHECKING:
-    from orchestrator.evaluation.report import EvaluationReport
+from orchestrator.evaluation.report import EvaluationReport
+from orchestrator.evaluation.seed_result import PLAIN_POLICIES, POINT_POLICIES
+from orchestrator.selection.hull import convex_hull
 
 
 def draw_figures(report: EvaluationReport, directory: Path) -> list[Path]:
@@ -38,8 +37,6 @@ def draw_figures(report: EvaluationReport, directory: Path) -> list[Path]:
 
 
 def _draw_curve(report: EvaluationReport, axes: Any) -> None:
-    from orchestrator.evaluation.metrics import convex_hull
-
     for row in report.rows:
         cost, accuracy = row.curve[:, 0] * 1000, row.curve[:, 1]
         if row.name in POINT_POLICIES:

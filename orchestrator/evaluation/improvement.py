@@ -1,18 +1,18 @@
-"""The frozen evaluation set, and what a round bought on it: accuracy at a fixed cost, before and after."""
+"""The frozen evaluation set, and what a round gained on it: accuracy at a fixed cost, before and after."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.evaluation.compare import sweep_router
+from orchestrator.evaluation.metrics import interval, question_weights
+from orchestrator.policy import Orchestrator
+from orchestrator.selection.hull import convex_hull, hull_value
 from warehouse import InputError, Outcomes
-
-if TYPE_CHECKING:
-    from orchestrator import Orchestrator
 
 #: The round under which the frozen questions and their answers are stored.
 FROZEN = "frozen"
@@ -33,8 +33,6 @@ class Estimate:
     @classmethod
     def of(cls, replicates: Floats) -> Estimate:
         """From the value itself followed by its replicates."""
-        from orchestrator.evaluation.metrics import interval
-
         return cls(float(replicates[0]), *interval(replicates[1:]))
 
     def __str__(self) -> str:
@@ -42,7 +40,7 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class Purchase:
+class Improvement:
     """Accuracy on the frozen set at a fixed mean cost per query, before and after; paired."""
 
     questions: int
@@ -61,14 +59,14 @@ def fix_cost(frozen: Outcomes) -> float:
     return float(np.sqrt(cheapest * dearest)) if cheapest > 0 else dearest / 2
 
 
-def measure_purchase(
+def measure_improvement(
     before: Orchestrator | None,
     after: Orchestrator,
     frozen: Outcomes,
     at_cost_usd: float,
     *,
     cache_dir: Path | None = None,
-) -> Purchase:
+) -> Improvement:
     """Compare two routers on the frozen questions that all their experts answered.
 
     Without a router before, what is compared with is the best mix of single experts at that cost (the
@@ -77,10 +75,6 @@ def measure_purchase(
     Raises:
         InputError: fewer than ``MIN_QUESTIONS`` such questions.
     """
-    from orchestrator.evaluation.compare import sweep_router
-    from orchestrator.evaluation.fixed_cost import accuracy_at_cost
-    from orchestrator.evaluation.metrics import convex_hull, hull_value, question_weights
-
     names = list(dict.fromkeys([*(before.experts if before else ()), *after.experts]))
     outcomes = frozen.only(names)
     outcomes = outcomes.take(np.asarray(np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1)))
@@ -107,4 +101,29 @@ def measure_purchase(
     else:
         former = measure(before)
     latter = measure(after)
-    return Purchase(n, at_cost_usd, Estimate.of(former), Estimate.of(latter), Estimate.of(latter - former))
+    return Improvement(n, at_cost_usd, Estimate.of(former), Estimate.of(latter), Estimate.of(latter - former))
+
+
+def accuracy_at_cost(
+    score: NDArray[np.floating], cost_usd: Floats, at_cost_usd: float, weights: Floats | None = None
+) -> Floats:
+    """Mean score at a mean cost per query, between the two settings of a policy whose costs enclose it.
+
+    Settings are mixed by cost alone: no setting is preferred because it scored well on these questions, which
+    would flatter a policy with many settings. Below the cheapest setting the cheapest counts, above the
+    dearest the dearest.
+
+    Args:
+        score: [settings, n], settings by rising price on cost.
+        cost_usd: [settings, n].
+        at_cost_usd: mean cost per query.
+        weights: [r, n] of the questions, for bootstrap replicates; by default all alike.
+
+    Returns:
+        Accuracy [r] (one value without weights).
+    """
+    n = score.shape[1]
+    weights = np.full((1, n), 1 / n) if weights is None else weights / weights.sum(axis=1, keepdims=True)
+    quality = (weights @ score.T)[:, ::-1]  # by rising cost
+    cost = np.maximum.accumulate((weights @ cost_usd.T)[:, ::-1], axis=1)
+    return np.array([np.interp(at_cost_usd, c, q) for c, q in zip(cost, quality, strict=True)])

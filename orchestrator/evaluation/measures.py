@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.evaluation import metrics
-
-if TYPE_CHECKING:
-    from orchestrator.evaluation.evaluate import SeedResult
-    from orchestrator.selection.sweep import PolicyPoints
+from orchestrator.evaluation.seed_result import POINT_POLICIES, SeedResult
+from orchestrator.selection.hull import convex_hull, hull_value
+from orchestrator.selection.sweep import PolicyPoints
 
 Floats = NDArray[np.float64]
 Samples = dict[tuple[str, str], Floats]  # (policy, measure) -> [replicates]
-
-POINT_POLICIES = ("random", "cheapest", "best single")  # one cost and one accuracy, no curve
-PLAIN_POLICIES = (*POINT_POLICIES, "zero-router")  # they learn nothing from the text
 
 
 def measure_seed(
@@ -139,9 +134,9 @@ def _measure_budgets(
                 hindsight = np.where(within, quality[name], -np.inf).max(axis=1)
                 out[name, f"regret{at}"] = hindsight - quality[name][:, i]
             elif name in ("zero-router", "oracle"):
-                hulls = [metrics.convex_hull(c, q) for c, q in zip(cost[name], quality[name], strict=True)]
+                hulls = [convex_hull(c, q) for c, q in zip(cost[name], quality[name], strict=True)]
                 out[name, f"accuracy{at}"] = np.array(
-                    [metrics.hull_value(share * b, *hull) for b, hull in zip(best_cost, hulls, strict=True)]
+                    [hull_value(share * b, *hull) for b, hull in zip(best_cost, hulls, strict=True)]
                 )
     return out
 

@@ -7,10 +7,12 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import Predictor, State
+from orchestrator.predictors.base import Predictor, Rebuild
 from orchestrator.predictors.knn import mean_scores
 from orchestrator.predictors.mean_prior import MeanPrior
+from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
+from warehouse import InputError
 
 PENALTIES = (0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0)  # pull of a new expert towards the average expert
 LEAST_TELLING = 0.15  # deviation of an outcome on which all known experts agree
@@ -86,8 +88,6 @@ class ExtendedPredictor:
         """Retire an expert at once. The known ones keep serving as landmarks for the others."""
         found = [i for i, known in enumerate(self._names) if known == name and self._active[i]]
         if not found and not missing_ok:
-            from warehouse import InputError
-
             raise InputError(f"no expert is called {name!r}", fix=f"use one of {', '.join(self.experts)}")
         self._active[found] = False
 
@@ -118,23 +118,19 @@ class ExtendedPredictor:
         config = {
             "names": list(self._names),
             "active": self._active.tolist(),
-            "base": {"kind": base.kind, "config": base.config},
+            "base": base.header(),
         }
         arrays: dict[str, NDArray[Any]] = {
             "mixing": self._mixing,
             "added_mean": self._added_mean,
             "base_mean": self._base_mean,
         }
-        return State(self.kind, config, arrays | {f"base/{key}": array for key, array in base.arrays.items()})
+        return State(self.kind, config, arrays | base.prefixed("base"))
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
         """Rebuild the predictor beneath, then what was added and retired."""
-        from orchestrator.predictors.registry import predictor_from_state
-
-        own = {k.partition("/")[2]: a for k, a in state.arrays.items() if k.startswith("base/")}
-        base = predictor_from_state(State(state.config["base"]["kind"], state.config["base"]["config"], own))
-        extended = cls(base, state.arrays["base_mean"])
+        extended = cls(rebuild(state.part(state.config["base"], "base")), state.arrays["base_mean"])
         extended._names = tuple(state.config["names"])
         extended._active = np.array(state.config["active"], bool)
         extended._mixing, extended._added_mean = state.arrays["mixing"], state.arrays["added_mean"]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
 
 
@@ -18,15 +20,6 @@ class Prediction:
     experts: tuple[str, ...]  # [m]
     success: NDArray[np.float32]  # [n, m] expected score in [0, 1]
     cost_usd: NDArray[np.float64]  # [n, m] expected price of the answer
-
-
-@dataclass(frozen=True)
-class State:
-    """A fitted part as plain data, to be written without pickle: JSON values and arrays."""
-
-    kind: str
-    config: dict[str, Any]
-    arrays: dict[str, NDArray[Any]]
 
 
 class Predictor(Protocol):
@@ -59,9 +52,13 @@ class Predictor(Protocol):
         ...
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
-        """Rebuild a fitted predictor."""
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
+        """Rebuild a fitted predictor; ``rebuild`` does so for the states of predictors that it holds."""
         ...
+
+
+#: Makes a fitted predictor of any state; the registry knows how.
+Rebuild = Callable[[State], Predictor]
 
 
 def squared_loss(success: NDArray[Any], score: NDArray[Any]) -> float:

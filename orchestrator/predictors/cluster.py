@@ -8,8 +8,9 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import State, contrast_loss, inner_products
+from orchestrator.predictors.base import Rebuild, contrast_loss, inner_products
 from orchestrator.predictors.knn import mean_scores
+from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
 
 CLUSTERS = (16, 32, 64, 128)
@@ -66,7 +67,7 @@ class ClusterPredictor:
         return State(self.kind, config, {"centroids": self._centroids, "table": self._table})
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
         """Rebuild a fitted predictor."""
         cluster = cls()
         cluster.experts = tuple(state.config["experts"])

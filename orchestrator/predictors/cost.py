@@ -7,8 +7,9 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import State, inner_products
+from orchestrator.predictors.base import inner_products
 from orchestrator.predictors.linear import solve_ridge, standardise
+from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
 from warehouse import InputError
 

@@ -7,10 +7,11 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import State
+from orchestrator.predictors.base import Rebuild
 from orchestrator.predictors.features import FeatureScale
 from orchestrator.predictors.knn import mean_scores
 from orchestrator.predictors.linear import solve_ridge
+from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
 
 PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
@@ -68,7 +69,7 @@ class DifficultyPredictor:
         return State(self.kind, {"experts": list(self.experts), "penalty": self.penalty}, arrays)
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
         """Rebuild a fitted predictor."""
         difficulty = cls()
         difficulty.experts, difficulty.penalty = tuple(state.config["experts"]), state.config["penalty"]

@@ -8,8 +8,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import State, contrast_loss, inner_products
+from orchestrator.predictors.base import Rebuild, contrast_loss, inner_products
+from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
+from orchestrator.text.tokens import unit_rows
 from warehouse import InputError
 
 NEIGHBOURS = (20, 50, 100, 200, 400)
@@ -102,7 +104,7 @@ class KnnPredictor:
         return State(self.kind, config, arrays)
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
         """Rebuild a fitted predictor."""
         knn = cls(part=state.config["part"])
         knn.experts = tuple(state.config["experts"])
@@ -128,7 +130,7 @@ class KnnPredictor:
     def _place(self, embeddings: NDArray[np.float32]) -> None:
         self._centre = embeddings.mean(axis=0)
         self._projection = principal_axes(embeddings - self._centre, self._components)
-        self._memory = np.ascontiguousarray(_unit_rows((embeddings - self._centre) @ self._projection.T))
+        self._memory = np.ascontiguousarray(unit_rows((embeddings - self._centre) @ self._projection.T))
 
     def _rank(
         self, embeddings: NDArray[np.float32], k: int, *, exact: bool = True
@@ -144,7 +146,7 @@ class KnnPredictor:
         similarity = np.empty((len(embeddings), k), np.float32)
         for start in range(0, len(embeddings), BLOCK):
             part = slice(start, start + BLOCK)
-            rows = _unit_rows(inner_products(embeddings[part] - self._centre, self._projection))
+            rows = unit_rows(inner_products(embeddings[part] - self._centre, self._projection))
             products = rows @ self._memory.T
             near = np.argpartition(products, -candidates, axis=1)[:, -candidates:]
             if exact:
@@ -186,9 +188,3 @@ def principal_axes(centred: NDArray[np.float32], count: int) -> NDArray[np.float
     _, axes = np.linalg.eigh((centred.T @ centred).astype(np.float64))
     leading: NDArray[np.float32] = np.ascontiguousarray(axes[:, ::-1][:, :count].T, np.float32)
     return leading
-
-
-def _unit_rows(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    length = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))[:, None]
-    unit: NDArray[np.float32] = vectors / np.maximum(length, np.float32(1e-12))
-    return unit

@@ -8,8 +8,9 @@ from typing import ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import State, contrast_loss, inner_products
+from orchestrator.predictors.base import Rebuild, contrast_loss, inner_products
 from orchestrator.predictors.features import FeatureScale
+from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
 
 LATENT = 32
@@ -75,7 +76,7 @@ class LatentExpertPredictor:
         return State(self.kind, config, arrays)
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
         """Rebuild a fitted predictor."""
         latent = cls()
         latent.experts = tuple(state.config["experts"])

@@ -1,86 +1,82 @@
-"""Fitted parts on disk: JSON for settings, safetensors for arrays; nothing is pickled or executed."""
+"""The predictors by name.
+
+To add one: a file beside this that defines a class with the face of
+:class:`~orchestrator.predictors.base.Predictor`, and a row in :data:`KINDS`.
+"""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import numpy as np
+from dataclasses import dataclass
 
 from orchestrator.predictors.added_experts import ExtendedPredictor
-from orchestrator.predictors.base import Predictor, State
+from orchestrator.predictors.base import Predictor
 from orchestrator.predictors.cluster import ClusterPredictor
+from orchestrator.predictors.difficulty import DifficultyPredictor
 from orchestrator.predictors.knn import KnnPredictor
 from orchestrator.predictors.latent import LatentExpertPredictor
 from orchestrator.predictors.ridge import RidgePredictor
 from orchestrator.predictors.stack import StackPredictor, knn_and_domain
+from orchestrator.predictors.states import State
 from orchestrator.predictors.subject import SubjectPredictor
 from warehouse import InputError
 
-SETTINGS, ARRAYS = "states.json", "states.safetensors"
 
-PREDICTORS: dict[str, type[Predictor]] = {
-    predictor.kind: predictor
-    for predictor in (
-        KnnPredictor,
-        ClusterPredictor,
-        RidgePredictor,
-        LatentExpertPredictor,
-        SubjectPredictor,
-        StackPredictor,
-    )
-}
+@dataclass(frozen=True)
+class Kind:
+    """A class of predictors, and how an unfitted one is made."""
 
-#: What ``--predictor`` may name: every kind, and one stack with other members.
-BUILDERS: dict[str, Callable[[], Predictor]] = {
-    **PREDICTORS,
-    "knn+domain": lambda: StackPredictor(knn_and_domain),
+    cls: type[Predictor]  # its ``kind`` is the name that it is saved under
+    build: Callable[[], Predictor] | None  # None: it is never trained from nothing
+    offered: bool = True  # to people, as a router's predictor
+
+
+KINDS: dict[str, Kind] = {
+    "knn": Kind(KnnPredictor, KnnPredictor),
+    "cluster": Kind(ClusterPredictor, ClusterPredictor),
+    "ridge": Kind(RidgePredictor, RidgePredictor),
+    "latent": Kind(LatentExpertPredictor, LatentExpertPredictor),
+    "subject": Kind(SubjectPredictor, SubjectPredictor),
+    "stack": Kind(StackPredictor, StackPredictor),
+    "knn+domain": Kind(StackPredictor, lambda: StackPredictor(knn_and_domain)),
+    "difficulty": Kind(DifficultyPredictor, DifficultyPredictor, offered=False),  # a member of the stack
+    "extended": Kind(ExtendedPredictor, None, offered=False),  # made by adding experts to a fitted one
 }
+DEFAULT_PREDICTOR = "stack"
+
+
+def offered_predictors() -> list[str]:
+    """What ``--predictor`` may name."""
+    return [name for name, kind in KINDS.items() if kind.offered]
+
+
+def describe_predictors() -> str:
+    """The names for the help of an option."""
+    *first, last = offered_predictors()
+    return f"{', '.join(first)} or {last}"
 
 
 def build_predictor(kind: str) -> Predictor:
     """Return an unfitted predictor.
 
     Raises:
-        InputError: no predictor is of that kind.
+        InputError: no predictor that can be trained is of that kind.
     """
-    if kind not in BUILDERS:
-        raise InputError(f"no predictor is called {kind!r}", fix=f"use one of {', '.join(sorted(BUILDERS))}")
-    return BUILDERS[kind]()
+    build = KINDS[kind].build if kind in KINDS else None
+    if build is None:
+        raise InputError(
+            f"no predictor is called {kind!r}", fix=f"use one of {', '.join(sorted(offered_predictors()))}"
+        )
+    return build()
 
 
 def predictor_from_state(state: State) -> Predictor:
-    """Rebuild the fitted predictor that a state describes."""
-    if state.kind == ExtendedPredictor.kind:
-        return ExtendedPredictor.from_state(state)
-    if state.kind not in PREDICTORS:
-        raise InputError(f"the saved predictor {state.kind!r} is not known to this version")
-    return PREDICTORS[state.kind].from_state(state)
+    """Rebuild the fitted predictor that a state describes.
 
-
-def write_states(directory: Path, states: dict[str, State]) -> None:
-    """Write named states as one JSON and one safetensors file."""
-    from safetensors.numpy import save_file
-
-    settings = {name: {"kind": state.kind, "config": state.config} for name, state in states.items()}
-    arrays = {
-        f"{name}/{key}": np.ascontiguousarray(array)
-        for name, state in states.items()
-        for key, array in state.arrays.items()
-    }
-    save_file(arrays, directory / ARRAYS)
-    (directory / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
-
-
-def read_states(directory: Path) -> dict[str, State]:
-    """Read what :func:`write_states` wrote."""
-    from safetensors.numpy import load_file
-
-    settings: dict[str, Any] = json.loads((directory / SETTINGS).read_text())
-    arrays: dict[str, dict[str, Any]] = {name: {} for name in settings}
-    for key, array in load_file(directory / ARRAYS).items():
-        name, _, rest = key.partition("/")
-        arrays[name][rest] = array
-    return {name: State(part["kind"], part["config"], arrays[name]) for name, part in settings.items()}
+    Raises:
+        InputError: no predictor is saved under that name here.
+    """
+    for kind in KINDS.values():
+        if kind.cls.kind == state.kind:
+            return kind.cls.from_state(state, predictor_from_state)
+    raise InputError(f"the saved predictor {state.kind!r} is not known to this version")

@@ -9,11 +9,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import Predictor, State, contrast_loss, contrasts
-from orchestrator.predictors.cluster import ClusterPredictor
+from orchestrator.predictors.base import Predictor, Rebuild, contrast_loss, contrasts
 from orchestrator.predictors.difficulty import DifficultyPredictor
 from orchestrator.predictors.knn import KnnPredictor, mean_scores
-from orchestrator.predictors.ridge import RidgePredictor
+from orchestrator.predictors.states import State
 from orchestrator.predictors.subject import SubjectPredictor
 from orchestrator.text.queries import Examples, Queries
 
@@ -53,16 +52,6 @@ class StackPredictor:
     """
 
     kind: ClassVar[str] = "stack"
-    MEMBERS: ClassVar[dict[str, type[Predictor]]] = {
-        member.kind: member
-        for member in (
-            KnnPredictor,
-            RidgePredictor,
-            SubjectPredictor,
-            ClusterPredictor,
-            DifficultyPredictor,
-        )
-    }
 
     def __init__(self, members: MemberBuilder = default_members) -> None:
         self._build = members
@@ -99,7 +88,7 @@ class StackPredictor:
         config = {
             "experts": list(self.experts),
             "discount": self.discount,
-            "members": [{"kind": state.kind, "config": state.config} for state in states],
+            "members": [state.header() for state in states],
         }
         arrays: dict[str, NDArray[Any]] = {
             "weights": self._weights,
@@ -108,23 +97,20 @@ class StackPredictor:
             "lead": self._lead,
         }
         for i, state in enumerate(states):
-            arrays.update({f"{i}/{key}": array for key, array in state.arrays.items()})
+            arrays |= state.prefixed(str(i))
         return State(self.kind, config, arrays)
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
         """Rebuild a fitted stack."""
         stack = cls()
         stack.experts, stack.discount = tuple(state.config["experts"]), state.config["discount"]
         stack._weights, stack._level = state.arrays["weights"], state.arrays["level"]
         stack._mean_score = state.arrays["mean"]
         stack._lead = state.arrays.get("lead", np.zeros_like(stack._mean_score))  # older ones have none
-        stack.members = []
-        for i, member in enumerate(state.config["members"]):
-            own = {k.partition("/")[2]: a for k, a in state.arrays.items() if k.startswith(f"{i}/")}
-            stack.members.append(
-                cls.MEMBERS[member["kind"]].from_state(State(member["kind"], member["config"], own))
-            )
+        stack.members = [
+            rebuild(state.part(member, str(i))) for i, member in enumerate(state.config["members"])
+        ]
         return stack
 
     def _member_predictions(self, queries: Queries) -> NDArray[np.float32]:

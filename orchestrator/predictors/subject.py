@@ -8,10 +8,11 @@ from typing import ClassVar, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import State, contrast_loss, inner_products
+from orchestrator.predictors.base import Rebuild, contrast_loss, inner_products
 from orchestrator.predictors.cluster import success_table
 from orchestrator.predictors.features import FeatureScale
 from orchestrator.predictors.linear import solve_ridge
+from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
 
 PENALTY = 0.1
@@ -79,7 +80,7 @@ class SubjectPredictor:
         return State(self.kind, config, arrays)
 
     @classmethod
-    def from_state(cls, state: State) -> Self:
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
         """Rebuild a fitted predictor."""
         subject = cls(label=state.config["label"])
         subject.experts = tuple(state.config["experts"])

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.selection.value import net_value
 from warehouse import InputError
 
 WINDOW = 384  # recent queries the price is set on, at most; towards the end as many as are still to come
@@ -114,7 +115,7 @@ class BudgetPacer:
         queries_after = max(self.horizon - self.seen, 0)
         spare = self.left_usd - queries_after * float((self._price_ratio() * self._mean_cost).min())
         affordable = usable & (ceiling <= max(spare, cheapest))
-        value = success - self.multiplier * cost_usd * self._price_ratio()
+        value = net_value(success, cost_usd * self._price_ratio(), self.multiplier)
         chosen = int(np.where(affordable, value, -np.inf).argmax())
         self.reserved_usd += float(ceiling[chosen])
         return Reservation(chosen, float(ceiling[chosen]), self.multiplier)
@@ -156,7 +157,7 @@ def least_price(success: NDArray[np.floating], cost_usd: Floats, target_usd: flo
     rows = np.arange(len(cost_usd))
 
     def spend(multiplier: float) -> float:
-        return float(cost_usd[rows, (success - multiplier * cost_usd).argmax(axis=1)].mean())
+        return float(cost_usd[rows, net_value(success, cost_usd, multiplier).argmax(axis=1)].mean())
 
     if spend(0.0) <= target_usd:
         return 0.0

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.evaluation import metrics
+from orchestrator.selection.hull import convex_hull
 from warehouse import Outcomes
 
 THRESHOLDS = (0.25, 0.5, 0.75)  # quantiles of a graded confidence that are tried as the bar
@@ -141,7 +141,7 @@ def choose_cascades(
             found += [Cascade(signal.asked, int(j), bar, signal.source) for j in others]
     m = score.shape[1]
     costs, qualities = np.concatenate(price), np.concatenate(quality)
-    corners = set(zip(*metrics.convex_hull(costs, qualities), strict=True))
+    corners = set(zip(*convex_hull(costs, qualities), strict=True))
     return tuple(
         cascade
         for cascade, point in zip(found, zip(costs[m:], qualities[m:], strict=True), strict=True)

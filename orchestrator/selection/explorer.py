@@ -22,8 +22,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.evaluation.evaluate import multiplier_grid
 from orchestrator.predictors.cluster import success_table
+from orchestrator.selection.sweep import multiplier_grid
+from orchestrator.selection.value import net_value
 from orchestrator.text.queries import Queries
 from warehouse import InputError
 
@@ -115,7 +116,7 @@ def _answer_weights(groupings: Sequence[Labels], score: NDArray[np.floating], co
     grid = grid[np.isfinite(grid)]
     regions = np.arange(len(success))
     for multiplier in grid:
-        utility = success - multiplier * cost
+        utility = net_value(success, cost, multiplier)
         ranked = np.argsort(-utility, axis=1)
         rival = np.repeat(ranked[:, :1], utility.shape[1], axis=1)
         if utility.shape[1] > 1:

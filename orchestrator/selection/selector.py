@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.predictors.base import Prediction
+from orchestrator.selection.value import net_value
 from warehouse import InputError
 
 CHUNK = 65_536  # queries worked on at once, so that memory stays near the size of the input
@@ -38,7 +39,7 @@ def select_at_multiplier(
     choice = np.empty(len(success), np.intp)
     for start in range(0, len(success), CHUNK):
         part = slice(start, start + CHUNK)
-        value = success[part] - multiplier * cost_usd[part]
+        value = net_value(success[part], cost_usd[part], multiplier)
         tied = value >= value.max(axis=1, keepdims=True)
         choice[part] = np.where(tied, cost_usd[part], np.inf).argmin(axis=1)
     return choice

@@ -3,30 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from orchestrator.predictors.cost import CostPredictor
-
 MULTIPLIERS = 72
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Predicted:
-    """What a router expects on some questions."""
-
-    rows: NDArray[np.intp]  # [n] rows of the outcomes
-    success: NDArray[np.float32]  # [n, m]
-    cost_usd: Floats  # [n, m]
-
-    def take(self, index: slice | NDArray[np.intp]) -> Predicted:
-        """Return some of the questions."""
-        return Predicted(self.rows[index], self.success[index], self.cost_usd[index])
 
 
 @dataclass(frozen=True)
@@ -36,19 +19,6 @@ class PolicyPoints:
     score: NDArray[np.float32]  # [settings, n]
     cost_usd: NDArray[np.float64]  # [settings, n]
     choice: NDArray[np.int16]  # [settings, n]
-
-
-@dataclass(frozen=True)
-class PredictorRun:
-    """One predictor on one split: what it expected, and its points over the multipliers."""
-
-    validation: Predicted  # from before the validation questions were learned from
-    test: Predicted
-    multipliers: Floats  # [settings]
-    decision_usd: float
-    validation_points: PolicyPoints
-    test_points: PolicyPoints
-    cost_model: CostPredictor
 
 
 def multiplier_grid(success: NDArray[np.floating], cost_usd: Floats, count: int = MULTIPLIERS) -> Floats:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.text.embedding import Embedder
+from orchestrator.text.embedder import Embedder
 from warehouse import Outcomes
 
 #: Characters at either end of a long text that are embedded; what lies between adds little, and a megabyte

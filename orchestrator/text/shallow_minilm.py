@@ -17,6 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.text.embedder import WeightsIdentity
+from orchestrator.text.tokens import run_side_by_side, tokenise
+from orchestrator.text.weights import find_weights, identify_weights
+
 LAYERS = 3
 MAX_TOKENS = 96
 HEADS = 12
@@ -31,18 +35,23 @@ class ShallowMiniLmEmbedder:
     """
 
     name = "minilm-shallow"
+    version = 1
     dim = 384
     widths = (384,)
 
     def __init__(self) -> None:
         from tokenizers import Tokenizer
 
-        from orchestrator.text.embedding import package_directory
-
-        self._weights = package_directory(PACKAGE) / "model"
-        self._tokenizer = Tokenizer.from_file(str(self._weights / "tokenizer.json"))
+        self._files = find_weights(PACKAGE, "model/model.safetensors", "model/tokenizer.json")
+        self._model, tokens = self._files
+        self._tokenizer = Tokenizer.from_file(str(tokens))
         self._tokenizer.no_padding()
         self._tokenizer.enable_truncation(MAX_TOKENS)
+
+    @cached_property
+    def weights(self) -> tuple[WeightsIdentity, ...]:
+        """The whole model, of which the quantised one is made, and the tokenizer."""
+        return (identify_weights(self.name, self.version, PACKAGE, self._files),)
 
     @cached_property
     def _session(self) -> Any:
@@ -50,13 +59,11 @@ class ShallowMiniLmEmbedder:
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
-        model = quantised_minilm(self._weights / "model.safetensors", LAYERS)
+        model = quantised_minilm(self._model, LAYERS, self.weights[0].checksum)
         return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 [n, 384]; texts run side by side on the machine's cores."""
-        from orchestrator.text.embedding import run_side_by_side, tokenise
-
         session = self._session
         rows = tokenise(self._tokenizer, texts)
 
@@ -67,8 +74,8 @@ class ShallowMiniLmEmbedder:
         return run_side_by_side(pool, rows, self.dim)
 
 
-def quantised_minilm(weights: Path, layers: int) -> Path:
-    """Return the int8 model's file in the cache directory, making it if it is not there.
+def quantised_minilm(weights: Path, layers: int, checksum: str) -> Path:
+    """Return the int8 model's file in the cache directory, making it if these weights have none there.
 
     Weights are quantised per channel to 7 bits: with 8, sums of products overflow on processors without
     VNNI. The vectors keep a cosine of .997 to the float model's.
@@ -76,7 +83,7 @@ def quantised_minilm(weights: Path, layers: int) -> Path:
     from experts.backends.bundled import default_cache_dir
 
     directory = default_cache_dir() / "embedders"
-    path = directory / f"minilm-{layers}-int8.onnx"
+    path = directory / f"minilm-{layers}-int8-{checksum[:16]}.onnx"
     if path.is_file():
         return path
     from onnx import TensorProto

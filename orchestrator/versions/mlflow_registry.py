@@ -7,14 +7,15 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from orchestrator.evaluation.report import EvaluationReport
+from orchestrator.evaluation.report_files import write_report
 from orchestrator.policy import Orchestrator
-from warehouse import InputError
-from warehouse.mlflow_store import point_mlflow, quiet_mlflow
-
-if TYPE_CHECKING:
-    from orchestrator.evaluation.report import EvaluationReport
+from warehouse import InputError, NotReadyError
+from warehouse.mlflow_places import artifact_root, place_now
+from warehouse.mlflow_runs import OpenRun, client_of, is_absent, open_run
+from warehouse.mlflow_store import open_store, point_mlflow, quiet_mlflow
 
 MODEL_NAME = "leeroo-router"
 EXPERIMENT = "leeroo-router"
@@ -22,7 +23,6 @@ CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER = "leeroo.former_champion"  # tag on a champion: the version it replaced, which rollback restores
 NOTE = "leeroo.note"
 POOL = "leeroo.pool"  # tag on a version: its experts, as JSON
-LONGEST_PARAM = 6_000  # characters that MLflow stores of one
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,6 @@ def log_version(
     *,
     tracking_uri: str,
     metrics: dict[str, float] | None = None,
-    artifact_root: Path | None = None,
     run_name: str | None = None,
     alias: str | None = CHALLENGER,
 ) -> str:
@@ -57,44 +56,30 @@ def log_version(
     Inside an active MLflow run the new run is its child. Figures and JSON of the report are logged with it.
 
     Args:
-        artifact_root: where files go when the experiment is first made (default: what the store decides).
         alias: None leaves the challenger that there is.
     """
     import mlflow
-    from mlflow.entities import Param
 
-    with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
-        point_mlflow(tracking_uri)
-        client = _client(tracking_uri)
-        nested = mlflow.active_run() is not None
-        with mlflow.start_run(
-            experiment_id=None if nested else _experiment(client, artifact_root),
-            run_name=run_name or "train router",
-            nested=nested,
-        ) as run:
-            params = {
-                key: str(value)[:LONGEST_PARAM]
-                for key, value in orchestrator.info.items()
-                if not isinstance(value, dict)
-            }
-            params["multiplier"] = repr(orchestrator.multiplier)
-            client.log_batch(
-                run.info.run_id,
-                metrics=_metrics(metrics or {}),
-                params=[Param(key, value) for key, value in params.items()],
-            )
-            if report:
-                _log_report(client, run.info.run_id, report, Path(scratch) / "report")
-            saved = Path(scratch) / "orchestrator"
-            orchestrator.save(saved)
-            logged = mlflow.pyfunc.log_model(
-                name="router",
-                python_model=str(Path(__file__).with_name("pyfunc.py")),
-                artifacts={"orchestrator": str(saved)},
-                signature=_signature(),
-                pip_requirements=["leeroo-orchestrator"],
-                registered_model_name=MODEL_NAME,
-            )
+    with (
+        tempfile.TemporaryDirectory() as scratch,
+        open_run(tracking_uri, EXPERIMENT, run_name or "train router") as run,
+        quiet_mlflow(),
+    ):
+        params = {key: value for key, value in orchestrator.info.items() if not isinstance(value, dict)}
+        run.log(metrics, params | {"multiplier": repr(orchestrator.multiplier)})
+        if report:
+            _log_report(run, report, Path(scratch) / "report")
+        saved = Path(scratch) / "orchestrator"
+        orchestrator.save(saved)
+        logged = mlflow.pyfunc.log_model(
+            name="router",
+            python_model=str(Path(__file__).with_name("pyfunc.py")),
+            artifacts={"orchestrator": str(saved)},
+            signature=_signature(),
+            pip_requirements=["leeroo-orchestrator"],
+            registered_model_name=MODEL_NAME,
+        )
+        client = run.client
     version = str(logged.registered_model_version)
     client.set_model_version_tag(MODEL_NAME, version, POOL, json.dumps(orchestrator.experts))
     if alias is not None:
@@ -102,30 +87,19 @@ def log_version(
     return version
 
 
-def log_evaluation(
-    report: EvaluationReport,
-    *,
-    tracking_uri: str,
-    artifact_root: Path | None = None,
-    run_name: str = "evaluate",
-) -> str:
+def log_evaluation(report: EvaluationReport, *, tracking_uri: str, run_name: str = "evaluate") -> str:
     """Log a report with its intervals, JSON and figures as a run of its own; return the run's id."""
-    import mlflow
-
-    with quiet_mlflow(), tempfile.TemporaryDirectory() as scratch:
-        point_mlflow(tracking_uri)
-        client = _client(tracking_uri)
-        with mlflow.start_run(experiment_id=_experiment(client, artifact_root), run_name=run_name) as run:
-            mlflow.log_params({key: str(value) for key, value in report.settings.items()})
-            _log_report(client, run.info.run_id, report, Path(scratch))
-    return str(run.info.run_id)
+    with tempfile.TemporaryDirectory() as scratch, open_run(tracking_uri, EXPERIMENT, run_name) as run:
+        run.log(params=report.settings)
+        _log_report(run, report, Path(scratch))
+    return run.id
 
 
 def find_version(tracking_uri: str, version: str) -> str:
     """The number behind a version or alias.
 
     Raises:
-        InputError: there is no such version.
+        NotReadyError: there is no such version.
     """
     return str(_find(_client(tracking_uri), version).version)
 
@@ -134,14 +108,25 @@ def load_version(tracking_uri: str, version: str) -> Orchestrator:
     """Load a version by number or alias.
 
     Raises:
-        InputError: there is no such version.
+        NotReadyError: there is no such version.
     """
-    import mlflow
-
-    found = _find(_client(tracking_uri), version)
+    client = _client(tracking_uri)
+    found = _find(client, version)
     with quiet_mlflow():
+        from mlflow.artifacts import download_artifacts
+        from mlflow.exceptions import MlflowException
+
         point_mlflow(tracking_uri)
-        directory = mlflow.artifacts.download_artifacts(f"models:/{MODEL_NAME}/{found.version}")
+        address = client.get_model_version_download_uri(MODEL_NAME, found.version)
+        root = artifact_root(tracking_uri)
+        try:
+            directory = download_artifacts(artifact_uri=place_now(address, root) if root else address)
+        except (MlflowException, OSError) as error:
+            raise InputError(
+                f"the files of router version {found.version} cannot be read: {str(error).splitlines()[0]}",
+                where=address,
+                fix="restore them from a copy, or `leeroo rollback`, or `leeroo train` anew",
+            ) from error
     return Orchestrator.load(Path(directory) / "artifacts" / "orchestrator")
 
 
@@ -149,11 +134,11 @@ def load_champion(tracking_uri: str) -> tuple[Orchestrator, str]:
     """Load the champion; return it with its version.
 
     Raises:
-        InputError: nothing has been promoted yet.
+        NotReadyError: nothing has been promoted yet.
     """
     version = champion_version(tracking_uri)
     if version is None:
-        raise InputError(
+        raise NotReadyError(
             "no router is champion yet",
             where=tracking_uri,
             fix="run `leeroo selfplay` or `leeroo train`: the first version becomes champion at once",
@@ -192,15 +177,15 @@ def rollback(tracking_uri: str) -> tuple[str, str]:
     """Make the champion before this one champion again; return (restored, replaced).
 
     Raises:
-        InputError: there is no champion, or it replaced none.
+        NotReadyError: there is no champion, or it replaced none.
     """
     client = _client(tracking_uri)
     current = _alias(client, CHAMPION)
     if current is None:
-        raise InputError("no router is champion yet", fix="promote a version first")
+        raise NotReadyError("no router is champion yet", fix="promote a version first")
     former = client.get_model_version(MODEL_NAME, current).tags.get(FORMER)
     if former is None:
-        raise InputError(
+        raise NotReadyError(
             f"version {current} replaced no earlier champion",
             fix="`leeroo promote VERSION --force` picks any version",
         )
@@ -235,24 +220,16 @@ def versions(tracking_uri: str) -> list[Version]:
     return sorted(found, key=lambda v: -int(v.version))
 
 
-def _log_report(client: Any, run_id: str, report: EvaluationReport, scratch: Path) -> None:
-    client.log_batch(run_id, metrics=_metrics(report.metrics()))
-    for path in report.write(scratch):
-        client.log_artifact(run_id, str(path), "evaluation")
-
-
-def _metrics(figures: dict[str, float]) -> list[Any]:
-    from mlflow.entities import Metric
-
-    now = int(datetime.now(UTC).timestamp() * 1000)
-    return [Metric(key, float(value), now, 0) for key, value in figures.items()]
+def _log_report(run: OpenRun, report: EvaluationReport, scratch: Path) -> None:
+    run.log(report.metrics())
+    for path in write_report(report, scratch):
+        run.log_file(path, "evaluation")
 
 
 def _client(tracking_uri: str) -> Any:
-    from mlflow import MlflowClient
-
-    with quiet_mlflow():
-        return MlflowClient(tracking_uri, registry_uri=tracking_uri)
+    """MLflow's client, once it is seen that somebody is there to ask."""
+    open_store(tracking_uri)
+    return client_of(tracking_uri)
 
 
 def _alias(client: Any, alias: str) -> str | None:
@@ -261,8 +238,10 @@ def _alias(client: Any, alias: str) -> str | None:
 
     try:
         return str(client.get_model_version_by_alias(MODEL_NAME, alias).version)
-    except MlflowException:
-        return None
+    except MlflowException as error:
+        if is_absent(error):
+            return None
+        raise
 
 
 def _find(client: Any, version: str) -> Any:
@@ -272,17 +251,12 @@ def _find(client: Any, version: str) -> Any:
     try:
         if number is not None:
             return client.get_model_version(MODEL_NAME, number)
-    except MlflowException:
-        pass
-    raise InputError(f"there is no router version {version!r}", fix="`leeroo versions` lists what there is")
-
-
-def _experiment(client: Any, artifact_root: Path | None) -> str:
-    known = client.get_experiment_by_name(EXPERIMENT)
-    if known is not None:
-        return str(known.experiment_id)
-    location = (artifact_root.resolve() / EXPERIMENT).as_uri() if artifact_root else None
-    return str(client.create_experiment(EXPERIMENT, artifact_location=location))
+    except MlflowException as error:
+        if not is_absent(error):
+            raise
+    raise NotReadyError(
+        f"there is no router version {version!r}", fix="`leeroo versions` lists what there is"
+    )
 
 
 def _signature() -> Any:

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from orchestrator.predictors.registry import describe_predictors
+from orchestrator.text.registry import DEFAULT_EMBEDDER, describe_embedders
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
 from warehouse.home import Home
 
@@ -22,16 +24,9 @@ ExpertsOption = Annotated[str | None, typer.Option(help="Experts or globs, by co
 SourceOption = Annotated[
     str | None, typer.Option(help="Question sources to use, by commas, for example mmlu.")
 ]
-EmbedderOption = Annotated[
-    str,
-    typer.Option(
-        help="minilm-int8 (contextual), minilm-shallow (the same, cut short), wordllama (static, fast), "
-        "or several joined by +."
-    ),
-]
+EmbedderOption = Annotated[str, typer.Option(help=f"{describe_embedders()}, or several joined by +.")]
 #: What a predictor may be called, for the help of options.
-PREDICTOR_KINDS = "knn, cluster, ridge, latent, subject, stack or knn+domain"
-DEFAULT_EMBEDDER = "minilm-int8+wordllama"
+PREDICTOR_KINDS = describe_predictors()
 
 
 def register(app: typer.Typer) -> None:
@@ -118,6 +113,8 @@ def evaluate(
 
     from orchestrator.evaluation.benchmark_table import render_details
     from orchestrator.evaluation.evaluate import evaluate_router
+    from orchestrator.evaluation.report_files import write_report
+    from orchestrator.evaluation.report_tables import render_pairs, render_report
     from orchestrator.versions.mlflow_registry import log_evaluation
     from pipelines.learning.training import check_router_settings
     from warehouse import InputError
@@ -146,11 +143,11 @@ def evaluate(
             signals=_find_signals(place, outcomes) if cascades else (),
         )
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(report.table())
+    console.print(render_report(report))
     console.print(render_details(report))
-    console.print(report.pairs())
-    written = report.write(out or place.path / "evaluations" / "latest")
-    run_id = log_evaluation(report, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
+    console.print(render_pairs(report))
+    written = write_report(report, out or place.path / "evaluations" / "latest")
+    run_id = log_evaluation(report, tracking_uri=place.mlflow_uri)
     console.print(
         f"wrote {', '.join(path.name for path in written)} to {written[0].parent}; MLflow run {run_id}"
     )
@@ -285,7 +282,7 @@ def add_expert(
     answers = load_pool_outcomes(place, None, ",".join([*names, name]), sources)
     probed = answers.take(np.isin(answers.question_ids, chosen))
     extended = place_expert(champion, name, probed)
-    version = log_version(extended, tracking_uri=place.mlflow_uri, artifact_root=place.artifacts)
+    version = log_version(extended, tracking_uri=place.mlflow_uri)
     held_out = answers.only([*champion.experts, name]).take(np.isin(answers.question_ids, test))
     complete = int(np.isfinite(held_out.score + held_out.cost_usd).all(axis=1).sum())
     console.print(
@@ -311,9 +308,7 @@ def retire_expert(
 
     place = Home.open(home)
     champion, former = load_champion(place.mlflow_uri)
-    version = log_version(
-        remove(champion, name), tracking_uri=place.mlflow_uri, artifact_root=place.artifacts, alias=None
-    )
+    version = log_version(remove(champion, name), tracking_uri=place.mlflow_uri, alias=None)
     set_champion(place.mlflow_uri, version, note=f"retired {name}")
     Console().print(f"version {version} is champion, without {name} (before: version {former})")
 

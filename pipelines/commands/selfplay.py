@@ -6,8 +6,9 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.text.registry import DEFAULT_EMBEDDER
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
-from pipelines.commands.router import DEFAULT_EMBEDDER, PREDICTOR_KINDS, EmbedderOption
+from pipelines.commands.router import PREDICTOR_KINDS, EmbedderOption
 from warehouse.home import Home
 
 Catalogue = Annotated[str | None, typer.Option(help="YAML file of experts; small real models by default.")]

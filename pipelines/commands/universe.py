@@ -7,16 +7,17 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from orchestrator.text.registry import FAST_EMBEDDER
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
 from pipelines.commands.router import EmbedderOption
-from pipelines.learning.cross_fitted import DEFAULT_EMBEDDER, expected_success, held_out
+from pipelines.learning.cross_fitted import expected_success, held_out
 from warehouse.home import Home
 
 if TYPE_CHECKING:
     from universe.analysis.frontier import Budget
     from universe.model.limits import Limits
     from universe.model.program import Program
-    from universe.solver.select import Universe
+    from universe.model.universe import Universe
     from warehouse import Outcomes
 
 Names = list[str] | None  # each may hold several, by commas
@@ -56,7 +57,7 @@ def choose(
     experts: Experts = None,
     source: Source = None,
     raw: Annotated[bool, typer.Option(help="Choose on the outcomes, not on expected success.")] = False,
-    embedder: EmbedderOption = DEFAULT_EMBEDDER,
+    embedder: EmbedderOption = FAST_EMBEDDER,
     explain: Annotated[bool, typer.Option(help="Show what experts are worth and which limits bind.")] = True,
     frontier: Annotated[str | None, typer.Option(help="Trace a budget: cost, hosting or experts.")] = None,
     points: Annotated[int, typer.Option(help="Points of the frontier.")] = 20,
@@ -170,7 +171,7 @@ def choose(
     if track:
         from universe.report.mlflow_runs import log_universe
 
-        run = log_universe(universe, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
+        run = log_universe(universe, tracking_uri=here.mlflow_uri,
                            fingerprint=outcomes.fingerprint(), figures=figures, metrics=metrics)  # fmt: skip
         console.print(f"MLflow run {run} in experiment 'universe' holds the figures.")
 
@@ -190,7 +191,7 @@ def gaps(
     home: HomeOption = DEFAULT_HOME,
     experts: Experts = None,
     source: Source = None,
-    embedder: EmbedderOption = DEFAULT_EMBEDDER,
+    embedder: EmbedderOption = FAST_EMBEDDER,
     target: Annotated[float | None, typer.Option(help="Level to reach, chance taken out.")] = None,
     margin: Annotated[float, typer.Option(help="How far below the level counts as a gap.")] = 0.1,
     score_price_usd: Annotated[float | None, typer.Option(help="USD that a right answer is worth.")] = None,
@@ -200,7 +201,7 @@ def gaps(
     """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
     from rich.console import Console
 
-    from orchestrator.text.embedding import load_embedder
+    from orchestrator.text.registry import load_embedder
     from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
     from universe.pool_file import read_pool
     from universe.report.figures import draw_gaps
@@ -222,7 +223,7 @@ def gaps(
     if track:
         from universe.report.mlflow_runs import log_gaps
 
-        run = log_gaps(report, tracking_uri=here.mlflow_uri, artifacts=here.artifacts,
+        run = log_gaps(report, tracking_uri=here.mlflow_uri,
                        fingerprint=outcomes.fingerprint(), figure=draw_gaps(report),
                        briefs="\n\n".join(texts))  # fmt: skip
         console.print(f"MLflow run {run} in experiment 'gaps' holds the figure and the briefs.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.text.registry import FAST_EMBEDDER
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
@@ -15,11 +17,9 @@ if TYPE_CHECKING:
     from universe.model.limits import Limits
     from warehouse import Outcomes
 
-DEFAULT_EMBEDDER = "wordllama"
-
 
 def expected_success(
-    outcomes: Outcomes, *, embedder: str = DEFAULT_EMBEDDER, seed: int = 0, cache_dir: Path | None = None
+    outcomes: Outcomes, *, embedder: str = FAST_EMBEDDER, seed: int = 0, cache_dir: Path | None = None
 ) -> Expected:
     """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert."""
     from universe.model.expectation import cross_fit

@@ -47,7 +47,7 @@ def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
             missing.
     """
     from orchestrator.predictors.registry import build_predictor
-    from orchestrator.text.embedding import load_embedder
+    from orchestrator.text.registry import load_embedder
 
     for kind in predictors:
         build_predictor(kind)
@@ -65,6 +65,7 @@ def train_version(
     is done again then.
     """
     from orchestrator.evaluation.evaluate import evaluate_router
+    from orchestrator.evaluation.report_tables import render_report
     from orchestrator.text.splits import frozen_split
     from orchestrator.train import train_router
     from orchestrator.versions.mlflow_registry import log_version
@@ -81,7 +82,7 @@ def train_version(
         report = evaluate_router(
             outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
         )
-        console.print(report.table())
+        console.print(render_report(report))
     trained = train_router(
         learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
     )
@@ -90,7 +91,6 @@ def train_version(
         report,
         tracking_uri=home.mlflow_uri,
         metrics=trained.metrics,
-        artifact_root=home.artifacts,
         run_name=f"train {predictor}",
     )
     return TrainingResult(version, report)

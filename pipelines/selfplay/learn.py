@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.evaluation.improvement import FROZEN, fix_cost, measure_purchase
+from orchestrator.evaluation.improvement import FROZEN, fix_cost, measure_improvement
 from pipelines.answering.domains import find_domain_gaps, measure_domains
 from pipelines.commands.screen import (
     console,
@@ -84,7 +84,7 @@ def _measure(lab: Laboratory, before: str | None, version: str, frozen: Outcomes
     at_cost = lab.record(FROZEN).step("cost", lambda: {"at_cost_usd": fix_cost(frozen)})["at_cost_usd"]
     try:
         former = load_version(uri, before) if before else None
-        bought = measure_purchase(former, load_version(uri, version), frozen, at_cost, cache_dir=cache_dir)
+        bought = measure_improvement(former, load_version(uri, version), frozen, at_cost, cache_dir=cache_dir)
     except InputError as error:
         print_line(f"What the round bought cannot be told: {error}")
         return {"purchase": None}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.evaluation.improvement import Estimate, Purchase
+from orchestrator.evaluation.improvement import Estimate, Improvement
 from pipelines.answering.domains import DomainResult, measure_domains
 from pipelines.commands.screen import (
     console,
@@ -31,6 +31,7 @@ from pipelines.selfplay.learn import learn_from_round, read_brief
 from pipelines.selfplay.make_questions import make_round_questions, print_refusals
 from pipelines.selfplay.round_record import Step
 from pipelines.tracked_run import tracked_run
+from warehouse.mlflow_runs import active_run
 
 if TYPE_CHECKING:
     from pipelines.answering.receipt import AnswerReceipt
@@ -48,7 +49,7 @@ class RoundResult:
     version: str
     promoted: bool
     verdict: str
-    purchase: Purchase | None  # None where the frozen set is too small to tell
+    purchase: Improvement | None  # None where the frozen set is too small to tell
 
     @property
     def points_per_usd(self) -> float:
@@ -63,7 +64,7 @@ class RoundResult:
         purchase = found["purchase"]
         if purchase is not None:
             estimates = {name: Estimate(**purchase[name]) for name in ("before", "after", "difference")}
-            purchase = Purchase(**purchase | estimates)
+            purchase = Improvement(**purchase | estimates)
         return cls(**found | {"purchase": purchase})
 
 
@@ -193,8 +194,6 @@ def _count_answers(lab: Laboratory, question_ids: Sequence[str]) -> int:
 def _log_round(
     receipts: Sequence[AnswerReceipt], domains: Sequence[DomainResult], result: RoundResult, found: Step
 ) -> None:
-    import mlflow
-
     metrics = {f"answers/{r.expert}/{key}": float(getattr(r, key)) for r in receipts
                for key in ("asked", "reused", "failed", "cost_usd", "wall_s")}  # fmt: skip
     metrics |= {f"accuracy/{r.expert}/{r.domain}": r.accuracy for r in domains}
@@ -207,8 +206,9 @@ def _log_round(
             estimate = getattr(result.purchase, name)
             metrics |= {f"{name}": estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
         metrics["at_cost_usd"] = result.purchase.at_cost_usd
-    mlflow.log_metrics({key: value for key, value in metrics.items() if math.isfinite(value)})
-    mlflow.log_dict(
+    run = active_run()
+    run.log(metrics)
+    run.log_dict(
         {
             "receipts": [asdict(receipt) for receipt in receipts],
             "domains": [asdict(domain) for domain in domains],

@@ -20,6 +20,7 @@ from pipelines.selfplay.round import RoundResult, result_line, run_round
 from pipelines.tracked_run import tracked_run
 from warehouse import InputError
 from warehouse.home import Home
+from warehouse.mlflow_runs import active_run
 
 if TYPE_CHECKING:
     from experts import Catalogue, ExpertSpec
@@ -277,10 +278,9 @@ def _open_sources(
 
 
 def _log_run(result: SelfplayResult) -> None:
-    import mlflow
-
-    mlflow.log_metric("cost_usd", result.cost_usd)
+    run = active_run()
+    run.log({"cost_usd": result.cost_usd})
     for step, purchase in enumerate(r.purchase for r in result.rounds):
         if purchase is not None:
-            mlflow.log_metric("accuracy_at_fixed_cost", purchase.after.value, step=step)
-    mlflow.log_dict(asdict(result), "selfplay.json")
+            run.log({"accuracy_at_fixed_cost": purchase.after.value}, step=step)
+    run.log_dict(asdict(result), "selfplay.json")

@@ -37,7 +37,6 @@ class Admission:
     breaker: Breaker
     counters: Mapping[str, TokenCounter]
     background: Background
-    owner: str
 
     async def rule(self, request: RouteRequest, caller: Caller) -> Ruling:
         """Decide only; it counts as a request of the key's minute.
@@ -112,7 +111,6 @@ class Admission:
             caller,
             tuple(ask.most_usd for ask in asks.values()),
             answered_so_far(caller.key_id, turns),
-            owner=self.owner,
             likely_usd=tuple(likely_usd(ask, self.counters[name]) for name, ask in asks.items()),
         )
 
@@ -140,5 +138,5 @@ def _refuse_unbounded(asks: Mapping[str, Ask]) -> None:
 
 
 def _refused(refusal: Refusal) -> ApiError:
-    status = 401 if refusal.code == "invalid_api_key" else 429
+    status = {"invalid_api_key": 401, "shutting_down": 503}.get(refusal.code, 429)
     return ApiError(status, refusal.message, code=refusal.code, retry_after_s=refusal.retry_after_s)

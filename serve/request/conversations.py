@@ -11,6 +11,7 @@ import hashlib
 from collections.abc import Sequence
 
 from orchestrator import Decision
+from orchestrator.selection.value import net_value
 from serve.wire.protocol import Message
 
 MOVE_FOR = 0.05  # expected success, after the price of cost, that another expert must add
@@ -36,7 +37,7 @@ def loses_little(decision: Decision, expert: str, min_success: float | None) -> 
     """
 
     def worth(name: str) -> float:
-        return decision.success[name] - decision.multiplier * decision.cost_usd[name]
+        return net_value(decision.success[name], decision.cost_usd[name], decision.multiplier)
 
     if (
         min_success is not None

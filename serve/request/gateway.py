@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -46,7 +45,6 @@ class Gateway:
     router: RouterClient
     ledger: LedgerClient
     experts: Mapping[str, ExpertClient]
-    owner: str = field(default_factory=lambda: f"ingress-{uuid.uuid4().hex}")
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
     background: Background = field(default_factory=Background)
@@ -65,7 +63,6 @@ class Gateway:
             breaker=self.breaker,
             counters=self._counters,
             background=self.background,
-            owner=self.owner,
         )
 
     def models(self, caller: Caller) -> dict[str, str]:

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from orchestrator.evaluation.fixed_cost import accuracy_at_cost
+from orchestrator.evaluation.improvement import accuracy_at_cost
 
 
 def test_settings_are_mixed_by_cost_alone():

@@ -101,7 +101,7 @@ def test_an_expert_cannot_be_added_twice_or_from_nothing(outcomes, full):
 def test_promotion_refuses_the_worse_promotes_the_better_and_rolls_back(outcomes, full, tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     worse = train_router(outcomes.take(np.arange(60)), embedder="wordllama", predictor="cluster").orchestrator
-    first = log_version(worse, tracking_uri=uri, artifact_root=tmp_path / "files")
+    first = log_version(worse, tracking_uri=uri)
     assert promote(uri, first, outcomes).comparison is None
     better = log_version(full, tracking_uri=uri)
     won = promote(uri, better, outcomes)

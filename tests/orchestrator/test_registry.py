@@ -2,7 +2,8 @@ import os
 
 import pytest
 
-from orchestrator import load_champion, load_version, log_version, rollback, set_champion, versions
+from orchestrator import load_champion, load_version, log_version, rollback, set_champion
+from orchestrator.versions.mlflow_registry import versions
 from warehouse import InputError
 from warehouse.mlflow_store import point_mlflow
 
@@ -13,7 +14,7 @@ def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     with pytest.raises(InputError, match="no router is champion"):
         load_champion(uri)
-    first = log_version(orchestrator, tracking_uri=uri, artifact_root=tmp_path / "files", metrics={"x": 1.0})
+    first = log_version(orchestrator, tracking_uri=uri, metrics={"x": 1.0})
     set_champion(uri, first)
     second = log_version(orchestrator, tracking_uri=uri)
     assert [v.aliases for v in versions(uri)] == [("challenger",), ("champion",)]
@@ -62,6 +63,6 @@ def test_another_store_is_another_registry(orchestrator, tmp_path):
     """A client takes its registry from the store last pointed at, unless told otherwise."""
     first, second = (f"sqlite:///{tmp_path / name}.db" for name in ("one", "two"))
     point_mlflow(first)
-    set_champion(first, log_version(orchestrator, tracking_uri=first, artifact_root=tmp_path / "files"))
+    set_champion(first, log_version(orchestrator, tracking_uri=first))
     with pytest.raises(InputError, match="no router is champion"):
         load_champion(second)

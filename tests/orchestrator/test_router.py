@@ -11,7 +11,9 @@ from synthetic import TOPICS, make_outcomes
 
 from orchestrator import Orchestrator, evaluate_router, load_embedder, train_router
 from orchestrator.evaluation.benchmark_table import render_details
-from orchestrator.text.embedding import CachedEmbedder
+from orchestrator.evaluation.report_files import write_report
+from orchestrator.text.embedder import WeightsIdentity
+from orchestrator.text.embedding_cache import CachedEmbedder
 from orchestrator.text.queries import read_queries
 from orchestrator.text.splits import frozen_split, split_by_text
 from warehouse import InputError
@@ -128,6 +130,7 @@ def test_embeddings_are_unit_rows_and_do_not_depend_on_the_batch(name):
 def test_cache_computes_each_text_once(tmp_path):
     class Counting:
         name, dim, widths = "counting", 2, (2,)
+        weights = (WeightsIdentity("counting", 1, "0" * 64, "none 1.0"),)
         calls = 0
 
         def embed(self, texts):
@@ -178,7 +181,7 @@ def test_evaluation_orders_the_rows_as_they_must_be(tmp_path):
     shown = Console(width=160, file=StringIO())
     shown.print(render_details(report))
     assert f"{knn['qnc'].value:.3f}" in shown.file.getvalue()
-    written = report.write(tmp_path)
+    written = write_report(report, tmp_path)
     assert {path.stem for path in written} >= {"cost_accuracy", "calibration", "regret"}
     assert {path.suffix for path in written} == {".json", ".png"}
     assert all(path.stat().st_size > 1000 for path in written)
@@ -210,7 +213,7 @@ def test_a_free_expert_and_an_unknown_cost_leave_every_figure_known(tmp_path):
     for row in report.rows:
         for name, measure in row.measures.items():
             assert np.isfinite(measure.value) or "@" in name, (row.name, name)
-    report.write(tmp_path)
+    write_report(report, tmp_path)
 
     def refuse(constant):
         raise AssertionError(f"{constant} is not JSON")

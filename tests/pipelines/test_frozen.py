@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from orchestrator.evaluation.improvement import Estimate, fix_cost, measure_purchase
+from orchestrator.evaluation.improvement import Estimate, fix_cost, measure_improvement
 from orchestrator.train import train_router
 from orchestrator.versions.mlflow_registry import champion_version, log_version
 from pipelines.learning.training import complete_outcomes, put_to_the_test
@@ -52,7 +52,7 @@ def test_a_first_router_is_compared_with_the_best_mix_of_single_experts(router):
     frozen = outcomes(200, seed=1)
     at_cost = fix_cost(frozen)
     assert at_cost == pytest.approx(2.0)
-    bought = measure_purchase(None, router, frozen, at_cost)
+    bought = measure_improvement(None, router, frozen, at_cost)
     assert bought.questions == 200
     # Half of the questions are for each expert: single experts reach .5, a router at 2.5 a query .9.
     assert 0.4 < bought.before.value < 0.6
@@ -62,10 +62,10 @@ def test_a_first_router_is_compared_with_the_best_mix_of_single_experts(router):
 
 
 def test_a_router_against_itself_gains_nothing(router):
-    bought = measure_purchase(router, router, outcomes(100, seed=2), 2.0)
+    bought = measure_improvement(router, router, outcomes(100, seed=2), 2.0)
     assert bought.difference == Estimate(0.0, 0.0, 0.0)
     with pytest.raises(InputError, match="10 frozen questions"):
-        measure_purchase(router, router, outcomes(10, seed=2), 2.0)
+        measure_improvement(router, router, outcomes(10, seed=2), 2.0)
 
 
 def test_training_sees_expectations_where_nothing_was_asked():
@@ -89,9 +89,7 @@ def test_a_better_router_takes_the_champions_place_and_a_worse_one_is_refused(tm
     # One that learned the wrong way round which expert is for what.
     swapped = replace(outcomes(300), score=outcomes(300).score[:, ::-1].copy())
     poor = train_router(swapped, embedder="wordllama", predictor="knn").orchestrator
-    versions = [
-        log_version(one, tracking_uri=home.mlflow_uri, artifact_root=home.artifacts) for one in (poor, router)
-    ]
+    versions = [log_version(one, tracking_uri=home.mlflow_uri) for one in (poor, router)]
     first = put_to_the_test(versions[0], None, every, home)
     assert (first.promoted, first.verdict) == (True, "is the first champion")
     second = put_to_the_test(versions[1], versions[0], every, home)

@@ -25,7 +25,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     uri = f"sqlite:///{home / 'mlflow.db'}"
     router = train_router(OUTCOMES, embedder="wordllama", predictor="knn").orchestrator
-    set_champion(uri, log_version(router, tracking_uri=uri, artifact_root=home / "mlartifacts"))
+    set_champion(uri, log_version(router, tracking_uri=uri))
     return home
 
 

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from orchestrator.predictors.registry import BUILDERS
+from orchestrator.predictors.registry import offered_predictors
 from orchestrator.text.splits import frozen_split
 from pipelines.cli import app
 from pipelines.commands.router import PREDICTOR_KINDS
@@ -145,7 +145,7 @@ def test_a_key_may_be_for_an_expert_of_a_named_catalogue(tmp_path: Path) -> None
 
 
 def test_help_lists_what_a_predictor_may_be_called_and_loses_no_words() -> None:
-    assert set(re.split(", | or ", PREDICTOR_KINDS)) == set(BUILDERS)
+    assert set(re.split(", | or ", PREDICTOR_KINDS)) == set(offered_predictors())
     for command in (["experts", "add"], ["evaluate"], ["selfplay"], ["train"], ["route"]):
         words = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "300"}).output
         assert " ." not in words.replace(" .leeroo", "")

@@ -47,7 +47,7 @@ def free_port() -> int:
 def home(orchestrator, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    set_champion(uri, log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts"))
+    set_champion(uri, log_version(orchestrator, tracking_uri=uri))
     return home
 
 
@@ -188,7 +188,7 @@ def kill_replica(deployment):
 
 def test_a_challenger_decides_for_its_share_and_in_the_shadow_of_the_rest(home, url, client, orchestrator):
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    challenger = log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts")
+    challenger = log_version(orchestrator, tracking_uri=uri)
 
     def ask(text):
         messages = [{"role": "user", "content": text}]
@@ -257,7 +257,7 @@ class Traffic:
 def test_under_load_promotions_and_deaths_lose_no_request_and_no_money(home, url, orchestrator):
     _, secret = Ledger(home / LEDGER_FILE).create_key("traffic", budget_usd=1.0, period="total")
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    version = log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts")
+    version = log_version(orchestrator, tracking_uri=uri)
     answered = {}
     with Traffic(url, secret) as traffic:
         traffic.wait_for(lambda status, _: status == 200, 60)

@@ -3,7 +3,7 @@ import json
 import shutil
 from dataclasses import replace
 
-from orchestrator.text.embedding import load_embedder
+from orchestrator.text.registry import load_embedder
 from orchestrator.versions.mlflow_registry import log_version, set_champion
 from serve.config import ServeConfig
 from serve.router.deployment import Loaded, Router, decide_all, rule_all
@@ -97,10 +97,10 @@ def decide_with(config, *texts):
 def test_a_broken_challenger_leaves_the_champion_in_office(orchestrator, tmp_path, caplog):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     files = tmp_path / "mlartifacts"
-    set_champion(uri, log_version(orchestrator, tracking_uri=uri, artifact_root=files))
+    set_champion(uri, log_version(orchestrator, tracking_uri=uri))
     # It loads, and fails on every question: its predictor knows another embedding.
     misfit = replace(orchestrator, embedder=load_embedder("minilm-shallow"))
-    log_version(misfit, tracking_uri=uri, artifact_root=files)
+    log_version(misfit, tracking_uri=uri)
     config = ServeConfig(home=tmp_path, tracking_uri=uri, shadow=True, canary_share=1)
     ruled = decide_with(config, *QUESTIONS[:2])
     assert [(ruling.version, ruling.shadow) for ruling in ruled] == [("1", None)] * 2

@@ -13,7 +13,7 @@ from tests.universe.enumeration import best_value
 from tests.universe.test_select import table, truth
 from tests.universe.test_solve import random_program
 from universe.analysis.candidate import value_candidate
-from universe.analysis.explain import binding_limits, conflicting_limits, marginal_values
+from universe.analysis.explain import binding_limits, marginal_values
 from universe.analysis.frontier import default_budgets, trace_frontier
 from universe.analysis.held_out import route_held_out
 from universe.analysis.robust import select_robust, uncertain_world
@@ -22,6 +22,7 @@ from universe.model.prices import Prices
 from universe.model.program import build_program, near_identical
 from universe.model.risk import Risk
 from universe.solver.heuristics import Candidate
+from universe.solver.limit_tests import conflicting_limits
 from universe.solver.routing import Router, Scenario
 from universe.solver.sampling import solve_by_sampling
 from universe.solver.select import select_universe, universe_program

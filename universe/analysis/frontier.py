@@ -10,7 +10,8 @@ import numpy as np
 
 from universe.model.limits import Limits
 from universe.model.program import Program, drop_dominated
-from universe.solver.select import Universe, describe
+from universe.model.universe import Universe
+from universe.solver.select import describe
 from universe.solver.solve import solve_program
 
 Budget = Literal["max_cost_usd", "max_usd_per_hour", "max_experts"]

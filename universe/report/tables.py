@@ -17,8 +17,8 @@ from universe.analysis.frontier import Frontier
 from universe.analysis.gaps import GapReport
 from universe.analysis.held_out import HeldOutValue
 from universe.analysis.robust import RobustChoice
+from universe.model.universe import Universe
 from universe.solver.search import Progress
-from universe.solver.select import Universe
 
 
 def render_universe(universe: Universe) -> RenderableType:

@@ -4,57 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from universe.model.expectation import Expected, raw_outcomes
 from universe.model.limits import Hosting, Limits
-from universe.model.prices import Prices
 from universe.model.program import Program, build_program, drop_dominated
+from universe.model.universe import Universe
+from universe.solver.limit_tests import conflicting_limits
 from universe.solver.routing import Router, Scenario
 from universe.solver.sampling import solve_by_sampling
 from universe.solver.search import Progress
 from universe.solver.solve import GAP, Solution, solve_program
 from warehouse import InputError, Outcomes
-
-
-@dataclass(frozen=True)
-class Universe:
-    """The chosen experts, what routing over them is expected to reach, and the proof.
-
-    ``objective`` is ``expected_score`` minus the priced cost; no universe within the limits exceeds
-    ``bound``. ``cost_multiplier`` is the shadow price of the query budget: what one more USD per query
-    would add to the objective.
-    """
-
-    experts: tuple[str, ...]
-    status: str  # optimal | time limit | interrupted | stalled (by rounding) | sampled
-    objective: float
-    bound: float
-    wall_s: float
-    expected_score: float
-    expected_cost_usd: float  # mean per query
-    usd_per_hour: float
-    share: Mapping[str, float]  # of the traffic, by expert
-    replicas: Mapping[str, int]
-    prices: Prices  # at which its questions are routed
-    left_out: tuple[str, ...]
-    dominated: Mapping[str, str]  # expert -> the one that makes it needless
-    questions: int
-    limits: Limits
-    price_weight: float
-
-    @property
-    def cost_multiplier(self) -> float:
-        """The shadow price of the query budget, in score per USD; 0 where there is none."""
-        return self.prices.usd - self.price_weight
-
-    @property
-    def gap(self) -> float:
-        """Proven gap, in score: no universe is better by more than this."""
-        return max(0.0, self.bound - self.objective)
 
 
 def select_universe(
@@ -164,8 +128,6 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
     best = solution.best
     if best is None:
         if solution.status == "infeasible":
-            from universe.analysis.explain import conflicting_limits
-
             names = conflicting_limits(solved)
             raise InputError(
                 f"no set of experts holds these limits together: {'; '.join(names)}", fix="loosen one of them"

@@ -1,0 +1,79 @@
+"""An evaluation as tables for people."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from orchestrator.evaluation.report import EvaluationReport, Measure
+from orchestrator.evaluation.seed_result import PLAIN_POLICIES
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def render_report(report: EvaluationReport) -> Table:
+    """The report as a table for people."""
+    from rich.table import Table
+
+    shares = [name.split("@")[1] for name in report.rows[-1].measures if name.startswith("accuracy@")]
+    table = Table(
+        title=f"{len(report.experts)} experts, {report.questions:,} questions tested with all answers"
+    )
+    table.caption = (
+        f"best single: {report.best_single}; @x: accuracy within x of its cost; ± half of the 95% interval;"
+        " AIQ over cost and log cost; headroom: share of the way from zero-router to oracle (log cost)"
+    )
+    for column in (
+        "policy",
+        "accuracy",
+        "$ / 1k",
+        *(f"@{s}" for s in shares),
+        "AIQ",
+        "AIQ log",
+        "headroom",
+    ):
+        table.add_column(column, justify="left" if column == "policy" else "right", no_wrap=True)
+    for row in report.rows:
+        m = row.measures
+        at = [m.get(f"accuracy@{s}") for s in shares]
+        table.add_row(
+            row.name,
+            _show(m["accuracy"]),
+            f"{m['cost_usd'].value * 1000:.3g}",
+            *(_show(x, interval=False) for x in at),
+            _show(m.get("aiq")),
+            _show(m.get("aiq_log")),
+            _show(m.get("headroom_log"), percent=True),
+        )
+    return table
+
+
+def render_pairs(report: EvaluationReport) -> Table:
+    """The learned policies against each other and the best single expert, as a table for people."""
+    from rich.table import Table
+
+    table = Table(title="differences in points, paired over questions [95% interval]")
+    for column in ("pair", "accuracy", "AIQ", "AIQ log"):
+        table.add_column(column, no_wrap=True)
+    learned = [row.name for row in report.rows if row.name not in {*PLAIN_POLICIES, "oracle"}]
+    for ours, other in combinations([*reversed(learned), "best single"], 2):
+        cells = []
+        for measure in ("accuracy", "aiq", "aiq_log"):
+            if (ours, measure) in report.replicates and (other, measure) in report.replicates:
+                d = report.difference(ours, other, measure)
+                cells.append(f"{100 * d.value:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]")
+            else:
+                cells.append("-")
+        table.add_row(f"{ours} less {other}", *cells)
+    return table
+
+
+def _show(measure: Measure | None, *, interval: bool = True, percent: bool = False) -> str:
+    if measure is None or not np.isfinite(measure.value):
+        return "-"
+    scale, digits = (100, 1) if percent else (1, 4)
+    text = f"{measure.value * scale:.{digits}f}{'%' if percent else ''}"
+    return f"{text} ±{(measure.high - measure.low) / 2 * scale:.{digits}f}" if interval else text

@@ -1,0 +1,38 @@
+"""The hull of a policy's settings: what mixing them at random can reach."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def convex_hull(cost: ArrayLike, quality: ArrayLike) -> tuple[Floats, Floats]:
+    """Return the non-decreasing upper convex hull of the points, as costs and qualities in rising order.
+
+    What random mixing between the settings of a policy can reach. Of single experts it is the zero-router.
+    """
+    points = np.column_stack([np.asarray(cost, float), np.asarray(quality, float)])
+    points = points[np.lexsort((-points[:, 1], points[:, 0]))]
+    hull: list[tuple[float, float]] = []
+    for x, y in points.tolist():
+        if hull and y <= hull[-1][1]:
+            continue  # dearer and no better
+        while len(hull) >= 2:
+            (x0, y0), (x1, y1) = hull[-2], hull[-1]
+            if (y1 - y0) * (x - x0) > (y - y0) * (x1 - x0):
+                break
+            hull.pop()
+        if hull and hull[-1][0] == x:
+            hull.pop()
+        hull.append((x, y))
+    corners = np.array(hull)
+    return corners[:, 0], corners[:, 1]
+
+
+def hull_value(cost: ArrayLike, hull_cost: Floats, hull_quality: Floats) -> Floats:
+    """Quality of a hull at some costs: linear between corners, flat after the last, NaN before the first."""
+    at = np.asarray(cost, float)
+    value = np.interp(at, hull_cost, hull_quality)
+    return np.where(at < hull_cost[0] * (1 - 1e-12), np.nan, value)

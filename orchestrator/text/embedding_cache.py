@@ -1,0 +1,69 @@
+"""Vectors kept on disk, so that no text is embedded twice with the same weights."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.text.embedder import Embedder, Vectors
+
+SHARD_TEXTS = 2048  # kept at a time: what a stopped run may have to embed again
+
+
+class CachedEmbedder:
+    """Keeps the vectors of one embedder by the hash of the text.
+
+    Under ``directory/<name>-<version>-<checksum of its weights>/`` lie safetensors shards of ``keys``
+    (uint8 [n, 16]) and ``vectors`` (float32 [n, d]), written beside and renamed: a killed run leaves whole
+    shards only. Other weights look into another folder.
+    """
+
+    def __init__(self, embedder: Embedder, directory: Path) -> None:
+        self._embedder = embedder
+        self.name = embedder.name
+        self.dim = embedder.dim
+        self.widths = embedder.widths
+        self.weights = embedder.weights
+        self._directory = directory / "+".join(part.key for part in self.weights)
+        self._vectors: dict[bytes, Vectors] = {}
+        self._shards_read: set[str] = set()
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return float32 [n, d], computing only what the cache lacks."""
+        self._read_new_shards()
+        keys = [hashlib.sha256(text.encode()).digest()[:16] for text in texts]
+        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors}
+        items = list(missing.items())
+        for start in range(0, len(items), SHARD_TEXTS):
+            shard_keys, shard_texts = zip(*items[start : start + SHARD_TEXTS], strict=True)
+            vectors = self._embedder.embed(shard_texts)
+            self._vectors.update(zip(shard_keys, vectors, strict=True))
+            self._write_shard(shard_keys, vectors)
+        return np.stack([self._vectors[key] for key in keys]) if keys else np.zeros((0, self.dim), np.float32)
+
+    def _read_new_shards(self) -> None:
+        from safetensors.numpy import load_file
+
+        for path in sorted(self._directory.glob("*.safetensors")):
+            if path.name not in self._shards_read:
+                shard = load_file(path)
+                keys = (row.tobytes() for row in shard["keys"])
+                self._vectors.update(zip(keys, shard["vectors"], strict=True))
+                self._shards_read.add(path.name)
+
+    def _write_shard(self, keys: Sequence[bytes], vectors: Vectors) -> None:
+        from safetensors.numpy import save_file
+
+        self._directory.mkdir(parents=True, exist_ok=True)
+        name = f"{hashlib.sha256(b''.join(keys)).hexdigest()[:16]}.safetensors"
+        handle, beside = tempfile.mkstemp(dir=self._directory, suffix=".part")
+        os.close(handle)
+        packed = np.frombuffer(b"".join(keys), np.uint8).reshape(len(keys), 16)
+        save_file({"keys": packed.copy(), "vectors": np.ascontiguousarray(vectors)}, beside)
+        os.replace(beside, self._directory / name)
+        self._shards_read.add(name)

@@ -1,0 +1,83 @@
+"""The embedders by name; none of them asks a model hub.
+
+To add one: a file beside this that defines a class with the face of
+:class:`~orchestrator.text.embedder.Embedder`, and a row in :data:`EMBEDDERS`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from orchestrator.text.embedder import Embedder, Vectors, WeightsIdentity
+from orchestrator.text.embedding_cache import CachedEmbedder
+from orchestrator.text.minilm import MiniLmEmbedder
+from orchestrator.text.shallow_minilm import ShallowMiniLmEmbedder
+from orchestrator.text.tokens import unit_rows
+from orchestrator.text.wordllama import WordLlamaEmbedder
+from warehouse import InputError
+
+
+@dataclass(frozen=True)
+class EmbedderKind:
+    """How an embedder is made, and what it is, in a word or two for people."""
+
+    build: Callable[[], Embedder]
+    about: str
+
+
+EMBEDDERS = {
+    "minilm-int8": EmbedderKind(MiniLmEmbedder, "contextual"),
+    "minilm-shallow": EmbedderKind(ShallowMiniLmEmbedder, "the same, cut short"),
+    "wordllama": EmbedderKind(WordLlamaEmbedder, "static, fast"),
+}
+DEFAULT_EMBEDDER = "minilm-int8+wordllama"
+FAST_EMBEDDER = "wordllama"  # where every question is embedded only to be compared with others
+
+
+def load_embedder(name: str, *, cache_dir: Path | None = None) -> Embedder:
+    """Build the embedder called ``name``, with an on-disk cache if ``cache_dir`` is given.
+
+    Args:
+        name: of :data:`EMBEDDERS`, or several joined by ``+``.
+        cache_dir: where vectors are kept, by weights and text.
+
+    Raises:
+        InputError: no embedder has that name, or the package that carries its weights is missing.
+    """
+    parts: list[Embedder] = []
+    for part in name.split("+"):
+        if part not in EMBEDDERS:
+            raise InputError(
+                f"no embedder is called {part!r}", fix=f"use one of {', '.join(sorted(EMBEDDERS))}"
+            )
+        embedder = EMBEDDERS[part].build()
+        parts.append(CachedEmbedder(embedder, cache_dir) if cache_dir else embedder)
+    return parts[0] if len(parts) == 1 else JoinedEmbedder(parts)
+
+
+def describe_embedders() -> str:
+    """The names for the help of an option."""
+    return ", ".join(f"{name} ({kind.about})" for name, kind in EMBEDDERS.items())
+
+
+class JoinedEmbedder:
+    """Several embedders side by side; each part keeps an equal share of the unit length."""
+
+    def __init__(self, parts: Sequence[Embedder]) -> None:
+        self._parts = tuple(parts)
+        self.name = "+".join(part.name for part in self._parts)
+        self.dim = sum(part.dim for part in self._parts)
+        self.widths = tuple(width for part in self._parts for width in part.widths)
+
+    @property
+    def weights(self) -> tuple[WeightsIdentity, ...]:
+        """Those of the parts, in their order."""
+        return tuple(identity for part in self._parts for identity in part.weights)
+
+    def embed(self, texts: Sequence[str]) -> Vectors:
+        """Return float32 [n, sum of the parts' d]."""
+        return unit_rows(np.hstack([part.embed(texts) for part in self._parts]))
