@@ -106,8 +106,6 @@ KNOWN = {
     },
     "import through a wall": {
         # serve
-        "serve/http -> serve.experts.handle",
-        "serve/request -> serve.experts.handle",
         # pipelines
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",

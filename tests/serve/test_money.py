@@ -18,8 +18,8 @@ from hypothesis import strategies as st
 
 from experts import ExpertSpec
 from serve.config import ServeConfig
-from serve.ledger.ledger import LEDGER_FILE, Ledger, hash_secret
-from serve.ledger.messages import Grant
+from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.messages import Grant, hash_secret
 from serve.request import books
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ApiError
