@@ -4,11 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from experts import load_catalogue
 from experts.backends.spend_cap import Grant
 from pipelines.answering.round_cap import RoundCap, unrecorded_usd
-from pipelines.selfplay.context import Laboratory
-from pipelines.selfplay.run import SelfplayConfig
+from pipelines.answering.round_money import RoundMoney
 from warehouse import Warehouse
 from warehouse.home import Home
 
@@ -52,10 +50,12 @@ def test_where_all_has_rows_nothing_is_kept(tmp_path: Path) -> None:
 
 def test_a_round_has_cost_what_left_no_row_too(tmp_path: Path) -> None:
     home = Home.open(tmp_path)
-    with Laboratory(SelfplayConfig(), home, load_catalogue(), learning=(), freezing=None) as lab:
-        cap = RoundCap(1.0, home.warehouse().url, "r")
-        cap.reserve(0.3, "a")
-        cap.settle(0.3, 0.3, "a")
-        cap.close()
-        assert lab.spent_usd("r") == pytest.approx(0.3)
-        assert lab.left_usd("r", 1.0) == pytest.approx(0.7)
+    money = RoundMoney(home.warehouse(), "r", 1.0)
+    cap = RoundCap(1.0, home.warehouse().url, "r")
+    cap.reserve(0.3, "a")
+    cap.settle(0.3, 0.3, "a")
+    cap.close()
+    assert money.spent_usd() == pytest.approx(0.3)
+    assert money.left_usd() == pytest.approx(0.7)
+    assert RoundMoney(home.warehouse(), "other", 1.0).left_usd() == 1.0
+    assert RoundMoney(home.warehouse(), "r").left_usd() is None
