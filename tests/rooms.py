@@ -94,10 +94,7 @@ KNOWN = {
         "serve/router",
         # pipelines
     },
-    "import through a wall": {
-        # serve
-        # pipelines
-    },
+    "import through a wall": set(),
     "long file": set(),
     "file that asks .backend": {
         # experts
