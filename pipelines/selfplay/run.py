@@ -25,7 +25,7 @@ from pipelines.selfplay.panel import seat
 from pipelines.selfplay.results import RoundResult, SelfplayResult
 from pipelines.selfplay.round import run_round
 from pipelines.selfplay.round_log import log_run, track
-from pipelines.selfplay.round_record import FROZEN, RoundFolder
+from pipelines.selfplay.round_record import FROZEN, RUN_PREFIX, RoundFolder
 from pipelines.selfplay.settings import SelfplaySettings
 from warehouse.home import Home
 
@@ -46,7 +46,7 @@ def run_selfplay(settings: SelfplaySettings, home: Home, tell: Tell = ignore) ->
             budget does not cover the frozen set; nothing is written.
     """
     with open_run(settings, home, tell) as run:
-        record = run.rounds.record(f"run-from-{settings.rounds.first}")
+        record = run.rounds.record(f"{RUN_PREFIX}{settings.rounds.first}")
         name = f"selfplay from {settings.rounds.first}"
         with track(home, run.settings, run.panel, record, name, kind="selfplay") as run_id:
             frozen = _freeze(run, run_id)
