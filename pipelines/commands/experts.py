@@ -118,13 +118,14 @@ def check(
     import asyncio
 
     from experts import load_catalogue
+    from experts.backends.registry import is_api
     from experts.upstream.check import CheckResult, check_expert
     from pipelines.commands.screen import print_line
     from warehouse import InputError
 
     known = load_catalogue(catalogue)
     chosen = [known.get(name) for name in names] if names else list(known.experts)
-    apis = [spec for spec in chosen if spec.backend == "openai"]
+    apis = [spec for spec in chosen if is_api(spec)]
     if not apis:
         raise InputError(
             "no API among the experts", where=str(known.path), fix="name one with `backend: openai`"
