@@ -30,7 +30,7 @@ def test_a_pool_is_named_by_its_file_or_within_it(file: Path) -> None:
     small = find_pool(f"{file}:small")
     assert (small.experts, small.benchmark) == (("a", "b"), "mmlu")
     assert (find_pool(str(file)).experts, find_pool(str(file)).benchmark) == (("c", "7"), None)
-    with pytest.raises(InputError, match="no pool 'large'.*use one of: .*small"):
+    with pytest.raises(InputError, match=r"no pool 'large'.*use one of: .*small"):
         find_pool(f"{file}:large")
     with pytest.raises(InputError, match="no such pool file"):
         find_pool("nowhere.yaml")
@@ -48,6 +48,7 @@ BAD = [
     (b"experts: [a, null]", "entry 2 of `experts` is no name: None"),
     (b"experts: [[a]]", "entry 1 of `experts` is no name"),
     (b"experts: [{model: a}]", "entry 1 of `experts` is no name"),
+    (b"experts: [true]", "entry 1 of `experts` is no name"),
     (b"experts: ['  ']", "entry 1 of `experts` is no name"),
     (b"experts: [a", "damaged, not YAML"),
     (b"experts: [a]\n\x00", "damaged, not YAML"),
