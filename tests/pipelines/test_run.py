@@ -32,7 +32,7 @@ from pipelines.selfplay.events import (
     QuestionsMade,
     RoundDone,
     RunDone,
-    Tested,
+    Tested as RouterTested,
     Trained,
     UniverseChosen,
 )
@@ -135,7 +135,7 @@ ROUND = [
     UniverseChosen,
     Trained,
     Measured,
-    Tested,
+    Tested as RouterTested,
     GapsFound,
     RoundDone,
 ]
@@ -173,7 +173,7 @@ def test_a_run_tells_what_it_does_and_a_refused_router_leaves_the_pool(
     with open_run(later, home, told.append) as run:  # a round by itself, as a notebook runs it
         second, brief = run_round(run, "r001", freeze_and_ask(run), None, Brief())
     assert brief.results
-    tested = next(event for event in told if isinstance(event, Tested)).standing
+    tested = next(event for event in told if isinstance(event, RouterTested)).standing
     assert (tested.promoted, second.promoted) == (False, False)
     assert len(next(e for e in told if isinstance(e, UniverseChosen)).universe.experts) == 1
     assert (home.path / "pool.yaml").read_bytes() == pool
