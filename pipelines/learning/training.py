@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipelines.commands.screen import console, print_line
-from warehouse import InputError, Outcomes
+from warehouse import Outcomes
 from warehouse.home import Home
 
 if TYPE_CHECKING:
     from orchestrator.evaluation.report import EvaluationReport
+    from orchestrator.versions.promotion import Standing
 
 #: Questions answered by all experts that an evaluation over splits needs.
 MIN_EVALUATED = 50
@@ -27,16 +28,6 @@ class TrainingResult:
     version: str
     report: EvaluationReport | None
     is_new: bool = True  # False where the same training had been registered before; it is not evaluated again
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Whether a version is in charge after its test."""
-
-    version: str
-    former: str | None  # champion before the test
-    promoted: bool
-    verdict: str
 
 
 def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
@@ -132,18 +123,8 @@ def put_to_the_test(version: str, before: str | None, outcomes: Outcomes, home: 
         outcomes: of the experts of both.
         home: whose registry.
     """
-    from orchestrator.versions.mlflow_registry import champion_version
-    from orchestrator.versions.promotion import promote
+    from orchestrator.versions.promotion import challenge_champion
 
-    if champion_version(home.mlflow_uri) == version:
-        return Standing(version, before, before != version, "is champion")
-    try:
-        outcome = promote(home.mlflow_uri, version, outcomes, cache_dir=home.embeddings)
-    except InputError as error:
-        return Standing(version, before, False, f"could not be tested: {error}")
-    if outcome.comparison is None:
-        return Standing(version, None, True, "is the first champion")
-    verdict = "beats" if outcome.promoted else "does not beat"
-    return Standing(
-        version, before, outcome.promoted, f"{verdict} champion {outcome.former}: {outcome.comparison}"
+    return challenge_champion(
+        home.mlflow_uri, version, outcomes, began_with=before, cache_dir=home.embeddings
     )
