@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.commands.screen import console, print_line
 from warehouse import Outcomes
 from warehouse.home import Home
 
 if TYPE_CHECKING:
     from orchestrator.evaluation.report import EvaluationReport
-    from orchestrator.versions.promotion import Standing
 
 #: Questions answered by all experts that an evaluation over splits needs.
 MIN_EVALUATED = 50
@@ -56,7 +54,6 @@ def train_version(
     is done again then.
     """
     from orchestrator.evaluation.evaluate import evaluate_router
-    from orchestrator.evaluation.report_tables import render_report
     from orchestrator.text.splits import frozen_split
     from orchestrator.train import train_router
     from orchestrator.versions.mlflow_registry import log_version
@@ -66,14 +63,12 @@ def train_version(
     learned = complete_outcomes(learned, embedder, home.embeddings)
     known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
-        print_line(f"Router version {known} was trained on exactly these outcomes; it stands.")
         return TrainingResult(known, None, is_new=False)
     report = None
     if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
         report = evaluate_router(
             outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
         )
-        console.print(render_report(report))
     trained = train_router(
         learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
     )
@@ -110,21 +105,3 @@ def complete_outcomes(outcomes: Outcomes, embedder: str, cache_dir: Path | None)
     queries = read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir))
     groupings = group_questions(queries, outcomes.domains)
     return replace(outcomes, score=complete_scores(groupings, outcomes.score))
-
-
-def put_to_the_test(version: str, before: str | None, outcomes: Outcomes, home: Home) -> Standing:
-    """Promote the version if it beats the champion on the frozen questions; the first one needs no rival.
-
-    Where too few questions are frozen for a test, the champion stays and the verdict says why.
-
-    Args:
-        version: the challenger.
-        before: who was champion when its round began; a test that was cut short is not made twice.
-        outcomes: of the experts of both.
-        home: whose registry.
-    """
-    from orchestrator.versions.promotion import challenge_champion
-
-    return challenge_champion(
-        home.mlflow_uri, version, outcomes, began_with=before, cache_dir=home.embeddings
-    )

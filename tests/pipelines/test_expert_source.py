@@ -107,7 +107,7 @@ def test_agreement_lets_in_and_doubt_refuses(shelf, scripted_server, ray_cluster
 
     url = scripted_server(script)
     writer, *validators = specs(url, "writer", "one", "two")
-    source = ExpertSource(writer.model_copy(update={"concurrency": 1}), validators, warehouse, run_id="r")
+    source = ExpertSource(writer.model_copy(update={"concurrency": 1}), validators, warehouse)
     made = source.make(Request(10, "r1", seed=0, brief=brief))
     rows = made.questions.to_pylist()
     assert {row["prompt"].split()[1] for row in rows} == {"city", "is"}
@@ -145,7 +145,7 @@ def test_a_budget_is_never_passed(shelf, scripted_server, ray_cluster):
     )
     url = scripted_server(lambda model, prompt: next(endless) if model == "writer" else "A")
     writer, *validators = specs(url, "writer", "one", "two")
-    source = ExpertSource(writer, validators, warehouse, run_id="r")
+    source = ExpertSource(writer, validators, warehouse)
 
     def spent(round):
         return sum(row["cost_usd"] for row in warehouse.scan("answers").to_pylist() if row["round"] == round)
@@ -159,13 +159,11 @@ def test_a_budget_is_never_passed(shelf, scripted_server, ray_cluster):
 
 def test_without_a_gap_or_for_the_frozen_set_nothing_is_written(shelf):
     warehouse, brief = shelf
-    source = ExpertSource(*_three("http://127.0.0.1:9/v1"), warehouse, run_id="r")
+    source = ExpertSource(*_three("http://127.0.0.1:9/v1"), warehouse)
     assert source.make(Request(4, "r1", seed=0)).questions.num_rows == 0
     assert source.make(Request(4, "frozen", seed=0, brief=brief, frozen=True)).questions.num_rows == 0
     with pytest.raises(InputError, match="1 expert to validate"):
-        ExpertSource(
-            specs("http://x.example/v1", "a")[0], specs("http://x.example/v1", "b"), warehouse, run_id="r"
-        )
+        ExpertSource(specs("http://x.example/v1", "a")[0], specs("http://x.example/v1", "b"), warehouse)
 
 
 def _three(url):
@@ -182,7 +180,7 @@ def test_a_real_small_model_writes_and_little_of_it_stays(shelf, scripted_server
         context_tokens=1024, engine={"enforce_eager": True}, price=PRICE,
     )  # fmt: skip
     validators = specs(scripted_server(lambda model, prompt: "A"), "one", "two")
-    made = ExpertSource(writer, validators, warehouse, run_id="r").make(Request(6, "r1", seed=0, brief=brief))
+    made = ExpertSource(writer, validators, warehouse).make(Request(6, "r1", seed=0, brief=brief))
     assert sum(warehouse.scan("answers")["cost_usd"].to_pylist()) > 0
     assert {refusal.reason for refusal in made.refusals} <= {"malformed", "unvalidated"}
     assert not [r for r in made.refusals if "Error" in r.detail], "the model answered every prompt"
