@@ -49,3 +49,8 @@ def may_bill_failures(spec: ExpertSpec) -> bool:
     What our own engines compute in vain is on no bill.
     """
     return spec.backend == "openai" and spec.bills_failures != "no"
+
+
+def is_api(spec: ExpertSpec) -> bool:
+    """Tell whether an expert stands behind an API, whose words and bills are another's."""
+    return spec.backend == "openai"
