@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from universe.pool_file import PoolFile, read_pool_file
-from warehouse import InputError, Outcomes, load_outcomes
+from warehouse import InputError, Outcomes, load_outcomes, split_names
 from warehouse.home import Home
 
 
@@ -23,7 +23,7 @@ def load_pool_outcomes(place: Home, pool: str | None, experts: str | None, sourc
     """
     if pool and experts:
         raise InputError("--pool and --experts both name the experts", fix="give one of them")
-    wanted, sources = (split_commas(experts) or None), (split_commas(source) or None)
+    wanted, sources = (split_names(experts) or None), (split_names(source) or None)
     if pool:
         found = find_pool(pool)
         wanted = list(found.experts)
@@ -53,8 +53,3 @@ def champion_pool(place: Home, experts: list[str]) -> list[str]:
     former = champion_version(place.mlflow_uri)
     champion = load_version(place.mlflow_uri, former).info["experts"] if former else []
     return list(dict.fromkeys([*champion, *experts]))
-
-
-def split_commas(listed: str | None) -> list[str]:
-    """The names in a list by commas."""
-    return [name.strip() for name in (listed or "").split(",") if name.strip()]

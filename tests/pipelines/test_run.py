@@ -135,7 +135,7 @@ ROUND = [
     UniverseChosen,
     Trained,
     Measured,
-    Tested as RouterTested,
+    RouterTested,
     GapsFound,
     RoundDone,
 ]
