@@ -32,9 +32,11 @@ from pipelines.selfplay.events import (
     QuestionsMade,
     RoundDone,
     RunDone,
-    Tested as RouterTested,
     Trained,
     UniverseChosen,
+)
+from pipelines.selfplay.events import (
+    Tested as RouterTested,
 )
 from pipelines.selfplay.frozen_set import FrozenQuestions
 from pipelines.selfplay.make_questions import make_round_questions
