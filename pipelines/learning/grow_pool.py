@@ -106,7 +106,7 @@ def ask_candidate(
         InputError: the budget is not a finite number of 0 or more.
     """
     warehouse = home.warehouse()
-    wanted = pa.array(dict.fromkeys([*candidate.probe_ids, *candidate.test_ids]), pa.string())
+    wanted = pa.array([*candidate.probe_ids, *candidate.test_ids], pa.string())
     questions = warehouse.scan("questions")
     questions = questions.filter(pc.is_in(questions["question_id"], value_set=wanted))
     work = find_open_work(warehouse, [spec], questions)
