@@ -8,7 +8,7 @@ import sys
 import typer
 
 #: One module per group, in the order of ``leeroo --help``.
-GROUPS = ("selfplay", "judge", "warehouse", "router", "route", "universe", "serve", "doctor")
+GROUPS = ("selfplay", "judge", "warehouse", "router", "route", "universe", "serve", "ledger", "doctor")
 
 app = typer.Typer(
     name="leeroo",

@@ -9,6 +9,7 @@ from typing import Protocol
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.http.local_names import FOREIGN, is_local_name
 from serve.ledger.messages import Caller, hash_secret
 from serve.wire.api_errors import ApiError
 
@@ -48,6 +49,9 @@ class Authentication:
         if caller is None:
             message = "this key is not valid" if secret else "give a key: Authorization: Bearer <key>"
             await ApiError(401, message, code="invalid_api_key").response()(scope, receive, send)
+            return
+        if caller.key_id is None and not is_local_name(scope):
+            await FOREIGN.response()(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
