@@ -8,7 +8,10 @@ import sys
 import typer
 
 #: One module per group, in the order of ``leeroo --help``.
-GROUPS = ("selfplay", "judge", "warehouse", "router", "route", "universe", "serve", "ledger", "doctor")
+GROUPS = (
+    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
+    *("ledger", "doctor"),
+)
 
 app = typer.Typer(
     name="leeroo",

@@ -1,4 +1,4 @@
-"""Join the Ray cluster that is there, or start a small one for this process."""
+"""Join the Ray cluster that is there, or start a small one for this process, at once or when it is needed."""
 
 from __future__ import annotations
 
@@ -58,3 +58,28 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+class Connection:
+    """A Ray connection that is made when it is first needed, and closed when the block ends.
+
+    Starting a cluster takes half a minute, and a run that finds nothing to ask needs none.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address
+        self._stack = contextlib.ExitStack()
+        self._is_there = False
+
+    def __enter__(self) -> Connection:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_there = False
+        self._stack.close()
+
+    def ensure(self) -> None:
+        """Have a connection from here on."""
+        if not self._is_there:
+            self._stack.enter_context(ray_session(self.address))
+            self._is_there = True

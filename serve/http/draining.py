@@ -10,6 +10,7 @@ from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.http.error_replies import error_reply
 from serve.ledger.messages import Life
 from serve.wire.api_errors import ApiError
 
@@ -76,7 +77,7 @@ class Draining:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    response = STOPPING.response()
+    response = error_reply(STOPPING)
     if scope["path"] == "/readyz":
         response = JSONResponse({"ready": False, "experts": {}}, 503)
     response.headers["Connection"] = "close"  # the next request goes elsewhere

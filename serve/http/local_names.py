@@ -10,6 +10,7 @@ import re
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.http.error_replies import error_reply
 from serve.wire.api_errors import ApiError
 
 _LOCAL = re.compile(rb"(?:localhost|127\.0\.0\.1|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
@@ -35,6 +36,6 @@ class LocalNames:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on if it was meant for this machine."""
         if scope["type"] == "http" and not is_local_name(scope):
-            await FOREIGN.response()(scope, receive, send)
+            await error_reply(FOREIGN)(scope, receive, send)
             return
         await self._app(scope, receive, send)
