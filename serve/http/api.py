@@ -87,6 +87,7 @@ def create_api(gateway: Gateway) -> FastAPI:
     app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
     if gateway.config.access == "open":
         app.add_middleware(LocalNames)
+    gateway.ledger.life.count_background = gateway.background.count
     app.add_middleware(Draining, life=gateway.ledger.life)
 
     @app.post(

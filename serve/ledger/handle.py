@@ -94,7 +94,7 @@ class BookkeeperHandle:
     async def _beat(self) -> None:
         while True:
             try:
-                pulse = await self._write(Heartbeat(self.owner, self.life.in_flight))
+                pulse = await self._write(Heartbeat(self.owner, self.life.under_way))
                 if isinstance(pulse, Pulse) and pulse.is_draining:
                     self.life.drain(time.monotonic() + pulse.ends_in_s)
             except Exception:  # a bookkeeper that is starting again hears of us later

@@ -137,6 +137,12 @@ class Life:
     is_draining: bool = False
     ends_at: float = math.inf  # on the clock of time.monotonic
     on_draining: Callable[[], None] | None = None  # called once, when stopping begins
+    count_background: Callable[[], int] | None = None  # work that goes on though nobody waits for it
+
+    @property
+    def under_way(self) -> int:
+        """What has to end before the process may."""
+        return self.in_flight + (self.count_background() if self.count_background else 0)
 
     def drain(self, ends_at: float) -> None:
         """Begin to stop: requests under way may finish until then."""
