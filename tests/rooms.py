@@ -94,12 +94,7 @@ KNOWN = {
         "serve/router",
         # pipelines
     },
-    "import through a wall": {
-        # serve
-        "serve/http -> serve.experts.handle",
-        "serve/request -> serve.experts.handle",
-        # pipelines
-    },
+    "import through a wall": set(),
     "long file": set(),
     "file that asks .backend": {
         # experts

@@ -1,4 +1,4 @@
-"""``leeroo experts``: change the champion's pool without retraining."""
+"""``leeroo experts``: change the champion's pool without retraining; see what an API takes."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from warehouse.home import Home
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    group = typer.Typer(help="Change the champion's pool without retraining.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Change the champion's pool without retraining; see what an API takes.", no_args_is_help=True
+    )
     group.command("add")(add)
     group.command("retire")(retire)
+    group.command("check")(check)
     app.add_typer(group, name="experts")
 
 
@@ -100,3 +103,45 @@ def retire(
     version = log_version(retire_expert(champion, name), tracking_uri=place.mlflow_uri, alias=None)
     set_champion(place.mlflow_uri, version, note=f"retired {name}")
     print_line(f"version {version} is champion, without {name} (before: version {former})")
+
+
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="API experts of the catalogue; all of them if not given.")
+    ] = None,
+    catalogue: CatalogueOption = None,
+) -> None:
+    """Ask each API expert a few tiny questions: what it refuses, counts and streams, and the line to add.
+
+    Costs some hundred tokens an expert. Exit code 1 when one of them does not answer.
+    """
+    import asyncio
+
+    from experts import load_catalogue
+    from experts.backends.registry import is_api
+    from experts.upstream.check import CheckResult, check_expert
+    from pipelines.commands.screen import print_line
+    from warehouse import InputError
+
+    known = load_catalogue(catalogue)
+    chosen = [known.get(name) for name in names] if names else list(known.experts)
+    apis = [spec for spec in chosen if is_api(spec)]
+    if not apis:
+        raise InputError(
+            "no API among the experts", where=str(known.path), fix="name one with `backend: openai`"
+        )
+
+    async def check_all() -> list[CheckResult]:
+        return list(await asyncio.gather(*map(check_expert, apis)))
+
+    results = asyncio.run(check_all())
+    for found in results:
+        print_line(found.expert)
+        for note in found.notes:
+            print_line(f"  {note}")
+        for line in found.lines:
+            print_line(f"  add to its entry:  {line}")
+        if found.works and not found.lines:
+            print_line("  nothing to add")
+    if not all(found.works for found in results):
+        raise typer.Exit(1)
