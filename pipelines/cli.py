@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import typer
@@ -34,6 +35,7 @@ def run_app(command: typer.Typer) -> None:
     """Run a command line; an error that we know ends with one clear message and its exit code."""
     from warehouse.errors import InputError
 
+    os.umask(0o077)  # what is made here, and by the processes that start here, is nobody else's to read
     try:
         command()
     except InputError as error:
