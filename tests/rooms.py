@@ -107,10 +107,7 @@ KNOWN = {
     "import through a wall": {
         # serve
         "serve/http -> serve.experts.handle",
-        "serve/http -> serve.ledger.ledger",
-        "serve/http -> serve.ledger.prometheus",
         "serve/request -> serve.experts.handle",
-        "serve/request -> serve.ledger.ledger",
         # pipelines
         "pipelines/learning -> pipelines.commands.screen",
         "pipelines/selfplay -> pipelines.commands.screen",

@@ -15,7 +15,7 @@ _LEAST_SECRET = 4  # characters: what is shorter stands in ordinary words as wel
 _LONGEST_LINE = 300
 _LOOKS_SECRET = re.compile(
     r"\b(?:sk|pk|rk|gsk|xai|hf|r8|nvapi|pplx|tgp|fw|key|ak|co|dp|sess|glpat|ghp|xox[a-z])[-_][\w*.\-]{6,}"
-    r"|\bAIza[\w\-*]{10,}|\bAKIA\w{12,}|\beyJ[\w\-]{8,}(?:\.[\w\-]*)*"
+    r"|\bAIza[\w\-*]{10,}|\bAKIA\w{12,}|\beyJ[\w\-]{5,}(?:\.[\w\-]*)*"
     r"|\b(?:bearer|basic)\s+[\w\-.~+/=*]{4,}"
     r"|(?<![\w*])[\w.\-]*\*{3,}[\w.\-*]*"
     r"|\b(?=[A-Za-z]*\d)(?=\d*[A-Za-z])[A-Za-z0-9]{32,}\b",

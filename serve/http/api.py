@@ -10,12 +10,12 @@ from typing import Annotated, Any, Literal
 
 from fastapi import Body, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
 from serve.experts.handle import Answer
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
 from serve.ledger.messages import Caller
-from serve.ledger.prometheus import CONTENT_TYPE
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ApiError, add_error_handlers
 from serve.wire.protocol import (

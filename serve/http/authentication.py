@@ -9,8 +9,7 @@ from typing import Protocol
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from serve.ledger.ledger import hash_secret
-from serve.ledger.messages import Caller
+from serve.ledger.messages import Caller, hash_secret
 from serve.wire.api_errors import ApiError
 
 KNOWN_FOR_S = 30.0  # how long a revoked key may still pass here; the ledger gives it no answer all the same

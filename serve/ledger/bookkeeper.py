@@ -5,14 +5,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 
 from serve.config import ServeConfig, is_loopback
 from serve.ledger.carrying import carry_decisions
+from serve.ledger.drain import Drain
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from serve.ledger.messages import Caller, Entry, Extension, Grant, Refusal, Reservation, Reserved, Settlement
+from serve.ledger.messages import (
+    Caller,
+    Drained,
+    Entry,
+    Extension,
+    Grant,
+    Heartbeat,
+    Refusal,
+    Reservation,
+    Reserved,
+    Settled,
+    Settlement,
+    Unbooked,
+    Written,
+)
+from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
 from serve.ledger.prometheus import Metrics
 from serve.transport.local_call import Address, LocalServer
 
@@ -50,6 +67,8 @@ class PriceRatios:
 
     def add(self, key_id: str, paid_usd: float, expected_usd: float) -> None:
         """Note an answer."""
+        if not (0 <= paid_usd < math.inf and 0 < expected_usd < math.inf):
+            return  # it would spoil all that come after
         # The first few are steadied by forecasts taken for true.
         paid, expected = self._sums.get(key_id, (TRUSTED_FORECASTS * expected_usd,) * 2)
         self._sums[key_id] = (FADING * paid + paid_usd, FADING * expected + expected_usd)
@@ -64,17 +83,27 @@ class Bookkeeper:
     """Answers for keys and money. Every method may be called again after a failure without harm."""
 
     def __init__(self, config: ServeConfig) -> None:
+        os.umask(0o077)  # what is kept here is nobody else's
         self._config = config
         self._ledger = Ledger(config.home / LEDGER_FILE)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
         self._metrics = Metrics()
+        self._watch = OwnerWatch()
+        self._written: dict[str, float] = {}  # owner, and when its last beat was written down
+        self._drain = Drain()
         self._carrying: asyncio.Task[None] | None = None
+        self._burying: asyncio.Task[None] | None = None
         self._local = LocalServer(self.write)
 
     async def address(self) -> Address:
         """Return where :meth:`write` can be called on this node."""
+        self._carry_on()
         return await self._local.address()
+
+    async def check_health(self) -> None:
+        """Keep on with what is done beside the requests; Ray Serve asks now and then."""
+        self._carry_on()
 
     async def identify(self, secret_hash: str | None) -> Caller | None:
         """Return who asks, by the digest of the key; None when the request may not come in."""
@@ -84,17 +113,16 @@ class Bookkeeper:
             return caller
         return None if caller == "revoked" or not self._is_open() else Caller()
 
-    async def write(self, entries: Sequence[Entry]) -> list[Reserved | None]:
-        """Reserve and settle in one transaction; returns what became of each reservation, in its place."""
+    async def write(self, entries: Sequence[Entry]) -> list[Written]:
+        """Write entries in one transaction; returns what became of each, in its place.
+
+        Each is judged alone: one that cannot be written is ``Unbooked`` and harms no other.
+        """
         with self._ledger.transaction():
-            done = [
-                self._reserve(entry) if isinstance(entry, Reservation) else self._settle(entry)
-                for entry in entries
-                if not isinstance(entry, Extension)
-            ]
-        for entry in entries:
-            if isinstance(entry, Settlement):
-                self._metrics.count(entry)
+            done = [self._write_alone(entry) for entry in entries]
+        for entry, written in zip(entries, done, strict=True):
+            if isinstance(entry, Settlement) and isinstance(written, Settled):
+                self._metrics.count(entry, written)
         return done
 
     async def figures(self) -> bytes:
@@ -105,7 +133,39 @@ class Bookkeeper:
         """Attach a score to a decision of this caller's; False when it is not here any more."""
         return self._ledger.add_feedback(request_id, caller.key_id, score)
 
+    async def drain(self, within_s: float) -> Drained:
+        """Let nobody in any more, and say what is still under way; to be called until that is nothing.
+
+        Args:
+            within_s: counts from the first call; what is under way then is broken off.
+        """
+        return self._drain.begin(within_s, time.monotonic())
+
+    def _write_alone(self, entry: Entry) -> Written:
+        try:
+            with self._ledger.alone():
+                return self._write(entry)
+        except Exception as error:
+            if not self._ledger.in_transaction:  # the file itself is in trouble, which is everybody's
+                raise
+            logger.exception("an entry cannot be written to the ledger")
+            return Unbooked(f"the ledger cannot take this ({type(error).__name__})")
+
+    def _write(self, entry: Entry) -> Written:
+        match entry:
+            case Reservation():
+                return self._reserve(entry)
+            case Extension():
+                return self._extend(entry)
+            case Heartbeat():
+                self._note_life(entry.owner)
+                return self._drain.pulse(entry, time.monotonic())
+            case _:
+                return self._settle(entry)
+
     def _reserve(self, entry: Reservation) -> Reserved:
+        if self._drain.has_begun:
+            return Reserved(Refusal("the endpoint is shutting down", "shutting_down", 5.0))
         held_by = self._ledger.expert_of(entry.conversation) if entry.conversation else None
         caller = entry.caller
         if caller.key_id is None:
@@ -118,21 +178,54 @@ class Bookkeeper:
         if not entry.bounds_usd:
             allowance_usd = self._ledger.allowance_usd(caller.key_id) if caller.is_paced else None
             return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, ratio)
+        self._note_life(entry.owner)
         grant = self._ledger.reserve(
-            caller.key_id, entry.request_id, entry.bounds_usd, lifetime_s=self._config.longest_request_s
+            caller.key_id,
+            entry.request_id,
+            entry.bounds_usd,
+            lifetime_s=self._config.longest_request_s,
+            owner=entry.owner,
+            likely_usd=entry.likely_usd,
         )
         return Reserved(grant, held_by, ratio)
 
-    def _settle(self, entry: Settlement) -> Reserved | None:
-        self._ledger.settle(
-            entry.request_id, entry.cost_usd, decisions=entry.decisions, key_id=entry.caller.key_id
+    def _extend(self, entry: Extension) -> Reserved:
+        if entry.caller.key_id is None:
+            return Reserved(UNLIMITED)
+        return Reserved(
+            self._ledger.extend(
+                entry.request_id, entry.extra_usd, number=entry.number, likely_usd=entry.likely_usd
+            )
         )
+
+    def _settle(self, entry: Settlement) -> Settled:
         caller = entry.caller
-        if caller.key_id is not None and caller.is_paced and entry.answer and entry.expected_usd is not None:
+        settled = self._ledger.settle(
+            entry.request_id, entry.cost_usd, disputed_usd=entry.disputed_usd, key_id=caller.key_id
+        )
+        try:
+            with self._ledger.alone():
+                self._keep(entry)
+        except Exception:
+            if not self._ledger.in_transaction:
+                raise
+            logger.exception("what was decided for a request cannot be kept; what it cost is charged")
+        return settled
+
+    def _keep(self, entry: Settlement) -> None:
+        """Keep what is known of an answer beside its cost."""
+        caller, answer = entry.caller, entry.answer
+        self._ledger.keep_decisions(entry.decisions, caller.key_id)
+        if entry.conversation and answer:
+            self._ledger.remember_expert(entry.conversation, answer.expert)
+        if caller.key_id is not None and caller.is_paced and answer and entry.expected_usd is not None:
             self._ratios.add(caller.key_id, entry.cost_usd, entry.expected_usd)
-        if entry.conversation and entry.answer:
-            self._ledger.remember_expert(entry.conversation, entry.answer.expert)
-        return None
+
+    def _note_life(self, owner: str) -> None:
+        now = time.monotonic()
+        if owner and now - self._written.get(owner, -math.inf) >= WRITTEN_EVERY_S:
+            self._ledger.beat(owner)
+            self._written[owner] = now
 
     def _is_open(self) -> bool:
         if self._config.access == "auto":
@@ -140,8 +233,25 @@ class Bookkeeper:
         return self._config.access == "open"
 
     def _carry_on(self) -> None:
+        loop = asyncio.get_running_loop()
         if self._carrying is None or self._carrying.done():
-            self._carrying = asyncio.get_running_loop().create_task(self._carry())
+            self._carrying = loop.create_task(self._carry())
+        if self._burying is None or self._burying.done():
+            self._burying = loop.create_task(self._bury_the_dead())
+
+    async def _bury_the_dead(self) -> None:
+        """End the calls of processes that died, and those whose time ran out, for ever."""
+        while True:
+            try:
+                for owner in self._watch.find_dead(self._ledger.beats(), time.monotonic()):
+                    ended = self._ledger.bury(owner)
+                    self._written.pop(owner, None)
+                    if ended:
+                        logger.warning("%s died; its %d calls under way are settled", owner, ended)
+                self._ledger.end_overdue()
+            except Exception:
+                logger.exception("cannot look after the calls under way; the next turn tries again")
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def _carry(self) -> None:
         """Bring decisions to the warehouse, for ever, once their time for feedback is over."""

@@ -2,34 +2,81 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import time
+import uuid
+from dataclasses import replace
+
 from ray.serve.handle import DeploymentHandle
 
-from serve.ledger.messages import Caller, Entry, Reservation, Reserved, Settlement
+from serve.ledger.messages import (
+    Caller,
+    Entry,
+    Extension,
+    Heartbeat,
+    Life,
+    Pulse,
+    Reservation,
+    Reserved,
+    Settled,
+    Settlement,
+    Unbooked,
+    Written,
+)
+from serve.ledger.owners import BEAT_EVERY_S
 from serve.transport.coalescing import Coalescer
 from serve.transport.patient_call import call, local_caller
+from serve.wire.api_errors import ApiError
+
+logger = logging.getLogger("ray.serve")
 
 
 class BookkeeperHandle:
-    """Talks to the bookkeeper's deployment; see :class:`serve.ledger.bookkeeper.Bookkeeper`."""
+    """Talks to the bookkeeper's deployment; see :class:`serve.ledger.bookkeeper.Bookkeeper`.
+
+    From the first request on it shows the bookkeeper that this process lives, and learns when to stop.
+    """
 
     def __init__(self, handle: DeploymentHandle) -> None:
+        self.owner = f"ingress-{uuid.uuid4().hex}"
+        self.life = Life()
         self._handle = handle
-        self._write: Coalescer[Entry, Reserved | None] = Coalescer(local_caller(handle, "write"), most=256)
+        self._beating: asyncio.Task[None] | None = None
+        # Where nobody is there to write, that is so for all of a group.
+        self._write: Coalescer[Entry, Written] = Coalescer(
+            local_caller(handle, "write"), most=256, shared=(ApiError,)
+        )
 
     async def identify(self, secret_hash: str | None) -> Caller | None:
         """Return who asks."""
+        self.show_life()
         caller: Caller | None = await call(self._handle.identify, secret_hash)
         return caller
 
     async def reserve(self, reservation: Reservation) -> Reserved:
         """Set money aside."""
-        reserved = await self._write(reservation)
-        assert reserved is not None
-        return reserved
+        self.show_life()
+        if not reservation.owner:
+            reservation = replace(reservation, owner=self.owner)
+        written = await self._write(reservation)
+        if not isinstance(written, Reserved):
+            raise _unbooked(written)
+        return written
 
-    async def settle(self, settlement: Settlement) -> None:
+    async def extend(self, extension: Extension) -> Reserved:
+        """Set more money aside for a call under way; the grant is that of the whole call."""
+        written = await self._write(extension)
+        if not isinstance(written, Reserved):
+            raise _unbooked(written)
+        return written
+
+    async def settle(self, settlement: Settlement) -> Settled:
         """Charge a call and keep what is to be kept of it."""
-        await self._write(settlement)
+        written = await self._write(settlement)
+        if not isinstance(written, Settled):
+            raise _unbooked(written)
+        return written
 
     async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool:
         """Attach a score to a decision."""
@@ -38,3 +85,24 @@ class BookkeeperHandle:
     async def figures(self) -> bytes:
         """Return what was counted."""
         return bytes(await call(self._handle.figures))
+
+    def show_life(self) -> None:
+        """Begin to tell the bookkeeper, now and then, that this process lives."""
+        if self._beating is None or self._beating.done():
+            self._beating = asyncio.get_running_loop().create_task(self._beat())
+
+    async def _beat(self) -> None:
+        while True:
+            try:
+                pulse = await self._write(Heartbeat(self.owner, self.life.in_flight))
+                if isinstance(pulse, Pulse) and pulse.is_draining and not self.life.is_draining:
+                    self.life.is_draining = True
+                    self.life.ends_at = time.monotonic() + pulse.ends_in_s
+            except Exception:  # a bookkeeper that is starting again hears of us later
+                logger.warning("the bookkeeper cannot be told that this process lives", exc_info=True)
+            await asyncio.sleep(BEAT_EVERY_S)
+
+
+def _unbooked(written: Written) -> ApiError:
+    told = written.message if isinstance(written, Unbooked) else "the ledger gave another answer"
+    return ApiError(500, told, code="not_booked")

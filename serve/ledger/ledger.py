@@ -1,8 +1,6 @@
 """The ledger: keys, budgets and what was spent, in one SQLite file that survives any crash.
 
-Money is kept in whole picodollars (1e-12 USD), so that sums are exact. A call reserves the most it can cost
-before it is made and settles what it did cost afterwards; both are one transaction, and doing either twice
-does nothing. A reservation whose process died runs out and costs nothing: its caller got no whole answer.
+Money is kept in whole picodollars (1e-12 USD), so that sums are exact; ``calls.py`` says what is charged.
 
 The write-ahead log is synchronised at checkpoints, not at every commit: a crash of a process loses nothing,
 a crash of the machine may lose the last moments.
@@ -10,30 +8,26 @@ a crash of the machine may lose the last moments.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import math
 import secrets
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 
-from serve.ledger.ledger_file import open_ledger
-from serve.ledger.messages import Caller, Grant, Refusal
+from serve.ledger.calls import CallBook, allowance_usd, period_start
+from serve.ledger.ledger_file import LEDGER_FILE, open_ledger, remember_keys, savepoint, transaction
+from serve.ledger.messages import Caller, Grant, Refusal, Settled, hash_secret
+from serve.ledger.picodollars import PICO_PER_USD
 from warehouse import InputError
 
-LEDGER_FILE = "ledger.db"
-PICO_PER_USD = 10**12
-MOST_USD = 100_000.0  # a bound or cost beyond this is cut to it: SQLite adds whole numbers of 64 bits
+__all__ = ["LEDGER_FILE", "KeyRecord", "Ledger", "Period"]
+
 MOST_BUDGET_USD = 1_000_000.0
-THINNED_OVER = 0.02  # share of the foreseen requests over which the last of a paced budget is spread
 
 Period = Literal["day", "month", "total"]
-PERIODS: tuple[Period, ...] = ("day", "month", "total")
 
 
 @dataclass(frozen=True)
@@ -50,20 +44,18 @@ class KeyRecord:
     paced_over: int | None  # requests of a period that the budget is spread over
     spent_usd: float
     reserved_usd: float
+    disputed_usd: float  # claimed by upstreams beyond what was charged: the operator's
     requests: int
     revoked: bool
-
-
-def hash_secret(secret: str) -> str:
-    """Return the digest under which a key is kept. Keys are 256 random bits, so a plain digest is enough."""
-    return hashlib.sha256(secret.encode()).hexdigest()
 
 
 class Ledger:
     """The ledger in one SQLite file. Several processes may have it open at once."""
 
     def __init__(self, path: Path) -> None:
+        self._path = path
         self._db = open_ledger(path)
+        self._calls = CallBook(self._db)
 
     def create_key(
         self,
@@ -110,6 +102,7 @@ class Ledger:
         self._db.execute(
             "insert into keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, null, ?)", (*row, time.time(), paced_over)
         )
+        remember_keys(self._path)
         return key_id, secret
 
     def revoke_key(self, name_or_id: str) -> str:
@@ -131,8 +124,8 @@ class Ledger:
         """Return all keys, oldest first, with what they spent in their present period."""
         records = []
         for row in self._db.execute("select * from keys order by created_at").fetchall():
-            start = _period_start(row["period"], time.time())
-            spent, reserved, requests = self._spending(row["key_id"], start)
+            start = period_start(row["period"], time.time())
+            spent, reserved, requests = self._calls.spending(row["key_id"], start)
             records.append(
                 KeyRecord(
                     key_id=row["key_id"],
@@ -145,6 +138,7 @@ class Ledger:
                     paced_over=row["paced_over"],
                     spent_usd=spent / PICO_PER_USD,
                     reserved_usd=reserved / PICO_PER_USD,
+                    disputed_usd=self._calls.disputed(row["key_id"], start) / PICO_PER_USD,
                     requests=requests,
                     revoked=row["revoked_at"] is not None,
                 )
@@ -175,6 +169,8 @@ class Ledger:
         *,
         lifetime_s: float,
         now: float | None = None,
+        owner: str = "",
+        likely_usd: Sequence[float] = (),
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost.
 
@@ -182,76 +178,86 @@ class Ledger:
             key_id: whose budget.
             request_id: names the call; reserving again for the same one gives the same grant.
             bounds_usd: per expert, the most that its answer can cost.
-            lifetime_s: after so many seconds an unsettled reservation is given back.
+            lifetime_s: after so many seconds a reservation that nobody settles ends.
             now: seconds since 1970; the present by default.
+            owner: the process that works on the call.
+            likely_usd: per expert, what is charged where the call ends without being settled.
         """
         now = time.time() if now is None else now
-        with self.transaction():
-            self._expire(now)
-            key = self._db.execute("select * from keys where key_id = ?", (key_id,)).fetchone()
-            if key is None or key["revoked_at"] is not None:
-                return Refusal("this key is not valid", "invalid_api_key")
-            start = _period_start(key["period"], now)
-            spent, reserved, requests = self._spending(key_id, start)
-            left = None if key["budget"] is None else key["budget"] - spent - reserved
-            held = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
-            if held is not None:
-                left_usd = None if left is None else left / PICO_PER_USD
-                allowance_usd = _allowance_usd(key["paced_over"], left, requests)
-                return Grant(held["reserved"] / PICO_PER_USD, left_usd, allowance_usd)
-            bounds = [math.ceil(min(max(bound, 0.0), MOST_USD) * PICO_PER_USD) for bound in bounds_usd]
-            affordable = [bound for bound in bounds if left is None or bound <= left]
-            if not affordable:
-                return Refusal(
-                    f"this key has ${(left or 0) / PICO_PER_USD:.6g} left of its budget ({key['period']}),"
-                    f" and this request may cost ${min(bounds) / PICO_PER_USD:.6g}",
-                    "insufficient_quota",
-                )
-            amount = max(affordable)
-            self._db.execute(
-                "insert into calls values (?, ?, ?, ?, null, 'open', ?, ?)",
-                (request_id, key_id, start, amount, now + lifetime_s, now),
-            )
-            self._add_spending(key_id, start, 0, amount, requests=1)
-            left = None if left is None else left - amount
-            left_usd = None if left is None else left / PICO_PER_USD
-            # Without what this one may cost at most: the last request must find as much again.
-            return Grant(amount / PICO_PER_USD, left_usd, _allowance_usd(key["paced_over"], left, requests))
+        return self._calls.reserve(
+            key_id,
+            request_id,
+            bounds_usd,
+            lifetime_s=lifetime_s,
+            now=now,
+            owner=owner,
+            likely_usd=likely_usd,
+        )
+
+    def extend(
+        self, request_id: str, extra_usd: float, *, number: int = 0, likely_usd: float = 0.0
+    ) -> Grant | Refusal:
+        """Set more aside for a call under way; see :meth:`CallBook.extend`."""
+        return self._calls.extend(request_id, extra_usd, number=number, likely_usd=likely_usd)
 
     def allowance_usd(self, key_id: str) -> float | None:
         """What a paced key's budget has left for each request still to come; None where it is not paced."""
         key = self._db.execute("select * from keys where key_id = ?", (key_id,)).fetchone()
         if key is None or key["budget"] is None:
             return None
-        spent, reserved, requests = self._spending(key_id, _period_start(key["period"], time.time()))
-        return _allowance_usd(key["paced_over"], key["budget"] - spent - reserved, requests)
+        spent, reserved, requests = self._calls.spending(key_id, period_start(key["period"], time.time()))
+        return allowance_usd(key["paced_over"], key["budget"] - spent - reserved, requests)
 
     def settle(
         self,
         request_id: str,
         cost_usd: float,
         *,
+        disputed_usd: float = 0.0,
         decisions: Sequence[dict[str, Any]] = (),
         key_id: str | None = None,
-    ) -> None:
+    ) -> Settled:
         """Charge what a call cost, give the rest of its reservation back, and keep the decisions behind it.
 
         A call that is settled already is left as it is; one without a reservation charges nobody. A call that
-        settles after its reservation ran out is charged all the same: its answer was given.
+        settles after its reservation ended is charged all the same, once: its answer was given. What it cost
+        beyond its reservation is not charged, but disputed.
         """
-        cost = round(min(max(cost_usd, 0.0), MOST_USD) * PICO_PER_USD)
         with self.transaction():
-            call = self._db.execute("select * from calls where request_id = ?", (request_id,)).fetchone()
-            if call is not None and call["state"] != "settled":
-                self._db.execute(
-                    "update calls set state = 'settled', cost = ? where request_id = ?", (cost, request_id)
-                )
-                held = call["reserved"] if call["state"] == "open" else 0
-                self._add_spending(call["key_id"], call["period_start"], cost, -held)
-            self._db.executemany(
-                "insert or ignore into decisions values (?, ?, ?, null, ?)",
-                [(row["request_id"], key_id, json.dumps(row), time.time()) for row in decisions],
+            settled = self._calls.settle(
+                request_id, cost_usd, disputed_usd=disputed_usd, key_id=key_id, now=time.time()
             )
+            self.keep_decisions(decisions, key_id)
+        return settled
+
+    def keep_decisions(self, decisions: Sequence[dict[str, Any]], key_id: str | None) -> None:
+        """Keep decisions until they are carried to the warehouse."""
+        self._db.executemany(
+            "insert or ignore into decisions values (?, ?, ?, null, ?)",
+            [(row["request_id"], key_id, json.dumps(row), time.time()) for row in decisions],
+        )
+
+    def beat(self, owner: str) -> None:
+        """Note that a process that owns calls is alive; every bookkeeper of this ledger sees it."""
+        self._db.execute(
+            "insert into owners values (?, 1) on conflict do update set beats = beats + 1", (owner,)
+        )
+
+    def beats(self) -> dict[str, int]:
+        """Return how often each process showed life; 0 for owners of open calls that never did."""
+        known = {str(row["owner"]): int(row["beats"]) for row in self._db.execute("select * from owners")}
+        return dict.fromkeys(self._calls.owners_of_open_calls(), 0) | known
+
+    def bury(self, owner: str) -> int:
+        """End the calls of a process that died, charged as they likely came to; return how many."""
+        with self.transaction():
+            self._db.execute("delete from owners where owner = ?", (owner,))
+            return self._calls.free_calls_of(owner)
+
+    def end_overdue(self, now: float | None = None) -> None:
+        """End the calls whose time ran out."""
+        with self.transaction():
+            self._calls.expire(time.time() if now is None else now)
 
     def add_feedback(self, request_id: str, key_id: str | None, score: float) -> bool:
         """Attach a score to a decision that this key caused; False when it is not (or no longer) here."""
@@ -297,65 +303,25 @@ class Ledger:
         self._db.execute("delete from conversations where answered_at < ?", (time.time() - older_than_s,))
 
     def forget_calls(self, ended_before_s: float, limit: int = 50_000) -> None:
-        """Forget calls whose reservation ended so long ago; what they cost stays in their key's period.
+        """Forget calls whose reservation ended so long ago; what they came to stays in their key's period.
 
         At most ``limit`` at once, the oldest first: nobody else can write meanwhile.
         """
-        self._db.execute(
-            "delete from calls where rowid in (select rowid from calls where state <> 'open'"
-            " and expires_at < ? order by expires_at limit ?)",
-            (time.time() - ended_before_s, limit),
-        )
+        self._calls.forget(time.time() - ended_before_s, limit)
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def _expire(self, now: float) -> None:
-        """Give back the reservations of calls that never settled."""
-        for call in self._db.execute(
-            "update calls set state = 'expired' where state = 'open' and expires_at < ? returning *", (now,)
-        ).fetchall():
-            self._add_spending(call["key_id"], call["period_start"], 0, -call["reserved"])
-
-    def _spending(self, key_id: str, start: str) -> tuple[int, int, int]:
-        """What a key spent and has reserved in a period, in picodollars, and how often it asked."""
-        row = self._db.execute(
-            "select spent, reserved, requests from spending where key_id = ? and period_start = ?",
-            (key_id, start),
-        ).fetchone()
-        return (0, 0, 0) if row is None else (int(row["spent"]), int(row["reserved"]), int(row["requests"]))
-
-    def _add_spending(self, key_id: str, start: str, spent: int, reserved: int, requests: int = 0) -> None:
-        self._db.execute(
-            "insert into spending values (?, ?, ?, ?, ?) on conflict do update set"
-            " spent = spent + excluded.spent, reserved = reserved + excluded.reserved,"
-            " requests = requests + excluded.requests",
-            (key_id, start, spent, reserved, requests),
-        )
-
-    @contextmanager
-    def transaction(self) -> Iterator[None]:
+    def transaction(self) -> AbstractContextManager[None]:
         """Do all inside the block or nothing, with one commit; blocks may be nested."""
-        if self._db.in_transaction:
-            yield
-            return
-        self._db.execute("begin immediate")
-        try:
-            yield
-        except BaseException:
-            self._db.execute("rollback")
-            raise
-        self._db.execute("commit")
+        return transaction(self._db)
 
+    @property
+    def in_transaction(self) -> bool:
+        """Whether one is under way; SQLite ends it by itself where the disk is full."""
+        return self._db.in_transaction
 
-def _allowance_usd(paced_over: int | None, left: int | None, requests: int) -> float | None:
-    """What is left for each request to come; beyond the number foreseen it thins out, not to go at once."""
-    if paced_over is None or left is None:
-        return None
-    return max(left, 0) / PICO_PER_USD / max(paced_over - requests, paced_over * THINNED_OVER, 1)
-
-
-def _period_start(period: str, now: float) -> str:
-    moment = datetime.fromtimestamp(now, UTC)
-    return {"day": f"{moment:%Y-%m-%d}", "month": f"{moment:%Y-%m}", "total": "ever"}[period]
+    def alone(self) -> AbstractContextManager[None]:
+        """Do all inside the block or nothing of it, within a transaction that goes on."""
+        return savepoint(self._db)

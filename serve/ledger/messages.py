@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
+import math
 from dataclasses import dataclass
 from typing import Any, Literal
+
+MOST_USD = 10_000.0  # a bound, cost or claim of one call beyond this is cut to it
+
+
+def hash_secret(secret: str) -> str:
+    """Return the digest under which a key is kept. Keys are 256 random bits, so a plain digest is enough."""
+    return hashlib.sha256(secret.encode(errors="surrogatepass")).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -31,7 +40,7 @@ class Refusal:
     """A call that may not be made."""
 
     message: str
-    code: Literal["invalid_api_key", "insufficient_quota", "rate_limit_exceeded"]
+    code: Literal["invalid_api_key", "insufficient_quota", "rate_limit_exceeded", "shutting_down"]
     retry_after_s: float | None = None
 
 
@@ -57,6 +66,8 @@ class Extension:
     request_id: str
     caller: Caller
     extra_usd: float
+    number: int = 0  # counts the extensions of a call from 1: one that was made is not made again
+    likely_usd: float = 0.0  # what the further attempt comes to, as in :class:`Reservation`
 
 
 @dataclass(frozen=True)
@@ -73,6 +84,57 @@ class Reserved:
         if isinstance(self.grant, Refusal) or self.grant.allowance_usd is None:
             return None
         return self.grant.allowance_usd / self.price_ratio
+
+
+@dataclass(frozen=True)
+class Settled:
+    """What a settlement came to: charged within the reservation, the rest disputed.
+
+    ``charged_usd`` is None where nobody is charged: the endpoint is open, or nothing was reserved.
+    """
+
+    charged_usd: float | None
+    disputed_usd: float = 0.0
+
+
+@dataclass(frozen=True)
+class Unbooked:
+    """An entry that could not be written. It harms nobody else's."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Heartbeat:
+    """A sign of life of the process that owns reservations."""
+
+    owner: str
+    in_flight: int = 0  # requests that it works on
+
+
+@dataclass(frozen=True)
+class Pulse:
+    """What a living process is told in return."""
+
+    is_draining: bool = False
+    ends_in_s: float = 0.0  # until then requests under way may finish, where it drains
+
+
+@dataclass(frozen=True)
+class Drained:
+    """How far stopping has come: requests still under way, and the processes that worked on requests."""
+
+    under_way: int
+    owners: tuple[str, ...]
+
+
+@dataclass
+class Life:
+    """What an ingress knows of its own stopping, and tells of its requests."""
+
+    in_flight: int = 0
+    is_draining: bool = False
+    ends_at: float = math.inf  # on the clock of time.monotonic
 
 
 @dataclass(frozen=True)
@@ -104,4 +166,5 @@ class Settlement:
     expected_usd: float | None = None  # forecast of the cost, where the request was routed
 
 
-Entry = Reservation | Extension | Settlement
+Entry = Reservation | Extension | Settlement | Heartbeat
+Written = Reserved | Settled | Pulse | Unbooked

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+import logging
+import math
+from typing import Any
+
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 
-from serve.ledger.messages import Settlement
+from serve.ledger.messages import Settled, Settlement
 
-__all__ = ["CONTENT_TYPE", "Metrics"]
+logger = logging.getLogger("ray.serve")
 
 LATENCY_BUCKETS_S = (0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120)
+_MOST = 1e15  # an amount beyond this is no measurement
 
 
 class Metrics:
@@ -21,6 +25,10 @@ class Metrics:
         self._failures = self._counter("leeroo_expert_failures", "attempts that failed", "status")
         self._tokens = self._counter("leeroo_tokens", "tokens used", "kind")
         self._cost = self._counter("leeroo_cost_usd", "cost of the answers in USD")
+        self._uncovered = self._counter(
+            "leeroo_uncovered_cost_usd",
+            "USD that upstreams claim, or may bill, beyond what a key was charged: the operator's",
+        )
         self._latency = Histogram(
             "leeroo_latency_seconds",
             "time from request to last token",
@@ -29,17 +37,28 @@ class Metrics:
             registry=self._registry,
         )
 
-    def count(self, settlement: Settlement) -> None:
-        """Add what a request came to."""
+    def count(self, settlement: Settlement, settled: Settled) -> None:
+        """Add what a request came to. What cannot be counted is left out: the books are written by now."""
+        try:
+            self._count(settlement, settled)
+        except Exception:
+            logger.exception("a settlement cannot be counted")
+
+    def _count(self, settlement: Settlement, settled: Settled) -> None:
+        answer = settlement.answer
         for expert, status in settlement.failures:
             self._failures.labels(expert, str(status)).inc()
-        if (answer := settlement.answer) is None:
+        if settled.disputed_usd:
+            last = answer.expert if answer else next((name for name, _ in settlement.failures[::-1]), "")
+            self._uncovered.labels(last).inc(_amount(settled.disputed_usd))
+        if answer is None:
             return
+        cost_usd = settlement.cost_usd if settled.charged_usd is None else settled.charged_usd
         self._answers.labels(answer.expert).inc()
-        self._cost.labels(answer.expert).inc(settlement.cost_usd)
-        self._latency.labels(answer.expert).observe(answer.latency_s)
+        self._cost.labels(answer.expert).inc(_amount(cost_usd))
+        self._latency.labels(answer.expert).observe(_amount(answer.latency_s))
         for kind in ("prompt", "completion"):
-            self._tokens.labels(answer.expert, kind).inc(answer.usage.get(f"{kind}_tokens") or 0)
+            self._tokens.labels(answer.expert, kind).inc(_amount(answer.usage.get(f"{kind}_tokens")))
 
     def render(self) -> bytes:
         """Return the figures in Prometheus's text format."""
@@ -47,3 +66,10 @@ class Metrics:
 
     def _counter(self, name: str, told: str, *labels: str) -> Counter:
         return Counter(name, told, ["expert", *labels], registry=self._registry)
+
+
+def _amount(told: Any) -> float:
+    """Return a number that a counter takes: 0 for what is none, and nothing below 0."""
+    if isinstance(told, bool) or not isinstance(told, (int, float)) or math.isnan(told):
+        return 0.0
+    return float(min(max(told, 0), _MOST))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from serve.ledger.messages import Caller, Reservation, Reserved, Settlement
+from serve.ledger.messages import Caller, Extension, Life, Reservation, Reserved, Settled, Settlement
 from serve.router.messages import Query, Ruling
 
 
@@ -23,8 +23,11 @@ class RouterClient(Protocol):
 class LedgerClient(Protocol):
     """What the gateway needs of the bookkeeper; see :class:`serve.ledger.bookkeeper.Bookkeeper`."""
 
+    life: Life
+
     async def identify(self, secret_hash: str | None) -> Caller | None: ...  # noqa: D102
     async def reserve(self, reservation: Reservation) -> Reserved: ...  # noqa: D102
-    async def settle(self, settlement: Settlement) -> None: ...  # noqa: D102
+    async def extend(self, extension: Extension) -> Reserved: ...  # noqa: D102
+    async def settle(self, settlement: Settlement) -> Settled: ...  # noqa: D102
     async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool: ...  # noqa: D102
     async def figures(self) -> bytes: ...  # noqa: D102

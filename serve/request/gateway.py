@@ -14,8 +14,7 @@ from typing import Any, TypeVar
 
 from serve.config import ServeConfig
 from serve.experts.handle import Answer, ExpertClient, OpenStream
-from serve.ledger.ledger import MOST_USD
-from serve.ledger.messages import Caller, Figures, Grant, Refusal, Reservation, Reserved, Settlement
+from serve.ledger.messages import MOST_USD, Caller, Figures, Grant, Refusal, Reservation, Reserved, Settlement
 from serve.request.answer_report import answer_report, costs, decision_rows, route_reply
 from serve.request.breaker import Breaker
 from serve.request.clients import LedgerClient, RouterClient
@@ -308,5 +307,5 @@ def _new_request_id() -> str:
 
 
 def _refused(refusal: Refusal) -> ApiError:
-    status = 401 if refusal.code == "invalid_api_key" else 429
+    status = {"invalid_api_key": 401, "shutting_down": 503}.get(refusal.code, 429)
     return ApiError(status, refusal.message, code=refusal.code, retry_after_s=refusal.retry_after_s)

@@ -14,18 +14,30 @@ Result = TypeVar("Result")
 class Coalescer(Generic[Item, Result]):
     """Sends one group of items at a time; what comes meanwhile is the next group.
 
-    Alone, an item is sent at once: there is no window to wait for.
+    Alone, an item is sent at once: there is no window to wait for. An item that fails, fails alone: where the
+    call of a group raises, each of its items is sent again by itself, so sending twice must do no harm.
     """
 
-    def __init__(self, send: Callable[[list[Item]], Awaitable[Sequence[Result]]], *, most: int) -> None:
-        """Send groups of at most ``most`` items with ``send``."""
+    def __init__(
+        self,
+        send: Callable[[list[Item]], Awaitable[Sequence[Result]]],
+        *,
+        most: int,
+        shared: tuple[type[Exception], ...] = (),
+    ) -> None:
+        """Send groups of at most ``most`` items with ``send``.
+
+        Args:
+            shared: errors that say nothing of an item: nobody was there to answer. They meet a whole group.
+        """
         self._send = send
         self._most = most
+        self._shared = shared
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._sender: asyncio.Task[None] | None = None
 
     async def __call__(self, item: Item) -> Result:
-        """Return the result of one item; raises what its group's call raised."""
+        """Return the result of one item; raises what its call raised."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._waiting.append((item, future))
         if self._sender is None or self._sender.done():
@@ -41,7 +53,13 @@ class Coalescer(Generic[Item, Result]):
     async def _send_group(self, group: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
             results = await self._send([item for item, _ in group])
+            if len(results) != len(group):
+                raise RuntimeError(f"{len(results)} results came for {len(group)} items")
         except Exception as error:
+            if len(group) > 1 and not isinstance(error, self._shared):
+                for member in group:
+                    await self._send_group([member])
+                return
             for _, future in group:
                 if not future.done():
                     future.set_exception(error)

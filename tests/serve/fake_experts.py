@@ -6,6 +6,7 @@ from typing import Any
 from experts import load_catalogue
 from serve.experts.handle import OpenStream
 from serve.ledger.bookkeeper import Bookkeeper
+from serve.ledger.messages import Life, Unbooked
 from serve.router.deployment import Loaded, rule_all
 from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ExpertFailure
@@ -90,13 +91,21 @@ class LocalLedger:
 
     def __init__(self, config):
         self._bookkeeper = Bookkeeper(config)
+        self.life = Life()
         self.identify = self._bookkeeper.identify
         self.add_feedback = self._bookkeeper.add_feedback
         self.figures = self._bookkeeper.figures
 
     async def reserve(self, reservation):
-        (reserved,) = await self._bookkeeper.write([reservation])
-        return reserved
+        return await self._one(reservation)
+
+    async def extend(self, extension):
+        return await self._one(extension)
 
     async def settle(self, settlement):
-        await self._bookkeeper.write([settlement])
+        return await self._one(settlement)
+
+    async def _one(self, entry):
+        (written,) = await self._bookkeeper.write([entry])
+        assert not isinstance(written, Unbooked), written
+        return written

@@ -1,5 +1,8 @@
 import asyncio
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from serve.transport.coalescing import Coalescer
 
 
@@ -38,9 +41,45 @@ def test_an_item_alone_is_sent_at_once_and_later_ones_again():
     assert groups == [[1], [2]]
 
 
-def test_a_failure_meets_its_group_alone():
-    results = gather(Coalescer(recorder([], lambda group: 0 in group), most=2), range(4))
-    assert [type(result) for result in results] == [ValueError, ValueError, int, int]
+def test_a_failure_meets_its_own_item_alone():
+    results = gather(Coalescer(recorder([], lambda group: 0 in group), most=8), range(4))
+    assert [repr(result) for result in results] == ["ValueError('no')", "10", "20", "30"]
+
+
+def test_an_error_that_says_nothing_of_an_item_meets_the_whole_group_once():
+    groups = []
+    coalescer = Coalescer(recorder(groups, lambda group: 0 in group), most=2, shared=(ValueError,))
+    assert [type(result) for result in gather(coalescer, range(4))] == [ValueError, ValueError, int, int]
+    assert groups == [[0, 1], [2, 3]]
+
+
+def test_an_answer_of_the_wrong_length_leaves_nobody_waiting():
+    async def send(group):
+        return []
+
+    async def go():
+        async with asyncio.timeout(5):
+            return await asyncio.gather(*map(Coalescer(send, most=4), range(6)), return_exceptions=True)
+
+    assert {type(result) for result in asyncio.run(go())} == {RuntimeError}
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.lists(st.booleans(), max_size=40), st.integers(1, 9))
+def test_whoever_is_well_is_answered_whoever_stands_beside(ill, most):
+    async def send(group):
+        await asyncio.sleep(0)
+        if any(ill[n] for n in group):
+            raise KeyError([n for n in group if ill[n]])
+        return [n * 10 for n in group]
+
+    results = gather(Coalescer(send, most=most), range(len(ill)))
+    for n, result in enumerate(results):
+        if ill[n]:
+            assert isinstance(result, KeyError)
+            assert result.args == ([n],)
+        else:
+            assert result == n * 10
 
 
 def test_a_caller_that_goes_away_does_not_spoil_the_group():

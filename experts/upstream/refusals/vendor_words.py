@@ -30,6 +30,7 @@ CONTEXT_OVERFLOW = _any(
     r"`?inputs`? tokens",
     r"reduce (the|your) (length|prompt|input|message)",
     r"string_above_max_length",
+    r"(less|fewer) than \d+ tokens",
     r"request too large",
     r"n_ctx",
     r"number of tokens[^.]{0,60}exceed",

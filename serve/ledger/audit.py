@@ -1,0 +1,111 @@
+"""Whether the books add up: what keys were charged against the calls behind it, to the picodollar."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from serve.ledger.ledger_file import open_ledger, told_plainly, transaction
+from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD
+
+
+@dataclass(frozen=True)
+class PeriodBooks:
+    """One period of one key, in picodollars; ``calls`` counts those that are still known."""
+
+    key_id: str
+    name: str
+    period_start: str
+    budget: int | None
+    spent: int
+    reserved: int
+    disputed: int
+    forgotten_spent: int  # part of ``spent``, of calls that are not known any more
+    calls: int
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What was found: every period that has books, and what is wrong with them, in a sentence each."""
+
+    periods: tuple[PeriodBooks, ...]
+    faults: tuple[str, ...]
+
+    @property
+    def disputed_usd(self) -> float:
+        """What upstreams claim, or may bill, beyond what keys were charged: the operator's to settle."""
+        return sum(period.disputed for period in self.periods) / PICO_PER_USD
+
+
+def check_books(path: Path) -> Audit:
+    """Compare what every key was charged, disputed and reserved with its calls, in one look at the file.
+
+    Raises:
+        InputError: the file cannot be read.
+    """
+    db = open_ledger(path)
+    try:
+        with told_plainly(path), transaction(db):
+            keys = {row["key_id"]: row for row in db.execute("select * from keys")}
+            spending = db.execute("select * from spending order by key_id, period_start").fetchall()
+            calls = db.execute(
+                "select key_id, period_start, reserved, cost, state, disputed, request_id from calls"
+            ).fetchall()
+    finally:
+        db.close()
+    faults: list[str] = []
+    sums: dict[tuple[str, str], list[int]] = {}
+    for call in calls:
+        total = sums.setdefault((call["key_id"], call["period_start"]), [0, 0, 0, 0])
+        is_open = call["state"] == "open"
+        total[0] += call["cost"] or 0
+        total[1] += call["disputed"]
+        total[2] += call["reserved"] if is_open else 0
+        total[3] += 1
+        if (call["cost"] or 0) > call["reserved"]:
+            faults.append(
+                f"call {call['request_id']} was charged {_usd(call['cost'])},"
+                f" more than the {_usd(call['reserved'])} that were reserved for it"
+            )
+    periods = []
+    for row in spending:
+        key = keys.get(row["key_id"])
+        known = sums.pop((row["key_id"], row["period_start"]), [0, 0, 0, 0])
+        period = PeriodBooks(
+            key_id=row["key_id"],
+            name=key["name"] if key else "",
+            period_start=row["period_start"],
+            budget=key["budget"] if key else None,
+            spent=row["spent"],
+            reserved=row["reserved"],
+            disputed=row["disputed"],
+            forgotten_spent=row["forgotten_spent"],
+            calls=known[3],
+        )
+        periods.append(period)
+        known[0] = min(known[0] + row["forgotten_spent"], MOST_PICO)
+        known[1] = min(known[1] + row["forgotten_disputed"], MOST_PICO)
+        where = f"key {period.name or period.key_id or 'of nobody'}, period {period.period_start}"
+        for word, booked, counted in (
+            ("charged", row["spent"], known[0]),
+            ("disputed", row["disputed"], known[1]),
+            ("reserved", row["reserved"], known[2]),
+        ):
+            if booked != counted:
+                difference = f"a difference of {_usd(booked - counted)}"
+                faults.append(
+                    f"{where}: {_usd(booked)} {word}, but its calls say {_usd(counted)}, {difference}"
+                )
+            if booked < 0:
+                faults.append(f"{where}: {_usd(booked)} {word}, less than nothing")
+        if period.budget is not None and period.spent + period.reserved > period.budget:
+            over = _usd(period.spent + period.reserved - period.budget)
+            faults.append(f"{where}: {over} beyond its budget of {_usd(period.budget)}")
+    for (key_id, start), (spent, disputed, reserved, count) in sums.items():
+        if spent or disputed or reserved:
+            faults.append(f"key {key_id}, period {start}: {count} calls that its books do not know")
+    return Audit(tuple(periods), tuple(faults))
+
+
+def _usd(pico: int) -> str:
+    return f"${pico // PICO_PER_USD}.{pico % PICO_PER_USD:012d}" if pico >= 0 else f"-{_usd(-pico)}"

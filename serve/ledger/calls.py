@@ -1,0 +1,290 @@
+"""What calls may cost and did cost: money set aside, charged, disputed and given back.
+
+A call reserves the most it can cost before it is made and settles what it did cost afterwards; doing either
+twice does nothing. A key is never charged above what was reserved for it: what is claimed beyond that is the
+operator's dispute. A reservation ends with its owner: when that process dies the call is charged what it
+likely came to, for the upstream bills it all the same.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from serve.ledger.ledger_file import transaction
+from serve.ledger.messages import Grant, Refusal, Settled
+from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bounded, to_pico
+
+THINNED_OVER = 0.02  # share of the foreseen requests over which the last of a paced budget is spread
+NOBODY = ""  # the key of calls that nobody is charged for
+
+
+class CallBook:
+    """The tables ``calls`` and ``spending`` of a ledger."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def reserve(
+        self,
+        key_id: str,
+        request_id: str,
+        bounds_usd: Sequence[float],
+        *,
+        lifetime_s: float,
+        now: float,
+        owner: str = "",
+        likely_usd: Sequence[float] = (),
+    ) -> Grant | Refusal:
+        """Set money aside for a call: the most that any expert the budget affords can cost."""
+        with transaction(self._db):
+            self.expire(now)
+            key = self._valid_key(key_id)
+            if isinstance(key, Refusal):
+                return key
+            start = period_start(key["period"], now)
+            spent, reserved, requests = self.spending(key_id, start)
+            left = None if key["budget"] is None else key["budget"] - spent - reserved
+            held = self._call(request_id)
+            if held is not None:
+                return self._grant(key, held["reserved"], left, requests)
+            bounds = [bound_pico(bound) for bound in bounds_usd]
+            affordable = [
+                index
+                for index, bound in enumerate(bounds)
+                if left is None or (bound <= left and is_bounded(bounds_usd[index]))
+            ]
+            if not affordable:
+                return Refusal(
+                    f"this key has ${(left or 0) / PICO_PER_USD:.6g} left of its budget ({key['period']}),"
+                    f" and this request may cost ${min(bounds) / PICO_PER_USD:.6g}",
+                    "insufficient_quota",
+                )
+            amount = max(bounds[index] for index in affordable)
+            if reserved + amount > MOST_PICO:
+                return Refusal("too much is set aside for this key", "rate_limit_exceeded", 5.0)
+            likely = max((bound_pico(likely_usd[i]) for i in affordable if i < len(likely_usd)), default=0)
+            self._db.execute(
+                "insert into calls"
+                " (request_id, key_id, period_start, reserved, state, expires_at, created_at, owner, likely)"
+                " values (?, ?, ?, ?, 'open', ?, ?, ?, ?)",
+                (request_id, key_id, start, amount, now + lifetime_s, now, owner, min(likely, amount)),
+            )
+            self._add(key_id, start, reserved=amount, requests=1)
+            # Without what this one may cost at most: the last request must find as much again.
+            return self._grant(key, amount, None if left is None else left - amount, requests)
+
+    def extend(
+        self, request_id: str, extra_usd: float, *, number: int = 0, likely_usd: float = 0.0
+    ) -> Grant | Refusal:
+        """Set more aside for a call that is open, before a further attempt is made.
+
+        Args:
+            number: counts the extensions of a call from 1; one that was made is not made again.
+        """
+        with transaction(self._db):
+            call = self._call(request_id)
+            if call is None or call["state"] != "open":
+                return Refusal("the time of this request is over", "insufficient_quota")
+            key = self._valid_key(call["key_id"])
+            if isinstance(key, Refusal):
+                return key
+            spent, reserved, requests = self.spending(call["key_id"], call["period_start"])
+            left = None if key["budget"] is None else key["budget"] - spent - reserved
+            if number and number <= call["extensions"]:
+                return self._grant(key, call["reserved"], left, requests)
+            extra = bound_pico(extra_usd)
+            if left is not None and (extra > left or not is_bounded(extra_usd)):
+                return Refusal(
+                    f"this key has ${max(left, 0) / PICO_PER_USD:.6g} left of its budget ({key['period']}),"
+                    f" and another attempt may cost ${extra / PICO_PER_USD:.6g}",
+                    "insufficient_quota",
+                )
+            if reserved + extra > MOST_PICO:
+                return Refusal("too much is set aside for this key", "rate_limit_exceeded", 5.0)
+            total = call["reserved"] + extra
+            likely = min(call["likely"] + bound_pico(likely_usd), total)
+            self._db.execute(
+                "update calls set reserved = ?, likely = ?, extensions = max(extensions, ?)"
+                " where request_id = ?",
+                (total, likely, number, request_id),
+            )
+            self._add(call["key_id"], call["period_start"], reserved=extra)
+            return self._grant(key, total, None if left is None else left - extra, requests)
+
+    def settle(
+        self,
+        request_id: str,
+        cost_usd: Any,
+        *,
+        now: float,
+        disputed_usd: Any = 0.0,
+        key_id: str | None = None,
+    ) -> Settled:
+        """Charge what a call cost, within its reservation, and give the rest back.
+
+        A call that is settled already is left as it is. One that was ended without its owner is set right:
+        charged once, by what it did cost, as far as its budget still holds that. A cost that is no number
+        counts as what was likely, else as all that was reserved.
+        """
+        with transaction(self._db):
+            call = self._call(request_id)
+            claimed, disputed = to_pico(cost_usd), to_pico(disputed_usd) or 0
+            if call is None:
+                return self._settle_nobodys(request_id, key_id, disputed, now)
+            if call["state"] == "settled":
+                return Settled(call["cost"] / PICO_PER_USD, call["disputed"] / PICO_PER_USD)
+            if claimed is None:
+                claimed = call["likely"] or call["reserved"]
+            charged, before = min(claimed, call["reserved"]), call["cost"] or 0
+            if call["state"] != "open" and charged > before:
+                charged = min(charged, before + self._left(call))
+            disputed += claimed - charged
+            held = call["reserved"] if call["state"] == "open" else 0
+            self._db.execute(
+                "update calls set state = 'settled', cost = ?, disputed = ? where request_id = ?",
+                (charged, disputed, request_id),
+            )
+            self._add(
+                call["key_id"],
+                call["period_start"],
+                spent=charged - before,
+                reserved=-held,
+                disputed=disputed - call["disputed"],
+            )
+            return Settled(charged / PICO_PER_USD, disputed / PICO_PER_USD)
+
+    def expire(self, now: float) -> None:
+        """End calls whose time ran out; those from the future (a clock was set back) are dated anew."""
+        self._db.execute(
+            "update calls set expires_at = ? + (expires_at - created_at), created_at = ?"
+            " where state = 'open' and created_at > ?",
+            (now, now, now + 60),
+        )
+        self._end("expires_at < ?", now)
+
+    def free_calls_of(self, owner: str) -> int:
+        """End the calls of a process that died; return how many there were."""
+        with transaction(self._db):
+            return self._end("owner = ?", owner)
+
+    def owners_of_open_calls(self) -> set[str]:
+        """Return the processes that have calls under way."""
+        rows = self._db.execute("select distinct owner from calls where state = 'open' and owner <> ''")
+        return {str(row["owner"]) for row in rows}
+
+    def forget(self, ended_before: float, limit: int) -> None:
+        """Forget calls whose reservation ended before then; what they came to stays in their key's period."""
+        with transaction(self._db):
+            forgotten = self._db.execute(
+                "delete from calls where rowid in (select rowid from calls where state <> 'open'"
+                " and expires_at < ? order by expires_at limit ?) returning *",
+                (ended_before, limit),
+            ).fetchall()
+            sums: dict[tuple[str, str], tuple[int, int]] = {}
+            for call in forgotten:
+                place = (call["key_id"], call["period_start"])
+                spent, disputed = sums.get(place, (0, 0))
+                sums[place] = (spent + (call["cost"] or 0), disputed + call["disputed"])
+            self._db.executemany(
+                f"update spending set forgotten_spent = min(forgotten_spent + ?, {MOST_PICO}),"
+                f" forgotten_disputed = min(forgotten_disputed + ?, {MOST_PICO})"
+                " where key_id = ? and period_start = ?",
+                [(min(s, MOST_PICO), min(d, MOST_PICO), *place) for place, (s, d) in sums.items()],
+            )
+
+    def spending(self, key_id: str, start: str) -> tuple[int, int, int]:
+        """What a key spent and has reserved in a period, in picodollars, and how often it asked."""
+        row = self._db.execute(
+            "select spent, reserved, requests from spending where key_id = ? and period_start = ?",
+            (key_id, start),
+        ).fetchone()
+        return (0, 0, 0) if row is None else (int(row["spent"]), int(row["reserved"]), int(row["requests"]))
+
+    def disputed(self, key_id: str, start: str) -> int:
+        """What upstreams claimed in a period beyond what a key was charged, in picodollars."""
+        row = self._db.execute(
+            "select disputed from spending where key_id = ? and period_start = ?", (key_id, start)
+        ).fetchone()
+        return 0 if row is None else int(row["disputed"])
+
+    def _settle_nobodys(self, request_id: str, key_id: str | None, disputed: int, now: float) -> Settled:
+        """Keep what is disputed about a call without a reservation, which charges nobody."""
+        if disputed:
+            start = period_start("total", now)
+            self._db.execute(
+                "insert into calls (request_id, key_id, period_start, reserved, cost, state, expires_at,"
+                " created_at, disputed) values (?, ?, ?, 0, 0, 'settled', ?, ?, ?)",
+                (request_id, key_id or NOBODY, start, now, now, disputed),
+            )
+            self._add(key_id or NOBODY, start, disputed=disputed)
+        return Settled(None, disputed / PICO_PER_USD)
+
+    def _end(self, which: str, value: Any) -> int:
+        ended = self._db.execute(
+            "update calls set state = 'expired', cost = min(likely, reserved)"
+            f" where state = 'open' and {which} returning *",
+            (value,),
+        ).fetchall()
+        for call in ended:
+            self._add(call["key_id"], call["period_start"], spent=call["cost"], reserved=-call["reserved"])
+        return len(ended)
+
+    def _left(self, call: sqlite3.Row) -> int:
+        key = self._db.execute("select budget from keys where key_id = ?", (call["key_id"],)).fetchone()
+        if key is None or key["budget"] is None:
+            return MOST_PICO
+        spent, reserved, _ = self.spending(call["key_id"], call["period_start"])
+        return max(0, int(key["budget"]) - spent - reserved)
+
+    def _call(self, request_id: str) -> sqlite3.Row | None:
+        row: sqlite3.Row | None = self._db.execute(
+            "select * from calls where request_id = ?", (request_id,)
+        ).fetchone()
+        return row
+
+    def _valid_key(self, key_id: str) -> sqlite3.Row | Refusal:
+        key: sqlite3.Row | None = self._db.execute(
+            "select * from keys where key_id = ?", (key_id,)
+        ).fetchone()
+        if key is None or key["revoked_at"] is not None:
+            return Refusal("this key is not valid", "invalid_api_key")
+        return key
+
+    def _grant(self, key: sqlite3.Row, amount: int, left: int | None, requests: int) -> Grant:
+        left_usd = None if left is None else left / PICO_PER_USD
+        return Grant(amount / PICO_PER_USD, left_usd, allowance_usd(key["paced_over"], left, requests))
+
+    def _add(
+        self,
+        key_id: str,
+        start: str,
+        *,
+        spent: int = 0,
+        reserved: int = 0,
+        disputed: int = 0,
+        requests: int = 0,
+    ) -> None:
+        self._db.execute(
+            "insert into spending (key_id, period_start, spent, reserved, disputed, requests)"
+            " values (?, ?, ?, ?, ?, ?) on conflict do update set"
+            f" spent = min(spent + excluded.spent, {MOST_PICO}), reserved = reserved + excluded.reserved,"
+            f" disputed = min(disputed + excluded.disputed, {MOST_PICO}),"
+            " requests = requests + excluded.requests",
+            (key_id, start, spent, reserved, disputed, requests),
+        )
+
+
+def allowance_usd(paced_over: int | None, left: int | None, requests: int) -> float | None:
+    """What is left for each request to come; beyond the number foreseen it thins out, not to go at once."""
+    if paced_over is None or left is None:
+        return None
+    return max(left, 0) / PICO_PER_USD / max(paced_over - requests, paced_over * THINNED_OVER, 1)
+
+
+def period_start(period: str, now: float) -> str:
+    """Return the name of the period that a moment lies in."""
+    moment = datetime.fromtimestamp(now, UTC)
+    return {"day": f"{moment:%Y-%m-%d}", "month": f"{moment:%Y-%m}", "total": "ever"}[period]
