@@ -1,4 +1,4 @@
-"""Is there a Ray cluster at an address? Asked before Ray is, which tries for minutes and then shows a trace."""
+"""Is there a Ray cluster at an address? Asked before Ray is, which tries for minutes."""
 
 from __future__ import annotations
 

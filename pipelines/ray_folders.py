@@ -1,14 +1,18 @@
-"""Where our Ray clusters keep their logs and sockets: a folder of our own, so that what a kill leaves is known."""
+"""Where our Ray clusters keep logs and sockets: a folder of our own, so that what a kill leaves is known."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shutil
 import stat
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Seconds that the processes of a cluster may take to end after their driver said so.
+_ENDING_S = 5
 _SESSION = re.compile(r"session_[\d_-]+_(\d+)")
 
 
@@ -40,8 +44,14 @@ def ray_folder() -> Path | None:
 def remove_sessions_of(pid: int) -> None:
     """Remove the folders of the clusters that a process started, once they have ended."""
     for session in _sessions():
-        if _pid_of(session) == pid and not _in_use(session):
-            shutil.rmtree(session, ignore_errors=True)
+        if _pid_of(session) != pid:
+            continue
+        for _ in range(_ENDING_S):
+            if not _in_use(session):
+                shutil.rmtree(session, ignore_errors=True)
+                break
+            time.sleep(1)
+    _remove_empty()
 
 
 def find_left() -> list[LeftFolder]:
@@ -65,6 +75,18 @@ def remove_left(left: list[LeftFolder]) -> None:
             shutil.rmtree(found.path, ignore_errors=True)
         else:
             found.path.unlink(missing_ok=True)
+    _remove_empty()
+
+
+def _remove_empty() -> None:
+    """Take away what Ray keeps beside its sessions once there are none."""
+    folder = _folder()
+    if _sessions() or not folder.is_dir() or folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        return
+    for name in ("session_latest", "ray_current_cluster"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _folder() -> Path:
@@ -75,7 +97,9 @@ def _sessions() -> list[Path]:
     folder = _folder()
     if not folder.is_dir() or folder.is_symlink() or folder.stat().st_uid != os.getuid():
         return []
-    return sorted(path for path in folder.iterdir() if _SESSION.fullmatch(path.name) and not path.is_symlink())
+    return sorted(
+        path for path in folder.iterdir() if _SESSION.fullmatch(path.name) and not path.is_symlink()
+    )
 
 
 def _pid_of(session: Path) -> int:

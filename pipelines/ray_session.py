@@ -7,6 +7,9 @@ import logging
 import os
 from collections.abc import Iterator
 
+from pipelines.ray_address import check_ray_address
+from pipelines.ray_folders import ray_folder, remove_sessions_of
+
 #: Logical CPUs of a local cluster at least. They are book-keeping: engines, Ray Data tasks and Serve replicas
 #: share the machine's real cores, and would wait for each other for ever on a two-core laptop otherwise.
 MIN_LOGICAL_CPUS = 8
@@ -24,14 +27,18 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if address or os.environ.get("RAY_ADDRESS"):
+    named = address or os.environ.get("RAY_ADDRESS")
+    if named:
+        check_ray_address(named, where="--address" if address else "RAY_ADDRESS")
         ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         # The HTTP proxy words its own errors as OpenAI does.
         callback = "serve.http.proxy_errors:middlewares"
         os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", callback)
+        folder = ray_folder()
         ray.init(
+            _temp_dir=str(folder) if folder else None,
             address="local",  # not what an earlier `ray start` on this machine left behind
             num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
             include_dashboard=False,
@@ -42,3 +49,5 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        if not named:
+            remove_sessions_of(os.getpid())
