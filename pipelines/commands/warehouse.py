@@ -51,11 +51,18 @@ def run_sql(
     from pipelines.commands.query_output import print_rows, write_csv, write_json
     from warehouse import InputError
 
-    connection = Home.open(home).warehouse().connect()
+    warehouse = Home.open(home).warehouse()
+    connection = warehouse.connect()
     try:
         result = connection.sql(query)
         rows = None if result is None else result.to_arrow_table()
     except duckdb.Error as error:
+        if "_files' failed" in str(error):  # not the query: a table behind it
+            raise InputError(
+                f"a table cannot be read: {' '.join(str(error).split())}",
+                where=warehouse.url,
+                fix="`leeroo warehouse check` names the files that are damaged",
+            ) from error
         raise InputError(
             str(error).strip(), where="sql", fix="see `leeroo sql 'describe answers'`"
         ) from error
