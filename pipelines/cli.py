@@ -9,7 +9,10 @@ import sys
 import typer
 
 #: One module per group, in the order of ``leeroo --help``.
-GROUPS = ("selfplay", "judge", "warehouse", "router", "route", "universe", "serve", "doctor")
+GROUPS = (
+    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
+    "doctor",
+)
 
 app = typer.Typer(
     name="leeroo",

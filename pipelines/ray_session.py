@@ -1,4 +1,4 @@
-"""Join the Ray cluster that is there, or start a small one for this process."""
+"""Join the Ray cluster that is there, or start a small one for this process, at once or when it is needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         return
     named = address or os.environ.get("RAY_ADDRESS")
     if named:
-        check_ray_address(named, where="--address" if address else "RAY_ADDRESS")
+        _check_named(address)
         ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -51,3 +51,36 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         ray.shutdown()
         if not named:
             remove_sessions_of(os.getpid())
+
+
+class Connection:
+    """A Ray connection that is made when it is first needed, and closed when the block ends.
+
+    Starting a cluster takes half a minute, and a run that finds nothing to ask needs none.
+    """
+
+    def __init__(self, address: str | None = None) -> None:
+        self.address = address
+        self._stack = contextlib.ExitStack()
+        self._is_there = False
+
+    def __enter__(self) -> Connection:
+        _check_named(self.address)  # before any work, however late the connection is needed
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._is_there = False
+        self._stack.close()
+
+    def ensure(self) -> None:
+        """Have a connection from here on."""
+        if not self._is_there:
+            self._stack.enter_context(ray_session(self.address))
+            self._is_there = True
+
+
+def _check_named(address: str | None) -> None:
+    if address:
+        check_ray_address(address, where="--address")
+    elif os.environ.get("RAY_ADDRESS"):
+        check_ray_address(os.environ["RAY_ADDRESS"], where="RAY_ADDRESS")

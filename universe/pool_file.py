@@ -36,13 +36,17 @@ def write_plan(home: Path, universe: Universe, reasons: Mapping[str, str]) -> Pa
     return path
 
 
-def apply_plan(home: Path) -> tuple[Path, list[str]]:
+def apply_plan(home: Path, plan: Path | None = None) -> tuple[Path, list[str]]:
     """Make the last universe chosen the pool in use; returns the pool file and its experts.
+
+    Args:
+        home: whose pool.
+        plan: file of another universe than the last one.
 
     Raises:
         InputError: no universe was chosen yet, or the file is damaged.
     """
-    plan = home / PLAN_NAME
+    plan = plan or home / PLAN_NAME
     if not plan.exists():
         raise InputError(
             "no universe has been chosen yet", where=str(plan), fix="run `leeroo universe` first"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from experts.backends.base import BUDGET_SPENT, RawAnswer, raw_table
+from experts.backends.base import BUDGET_SPENT, Keep, RawAnswer, raw_table
 from experts.backends.recorded_folder import RECORDED, read_recorded_folder
 from experts.backends.spend_cap import Purse, reserve_batch
 from experts.catalogue.spec import ExpertSpec
@@ -38,7 +38,9 @@ class RecordedBackend:
         self._rows = rows
         self._position = {qid: i for i, qid in enumerate(rows["question_id"].to_pylist())}
 
-    def answer(self, questions: pa.Table, *, purse: Purse | None = None) -> pa.Table:
+    def answer(
+        self, questions: pa.Table, *, purse: Purse | None = None, keep: Keep | None = None
+    ) -> pa.Table:
         """Replay a batch; see :meth:`experts.backends.base.Backend.answer`."""
         replayed = self._replay(questions)
         if purse is None:

@@ -9,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from experts.grading.grade import parse_number
-from experts.grading.parsing import final_answer
-from warehouse import Warehouse, normalise_text
+from experts.grading.base import Reply
+from experts.grading.grade import GRADERS
+from warehouse import Warehouse
 
 
 @dataclass(frozen=True)
@@ -56,11 +56,8 @@ def comparable_answer(kind: str, choice: int | None, text: str | None) -> str | 
     >>> comparable_answer("exact", None, "#### 1,000.50"), comparable_answer("exact", None, "1000.5")
     ('1000.5', '1000.5')
     """
-    if kind == "choice":
-        return None if choice is None else str(choice)
-    stated = final_answer(text or "")
-    number = parse_number(stated)
-    return str(float(number)) if number is not None else normalise_text(stated) or None
+    grader = GRADERS.get(kind)
+    return grader.comparable(Reply(text or "", choice)) if grader else None
 
 
 def option_confidence(logprobs: Sequence[float] | None) -> float:

@@ -29,8 +29,9 @@ _NOT_MATHS = re.compile(r"[^\W\d_]{3,}|[^\w\s+\-*/^=<>(){}\[\].,|!$]")
 # Dates, scores, ranges and parts' numbers: what they would come to as arithmetic says nothing of them.
 _SPAN = re.compile(r"\d[\d.,]*(?:\s*[-\u2013/]\s*\d[\d.,]*)+")
 _PLAIN_FRACTION = re.compile(r"\d+\s*/\s*\d+")
-# Letters and digits without an operator are a name ("H2O"), but for a number before small letters ("2x").
-_CODE = re.compile(r"(?!\d[\d.,]*[a-z]+$)[^\W_]+")
+# Letters and digits without an operator are a name ("H2O"), but for a number before small letters ("2x";
+# not "12th" and "1990s").
+_CODE = re.compile(r"(?!\d[\d.,]*(?!(?:st|nd|rd|th|s)$)[a-z]+$)[^\W_]+")
 
 
 def is_formula(text: str) -> bool:

@@ -46,8 +46,8 @@ _HARMLESS = (
 _CONTAINERS = (ast.List, ast.Tuple, ast.Set, ast.Dict)
 
 
-def score_verified(text: str, stated: str, verifier: str | None) -> tuple[float | None, str]:
-    """Return the score (0 to 1) of an answer and the grader's name.
+def score_verified(text: str, stated: str, verifier: str | None) -> tuple[float | None, str | None]:
+    """Return the score (0 to 1) of an answer and the verifier's name, None where none is named.
 
     ``text`` is the whole answer and ``stated`` the part that states it; the better of the two counts. The
     score is None when the verifier is unknown, fails, or must not see the text. ``verifier`` is as in
@@ -57,11 +57,10 @@ def score_verified(text: str, stated: str, verifier: str | None) -> tuple[float 
         content: dict[str, Any] = json.loads(verifier or "")
         name, payload = str(content["name"]), content["payload"]
     except (ValueError, KeyError, TypeError):
-        return None, "verified@1"
-    grader = f"{name}@1"
+        return None, None
     score_answer = _verifier(name.removeprefix(PREFIX)) if name.startswith(PREFIX) else None
     if score_answer is None:
-        return None, grader
+        return None, name
     scores = []
     for candidate in dict.fromkeys((stated, text.strip())):
         if is_harmless(candidate):
@@ -69,7 +68,7 @@ def score_verified(text: str, stated: str, verifier: str | None) -> tuple[float 
                 scores.append(float(score_answer(candidate, payload)))
             except Exception:  # a verifier that fails on odd text has not judged it
                 continue
-    return (min(1.0, max(0.0, *scores, 0.0)) if scores else None), grader
+    return (min(1.0, max(0.0, *scores, 0.0)) if scores else None), name
 
 
 def is_harmless(text: str) -> bool:

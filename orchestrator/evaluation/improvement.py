@@ -14,8 +14,6 @@ from orchestrator.policy import Orchestrator
 from orchestrator.selection.hull import convex_hull, hull_value
 from warehouse import InputError, Outcomes
 
-#: The round under which the frozen questions and their answers are stored.
-FROZEN = "frozen"
 REPLICATES = 1000
 MIN_QUESTIONS = 20
 

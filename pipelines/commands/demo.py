@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 
-from pipelines.commands.screen import console, print_line, print_step
-from pipelines.selfplay.run import SelfplayConfig, run_selfplay
+from pipelines.commands.screen import Screen, console, print_line, print_step
+from pipelines.questions.sources.base import QuestionSettings
+from pipelines.selfplay.run import run_selfplay
+from pipelines.selfplay.settings import RoundPlan, RouterSettings, SelfplaySettings
 from warehouse.home import Home
 
 QUESTION = "What is the capital of France?"
@@ -20,15 +22,14 @@ DOMAINS = (
 def run_demo(home: Home, *, per_domain: int = 20, port: int = 0) -> None:
     """Run a round with the bundled models, then serve its router and ask a question through the endpoint."""
     started = time.monotonic()
-    config = SelfplayConfig(
-        round="demo",
-        domains=DOMAINS,
-        per_domain=per_domain,
-        frozen_questions=10 * len(DOMAINS),
+    settings = SelfplaySettings(
+        rounds=RoundPlan("demo"),
+        questions=QuestionSettings(domains=DOMAINS, per_domain=per_domain, frozen_count=10 * len(DOMAINS)),
         # MiniLM takes longer to read a question than experts of this price take to answer it.
-        embedder="wordllama",
+        router=RouterSettings(embedder="wordllama"),
     )
-    result = run_selfplay(config, home).rounds[-1]
+    with Screen() as screen:
+        result = run_selfplay(settings, home, screen.show).rounds[-1]
     print_step("Serve")
     ask_served(home, port=port)
     print_step(f"Done in {(time.monotonic() - started) / 60:.1f} minutes")

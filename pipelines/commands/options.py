@@ -7,6 +7,9 @@ from typing import Annotated
 
 import typer
 
+from orchestrator.predictors.registry import describe_predictors
+from orchestrator.text.registry import describe_embedders
+
 #: The ``--home`` option of every command.
 HomeOption = Annotated[
     Path,
@@ -18,3 +21,23 @@ HomeOption = Annotated[
     ),
 ]
 DEFAULT_HOME = Path(".leeroo")
+
+PoolOption = Annotated[
+    str | None, typer.Option(help="A pool in a YAML file, as FILE or FILE:NAME (needs a list `experts`).")
+]
+ExpertsOption = Annotated[str | None, typer.Option(help="Experts or globs, by commas: 'helm/*,gpt-4*'.")]
+SourceOption = Annotated[
+    str | None, typer.Option(help="Question sources to use, by commas, for example mmlu.")
+]
+EmbedderOption = Annotated[str, typer.Option(help=f"{describe_embedders()}, or several joined by +.")]
+#: What a predictor may be called, for the help of options.
+PREDICTOR_KINDS = describe_predictors()
+
+#: The ``--catalogue`` option of commands that ask or check experts.
+CatalogueOption = Annotated[
+    Path | None, typer.Option(help="YAML file of experts; small real models by default.")
+]
+#: The ``--address`` option of commands that ask experts in bulk.
+AddressOption = Annotated[
+    str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
+]

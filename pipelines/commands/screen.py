@@ -1,108 +1,159 @@
-"""What a round prints: who answered what at which price, and what nobody can do."""
+"""Prints a run of rounds: each event as lines and tables, and bars while the experts answer."""
 
 from __future__ import annotations
 
 import contextlib
-import math
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, assert_never
 
 from rich.console import Console
-from rich.table import Table
+
+from pipelines.commands.round_tables import (
+    domain_table,
+    expert_table,
+    purchase_table,
+    refusal_lines,
+    result_line,
+)
+from pipelines.selfplay.events import (
+    Answered,
+    AnsweringBegins,
+    AnswersCame,
+    Assigned,
+    Event,
+    FrozenSet,
+    GapsFound,
+    Measured,
+    QuestionsMade,
+    RoundDone,
+    RunDone,
+    Tested,
+    Trained,
+    UniverseChosen,
+)
 
 if TYPE_CHECKING:
-    from pipelines.answering.domains import DomainGap, DomainResult
-    from pipelines.answering.receipt import AnswerReceipt
-    from pipelines.selfplay.round import RoundResult
+    from pipelines.learning.training import TrainingResult
 
 #: Wide enough for the tables also where the output goes to a file.
 WIDTH = None if sys.stdout.isatty() else 130
 console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 
 
-def domain_table(results: Sequence[DomainResult]) -> Table:
-    """Lay the results out as experts within domains."""
-    table = Table(title="Answers by domain and expert")
-    for name in ("domain", "expert"):
-        table.add_column(name)
-    for name in ("questions", "accuracy", "95%", "chance", "tokens in", "tokens out", "cost, USD"):
-        table.add_column(name, justify="right")
-    previous = None
-    for r in results:
-        if previous is not None and r.domain != previous:
-            table.add_section()
-        accuracy = f"[green]{r.accuracy:.2f}[/]" if r.knows else f"{r.accuracy:.2f}"
-        table.add_row(
-            r.domain if r.domain != previous else "", r.expert, str(r.questions), accuracy,
-            f"{r.low:.2f}-{r.high:.2f}", f"{r.chance:.2f}", f"{r.prompt_tokens:,}",
-            f"{r.completion_tokens:,}", f"{r.cost_usd:.6f}",
-        )  # fmt: skip
-        previous = r.domain
-    return table
+class Screen:
+    """Prints what a run tells. A context manager: it ends the bars, whatever happens.
+
+    >>> with Screen() as screen:  # doctest: +SKIP
+    ...     run_selfplay(settings, home, screen.show)
+    """
+
+    def __init__(self) -> None:
+        self._bars = contextlib.ExitStack()
+        self._advance: Callable[[str, int], None] = lambda expert, count: None
+
+    def __enter__(self) -> Screen:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._bars.close()
+
+    def show(self, event: Event) -> None:
+        """Print an event."""
+        match event:
+            case FrozenSet():
+                _show_frozen_set(event)
+            case QuestionsMade():
+                count = len(event.question_ids)
+                print_step(f"Round {event.round}: {count} questions for {event.experts} experts")
+                for line in refusal_lines(event.refusals):
+                    print_line(line)
+            case Assigned():
+                _show_assigned(event)
+            case AnsweringBegins():
+                if not event.is_frozen:
+                    print_line("The experts answer (Ray Data, one actor pool per expert):")
+                if not event.is_open:
+                    print_line("Every question has been answered before; nothing is asked twice.")
+                self._advance = self._bars.enter_context(show_progress(event.questions))
+            case AnswersCame():
+                self._advance(event.expert, event.count)
+            case Answered():
+                self._bars.close()
+                _show_answered(event)
+            case UniverseChosen():
+                from universe.report.tables import render_universe
+
+                print_step("Universe")
+                console.print(render_universe(event.universe))
+            case Trained():
+                print_step("Router")
+                print_training(event.trained)
+            case Measured():
+                if event.problem is not None:
+                    print_line(f"What the round bought cannot be told: {event.problem}")
+            case Tested():
+                print_line(f"Router version {event.standing.version} {event.standing.verdict}")
+            case GapsFound():
+                for line in event.lines:
+                    print_line(line)
+            case RoundDone():
+                if event.is_kept:
+                    print_step(f"Round {event.result.round} is done")
+                print_line(result_line(event.result))
+            case RunDone():
+                result = event.result
+                print_step("What the rounds bought")
+                console.print(purchase_table(result.rounds, result.frozen_cost_usd))
+                print_line(f"{result.stopped} MLflow run {result.run_id}; look: `leeroo ui`")
+            case _:
+                assert_never(event)
 
 
-def expert_table(results: Sequence[DomainResult], receipts: Sequence[AnswerReceipt]) -> Table:
-    """Sum the results up per expert, with what this run asked and what it reused."""
-    table = Table(title="Experts")
-    table.add_column("expert")
-    names = (
-        "questions", "accuracy", "tokens in", "tokens out", "cost, USD", "asked now", "reused", "failed now",
-        "s", "answers/s",
-    )  # fmt: skip
-    for name in names:
-        table.add_column(name, justify="right")
-    for receipt in receipts:
-        own = [result for result in results if result.expert == receipt.expert]
-        n = sum(result.questions for result in own)
-        accuracy = sum(result.accuracy * result.questions for result in own) / n if n else math.nan
-        table.add_row(
-            receipt.expert, str(n), f"{accuracy:.3f}", f"{sum(r.prompt_tokens for r in own):,}",
-            f"{sum(r.completion_tokens for r in own):,}", f"{sum(r.cost_usd for r in own):.6f}",
-            str(receipt.asked), str(receipt.reused), str(receipt.failed), f"{receipt.wall_s:.0f}",
-            f"{receipt.asked / receipt.wall_s:.1f}" if receipt.asked else "-",
-        )  # fmt: skip
-    return table
+def _show_frozen_set(event: FrozenSet) -> None:
+    if event.fallen is not None:
+        print_line(
+            f"{event.source}: {event.fallen} of {event.total} questions fall to the part that is never"
+            f" learned from, by a hash of the prompt; {event.questions} of these are the frozen set"
+        )
+    print_line(f"Frozen evaluation set: {event.questions} questions, never trained on")
 
 
-def gap_lines(gaps: Sequence[DomainGap]) -> list[str]:
-    """Say in a sentence each what no expert can do."""
-    if not gaps:
-        return ["Gaps: none; in every domain some expert is better than guessing."]
-    return [
-        f"Gap: {gap.domain}. The best of the experts, {gap.best_expert}, scores {gap.accuracy:.2f} on"
-        f" {gap.questions} questions; guessing scores {gap.chance:.2f}."
-        for gap in gaps
-    ]
-
-
-def purchase_table(rounds: Sequence[RoundResult], frozen_cost_usd: float) -> Table:
-    """Lay out what each round spent and what it bought."""
-    costs = {f"{1000 * r.purchase.at_cost_usd:.4g}" for r in rounds if r.purchase}
-    table = Table(
-        title=f"Accuracy in % on the frozen set at {' or '.join(sorted(costs)) or 'no'} USD per 1,000 queries"
+def _show_assigned(event: Assigned) -> None:
+    if event.question_ids is None:
+        return
+    counts = {name: len(ids) for name, ids in event.question_ids.items()}
+    print_line(
+        f"Explorer: {sum(counts.values())} of {event.all_on_all} answers, about {event.expected_usd:.3g} of"
+        f" {event.all_on_all_usd:.3g} USD: " + ", ".join(f"{name} {count}" for name, count in counts.items())
     )
-    table.add_column("round", no_wrap=True)
-    names = ("asked", "answers", "cost, USD", "before", "after", "gain, points", "points/USD")
-    for name in names:
-        table.add_column(name, justify="right", no_wrap=True)
-    table.add_column("router", no_wrap=True)
-    table.add_row("frozen set", "", "", f"{frozen_cost_usd:.6f}", "", "", "", "", "")
-    for r in rounds:
-        bought = ("-", "-", "-", "-")
-        if r.purchase is not None:
-            gain = r.purchase.difference
-            points = f"{100 * gain.value:+.1f} [{100 * gain.low:+.1f}, {100 * gain.high:+.1f}]"
-            before, after = (
-                str(estimate).replace("%", "") for estimate in (r.purchase.before, r.purchase.after)
-            )
-            bought = (before, after, points, f"{r.points_per_usd:.3g}")
-        router = f"{r.version} {'promoted' if r.promoted else 'refused'}"
-        table.add_row(r.round, str(r.questions), str(r.answers), f"{r.cost_usd:.6f}", *bought, router)
-    total = frozen_cost_usd + sum(r.cost_usd for r in rounds)
-    table.add_section()
-    table.add_row("all", "", "", f"{total:.6f}", "", "", "", "", "")
-    return table
+
+
+def _show_answered(event: Answered) -> None:
+    judged = event.judged
+    if judged is not None and judged.judged + judged.unscored:
+        print_line(
+            f"{event.judge} judged {judged.judged} answers for {judged.judge.cost_usd:.6f} USD;"
+            f" {judged.unscored} have no score"
+            + (f": {judged.judge.problem}" if judged.judge.problem else "")
+        )
+    for receipt in event.receipts:
+        if receipt.problem:
+            print_line(f"{receipt.expert}: {receipt.problem}")
+    if event.domains is not None:
+        console.print(expert_table(event.domains, event.receipts))
+        console.print(domain_table(event.domains))
+
+
+def print_training(trained: TrainingResult) -> None:
+    """Print how a router was judged, or that there was nothing to train."""
+    if not trained.is_new:
+        version = trained.version
+        print_line(f"Router version {version} was trained on exactly these outcomes; it stands.")
+    elif trained.report is not None:
+        from orchestrator.evaluation.report_tables import render_report
+
+        console.print(render_report(trained.report))
 
 
 def print_line(text: str) -> None:

@@ -7,11 +7,18 @@ from typing import Annotated
 import typer
 
 from orchestrator.text.registry import DEFAULT_EMBEDDER
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
-from pipelines.commands.router import PREDICTOR_KINDS, EmbedderOption
+from pipelines.commands.options import (
+    DEFAULT_HOME,
+    PREDICTOR_KINDS,
+    AddressOption,
+    EmbedderOption,
+    HomeOption,
+)
 from warehouse.home import Home
 
-Catalogue = Annotated[str | None, typer.Option(help="YAML file of experts; small real models by default.")]
+CatalogueOption = Annotated[
+    str | None, typer.Option(help="YAML file of experts; small real models by default.")
+]
 PerDomain = Annotated[
     int, typer.Option(min=1, help="Questions of a round for each domain; where they are aimed at is learned.")
 ]
@@ -22,15 +29,6 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
     app.command("selfplay")(selfplay)
     app.command("ui")(ui)
-
-
-def main() -> None:
-    """Run ``selfplay`` alone, as a Ray job does."""
-    from pipelines.cli import run_app
-
-    alone = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    alone.command()(selfplay)
-    run_app(alone)
 
 
 def demo(
@@ -52,7 +50,7 @@ def selfplay(
     mlflow: Annotated[
         str | None, typer.Option(help="URI of MLflow, if not in the home; or set MLFLOW_TRACKING_URI.")
     ] = None,
-    catalogue: Catalogue = None,
+    catalogue: CatalogueOption = None,
     questions: Annotated[
         str | None, typer.Option(help="JSONL, Parquet, folder or data set; made by generators by default.")
     ] = None,
@@ -100,21 +98,34 @@ def selfplay(
     ] = None,
     predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "knn",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
-    address: Annotated[
-        str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
-    ] = None,
+    address: AddressOption = None,
 ) -> None:
     """Run self-play rounds: questions, answers, universe, router, test, gaps. Run again to resume."""
-    from pipelines.selfplay.run import SelfplayConfig, run_selfplay
+    from pipelines.commands.screen import Screen
+    from pipelines.questions.sources.base import QuestionSettings
+    from pipelines.selfplay.run import run_selfplay
+    from pipelines.selfplay.settings import (
+        AskingSettings,
+        RoundPlan,
+        RouterSettings,
+        SelfplaySettings,
+        UniverseSettings,
+    )
 
-    config = SelfplayConfig(
-        round=round, rounds=rounds, budget_usd=budget_usd, min_points_per_usd=min_points_per_usd,
-        explore=explore, catalogue=catalogue, questions=questions, limit=limit, frozen=frozen,
-        frozen_questions=frozen_questions, domains=tuple(domain) if domain else None, per_domain=per_domain,
-        writer=writer, judge=judge, seed=seed, max_experts=max_experts, max_cost_usd=max_cost_usd,
-        predictor=predictor, embedder=embedder, address=address,
+    settings = SelfplaySettings(
+        rounds=RoundPlan(round, rounds, budget_usd, min_points_per_usd),
+        questions=QuestionSettings(
+            source=questions, limit=limit, frozen=frozen, frozen_count=frozen_questions,
+            domains=tuple(domain) if domain else None, per_domain=per_domain, writer=writer, seed=seed,
+        ),
+        asking=AskingSettings(explore=explore, judge=judge),
+        universe=UniverseSettings(max_experts=max_experts, max_cost_usd=max_cost_usd),
+        router=RouterSettings(predictor=predictor, embedder=embedder),
+        catalogue=catalogue,
+        address=address,
     )  # fmt: skip
-    run_selfplay(config, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow))
+    with Screen() as screen:
+        run_selfplay(settings, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow), screen.show)
 
 
 def ui(

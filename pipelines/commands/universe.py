@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from orchestrator.text.registry import FAST_EMBEDDER
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
-from pipelines.commands.router import EmbedderOption
+from pipelines.commands.options import DEFAULT_HOME, EmbedderOption, HomeOption
 from pipelines.learning.cross_fitted import expected_success, held_out
 from warehouse.home import Home
 

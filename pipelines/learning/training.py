@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pipelines.commands.screen import console, print_line
 from warehouse import InputError, Outcomes
 from warehouse.home import Home
 
@@ -65,7 +64,6 @@ def train_version(
     is done again then.
     """
     from orchestrator.evaluation.evaluate import evaluate_router
-    from orchestrator.evaluation.report_tables import render_report
     from orchestrator.text.splits import frozen_split
     from orchestrator.train import train_router
     from orchestrator.versions.mlflow_registry import log_version
@@ -75,14 +73,12 @@ def train_version(
     learned = complete_outcomes(learned, embedder, home.embeddings)
     known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
-        print_line(f"Router version {known} was trained on exactly these outcomes; it stands.")
         return TrainingResult(known, None, is_new=False)
     report = None
     if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
         report = evaluate_router(
             outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
         )
-        console.print(render_report(report))
     trained = train_router(
         learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
     )

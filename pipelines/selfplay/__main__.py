@@ -1,6 +1,9 @@
-"""``python -m pipelines.selfplay``: a run of rounds, as a Ray job submits it."""
+"""``python -m pipelines.selfplay``: ``leeroo selfplay`` as a Ray job submits it, with the same options."""
 
-from pipelines.commands.selfplay import main
+import sys
+
+from pipelines.cli import main
 
 if __name__ == "__main__":
+    sys.argv.insert(1, "selfplay")
     main()

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from pipelines.selfplay.events import Assigned
 from warehouse import Outcomes, router_text
 
 if TYPE_CHECKING:
@@ -88,3 +91,52 @@ def assign_questions(
     chosen = choose_pairs(groupings, score, costs, budget_usd, askable=askable, seed=seed)
     chosen = chosen[-questions.num_rows :]
     return {spec.name: questions.filter(pa.array(chosen[:, j])) for j, spec in enumerate(specs)}
+
+
+def assign(
+    questions: pa.Table,
+    specs: Sequence[ExpertSpec],
+    known: Outcomes | None,
+    *,
+    round: str,
+    explore: float,
+    left_usd: float | None,
+    embedder: str,
+    cache_dir: Path | None,
+    seed: int,
+) -> Assigned:
+    """Settle whom to ask what, for a share of what asking everyone everything costs.
+
+    Args:
+        questions: the round's.
+        specs: the experts.
+        known: outcomes of earlier questions that may be learned from; None in a first round.
+        round: its name.
+        explore: the share, above 0 and at most 1.
+        left_usd: what the round may still spend; None: no limit.
+        embedder: of the router.
+        cache_dir: where embeddings are kept.
+        seed: of the order in which questions are taken.
+    """
+    expected = expect_costs(questions, specs, known)
+    everything = float(expected.sum())
+    allowance = min(everything * explore, math.inf if left_usd is None else left_usd)
+    chosen = assign_questions(
+        questions, specs, known, allowance, embedder=embedder, cache_dir=cache_dir, seed=seed
+    )
+    pairs = sum(table.num_rows for table in chosen.values())
+    ids = {name: tuple(table["question_id"].to_pylist()) for name, table in chosen.items()}
+    return Assigned(
+        round, min(allowance, everything), everything, expected.size, ids if pairs < expected.size else None
+    )
+
+
+def offer_questions(
+    questions: pa.Table, names: Sequence[str], assigned: Mapping[str, Sequence[str]] | None
+) -> dict[str, pa.Table]:
+    """The rows that each expert is asked, by name: those of the ids that it was assigned, or all."""
+    offered = dict.fromkeys(names, questions)
+    for name, ids in (assigned or {}).items():
+        taken = pc.is_in(questions["question_id"], value_set=pa.array(list(ids), pa.string()))
+        offered[name] = questions.filter(taken)
+    return offered

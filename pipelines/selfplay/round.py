@@ -1,219 +1,269 @@
-"""One self-play round, step by step: questions, whom to ask, answers, universe, router, test, gaps.
+"""One self-play round: make -> assign -> answer -> evidence -> universe -> train -> measure -> test -> gaps.
 
 Every step leaves what it found in the round's record; a round that was killed at any moment goes on with the
-step it was in, and answers are kept one by one in the warehouse.
+step it was in, and answers are kept one by one in the warehouse. After a step the round tells what it found.
 """
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from orchestrator.evaluation.improvement import Estimate, Improvement
-from pipelines.answering.domains import DomainResult, measure_domains
-from pipelines.commands.screen import (
-    console,
-    domain_table,
-    expert_table,
-    print_line,
-    print_step,
-)
+from orchestrator.evaluation.improvement import fix_cost
+from orchestrator.versions.mlflow_registry import champion_version
+from pipelines.answering.domains import measure_domains
+from pipelines.answering.round_money import RoundMoney
+from pipelines.learning.cross_fitted import expected_success
+from pipelines.learning.evidence import read_evidence, read_questions
+from pipelines.learning.training import Standing
 from pipelines.questions.brief import Brief
-from pipelines.selfplay.assign import assign_questions, expect_costs
-from pipelines.selfplay.context import Laboratory
-from pipelines.selfplay.learn import learn_from_round, read_brief
-from pipelines.selfplay.make_questions import make_round_questions, print_refusals
-from pipelines.selfplay.round_record import Step
-from pipelines.tracked_run import tracked_run
-from warehouse.mlflow_runs import active_run
+from pipelines.questions.duplicates import Refusal
+from pipelines.selfplay.answer import answer_round, count_answers
+from pipelines.selfplay.assign import assign, offer_questions
+from pipelines.selfplay.context import RunContext
+from pipelines.selfplay.events import (
+    Answered,
+    Assigned,
+    GapsFound,
+    Measured,
+    QuestionsMade,
+    RoundDone,
+    Tested,
+    Trained,
+    UniverseChosen,
+)
+from pipelines.selfplay.frozen_set import FrozenQuestions
+from pipelines.selfplay.learn import challenge, choose_universe, find_gaps, measure, train
+from pipelines.selfplay.make_questions import make_round_questions
+from pipelines.selfplay.next_brief import read_brief, read_gap
+from pipelines.selfplay.results import RoundResult
+from pipelines.selfplay.round_log import log_round, track
+from pipelines.selfplay.round_record import FROZEN, RoundRecord, Step
+from warehouse import Outcomes, TooFewError
 
 if TYPE_CHECKING:
-    from pipelines.answering.receipt import AnswerReceipt
+    from universe.model.expectation import Expected
 
-
-@dataclass(frozen=True)
-class RoundResult:
-    """What a round cost and what it bought."""
-
-    round: str
-    run_id: str
-    questions: int
-    answers: int  # asked now or before, in this round
-    cost_usd: float  # of the round's answers and of making its questions
-    version: str
-    promoted: bool
-    verdict: str
-    purchase: Improvement | None  # None where the frozen set is too small to tell
-
-    @property
-    def points_per_usd(self) -> float:
-        """Points of accuracy at fixed cost for a dollar; NaN where it cannot be told."""
-        if self.purchase is None or self.cost_usd <= 0:
-            return math.nan
-        return 100 * self.purchase.difference.value / self.cost_usd
-
-    @classmethod
-    def of(cls, found: dict[str, Any]) -> RoundResult:
-        """From the form in which it is recorded."""
-        purchase = found["purchase"]
-        if purchase is not None:
-            estimates = {name: Estimate(**purchase[name]) for name in ("before", "after", "difference")}
-            purchase = Improvement(**purchase | estimates)
-        return cls(**found | {"purchase": purchase})
+#: What the steps find that are told only when they are done, not when a run comes back to them.
+_Finding = Assigned | UniverseChosen | Trained | Measured
 
 
 def run_round(
-    lab: Laboratory, name: str, frozen_ids: Sequence[str], budget_usd: float | None, brief: Brief
+    run: RunContext, name: str, frozen: FrozenQuestions, budget_usd: float | None, brief: Brief
 ) -> tuple[RoundResult, Brief]:
-    """Run one round, or go on with it; print what each step found; return its result and the next brief.
+    """Run one round, or go on with it; return its result and the next round's brief.
 
     Args:
-        lab: experts, sources and home.
+        run: what the rounds of a run share.
         name: of the round.
-        frozen_ids: the frozen set.
+        frozen: the frozen set.
         budget_usd: what the round may spend; None: no limit.
         brief: what the round before found.
+
+    Raises:
+        InputError: settings differ from those that the round was begun with, no answer came back, or too few
+            to train on.
     """
-    config, record = lab.config, lab.record(name)
-    record.check(config.decisive(lab.catalogue), config.by_step())
-    resume = record["run"]["id"] if "run" in record else None
-    params = asdict(config) | {"experts": ", ".join(lab.catalogue.names), "kind": "round", "round": name}
-    with tracked_run(lab.home, f"round {name}", params, resume=resume) as run_id:
-        if resume != run_id:
-            record.step("run", lambda: {"id": run_id})
-        step = record.step(
-            "questions", lambda: make_round_questions(lab, name, frozen_ids, budget_usd, brief, run_id)
+    record = run.rounds.record(name)
+    record.check(run.settings.decisive(run.panel.experts), run.settings.by_step())
+    with track(
+        run.home, run.settings, run.panel, record, f"round {name}", kind="round", round=name
+    ) as run_id:
+        steps = _Steps(run, record, name, frozen, run_id, RoundMoney(run.warehouse, name, budget_usd))
+        found = steps.make(brief)
+        questions = read_questions(run.warehouse, found["ids"], keeper=run.rounds.folder)
+        assigned = steps.assign(questions)
+        answered = steps.answer(questions, assigned["ids"])
+        before = steps.find_champion()
+        evidence = steps.read_evidence()
+        universe = steps.choose_universe(evidence)["experts"]
+        version = steps.train(evidence, universe)["version"]
+        purchase = steps.measure(evidence, before, version)["purchase"]
+        standing = steps.challenge(evidence, before, version)
+        gaps = steps.find_gaps(evidence, universe)["gaps"]
+        result = steps.conclude(found["ids"], version, standing, purchase)
+        log_round(answered, result, {"questions": found, "gaps": gaps})
+    run.tell(RoundDone(result))
+    return result, read_brief(run.warehouse, evidence.learned, run.panel.names, record)
+
+
+@dataclass(frozen=True)
+class _Learned:
+    """The answers so far, split once, and what is expected of those that may be learned from."""
+
+    every: Outcomes
+    learned: Outcomes
+    frozen: Outcomes
+    expect: Callable[[], Expected]  # cross-fitted once, for universe and gaps; not at all where both are done
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of one round: each takes its values from the run, is done once, kept, and told."""
+
+    run: RunContext
+    record: RoundRecord
+    name: str
+    frozen: FrozenQuestions
+    run_id: str
+    money: RoundMoney
+
+    def make(self, brief: Brief) -> Step:
+        """Questions: made, screened, stored."""
+        run = self.run
+        found = self.record.step(
+            "questions",
+            lambda: make_round_questions(
+                run.sources, run.warehouse, run.connection, round=self.name, run_id=self.run_id,
+                seed=run.settings.questions.seed, frozen=self.frozen, used_ids=run.rounds.used_ids(),
+                brief=brief, left_usd=self.money.left_usd,
+            ),
+        )  # fmt: skip
+        refusals = tuple(Refusal(**refusal) for refusal in found["refusals"])
+        run.tell(QuestionsMade(self.name, tuple(found["ids"]), refusals, len(run.panel.experts)))
+        return found
+
+    def assign(self, questions: pa.Table) -> Step:
+        """Whom to ask what."""
+        run, settings = self.run, self.run.settings
+
+        def work() -> Assigned:
+            known = read_evidence(run.warehouse, run.panel.names, self.frozen.ids)
+            return assign(
+                questions, run.panel.experts, known.to_learn() if known else None, round=self.name,
+                explore=settings.asking.explore, left_usd=self.money.left_usd(),
+                embedder=settings.router.embedder, cache_dir=run.home.embeddings,
+                seed=settings.questions.seed,
+            )  # fmt: skip
+
+        return self._step("assignment", work)
+
+    def answer(self, questions: pa.Table, assigned: Mapping[str, Sequence[str]] | None) -> Answered:
+        """Answers: kept one by one in the warehouse, so that this step needs no record."""
+        run = self.run
+        answered = answer_round(
+            run.warehouse, run.panel, offer_questions(questions, run.panel.names, assigned),
+            run_id=self.run_id, money=self.money, connection=run.connection, tell=run.tell,
+        )  # fmt: skip
+        with run.warehouse.connect() as connection:
+            ids = questions["question_id"].to_pylist()
+            domains = tuple(measure_domains(connection, ids, run.panel.names))
+        answered = replace(answered, domains=domains)
+        run.tell(answered)
+        return answered
+
+    def find_champion(self) -> str | None:
+        """Who was champion before this round: that stays known after its own version was promoted."""
+        uri = self.run.home.mlflow_uri
+        before: str | None = self.record.step("champion", lambda: {"version": champion_version(uri)})[
+            "version"
+        ]
+        return before
+
+    def read_evidence(self) -> _Learned:
+        """What there is to learn from and to test on."""
+        run = self.run
+        evidence = read_evidence(run.warehouse, run.panel.names, self.frozen.ids)
+        learned = evidence.to_learn() if evidence else None
+        frozen = evidence.to_test() if evidence else None
+        if evidence is None or learned is None or frozen is None:
+            raise TooFewError(
+                "no answer came back", where=str(self.record.path), fix="see the experts' errors above"
+            )
+
+        @cache
+        def expect() -> Expected:
+            embedder = run.settings.router.embedder
+            return expected_success(learned, embedder=embedder, cache_dir=run.home.embeddings)
+
+        return _Learned(evidence.every, learned, frozen, expect)
+
+    def choose_universe(self, evidence: _Learned) -> Step:
+        """The experts to keep."""
+        limits, home = self.run.settings.universe, self.run.home
+        return self._step(
+            "universe",
+            lambda: choose_universe(evidence.learned, evidence.expect(), limits, home, round=self.name),
         )
-        print_step(f"Round {name}: {len(step['ids'])} questions for {len(lab.catalogue.names)} experts")
-        print_refusals(step)
-        questions = lab.questions(step["ids"])
-        left = lab.left_usd(name, budget_usd)
-        assigned = record.step("assignment", lambda: _assign(lab, questions, frozen_ids, left))
-        receipts = _answer(lab, questions, assigned, name, run_id, left)
-        domains = _print_answers(lab, step["ids"], receipts)
-        learned = learn_from_round(lab, record, frozen_ids)
-        result = RoundResult.of(
-            record.step(
+
+    def train(self, evidence: _Learned, universe: Sequence[str]) -> Step:
+        """A router over them, registered."""
+        # A universe of one needs no router; what is learned over all of them tells when to widen it.
+        pool = universe if len(universe) > 1 else evidence.learned.experts
+        settings, home = self.run.settings.router, self.run.home
+        return self._step(
+            "training", lambda: train(evidence.every.only(pool), settings, home, round=self.name)
+        )
+
+    def measure(self, evidence: _Learned, before: str | None, version: str) -> Step:
+        """What the round bought, on the frozen set."""
+        home = self.run.home
+        costs = self.run.rounds.record(FROZEN)
+
+        def work() -> Measured:
+            at_cost = costs.step("cost", lambda: {"at_cost_usd": fix_cost(evidence.frozen)})["at_cost_usd"]
+            return measure(before, version, evidence.frozen, at_cost, home, round=self.name)
+
+        return self._step("evaluation", work)
+
+    def challenge(self, evidence: _Learned, before: str | None, version: str) -> Standing:
+        """The test against the champion; the universe becomes the pool in use if it is passed."""
+        kept = self.record.step(
+            "promotion",
+            lambda: asdict(challenge(version, before, evidence.every, self.run.home, round=self.name)),
+        )
+        standing = Standing(**kept)
+        self.run.tell(Tested(self.name, standing))
+        return standing
+
+    def find_gaps(self, evidence: _Learned, universe: Sequence[str]) -> Step:
+        """What no expert can do."""
+        run = self.run
+        found = self.record.step(
+            "gaps",
+            lambda: find_gaps(
+                run.warehouse, evidence.learned, run.panel.names, universe, evidence.expect,
+                embedder=run.settings.router.embedder, home=run.home, round=self.name,
+            ).kept(),
+        )  # fmt: skip
+        run.tell(GapsFound(self.name, tuple(found["lines"]), tuple(map(read_gap, found["gaps"]))))
+        return found
+
+    def conclude(
+        self, question_ids: Sequence[str], version: str, standing: Standing, purchase: Step | None
+    ) -> RoundResult:
+        """What the round cost and what it bought."""
+        run = self.run
+        return RoundResult.of(
+            self.record.step(
                 "result",
                 lambda: {
-                    "round": name,
-                    "run_id": run_id,
-                    "questions": len(step["ids"]),
-                    "answers": _count_answers(lab, step["ids"]),
-                    "cost_usd": lab.spent_usd(name),
-                    **learned,
+                    "round": self.name,
+                    "run_id": self.run_id,
+                    "questions": len(question_ids),
+                    "answers": count_answers(run.warehouse, question_ids, run.panel.names),
+                    "cost_usd": self.money.spent_usd(),
+                    "version": version,
+                    "promoted": standing.promoted,
+                    "verdict": standing.verdict,
+                    "purchase": purchase,
                 },
             )
         )
-        _log_round(receipts, domains, result, {"questions": step, "gaps": record["gaps"]["gaps"]})
-    print_line(result_line(result))
-    return result, read_brief(lab, record, frozen_ids)
 
+    def _step(self, name: str, work: Callable[[], _Finding]) -> Step:
+        """Do a step that was not done before: keep what it found, then tell it."""
+        told: list[_Finding] = []
 
-def result_line(result: RoundResult) -> str:
-    """What a round spent and what it bought, in one line."""
-    spent = f"Round {result.round}: {result.cost_usd:.6g} USD for {result.answers} answers"
-    if result.purchase is None:
-        return f"{spent}; too few frozen questions to tell what it bought. {result.verdict}"
-    bought, kept = result.purchase, "promoted" if result.promoted else "not promoted"
-    return (
-        f"{spent} -> {bought.after} from {bought.before} at {1000 * bought.at_cost_usd:.4g} USD per 1,000"
-        f" queries ({100 * bought.difference.value:+.1f} points [{100 * bought.difference.low:+.1f},"
-        f" {100 * bought.difference.high:+.1f}], {bought.questions} frozen questions); version"
-        f" {result.version} {kept}"
-    )
+        def keep() -> Step:
+            told.append(work())
+            return told[0].kept()
 
-
-def _assign(lab: Laboratory, questions: pa.Table, frozen_ids: Sequence[str], left: float | None) -> Step:
-    config, specs = lab.config, lab.catalogue.experts
-    learned, _ = lab.outcomes(frozen_ids)
-    expected = expect_costs(questions, specs, learned)
-    everything = float(expected.sum())
-    allowance = min(everything * config.explore, math.inf if left is None else left)
-    assigned = assign_questions(
-        questions, specs, learned, allowance, embedder=config.embedder, cache_dir=lab.home.embeddings,
-        seed=config.seed,
-    )  # fmt: skip
-    pairs = sum(table.num_rows for table in assigned.values())
-    if pairs < expected.size:
-        print_line(
-            f"Explorer: {pairs} of {expected.size} answers, about {allowance:.3g} of {everything:.3g} USD: "
-            + ", ".join(f"{name} {table.num_rows}" for name, table in assigned.items())
-        )
-    return {
-        "expected_usd": min(allowance, everything),
-        "all_on_all_usd": everything,
-        "ids": {name: table["question_id"].to_pylist() for name, table in assigned.items()}
-        if pairs < expected.size
-        else None,  # everyone is asked everything
-    }
-
-
-def _answer(
-    lab: Laboratory, questions: pa.Table, assigned: Step, name: str, run_id: str, left: float | None
-) -> list[AnswerReceipt]:
-    offered = dict.fromkeys(lab.catalogue.names, questions)
-    if assigned["ids"] is not None:
-        for expert, ids in assigned["ids"].items():
-            offered[expert] = questions.filter(
-                pc.is_in(questions["question_id"], value_set=pa.array(ids, pa.string()))
-            )
-    print_line("The experts answer (Ray Data, one actor pool per expert):")
-    receipts = lab.answer(offered, name, run_id, left)
-    for receipt in receipts:
-        if receipt.problem:
-            print_line(f"{receipt.expert}: {receipt.problem}")
-    return receipts
-
-
-def _print_answers(
-    lab: Laboratory, ids: Sequence[str], receipts: Sequence[AnswerReceipt]
-) -> list[DomainResult]:
-    with lab.warehouse.connect() as connection:
-        domains = measure_domains(connection, ids, lab.catalogue.names)
-    console.print(expert_table(domains, receipts))
-    console.print(domain_table(domains))
-    return domains
-
-
-def _count_answers(lab: Laboratory, question_ids: Sequence[str]) -> int:
-    answers = lab.warehouse.scan("answers", ["question_id", "expert"])
-    mask = pc.and_(
-        pc.is_in(answers["question_id"], value_set=pa.array(list(question_ids), pa.string())),
-        pc.is_in(answers["expert"], value_set=pa.array(lab.catalogue.names)),
-    )
-    return int(pc.sum(mask).as_py() or 0)
-
-
-def _log_round(
-    receipts: Sequence[AnswerReceipt], domains: Sequence[DomainResult], result: RoundResult, found: Step
-) -> None:
-    metrics = {f"answers/{r.expert}/{key}": float(getattr(r, key)) for r in receipts
-               for key in ("asked", "reused", "failed", "cost_usd", "wall_s")}  # fmt: skip
-    metrics |= {f"accuracy/{r.expert}/{r.domain}": r.accuracy for r in domains}
-    metrics |= {"cost_usd": result.cost_usd, "promoted": float(result.promoted)}
-    refused = Counter(refusal["reason"] for refusal in found["questions"]["refusals"])
-    metrics |= {f"refused/{reason}": float(count) for reason, count in refused.items()}
-    metrics["refused/contamination"] = float(refused["contamination"])  # 0 says that it was looked for
-    if result.purchase is not None:
-        for name in ("before", "after", "difference"):
-            estimate = getattr(result.purchase, name)
-            metrics |= {f"{name}": estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
-        metrics["at_cost_usd"] = result.purchase.at_cost_usd
-    run = active_run()
-    run.log(metrics)
-    run.log_dict(
-        {
-            "receipts": [asdict(receipt) for receipt in receipts],
-            "domains": [asdict(domain) for domain in domains],
-            "result": asdict(result),
-            **found,
-        },
-        "round.json",
-    )
+        found = self.record.step(name, keep, settings=self.run.settings.by_step().get(name))
+        for event in told:
+            self.run.tell(event)
+        return found

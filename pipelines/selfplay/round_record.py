@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from warehouse import InputError
+
+#: The round under which the frozen questions and their answers are stored.
+FROZEN = "frozen"
 
 Step = dict[str, Any]
 
@@ -86,3 +90,20 @@ class RoundRecord:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self.path)
+
+
+@dataclass(frozen=True)
+class RoundFolder:
+    """The records of a home's rounds."""
+
+    folder: Path
+
+    def record(self, name: str) -> RoundRecord:
+        """The record of a round, of the frozen set, or of a run."""
+        return RoundRecord(self.folder / f"{name}.json")
+
+    def used_ids(self) -> list[str]:
+        """Ids of the questions that rounds of this home have been given."""
+        records = (RoundRecord(path) for path in sorted(self.folder.glob("*.json")))
+        return [identity for r in records if "questions" in r and "refusals" in r["questions"]
+                for identity in r["questions"]["ids"]]  # fmt: skip

@@ -6,6 +6,7 @@ import asyncio
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.http.error_replies import error_reply
 from serve.wire.api_errors import ApiError
 
 PATIENCE_S = 10.0  # between two parts of a body
@@ -31,7 +32,7 @@ class BodyLimit:
         try:
             chunks = await self._read(scope, receive)
         except ApiError as refusal:
-            await refusal.response()(scope, receive, send)
+            await error_reply(refusal)(scope, receive, send)
             return
         waiting = iter(chunks)
 

@@ -13,6 +13,7 @@ from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from serve.http.error_replies import error_reply
 from serve.wire.api_errors import ApiError
 
 IMPORT_PATH = "serve.http.proxy_errors:middlewares"
@@ -58,7 +59,7 @@ class ErrorShape:
 
         await self._app(scope, receive, mend)
         if refusal is not None:
-            await refusal.response()(scope, receive, send)
+            await error_reply(refusal)(scope, receive, send)
         elif is_open and kind.startswith("text/event-stream"):
             await send({"type": "http.response.body", "body": _LAST_WORDS})
 

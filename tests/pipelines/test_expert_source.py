@@ -3,6 +3,8 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experts.catalogue.spec import ExpertSpec
 from pipelines.questions import make_questions
@@ -56,6 +58,47 @@ def test_sums_are_checked_by_a_program(prompt, answer, right):
     assert verify_arithmetic(prompt, answer) is right
 
 
+OPTION_LINES = st.builds("{}. {}".format, st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), st.text(max_size=8))
+LINES = st.one_of(OPTION_LINES, st.text(max_size=30), st.sampled_from(["Answer: B", "Question: x", "", "**"]))
+
+
+@given(st.lists(LINES, max_size=40).map("\n".join))
+def test_whatever_a_model_writes_is_read_or_refused(text):
+    found = parse_written(text)
+    if isinstance(found, Written):
+        assert 0 <= found.answer < len(found.choices)
+    else:
+        assert found
+
+
+def test_more_options_than_letters_are_refused_in_words():
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    text = "\n".join(["Which one of all is it?", *(f"{x}. {x * 2}" for x in letters), "A. more", "Answer: A"])
+    assert parse_written(text) == "text among the options"
+
+
+SUMS = st.text(alphabet="0123456789 .+-*/()×÷", max_size=40)
+
+
+@given(st.one_of(SUMS, st.text(max_size=20)), st.one_of(SUMS, st.text(max_size=20)))
+def test_no_sum_and_no_answer_to_it_ends_a_round(expression, answer):
+    assert verify_arithmetic(f"What is {expression}?", answer) in (True, False, None)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("expression", "answer"),
+    [
+        ("1 + 1", "1e999999999"),
+        ("+".join("1" * 5000), "5000"),
+        ("(" * 300 + "1 + 1" + ")" * 300, "2"),
+        ("1 + 1", "٢"),
+    ],
+)
+def test_a_sum_that_cannot_be_worked_out_is_left_to_the_others(expression, answer):
+    assert verify_arithmetic(f"What is {expression}?", answer) in (None, True)
+
+
 @pytest.fixture
 def shelf(tmp_path):
     """A warehouse with questions that may serve as examples, and a gap among them."""
@@ -107,7 +150,7 @@ def test_agreement_lets_in_and_doubt_refuses(shelf, scripted_server, ray_cluster
 
     url = scripted_server(script)
     writer, *validators = specs(url, "writer", "one", "two")
-    source = ExpertSource(writer.model_copy(update={"concurrency": 1}), validators, warehouse, run_id="r")
+    source = ExpertSource(writer.model_copy(update={"concurrency": 1}), validators, warehouse)
     made = source.make(Request(10, "r1", seed=0, brief=brief))
     rows = made.questions.to_pylist()
     assert {row["prompt"].split()[1] for row in rows} == {"city", "is"}
@@ -145,7 +188,7 @@ def test_a_budget_is_never_passed(shelf, scripted_server, ray_cluster):
     )
     url = scripted_server(lambda model, prompt: next(endless) if model == "writer" else "A")
     writer, *validators = specs(url, "writer", "one", "two")
-    source = ExpertSource(writer, validators, warehouse, run_id="r")
+    source = ExpertSource(writer, validators, warehouse)
 
     def spent(round):
         return sum(row["cost_usd"] for row in warehouse.scan("answers").to_pylist() if row["round"] == round)
@@ -159,13 +202,11 @@ def test_a_budget_is_never_passed(shelf, scripted_server, ray_cluster):
 
 def test_without_a_gap_or_for_the_frozen_set_nothing_is_written(shelf):
     warehouse, brief = shelf
-    source = ExpertSource(*_three("http://127.0.0.1:9/v1"), warehouse, run_id="r")
+    source = ExpertSource(*_three("http://127.0.0.1:9/v1"), warehouse)
     assert source.make(Request(4, "r1", seed=0)).questions.num_rows == 0
     assert source.make(Request(4, "frozen", seed=0, brief=brief, frozen=True)).questions.num_rows == 0
     with pytest.raises(InputError, match="1 expert to validate"):
-        ExpertSource(
-            specs("http://x.example/v1", "a")[0], specs("http://x.example/v1", "b"), warehouse, run_id="r"
-        )
+        ExpertSource(specs("http://x.example/v1", "a")[0], specs("http://x.example/v1", "b"), warehouse)
 
 
 def _three(url):
@@ -182,7 +223,7 @@ def test_a_real_small_model_writes_and_little_of_it_stays(shelf, scripted_server
         context_tokens=1024, engine={"enforce_eager": True}, price=PRICE,
     )  # fmt: skip
     validators = specs(scripted_server(lambda model, prompt: "A"), "one", "two")
-    made = ExpertSource(writer, validators, warehouse, run_id="r").make(Request(6, "r1", seed=0, brief=brief))
+    made = ExpertSource(writer, validators, warehouse).make(Request(6, "r1", seed=0, brief=brief))
     assert sum(warehouse.scan("answers")["cost_usd"].to_pylist()) > 0
     assert {refusal.reason for refusal in made.refusals} <= {"malformed", "unvalidated"}
     assert not [r for r in made.refusals if "Error" in r.detail], "the model answered every prompt"

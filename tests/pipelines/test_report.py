@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.answering.domains import DomainResult, find_domain_gaps, measure_domains
-from pipelines.commands.screen import domain_table, gap_lines
+from pipelines.commands.round_tables import domain_table
+from pipelines.selfplay.learn import gap_lines
 from warehouse import Warehouse, question_id
 
 

@@ -8,16 +8,25 @@ import pyarrow as pa
 import pytest
 
 from experts import load_catalogue
-from orchestrator.evaluation.improvement import FROZEN
+from pipelines.commands.round_tables import refusal_lines, result_line
 from pipelines.questions import load_questions, make_questions
 from pipelines.questions.brief import Brief
-from pipelines.questions.sources.base import DatasetSource, is_frozen
+from pipelines.questions.duplicates import Refusal
+from pipelines.questions.sources.base import QuestionSettings, is_frozen
+from pipelines.questions.sources.dataset import DatasetSource
+from pipelines.questions.sources.opening import Sources
+from pipelines.ray_session import Connection
 from pipelines.selfplay.assign import assign_questions, expect_costs
-from pipelines.selfplay.context import Laboratory
-from pipelines.selfplay.make_questions import freeze_questions, make_round_questions, print_refusals
-from pipelines.selfplay.round import RoundResult, result_line
-from pipelines.selfplay.run import SelfplayConfig, _play, round_names, run_selfplay
-from warehouse import InputError
+from pipelines.selfplay.context import RunContext
+from pipelines.selfplay.events import FrozenSet
+from pipelines.selfplay.frozen_set import FrozenQuestions
+from pipelines.selfplay.make_questions import make_round_questions
+from pipelines.selfplay.panel import Panel
+from pipelines.selfplay.results import RoundResult
+from pipelines.selfplay.round_record import FROZEN, RoundFolder
+from pipelines.selfplay.run import play, run_selfplay
+from pipelines.selfplay.settings import AskingSettings, RoundPlan, RouterSettings, SelfplaySettings
+from warehouse import InputError, Warehouse
 from warehouse.home import Home
 
 CATALOGUE = """\
@@ -50,7 +59,7 @@ def record(i, words="of the long list that the teacher read to the class on a co
     }
 
 
-def test_a_question_shared_with_the_frozen_set_is_refused_and_named(tmp_path, catalogue, capsys):
+def test_a_question_shared_with_the_frozen_set_is_refused_and_named(tmp_path):
     held_out = [record(i) for i in range(60)]
     frozen_rows = [
         row
@@ -67,43 +76,46 @@ def test_a_question_shared_with_the_frozen_set_is_refused_and_named(tmp_path, ca
         {**record(0), "question": learnable},
         *(record(i, "of quite another text about ships and harbours in the far north") for i in range(60)),
     )
-    config = SelfplayConfig(questions=str(train), frozen=str(tmp_path / "frozen.jsonl"), round_questions=500)
-    home = Home.open(tmp_path / "home")
-    learning, freezing = DatasetSource(str(train)), DatasetSource(config.frozen)
-    with Laboratory(config, home, catalogue, learning=[learning], freezing=freezing) as lab:
-        table = load_questions(config.frozen)
-        frozen = table.filter(pa.array([is_frozen(row) for row in table.to_pylist()]))
-        lab.warehouse.append("questions", frozen, round=FROZEN)
-        ids = frozen["question_id"].to_pylist()
-        lab.record(FROZEN).step("questions", lambda: {"source": config.frozen, "ids": ids})
-        step = make_round_questions(lab, "r000", ids, None, Brief(), "run")
-        again = make_round_questions(lab, "r000", ids, None, Brief(), "run")
+    warehouse = Warehouse(tmp_path / "warehouse")
+    learning, freezing = DatasetSource(str(train)), DatasetSource(str(tmp_path / "frozen.jsonl"))
+    table = freezing.questions
+    table = table.filter(pa.array([is_frozen(row) for row in table.to_pylist()]))
+    warehouse.append("questions", table, round=FROZEN)
+    ids = table["question_id"].to_pylist()
+    step, again = (
+        make_round_questions(
+            Sources((learning,), freezing, 500), warehouse, Connection(), round="r000", run_id="run", seed=0,
+            frozen=FrozenQuestions(tuple(ids), freezing.name), used_ids=[], brief=Brief(),
+            left_usd=lambda: None,
+        )
+        for _ in range(2)
+    )  # fmt: skip
     assert again == step  # a killed step is made again, the same
     refused = {refusal["like"]: refusal for refusal in step["refusals"]}
     assert set(refused) == {shared["question_id"], reworded["question_id"]}
     assert {refusal["reason"] for refusal in refused.values()} == {"contamination"}
     assert not set(step["ids"]) & set(ids)
     assert len(step["ids"]) > 40
-    print_refusals(step)
-    said = capsys.readouterr().out
+    said = "\n".join(refusal_lines([Refusal(**kept) for kept in step["refusals"]]))
     for refusal in refused.values():
         assert refusal["question_id"] in said
         assert refusal["like"] in said
     assert "2 questions refused: contamination" in said
 
 
-def test_how_much_of_a_file_is_frozen_is_said(tmp_path, catalogue, capsys):
+def test_how_much_of_a_file_is_frozen_is_told(tmp_path, catalogue):
     frozen = write(tmp_path / "frozen.jsonl", *(record(i) for i in range(60)))
     fallen = sum(map(is_frozen, load_questions(frozen).to_pylist()))
-    config = SelfplayConfig(frozen=str(frozen), frozen_questions=5)
-    with (
-        Laboratory(
-            config, Home.open(tmp_path / "home"), catalogue, learning=[], freezing=DatasetSource(str(frozen))
-        ) as lab,
-        pytest.raises(InputError, match="do not cover"),  # so that nobody is asked
-    ):
-        freeze_questions(lab, "run", 1e-12)
-    assert f"{fallen} of 60 questions fall to the part that is never learned from" in capsys.readouterr().out
+    settings = SelfplaySettings(
+        rounds=RoundPlan(budget_usd=1e-12),
+        questions=QuestionSettings(frozen=str(frozen), frozen_count=5),
+        router=RouterSettings(embedder="wordllama"),
+        catalogue=str(catalogue.path),
+    )
+    told = []
+    with pytest.raises(InputError, match="do not cover"):  # so that nobody is asked
+        run_selfplay(settings, Home.open(tmp_path / "home"), told.append)
+    assert told == [FrozenSet(5, str(frozen), fallen, 60)]
 
 
 def test_costs_are_expected_by_price_then_by_what_answers_cost(catalogue):
@@ -128,22 +140,25 @@ def test_the_explorer_asks_the_cheap_one_first(catalogue):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"budget_usd": 0.0}, "--budget-usd"),
-        ({"explore": 1.5}, "--explore"),
-        ({"round": "../x"}, "--round"),
-        ({"round": FROZEN}, "--round"),
-        ({"writer": "nobody"}, "no expert 'nobody'"),
-        ({"questions": "nowhere.jsonl"}, "no such file"),
-        ({"frozen": "nowhere.jsonl"}, "no such file"),
-        ({"domains": ("astrology",)}, "astrology"),
-        ({"domains": ("geography",), "questions": "mine.jsonl"}, "--domain with --questions"),
-        ({"limit": 5}, "--limit without --questions"),
+        ({"rounds": RoundPlan(budget_usd=0.0)}, "--budget-usd"),
+        ({"asking": AskingSettings(explore=1.5)}, "--explore"),
+        ({"rounds": RoundPlan("../x")}, "--round"),
+        ({"rounds": RoundPlan(FROZEN)}, "--round"),
+        ({"questions": QuestionSettings(writer="nobody")}, "no expert 'nobody'"),
+        ({"questions": QuestionSettings(source="nowhere.jsonl")}, "no such file"),
+        ({"questions": QuestionSettings(frozen="nowhere.jsonl")}, "no such file"),
+        ({"questions": QuestionSettings(domains=("astrology",))}, "astrology"),
+        (
+            {"questions": QuestionSettings(domains=("geography",), source="mine.jsonl")},
+            "--domain with --questions",
+        ),
+        ({"questions": QuestionSettings(limit=5)}, "--limit without --questions"),
     ],
 )
 def test_bad_settings_are_refused_before_any_work(tmp_path, catalogue, change, says):
-    config = replace(SelfplayConfig(catalogue=str(catalogue.path)), **change)
+    settings = replace(SelfplaySettings(catalogue=str(catalogue.path)), **change)
     with pytest.raises(InputError, match=says):
-        run_selfplay(config, Home.open(tmp_path / "home"))
+        run_selfplay(settings, Home.open(tmp_path / "home"))
     assert not (tmp_path / "home").exists()
 
 
@@ -171,8 +186,9 @@ def test_a_round_is_told_in_one_line():
 
 
 def test_rounds_are_counted_on():
-    assert round_names("r009", 2) == ["r009", "r010"]
-    assert round_names("job", 1) == ["job"]
+    assert RoundPlan("r009", 2).names == ["r009", "r010"]
+    assert RoundPlan("job").names == ["job"]
+    assert RoundPlan("demo", 2).names == ["demo", "demo-2"]
 
 
 def result(name, gain, cost_usd):
@@ -200,17 +216,19 @@ def test_a_run_ends_when_a_dollar_buys_too_little_or_none_is_left(
     """Rounds that cost a dollar each and gain 3, 2, 1 and 1 points; what they do is tested elsewhere."""
     allowances = []
 
-    def one_round(lab, name, frozen_ids, allowance, brief):
+    def one_round(run, name, frozen, allowance, brief):
         allowances.append(allowance)
         return result(name, (0.03, 0.02, 0.01, 0.01)[len(allowances) - 1], 1.0), brief
 
     monkeypatch.setattr("pipelines.selfplay.run.run_round", one_round)
-    config = SelfplayConfig(rounds=4, **settings)
-    with Laboratory(
-        config, Home.open(tmp_path / "home"), catalogue, learning=[], freezing=DatasetSource("x")
-    ) as lab:
-        results, said = _play(lab, [])
+    home, plan = Home.open(tmp_path / "home"), RoundPlan(count=4, **settings)
+    run = RunContext(
+        SelfplaySettings(rounds=plan), home, home.warehouse(),
+        Panel(catalogue.experts, None, None, (), catalogue.path), Sources((), DatasetSource("x"), 10),
+        RoundFolder(tmp_path / "rounds"), Connection(), lambda event: None,
+    )  # fmt: skip
+    results, said = play(run, FrozenQuestions((), "x"))
     assert len(results) == rounds
     assert why in said
-    if config.budget_usd == 100.0:
+    if plan.budget_usd == 100.0:
         assert allowances == [25.0, 33.0, 49.0, 97.0]  # what is left, shared out over the rounds to come

@@ -4,60 +4,23 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
-import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from orchestrator.predictors.registry import offered_predictors
-from orchestrator.text.splits import frozen_split
 from pipelines.cli import app
-from pipelines.commands.router import PREDICTOR_KINDS
-from warehouse import InputError, Warehouse, load_outcomes
-
-EXPERTS = "expert,usd_per_mtok_in,usd_per_mtok_out\nann,1,1\nbob,1,1\nzoe,100,100\n"
+from pipelines.commands.options import PREDICTOR_KINDS
+from tests.pipelines.recorded_home import import_recorded, train
+from warehouse import InputError
 
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A warehouse with two cheap experts, whose agreement tells that they are right, and a dear one."""
-    folder = tmp_path_factory.mktemp("recorded")
-    rng = np.random.default_rng(0)
-    n = 600
-    hard = rng.random(n) < 0.4
-    chances = np.column_stack([np.where(hard, 0.3, 0.97)] * 2 + [np.full(n, 0.9)])
-    right = rng.random((n, 3)) < chances
-    wrong = np.array(list("BCD"))[rng.integers(0, 3, (n, 3))]
-    ids = [f"q{i}" for i in range(n)]
-    topics = np.array(["algebra", "history"])[rng.integers(0, 2, n)]
-    questions = {
-        "question_id": ids,
-        "subject": topics,
-        "domain": topics,
-        "question": [f"Question {i} of {topic}?" for i, topic in enumerate(topics)],
-        "choices": [["p", "q", "r", "s"]] * n,
-        "answer": ["A"] * n,
-    }
-    pd.DataFrame(questions).to_parquet(folder / "questions.parquet")
-    answers = [
-        {
-            "question_id": ids[i],
-            "expert": name,
-            "correct": right[i, j],
-            "response": "A" if right[i, j] else wrong[i, j],
-        }
-        for i in range(n)
-        for j, name in enumerate(["ann", "bob", "zoe"])
-    ]
-    pd.DataFrame(answers).to_parquet(folder / "answers.parquet")
-    (folder / "experts.csv").write_text(EXPERTS)
     home = tmp_path_factory.mktemp("home")
-    run = CliRunner().invoke(app, ["import", "recorded", str(folder), "--home", str(home)])
-    assert run.exit_code == 0, run.output
+    import_recorded(tmp_path_factory.mktemp("recorded"), home)
     return home
 
 
@@ -79,13 +42,6 @@ def test_cascades_get_a_row_of_their_own(home: Path) -> None:
 def test_versions_are_not_compared_with_cascades(home: Path) -> None:
     run = CliRunner().invoke(app, ["evaluate", "--cascades", "--versions", "1", "--home", str(home)])
     assert "--cascades" in str(run.exception)
-
-
-def train(home: Path, *more: str) -> str:
-    options = ["--predictor", "knn", "--embedder", "wordllama", "--seeds", "1", "--home", str(home)]
-    run = CliRunner().invoke(app, ["train", *options, *more])
-    assert run.exit_code == 0, run.output
-    return run.output
 
 
 @pytest.fixture(scope="module")
@@ -149,55 +105,3 @@ def test_help_lists_what_a_predictor_may_be_called_and_loses_no_words() -> None:
     for command in (["experts", "add"], ["evaluate"], ["selfplay"], ["train"], ["route"]):
         words = CliRunner().invoke(app, [*command, "--help"], env={"COLUMNS": "300"}).output
         assert " ." not in words.replace(" .leeroo", "")
-
-
-def test_an_expert_that_is_added_can_be_put_to_the_test(
-    home: Path,
-    first_training: str,
-    tmp_path: Path,
-    scripted_server: Callable[[Callable[[str, str], str]], str],
-) -> None:
-    place = tmp_path / "home"
-    shutil.copytree(home, place)
-    url = scripted_server(lambda model, prompt: "A")
-    catalogue = tmp_path / "experts.yaml"
-    catalogue.write_text(
-        "experts:\n"
-        + "\n".join(
-            f"  - {{name: {name}, backend: openai, model: m, base_url: '{url}', scoring: generate,"
-            " price: {usd_per_mtok_in: 0.1, usd_per_mtok_out: 0.1}}"
-            for name in ("able", "other")
-        )
-    )
-
-    def leeroo(*arguments: str) -> str:
-        run = CliRunner().invoke(app, [*arguments, "--home", str(place)])
-        return " ".join(run.output.split()) or str(run.exception)
-
-    def add(name: str, test_questions: int) -> tuple[str, str]:
-        options = ["--probes", "40", "--test-questions", str(test_questions), "--catalogue", str(catalogue)]
-        said = leeroo("experts", "add", name, *options)
-        return said, (re.findall(r"`leeroo promote (\d+)", said) or [""])[0]
-
-    def asked(name: str) -> int:
-        answers = Warehouse(place / "warehouse").scan("answers", ["expert"])["expert"].to_pylist()
-        return answers.count(name)
-
-    said, version = add("able", 30)
-    assert "placed from 40 probes (70 questions asked now)" in said
-    assert f"`leeroo promote {version}` puts it to the test" in said
-    known = load_outcomes(Warehouse(place / "warehouse"), experts=["able"]).answered()
-    assert len(frozen_split(known.prompts).test) == 30
-    said = leeroo("promote", version, "--force")
-    assert "on 30 held-out questions" in said
-    assert f"version {version} is champion" in said
-    assert "in the pool already" in add("able", 30)[0]
-    assert asked("able") == 70
-
-    said, untested = add("other", 0)
-    assert said.startswith(f"0 held-out questions for the test against champion {version}, which needs 20")
-    assert f"`leeroo promote {untested} --force`" in said
-    assert asked("other") == 40
-    assert "held-out questions were answered by all" in leeroo("promote", untested)
-    assert f"version {untested} is champion: forced, without a test" in leeroo("promote", untested, "--force")
-    assert f"without a test against version {version}" in leeroo("versions")

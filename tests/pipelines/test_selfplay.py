@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from pipelines.questions.sources.base import QuestionSettings
+from pipelines.selfplay.results import SelfplayResult
 from pipelines.selfplay.round_record import RoundRecord, Step
-from pipelines.selfplay.run import SelfplayConfig, SelfplayResult, run_selfplay
+from pipelines.selfplay.run import run_selfplay
+from pipelines.selfplay.settings import AskingSettings, RouterSettings, SelfplaySettings, UniverseSettings
 from warehouse import InputError, Warehouse, load_outcomes
 from warehouse.home import Home
 
@@ -37,10 +40,14 @@ def test_stopped_in_every_step_it_ends_the_same(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     catalogue = write_catalogue(tmp_path, scripted_server(script), cheap=1, dear=5)
-    config = SelfplayConfig(
-        catalogue=str(catalogue), domains=("geography/capital", "arithmetic/chain_sum"), per_domain=25,
-        frozen_questions=24, explore=0.7, embedder="wordllama", seeds=1,
-    )  # fmt: skip
+    config = SelfplaySettings(
+        questions=QuestionSettings(
+            domains=("geography/capital", "arithmetic/chain_sum"), per_domain=25, frozen_count=24
+        ),
+        asking=AskingSettings(explore=0.7),
+        router=RouterSettings(embedder="wordllama", seeds=1),
+        catalogue=str(catalogue),
+    )
     undisturbed = run_selfplay(config, Home.open(tmp_path / "one"))
 
     plain = RoundRecord.step
@@ -99,13 +106,15 @@ def test_a_judge_grades_the_answers_of_a_round_at_its_own_cost(
             for place in places for word in ("one", "two", "three", "four", "five", "six", "seven", "eight")
         )
     )  # fmt: skip
-    config = SelfplayConfig(
-        catalogue=str(catalogue), questions=str(essays), frozen_questions=10, round_questions=30,
-        judge="judge", embedder="wordllama", seeds=1,
-    )  # fmt: skip
+    config = SelfplaySettings(
+        questions=QuestionSettings(source=str(essays), frozen_count=10, per_round=30),
+        asking=AskingSettings(judge="judge"),
+        router=RouterSettings(embedder="wordllama", seeds=1),
+        catalogue=str(catalogue),
+    )
     home = Home.open(tmp_path / "home")
     with pytest.raises(InputError):  # found out once the answers are there, and mended then
-        run_selfplay(replace(config, max_cost_usd=1e-12), home)
+        run_selfplay(replace(config, universe=UniverseSettings(max_cost_usd=1e-12)), home)
     store = home.warehouse()
     paid = store.scan("answers").num_rows
     result = run_selfplay(config, home)
@@ -128,8 +137,9 @@ def test_a_judge_grades_the_answers_of_a_round_at_its_own_cost(
 
 def test_a_judge_must_leave_two_experts(tmp_path: Path) -> None:
     catalogue = write_catalogue(tmp_path, "http://127.0.0.1:9/v1", cheap=1, judge=9)
+    settings = SelfplaySettings(asking=AskingSettings(judge="judge"), catalogue=str(catalogue))
     with pytest.raises(InputError, match="leaves nothing to route"):
-        run_selfplay(SelfplayConfig(catalogue=str(catalogue), judge="judge"), Home.open(tmp_path / "home"))
+        run_selfplay(settings, Home.open(tmp_path / "home"))
 
 
 def write_catalogue(folder: Path, url: str, **prices: float) -> Path:

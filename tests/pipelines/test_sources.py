@@ -6,7 +6,9 @@ from collections import Counter
 import pytest
 
 from pipelines.questions.brief import Brief, CellResult
-from pipelines.questions.sources.base import DatasetSource, GeneratorSource, Request, is_frozen
+from pipelines.questions.sources.base import Request, is_frozen
+from pipelines.questions.sources.dataset import DatasetSource
+from pipelines.questions.sources.generated import GeneratorSource
 
 
 def ids(made):
@@ -69,4 +71,4 @@ def test_data_sets_follow_the_brief_to_a_domain(data):
 
 
 def test_a_data_set_that_runs_dry_gives_what_is_left(data):
-    assert len(ids(data.make(Request(1000, "r0", seed=0)))) == 300 - data.set_aside().num_rows
+    assert len(ids(data.make(Request(1000, "r0", seed=0)))) == 300 - data.set_aside().questions.num_rows

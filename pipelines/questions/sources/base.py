@@ -1,25 +1,48 @@
-"""Sources of a round's questions behind one interface: generators, data sets; experts in expert_source.py."""
+"""What makes a round's questions, behind one interface, and what a run says about its questions."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from numpy.typing import NDArray
 
 from orchestrator.text.splits import frozen_split
-from pipelines.questions.brief import Brief, allot, cells_of, weigh_cells, weigh_domains
+from pipelines.questions.brief import Brief
 from pipelines.questions.draft import Row
 from pipelines.questions.duplicates import Refusal
-from pipelines.questions.loading.load import load_questions
-from pipelines.questions.make import make_cells, make_questions, select_generators
-from warehouse import QUESTIONS
+
+if TYPE_CHECKING:
+    from experts import ExpertSpec
+    from warehouse import Warehouse
+
+
+@dataclass(frozen=True)
+class QuestionSettings:
+    """Which questions a run makes, and how many."""
+
+    source: str | None = None  # file, folder or data set; None: generators
+    limit: int | None = None  # of the questions of a file or data set
+    frozen: str | None = None  # file, folder or data set of the frozen set; None: as the others
+    frozen_count: int = 80
+    domains: tuple[str, ...] | None = None  # of the generators; None: their default
+    per_domain: int = 40
+    per_round: int = 0  # in all; 0: per_domain for each domain
+    writer: str | None = None  # expert that writes questions for the gaps
+    written_share: float = 0.25  # of a round's questions, at most
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What a source that asks experts works with."""
+
+    warehouse: Warehouse
+    writer: ExpertSpec | None = None  # who writes, where the run has a writer
+    validators: tuple[ExpertSpec, ...] = ()  # who must agree with it
 
 
 @dataclass(frozen=True)
@@ -33,6 +56,7 @@ class Request:
     frozen: bool = False  # for the frozen evaluation set; else to learn from
     brief: Brief = field(default_factory=Brief)
     budget_usd: float | None = None  # that making them may cost, for sources that cost
+    run_id: str = ""  # kept on the answers that making them takes
 
 
 @dataclass(frozen=True)
@@ -43,117 +67,56 @@ class Made:
     refusals: tuple[Refusal, ...] = ()  # what it made and did not pass on itself
 
 
+@dataclass(frozen=True)
+class SetAside:
+    """The part of a source's own questions that is never learned from."""
+
+    questions: pa.Table
+    total: int  # of how many
+
+
 class QuestionSource(Protocol):
     """Makes questions. The prompt's hash says which may be learned from and which are for evaluation alone
     (:func:`orchestrator.text.splits.frozen_split`), so no source can put one question on both sides.
     """
 
-    name: str
+    @property
+    def name(self) -> str:
+        """What the record of a frozen set says that it came from."""
+        ...
+
+    @property
+    def domain_count(self) -> int:
+        """How many domains a round's questions are spread over; 0 where the source does not know."""
+        ...
+
+    @property
+    def share(self) -> float:
+        """Of a round's questions, what it may make at most; from 0 to 1."""
+        ...
+
+    @property
+    def asks_experts(self) -> bool:
+        """Whether it asks experts where the brief names gaps, which costs and needs a Ray connection."""
+        ...
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether it may bring what is in the warehouse already, as long as no round has asked it."""
+        ...
 
     def make(self, request: Request) -> Made:
         """Return up to ``request.count`` questions, where the brief says they teach most."""
+        ...
+
+    def set_aside(self) -> SetAside | None:
+        """The part that is not learned from, by the hash of the prompt; None where there is no end to it."""
         ...
 
 
 def is_frozen(row: Row) -> bool:
     """Tell whether a question's prompt falls to the part that no router is trained on."""
     return bool(len(frozen_split([row["prompt"]]).test))
-
-
-class GeneratorSource:
-    """The registered generators, aimed at kinds and levels of question by the brief."""
-
-    name = "generators"
-
-    def __init__(self, domains: Sequence[str] | None = None) -> None:
-        self._domains = domains
-        self._generators = select_generators(domains)
-
-    @property
-    def domain_count(self) -> int:
-        """Entries of the list of domains."""
-        return len(self._generators)
-
-    def make(self, request: Request) -> Made:
-        """Draw from the generators; the frozen set is spread evenly."""
-
-        def accept(row: Row) -> bool:
-            return is_frozen(row) == request.frozen
-
-        if request.frozen or not request.brief.results:
-            per_domain = -(-request.count // len(self._generators))
-            table = make_questions(
-                self._domains,
-                per_domain,
-                request.seed,
-                request.round,
-                exclude=request.exclude,
-                accept=accept,
-                allow_fewer=True,
-            )
-            return Made(_interleave(table, request.count))
-        cells = cells_of(self._generators)
-        counts = allot(weigh_cells(cells, request.brief), request.count)
-        wanted = {cell: int(count) for cell, count in zip(cells, counts, strict=True)}
-        return Made(make_cells(wanted, request.seed, request.round, exclude=request.exclude, accept=accept))
-
-
-class DatasetSource:
-    """A file, a folder or a public set; each round takes questions that were not taken yet."""
-
-    def __init__(self, path_or_name: str, *, limit: int | None = None, seed: int = 0) -> None:
-        self.name = path_or_name
-        self._limit, self._seed = limit, seed
-
-    @cached_property
-    def questions(self) -> pa.Table:
-        """All of its questions, loaded once."""
-        return load_questions(self.name, limit=self._limit, seed=self._seed)
-
-    @cached_property
-    def _is_frozen(self) -> NDArray[np.bool_]:
-        prompts = self.questions["prompt"].to_pylist()
-        frozen = np.zeros(len(prompts), bool)
-        frozen[frozen_split(prompts).test] = True
-        return frozen
-
-    def set_aside(self) -> pa.Table:
-        """The fifth of its questions that is not learned from, by the hash of the prompt."""
-        return self.questions.filter(pa.array(self._is_frozen))
-
-    def make(self, request: Request) -> Made:
-        """Draw at random within domains, and among domains by the brief."""
-        table = self.questions
-        new = ~np.isin(np.array(table["question_id"].to_pylist()), list(request.exclude))
-        candidates = np.flatnonzero(new & (self._is_frozen == request.frozen))
-        rows = np.random.default_rng(request.seed).permutation(candidates)
-        domains = np.array(table["domain"].to_pylist())[rows]
-        if request.brief.results and not request.frozen:
-            shares = weigh_domains(set(domains.tolist()), request.brief)
-            quota = dict(
-                zip(shares, allot(np.array(list(shares.values())), request.count).tolist(), strict=True)
-            )
-            first, place = np.zeros(len(rows), bool), Counter[str]()
-            for i, domain in enumerate(domains.tolist()):
-                first[i] = place[domain] < quota[domain]
-                place[domain] += 1
-            rows = np.concatenate([rows[first], rows[~first]])
-        taken = table.take(pa.array(np.sort(rows[: request.count])))
-        rounds = pa.repeat(pa.scalar(request.round), taken.num_rows)
-        return Made(taken.set_column(taken.schema.get_field_index("round"), QUESTIONS.field("round"), rounds))
-
-
-def _interleave(questions: pa.Table, count: int) -> pa.Table:
-    """The first ``count`` rows, taken from the domains in turn."""
-    if questions.num_rows <= count:
-        return questions
-    place: Counter[str] = Counter()
-    order = []
-    for i, domain in enumerate(questions["domain"].to_pylist()):
-        order.append((place[domain], i))
-        place[domain] += 1
-    kept = sorted(i for _, i in sorted(order)[:count])
-    return questions.take(pa.array(kept, pa.int64()))
 
 
 def concat_unique(tables: Sequence[pa.Table]) -> pa.Table:

@@ -22,7 +22,7 @@ import pyarrow.compute as pc
 from pipelines.questions.brief import GapBrief
 from pipelines.questions.draft import Row, question_row, questions_table
 from pipelines.questions.duplicates import Refusal
-from pipelines.questions.sources.base import Made, Request, is_frozen
+from pipelines.questions.sources.base import Desk, Made, QuestionSettings, Request, SetAside, is_frozen
 from pipelines.questions.sources.written_text import parse_written, show_question, verify_arithmetic
 from warehouse import QUESTIONS, InputError, Warehouse
 
@@ -44,6 +44,17 @@ class Verdict:
     why: str
 
 
+def open_writer(settings: QuestionSettings, desk: Desk) -> ExpertSource | None:
+    """The run's writer, where it has one.
+
+    Raises:
+        InputError: fewer than two experts to validate what it writes.
+    """
+    if desk.writer is None:
+        return None
+    return ExpertSource(desk.writer, desk.validators, desk.warehouse, share=settings.written_share)
+
+
 class ExpertSource:
     """An expert of the catalogue that writes multiple-choice questions for gaps; needs a Ray connection.
 
@@ -52,14 +63,18 @@ class ExpertSource:
         validators: who must agree; two at least.
         warehouse: where the examples of a gap are read, and all answers kept: what is written under
             ``NAME.writer``, the validators' under their names, where they count as answers of the round.
-        run_id: kept on these rows.
+        share: of a round's questions, what it may make at most.
 
     Raises:
         InputError: fewer than two validators.
     """
 
+    domain_count = 0  # the gaps say which
+    asks_experts = True
+    may_repeat = False
+
     def __init__(
-        self, spec: ExpertSpec, validators: Sequence[ExpertSpec], warehouse: Warehouse, *, run_id: str
+        self, spec: ExpertSpec, validators: Sequence[ExpertSpec], warehouse: Warehouse, *, share: float = 1.0
     ) -> None:
         if len(validators) < 2:
             raise InputError(
@@ -67,7 +82,8 @@ class ExpertSource:
                 fix="name two or more experts that can answer",
             )
         self.name = f"expert:{spec.name}"
-        self._validators, self._warehouse, self._run_id = tuple(validators), warehouse, run_id
+        self.share = share
+        self._validators, self._warehouse = tuple(validators), warehouse
         self._writer = spec.model_copy(
             update={
                 "name": f"{spec.name}.writer",
@@ -88,7 +104,7 @@ class ExpertSource:
         briefs = [gaps[i % len(gaps)] for i in range(wanted)]
         examples = self._read_examples(gaps, request.round)
         prompts = [_write_prompt(gap, examples[gap.name], rng) for gap in briefs]
-        written, cost_usd = self._ask(self._writer, _prompt_rows(prompts), request.round, request.budget_usd)
+        written, cost_usd = self._ask(self._writer, _prompt_rows(prompts), request, request.budget_usd)
         rows: list[Row] = []
         refusals: list[Refusal] = []
         for gap, text, error in zip(
@@ -110,15 +126,19 @@ class ExpertSource:
                 rows.append(row)
         candidates = questions_table(rows)
         left = None if request.budget_usd is None else max(request.budget_usd - cost_usd, 0.0)
-        verdicts = self._validate(candidates, request.round, left)
+        verdicts = self._validate(candidates, request, left)
         kept = [i for i, verdict in enumerate(verdicts) if verdict.accepted][: request.count]
         for row, verdict in zip(candidates.to_pylist(), verdicts, strict=True):
             if not verdict.accepted:
                 refusals.append(Refusal(row["question_id"], row["prompt"], "unvalidated", verdict.why))
         return Made(candidates.take(pa.array(kept, pa.int64())), tuple(refusals))
 
+    def set_aside(self) -> SetAside | None:
+        """Nothing: it makes nothing for the frozen set."""
+        return None
+
     def _ask(
-        self, spec: ExpertSpec, questions: pa.Table, round: str, budget_usd: float | None
+        self, spec: ExpertSpec, questions: pa.Table, request: Request, budget_usd: float | None
     ) -> tuple[pa.Table, float]:
         """Ask what has not been answered yet; return ``text``, ``error`` and ``score`` in the order of the
         questions, and what it cost now. An error also says why a question was not asked.
@@ -126,8 +146,9 @@ class ExpertSource:
         from pipelines.answering.bulk import answer_questions
 
         receipt = answer_questions(
-            self._warehouse, spec, questions, round=round, run_id=self._run_id, budget_usd=budget_usd
-        )
+            self._warehouse, spec, questions,
+            round=request.round, run_id=request.run_id, budget_usd=budget_usd,
+        )  # fmt: skip
         names = ["text", "error", "score"]
         stored = self._warehouse.answers_of(spec.name, spec.version, columns=["question_id", *names])
         place = pc.index_in(questions["question_id"], value_set=stored["question_id"].combine_chunks())
@@ -136,7 +157,7 @@ class ExpertSource:
         error = pc.if_else(pc.is_null(place), problem, found["error"])
         return found.set_column(1, "error", error), receipt.cost_usd
 
-    def _validate(self, candidates: pa.Table, round: str, budget_usd: float | None) -> list[Verdict]:
+    def _validate(self, candidates: pa.Table, request: Request, budget_usd: float | None) -> list[Verdict]:
         rows = candidates.to_pylist()
         checked = [verify_arithmetic(row["prompt"], row["choices"][int(row["answer"])]) for row in rows]
         votes = [0] * len(rows)
@@ -148,7 +169,7 @@ class ExpertSource:
             open_rows = [i for i in doubtful if votes[i] + still >= needed]
             if not open_rows:
                 break
-            answers, cost_usd = self._ask(spec, candidates.take(pa.array(open_rows)), round, budget_usd)
+            answers, cost_usd = self._ask(spec, candidates.take(pa.array(open_rows)), request, budget_usd)
             if budget_usd is not None:
                 budget_usd = max(budget_usd - cost_usd, 0.0)
             for i, score in zip(open_rows, answers["score"].to_pylist(), strict=True):

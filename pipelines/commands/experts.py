@@ -1,0 +1,147 @@
+"""``leeroo experts``: change the champion's pool without retraining; see what an API takes."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import DEFAULT_HOME, AddressOption, CatalogueOption, HomeOption
+from warehouse.home import Home
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    group = typer.Typer(
+        help="Change the champion's pool without retraining; see what an API takes.", no_args_is_help=True
+    )
+    group.command("add")(add)
+    group.command("retire")(retire)
+    group.command("check")(check)
+    app.add_typer(group, name="experts")
+
+
+def add(
+    name: Annotated[str, typer.Argument(help="An expert of the catalogue, or one with recorded answers.")],
+    probes: Annotated[int, typer.Option(min=10, help="How many questions to ask it.")] = 200,
+    test_questions: Annotated[
+        int,
+        typer.Option(min=0, help="How many held-out questions to ask it too, for `leeroo promote` alone."),
+    ] = 200,
+    budget_usd: Annotated[
+        float | None,
+        typer.Option(min=0, help="What asking it may cost, earlier calls included; never passed."),
+    ] = None,
+    catalogue: CatalogueOption = None,
+    address: AddressOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Add an expert to the champion's pool: ask it the most telling questions, retrain nothing.
+
+    Answers are stored as they come. What it could not answer for the moment stays open: run again to go on.
+    """
+    from experts import load_catalogue
+    from orchestrator.evaluation.compare import MIN_QUESTIONS
+    from pipelines.commands.screen import print_line, show_progress
+    from pipelines.learning.grow_pool import (
+        add_candidate,
+        ask_candidate,
+        choose_candidate,
+        has_recorded_answers,
+    )
+    from pipelines.ray_session import Connection
+    from warehouse import InputError
+
+    place = Home.open(home)
+    known = load_catalogue(catalogue)
+    candidate = choose_candidate(place, name, probes=probes, test_questions=test_questions)
+    champion, held_out = candidate.champion_version, len(candidate.test_ids)
+    if held_out < MIN_QUESTIONS:
+        print_line(
+            f"{held_out} held-out questions for the test against champion {champion}, which needs"
+            f" {MIN_QUESTIONS}: only --force will promote this version"
+        )
+    receipt = None
+    if name in known.names:
+        total = len({*candidate.probe_ids, *candidate.test_ids})
+        with Connection(address) as connection, show_progress({name: total}) as advance:
+            receipt = ask_candidate(
+                place, candidate, known.get(name), run_id="", budget_usd=budget_usd,
+                connect=connection.ensure, on_progress=advance,
+            )  # fmt: skip
+        if receipt.problem:
+            print_line(f"{receipt.unasked} questions stay open: {receipt.problem}")
+    elif not has_recorded_answers(place, name):
+        raise InputError(
+            f"no expert is called {name!r} and no answers of it are recorded", fix="add it to the catalogue"
+        )
+    growth = add_candidate(place, candidate, receipt)
+    asked = f"{receipt.asked} questions asked now for {receipt.cost_usd:.6f} USD" if receipt else "recorded"
+    print_line(
+        f"{name} placed from {growth.probes} probes ({asked}): version {growth.version} is challenger to"
+        f" champion {champion}; "
+        + (
+            f"`leeroo promote {growth.version}` puts it to the test"
+            if growth.tested >= MIN_QUESTIONS
+            else f"{growth.tested} held-out questions are too few for a test:"
+            f" `leeroo promote {growth.version} --force`"
+        )
+    )
+
+
+def retire(
+    name: Annotated[str, typer.Argument(help="An expert of the champion's pool.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Take an expert out of the champion's pool at once; the version without it becomes champion."""
+    from orchestrator.pool_changes import retire_expert
+    from orchestrator.versions.mlflow_registry import load_champion, log_version, set_champion
+    from pipelines.commands.screen import print_line
+
+    place = Home.open(home)
+    champion, former = load_champion(place.mlflow_uri)
+    version = log_version(retire_expert(champion, name), tracking_uri=place.mlflow_uri, alias=None)
+    set_champion(place.mlflow_uri, version, note=f"retired {name}")
+    print_line(f"version {version} is champion, without {name} (before: version {former})")
+
+
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="API experts of the catalogue; all of them if not given.")
+    ] = None,
+    catalogue: CatalogueOption = None,
+) -> None:
+    """Ask each API expert a few tiny questions: what it refuses, counts and streams, and the line to add.
+
+    Costs some hundred tokens an expert. Exit code 1 when one of them does not answer.
+    """
+    import asyncio
+
+    from experts import load_catalogue
+    from experts.backends.registry import is_api
+    from experts.upstream.check import CheckResult, check_expert
+    from pipelines.commands.screen import print_line
+    from warehouse import InputError
+
+    known = load_catalogue(catalogue)
+    chosen = [known.get(name) for name in names] if names else list(known.experts)
+    apis = [spec for spec in chosen if is_api(spec)]
+    if not apis:
+        raise InputError(
+            "no API among the experts", where=str(known.path), fix="name one with `backend: openai`"
+        )
+
+    async def check_all() -> list[CheckResult]:
+        return list(await asyncio.gather(*map(check_expert, apis)))
+
+    results = asyncio.run(check_all())
+    for found in results:
+        print_line(found.expert)
+        for note in found.notes:
+            print_line(f"  {note}")
+        for line in found.lines:
+            print_line(f"  add to its entry:  {line}")
+        if found.works and not found.lines:
+            print_line("  nothing to add")
+    if not all(found.works for found in results):
+        raise typer.Exit(1)

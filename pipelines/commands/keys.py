@@ -1,0 +1,135 @@
+"""``leeroo keys``: who may use the endpoint, and for how much."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse.home import Home
+
+
+class Period(StrEnum):
+    """How long a budget lasts."""
+
+    DAY = "day"
+    MONTH = "month"
+    TOTAL = "total"
+
+
+class Preset(StrEnum):
+    """What the model name ``leeroo`` may mean."""
+
+    QUALITY = "quality"
+    BALANCED = "balanced"
+    ECONOMY = "economy"
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the command line."""
+    keys = typer.Typer(help="Say who may use the endpoint, and for how much.", no_args_is_help=True)
+    keys.command("create")(create_key)
+    keys.command("revoke")(revoke_key)
+    keys.command("list")(list_keys)
+    app.add_typer(keys, name="keys")
+
+
+def create_key(
+    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    home: HomeOption = DEFAULT_HOME,
+    budget_usd: Annotated[
+        float | None, typer.Option(help="What it may spend per period; no limit if not given.")
+    ] = None,
+    period: Annotated[Period, typer.Option(help="How long the budget lasts.")] = Period.MONTH,
+    paced_over: Annotated[
+        int | None,
+        typer.Option(
+            help="Spread the budget over so many requests a period: answers get cheaper, not fewer."
+        ),
+    ] = None,
+    requests_per_minute: Annotated[int | None, typer.Option(help="How often it may ask.")] = None,
+    expert: Annotated[list[str] | None, typer.Option(help="Only expert it may use; may be repeated.")] = None,
+    preset: Annotated[Preset | None, typer.Option(help="What the model name leeroo means for it.")] = None,
+    catalogue: Annotated[
+        Path | None, typer.Option(help="Catalogue that --expert names are of; the default one if not given.")
+    ] = None,
+) -> None:
+    """Make a key. Its secret is shown once and kept nowhere."""
+    from serve.ledger.ledger import LEDGER_FILE, Ledger
+
+    if expert:
+        _check_experts(expert, catalogue)
+    key_id, secret = Ledger(Home.open(home).path / LEDGER_FILE).create_key(
+        name,
+        budget_usd=budget_usd,
+        period=period.value,
+        requests_per_minute=requests_per_minute,
+        experts=expert,
+        preset=preset.value if preset else None,
+        paced_over=paced_over,
+    )
+    typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
+
+
+def _check_experts(names: list[str], catalogue: Path | None) -> None:
+    """A key for an expert that nothing serves would be refused at every question."""
+    from experts import load_catalogue
+    from warehouse import InputError
+
+    known = load_catalogue(catalogue)
+    for name in names:
+        if name not in known.names:
+            raise InputError(
+                f"no expert is called {name!r}",
+                where=f"--expert, catalogue {known.path}",
+                fix=f"use one of {', '.join(known.names)}, or name their file with --catalogue",
+            )
+
+
+def revoke_key(
+    name: Annotated[str, typer.Argument(help="Name or id of the key.")], home: HomeOption = DEFAULT_HOME
+) -> None:
+    """End a key, at once and for good."""
+    from serve.ledger.ledger import LEDGER_FILE, Ledger
+
+    typer.echo(f"{Ledger(Home.open(home).path / LEDGER_FILE).revoke_key(name)} is revoked.")
+
+
+def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
+    """Show the keys, their limits and what they spent in their present period."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from serve.ledger.ledger import LEDGER_FILE, Ledger
+
+    table = Table(
+        "key",
+        "name",
+        "spent USD",
+        "budget USD",
+        "period",
+        "requests",
+        "paced over",
+        "requests/min",
+        "experts",
+        "preset",
+        "state",
+    )
+    for key in Ledger(Home.open(home).path / LEDGER_FILE).list_keys():
+        table.add_row(
+            key.key_id,
+            key.name,
+            f"{key.spent_usd:.6g}",
+            "-" if key.budget_usd is None else f"{key.budget_usd:g}",
+            key.period,
+            str(key.requests),
+            str(key.paced_over or "-"),
+            str(key.requests_per_minute or "-"),
+            ", ".join(key.experts or ("all",)),
+            key.preset or "-",
+            "revoked" if key.revoked else "active",
+        )
+    Console().print(table)
