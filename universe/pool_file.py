@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from warehouse import InputError
+from warehouse import InputError, NotReadyError
 
 if TYPE_CHECKING:  # serving reads the pool and needs no solver
     from universe.model.universe import Universe
@@ -48,7 +48,7 @@ def apply_plan(home: Path, plan: Path | None = None) -> tuple[Path, list[str]]:
     """
     plan = plan or home / PLAN_NAME
     if not plan.exists():
-        raise InputError(
+        raise NotReadyError(
             "no universe has been chosen yet", where=str(plan), fix="run `leeroo universe` first"
         )
     document, experts = _read(plan)
@@ -71,7 +71,7 @@ def read_pool(home: Path) -> list[str]:
     """
     path = home / POOL_NAME
     if not path.exists():
-        raise InputError(
+        raise NotReadyError(
             "no pool is in use",
             where=str(path),
             fix="run `leeroo universe`, then `leeroo universe apply`",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from warehouse import InputError, Outcomes, load_outcomes
+from warehouse import InputError, Outcomes, load_outcomes, split_names
 from warehouse.home import Home
 
 
@@ -22,7 +22,7 @@ def load_pool_outcomes(place: Home, pool: str | None, experts: str | None, sourc
     """
     if pool and experts:
         raise InputError("--pool and --experts both name the experts", fix="give one of them")
-    wanted, sources = (split_commas(experts) or None), (split_commas(source) or None)
+    wanted, sources = (split_names(experts) or None), (split_names(source) or None)
     if pool:
         wanted, benchmark = read_pool_file(pool)
         sources = sources or ([benchmark] if benchmark else None)
@@ -75,8 +75,3 @@ def champion_pool(place: Home, experts: list[str]) -> list[str]:
     former = champion_version(place.mlflow_uri)
     champion = load_version(place.mlflow_uri, former).info["experts"] if former else []
     return list(dict.fromkeys([*champion, *experts]))
-
-
-def split_commas(listed: str | None) -> list[str]:
-    """The names in a list by commas."""
-    return [name.strip() for name in (listed or "").split(",") if name.strip()]

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import warehouse.files
-from warehouse import InputError, Warehouse, load_outcomes, question_id
+from warehouse import InputError, NotReadyError, Warehouse, load_outcomes, question_id
 
 
 def make_questions(n: int, source: str = "made") -> pa.Table:
@@ -216,8 +216,35 @@ def test_outcomes_keep_missing_missing_and_versions_apart(tmp_path: Path) -> Non
     assert outcomes.fingerprint() == load_outcomes(Warehouse(tmp_path)).fingerprint()
     with pytest.raises(InputError, match="no expert matches 'c\\*'"):
         outcomes.only(["c*"])
-    with pytest.raises(InputError, match="no graded answers match"):
+
+
+def test_the_filter_that_leaves_nothing_is_named(tmp_path: Path) -> None:
+    store = Warehouse(tmp_path)
+    with pytest.raises(NotReadyError, match="no answer has been graded yet"):
         load_outcomes(store, sources=["elsewhere"])
+    for i, source in enumerate(("here", "there")):
+        questions = make_questions(6, source).slice(3 * i, 3)
+        store.append("questions", questions, round=f"r{i}")
+        answers = make_answers(questions["question_id"].to_pylist(), f"expert-{source}", 1.0)
+        answers = answers.append_column("round", pa.array([f"r{i}"] * 3))
+        store.append("answers", answers, round=f"r{i}", expert=f"expert-{source}")
+    for filters, message in (
+        (
+            {"sources": ["elsewhere"]},
+            r"has the source 'elsewhere'.*that have some are 'here', 'there'",
+        ),
+        ({"rounds": ["r9"]}, r"has the round 'r9'.*'r0', 'r1'"),
+        ({"sources": ["here"], "rounds": ["r1"]}, r"both the source 'here' and the round 'r1'"),
+        (
+            {"sources": ["here"], "experts": ["expert-there"]},
+            r"'expert-there' has no graded answer with the source 'here'.*'expert-here'",
+        ),
+        ({"sources": ["here"], "experts": ["nobody"]}, r"no expert matches 'nobody'"),
+        ({"experts": ["nobody*"]}, r"no expert matches 'nobody\*'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_outcomes(store, **filters)
+    assert load_outcomes(store, sources=["here", "elsewhere"]).experts == ("expert-here",)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
