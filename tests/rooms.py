@@ -79,9 +79,6 @@ CROWDED = {"pipelines/questions/generators"}  # a shelf: one file a domain
 #: is no longer needed must go: the test names it.
 KNOWN = {
     "file in a circle": {
-        # warehouse
-        "warehouse.store",
-        "warehouse.views",
         # serve
         # pipelines
     },
