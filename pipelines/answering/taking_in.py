@@ -170,7 +170,6 @@ def _to_rows(records: list[dict[str, Any]], journal: _Journal, version: str, run
     schema = pa.schema([QUESTIONS.field(name) for name in ("question_id", *GRADED_BY)])
     questions = pa.Table.from_pylist([record["question"] for record in records], schema=schema)
     graded = grade(questions, raw_table(ids, list(map(_raw_answer, answers))))
-    graded = graded.append_column("cost_usd", pa.array([a["cost_usd"] for a in answers], pa.float64()))
     times = [datetime.fromisoformat(answer["created_at"]) for answer in answers]
     graded = graded.append_column("created_at", pa.array(times, pa.timestamp("us", tz="UTC")))
     return complete_rows(

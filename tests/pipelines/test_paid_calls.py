@@ -52,7 +52,7 @@ def die(calls: PaidCalls) -> None:
 def ask(calls: PaidCalls, questions: pa.Table, text: str | None = "1", **fields: Any) -> RawAnswer:
     """One call about the first of the questions, from reservation to answer."""
     assert calls.reserve(3 * EACH) is Grant.GRANTED
-    answer = RawAnswer(text=text, prompt_tokens=100, completion_tokens=10, latency_s=0.1, **fields)
+    answer = RawAnswer(text=text, prompt_tokens=100, completion_tokens=10, cost_usd=EACH, **fields)
     calls.settle(3 * EACH, EACH)
     calls.keeper(questions)(questions["question_id"][0].as_py(), answer)
     return answer
