@@ -15,6 +15,22 @@ from pipelines.ray_folders import ray_folder, remove_sessions_of
 MIN_LOGICAL_CPUS = 8
 
 
+#: What this project wants of Ray Serve where it starts the cluster; what the environment says goes first.
+SERVE_SETTINGS = {
+    # The HTTP proxy words its own errors as OpenAI does.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.http.proxy_errors:middlewares",
+    # A proxy that died is missed three times before another one starts.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25",
+}
+
+
+def joins_cluster(address: str | None = None) -> bool:
+    """Tell whether a session would join a cluster that is there rather than start one."""
+    import ray
+
+    return bool(ray.is_initialized() or address or os.environ.get("RAY_ADDRESS"))
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None = None) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
@@ -33,15 +49,15 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # The HTTP proxy words its own errors as OpenAI does.
-        callback = "serve.http.proxy_errors:middlewares"
-        os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", callback)
+        for name, value in SERVE_SETTINGS.items():
+            os.environ.setdefault(name, value)
         folder = ray_folder()
         ray.init(
             _temp_dir=str(folder) if folder else None,
             address="local",  # not what an earlier `ray start` on this machine left behind
             num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
             include_dashboard=False,
+            _node_ip_address="127.0.0.1",  # nothing of it listens to the network
             logging_level=logging.WARNING,
             log_to_driver=False,
         )
