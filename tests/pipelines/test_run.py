@@ -148,6 +148,7 @@ def without_progress(told: Iterable[Event]) -> list[Event]:
     return [event for event in told if type(event).__name__ not in ("AnswersCame", "Assigned")]
 
 
+@pytest.mark.e2e
 @pytest.mark.timeout(600)
 def test_a_run_tells_what_it_does_and_a_refused_router_leaves_the_pool(
     home: Home, catalogue: Catalogue, questions: Path, capfd: pytest.CaptureFixture[str]
