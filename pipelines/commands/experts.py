@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, AddressOption, CatalogueOption, HomeOption
 from warehouse.home import Home
+
+if TYPE_CHECKING:
+    from experts import ExpertSpec
 
 
 def register(app: typer.Typer) -> None:
@@ -63,12 +66,16 @@ def add(
         )
     receipt = None
     if name in known.names:
-        total = len({*candidate.probe_ids, *candidate.test_ids})
+        spec, total = known.get(name), len({*candidate.probe_ids, *candidate.test_ids})
         with Connection(address) as connection, show_progress({name: total}) as advance:
+
+            def connect() -> None:  # where there is something to ask
+                _check_runnable(spec, str(known.path))
+                connection.ensure()
+
             receipt = ask_candidate(
-                place, candidate, known.get(name), run_id="", budget_usd=budget_usd,
-                connect=connection.ensure, on_progress=advance,
-            )  # fmt: skip
+                place, candidate, spec, run_id="", budget_usd=budget_usd, connect=connect, on_progress=advance
+            )
         if receipt.problem:
             print_line(f"{receipt.unasked} questions stay open: {receipt.problem}")
     elif not has_recorded_answers(place, name):
@@ -87,6 +94,17 @@ def add(
             f" `leeroo promote {growth.version} --force`"
         )
     )
+
+
+def _check_runnable(spec: ExpertSpec, catalogue: str) -> None:
+    from experts import probe_hardware
+    from pipelines.diagnosis import find_problems
+    from warehouse import CannotRunError
+
+    if spec.resources.num_gpus:  # on a cluster they are on other machines; Ray waits for them and says so
+        return
+    for what, fix in find_problems(spec, probe_hardware()):
+        raise CannotRunError(what, where=f"{catalogue}, expert {spec.name!r}", fix=fix)
 
 
 def retire(
