@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from experts import Catalogue, ExpertSpec, Hardware
 
 #: What the doctor looks for: name, distributions of which one is enough, whether the project runs without.
@@ -208,41 +206,3 @@ def measure_free_gib(folder: Path) -> float:
 def telling_flags(hardware: Hardware) -> list[str]:
     """Those of TELLING_CPU_FLAGS that this CPU has."""
     return [flag for flag in TELLING_CPU_FLAGS if flag in hardware.cpu_flags]
-
-
-def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
-    """Show it as tables, and at the end what to do."""
-    from rich.markup import escape
-    from rich.table import Table
-
-    hardware = diagnosis.hardware
-    installed = Table("Installed", "Version", title=f"Python {diagnosis.python}, {diagnosis.machine}")
-    for component in diagnosis.components:
-        missing = "[red]missing[/red]" if component.required else "[yellow]missing[/yellow]"
-        label = component.name
-        if component.version and component.distribution != component.name.lower().replace("-", ""):
-            label += f" ({component.distribution})"
-        installed.add_row(label, component.version or missing)
-    console.print(installed)
-
-    machine = Table("This machine", "")
-    machine.add_row("CPUs", str(hardware.cpu_count))
-    machine.add_row("CPU flags that matter", " ".join(telling_flags(hardware)) or "none")
-    machine.add_row("Number format on the CPU", hardware.cpu_dtype)
-    gpus = [f"{gpu.name}, {gpu.memory_gib:.0f} GiB" for gpu in hardware.gpus]
-    machine.add_row("GPUs", "\n".join(map(escape, gpus)) or "none")
-    machine.add_row("Memory", f"{hardware.memory_gib:.1f} GiB")
-    for disk in diagnosis.disks:
-        machine.add_row(f"Disk free for {disk.purpose}", f"{disk.free_gib:.1f} GiB  {escape(str(disk.path))}")
-    console.print(machine)
-
-    experts = Table("Expert", "Backend", "Model", "Runs here", title=escape(str(diagnosis.catalogue)))
-    for expert in diagnosis.experts:
-        verdict = "[green]yes[/green]" if expert.runs else "[red]no[/red]"
-        experts.add_row(escape(expert.name), expert.backend, escape(expert.model), verdict)
-    console.print(experts)
-
-    for who, what, fix in diagnosis.problems:
-        console.print(f"[red]{escape(who)}[/red]: {escape(what)}. To mend it: {escape(fix)}", soft_wrap=True)
-    if diagnosis.healthy:
-        console.print("[green]Everything in this catalogue can run here.[/green]")

@@ -46,6 +46,9 @@ class ServeConfig(BaseModel):
     longest_stream_s: float = Field(
         600.0, gt=0, description="seconds after its first piece in which a stream ends or is broken off"
     )
+    drain_s: float = Field(
+        30.0, ge=0, description="seconds in which requests under way may finish when the endpoint is stopped"
+    )
     max_in_flight: int = Field(
         256, ge=1, description="requests that an ingress works on at once; more get 429"
     )

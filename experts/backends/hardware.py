@@ -13,6 +13,8 @@ from pathlib import Path
 
 from experts.catalogue.bundled_models import BUNDLED_MODELS
 from experts.catalogue.spec import ExpertSpec
+from experts.upstream.credentials import read_key
+from warehouse import InputError
 
 #: CPU flags that multiply bfloat16 in hardware. Without one, vLLM emulates it: ten times slower than float32.
 _BFLOAT16_FLAGS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -85,12 +87,10 @@ def cpu_memory_gib(spec: ExpertSpec) -> float | None:
 
 
 def _check_api(spec: ExpertSpec) -> list[Problem]:
-    if spec.api_key_env and not os.environ.get(spec.api_key_env):
-        return [
-            Problem(
-                f"the environment variable {spec.api_key_env} is not set", f"export {spec.api_key_env}=..."
-            )
-        ]
+    try:
+        read_key(spec)
+    except InputError as error:
+        return [Problem(error.what, error.fix or "")]
     return []
 
 

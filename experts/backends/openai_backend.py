@@ -5,257 +5,283 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import math
-import os
+import re
 import threading
 import time
 import weakref
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from experts.backends.api_calls import (
-    LONGEST_RETRY_AFTER_S,
-    MalformedReplyError,
-    RateLimit,
-    is_garbled,
-    is_passing,
-    may_be_billed,
-    retry_wait_s,
-)
-from experts.backends.base import BUDGET_SPENT, RawAnswer, raw_table
+from experts.backends.api_calls import LONGEST_RETRY_AFTER_S, RateLimit, retry_wait_s
+from experts.backends.base import BUDGET_SPENT, Keep, RawAnswer, raw_table
+from experts.backends.letters import letter_logprobs
 from experts.backends.spend_cap import Grant, Purse
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, LETTERS, render_prompt
 from experts.catalogue.spec import ExpertSpec
 from experts.grading.parsing import parse_choice
-from warehouse import InputError
+from experts.upstream.client import UpstreamClient
+from experts.upstream.credentials import read_key, scrub
+from experts.upstream.failure import Failure, FailureKind
+from experts.upstream.reading import Answer
+from experts.upstream.request import Ask, ask_of
+from experts.upstream.usage import Usage
 
 _TOP_LOGPROBS = 20
+_LOGPROBS = re.compile(r"log[ _-]?prob", re.IGNORECASE)
+#: What an API may answer to a field that it does not take.
+_REFUSING = frozenset((400, 403, 404, 405, 422, 501))
 
-#: Prompt tokens at most that an API adds around a message: roles, and a system prompt of its own.
-_CHAT_FRAME_TOKENS = 256
+#: Replies in a row that do not know the model, after which an expert is asked no more.
+_MOST_GONE = 3
+_MOST_THREADS = 64
+
+T = TypeVar("T")
 
 
 @dataclass
-class _Bill:
-    """What the replies to one question came to, so far; None where the API does not say."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-    def add(self, usage: Any) -> None:
-        self.prompt_tokens = (self.prompt_tokens or 0) + usage.prompt_tokens
-        self.completion_tokens = (self.completion_tokens or 0) + usage.completion_tokens
-
-
-@dataclass(frozen=True)
 class _Question:
-    """One question on its way: what is asked, who pays, and what it has come to."""
+    """One question on its way: what is asked, who pays, and what the replies came to so far."""
 
     question_id: str
     text: str
     choices: list[str]
     purse: Purse | None
-    bill: _Bill
+    billed: list[Usage] = field(default_factory=list)
 
 
 class _BudgetSpentError(Exception):
     """The worst case of a request does not fit what is left."""
 
 
+class _NoAnswerError(Exception):
+    """An answer did not come, or is none."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(f"{failure.kind}: {failure.message}")
+        self.failure = failure
+
+
 class OpenAIBackend:
     """An expert behind an OpenAI-compatible API; see :class:`experts.backends.base.Backend`.
 
     Over all callers together, at most ``concurrency`` requests are in flight, and ``requests_per_min`` and
-    ``tokens_per_min`` are kept. A request that meets 408, 409, 425, 429, 5xx, a timeout, a broken connection
-    or a garbled reply is tried again up to ``max_retries`` times, after the ``Retry-After`` that the server
-    names, else with exponential backoff and full jitter. All attempts at a request, also those of a later
-    run, carry the same ``Idempotency-Key``, by which an API that knows such keys bills it once.
+    ``tokens_per_min`` are kept. What a failure means stands in
+    :data:`experts.upstream.failure.CONSEQUENCES`: one that may pass is tried again up to ``max_retries``
+    times, after the wait that the server names, else with exponential backoff and full jitter; after one of
+    the operator's account (no credit, a key that is refused, a model that is gone) the expert is asked no
+    more. All attempts at a request, also those of a later run, carry the same ``Idempotency-Key``, by which
+    an API that knows such keys bills it once.
 
-    Tokens are those of the replies' ``usage``. With ``scoring: letter`` the likelihood of the option letters
-    as the first token decides; an API that gives no log-probabilities is asked to generate instead.
-    ``latency_s`` is that of the question itself, retries included.
+    Tokens are those that the replies tell where they can be believed, else counted: an answer always has a
+    cost. What was withheld, or ended before its first word, is an error and never a wrong answer. With
+    ``scoring: letter`` the likelihood of the option letters as the first token decides; an API that gives no
+    log-probabilities is asked to generate instead. ``latency_s`` is that of the question itself, retries
+    included.
+
+    Raises:
+        InputError: the key is missing, or holds what no HTTP header can.
     """
 
     def __init__(self, spec: ExpertSpec) -> None:
         self.spec = spec
-        if spec.api_key_env is None:
-            self._key = "none"  # a server of one's own; the client insists on some key
-        elif not (key := os.environ.get(spec.api_key_env)):
-            raise InputError(
-                f"expert {spec.name!r} needs a key, and {spec.api_key_env} is not set",
-                fix=f"export {spec.api_key_env}=...",
-            )
-        else:
-            self._key = key
+        self._key = read_key(spec)
+        self._client = UpstreamClient(spec, self._key)
         self._has_logprobs = spec.scoring == "letter"
+        self._knows_logprobs = False  # it has told some
+        self._ended: Failure | None = None
+        self._gone = 0
+        self._threads = ThreadPoolExecutor(
+            min(spec.concurrency, _MOST_THREADS), thread_name_prefix=f"money-{spec.name}"
+        )
         # One event loop in a thread of its own: callers may be threads, or inside an event loop already.
         self._loop = asyncio.new_event_loop()
         threading.Thread(target=self._loop.run_forever, name=f"api-{spec.name}", daemon=True).start()
-        weakref.finalize(self, self._loop.call_soon_threadsafe, self._loop.stop)
+        weakref.finalize(self, _close, self._loop, self._client, self._threads)
         asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
 
     async def _open(self) -> None:
-        from openai import AsyncOpenAI
+        self._turn = asyncio.Semaphore(self.spec.concurrency)
+        self._limit = RateLimit(self.spec.requests_per_min, self.spec.tokens_per_min)
 
-        spec = self.spec
-        self._turn = asyncio.Semaphore(spec.concurrency)
-        self._limit = RateLimit(spec.requests_per_min, spec.tokens_per_min)
-        self._client = AsyncOpenAI(
-            api_key=self._key, base_url=spec.base_url, timeout=spec.timeout_s, max_retries=0
-        )
-
-    def answer(self, questions: pa.Table, *, purse: Purse | None = None) -> pa.Table:
+    def answer(
+        self, questions: pa.Table, *, purse: Purse | None = None, keep: Keep | None = None
+    ) -> pa.Table:
         """Answer a batch; see :meth:`experts.backends.base.Backend.answer`."""
-        answering = self._answer_all(questions, purse)
+        answering = self._answer_all(questions, purse, keep)
         answers = asyncio.run_coroutine_threadsafe(answering, self._loop).result()
         return raw_table(questions["question_id"].to_pylist(), answers)
 
-    async def _answer_all(self, questions: pa.Table, purse: Purse | None) -> list[RawAnswer]:
+    async def _answer_all(
+        self, questions: pa.Table, purse: Purse | None, keep: Keep | None
+    ) -> list[RawAnswer]:
         columns = [questions[name].to_pylist() for name in ("question_id", "prompt", "choices", "kind")]
         asked = [
-            _Question(name, text, (choices or []) if kind == "choice" else [], purse, _Bill())
+            _Question(name, text, (choices or []) if kind == "choice" else [], purse)
             for name, text, choices, kind in zip(*columns, strict=True)
         ]
-        return list(await asyncio.gather(*map(self._answer_one, asked)))
+        return list(await asyncio.gather(*(self._answer_one(question, keep) for question in asked)))
 
-    async def _answer_one(self, question: _Question) -> RawAnswer:
+    async def _answer_one(self, question: _Question, keep: Keep | None) -> RawAnswer:
         async with self._turn:
             start = time.perf_counter()
             try:
+                if self._ended is not None:
+                    raise _NoAnswerError(self._ended)
                 answer = await self._ask(question)
+                self._gone = 0
             except _BudgetSpentError as error:
                 answer = RawAnswer(error=f"{BUDGET_SPENT}: {error}")
+            except _NoAnswerError as error:
+                self._consider_ending(error.failure)
+                answer = RawAnswer(error=str(error))
             except Exception as error:  # whatever befalls one question stays with it
-                answer = RawAnswer(error=_describe(error, self._key))
-            answer.prompt_tokens = question.bill.prompt_tokens
-            answer.completion_tokens = question.bill.completion_tokens
+                told = f"{type(error).__name__}: {error}"
+                answer = RawAnswer(error=scrub(told, [self._key]))
+            if question.billed:
+                answer.prompt_tokens = sum(usage.prompt_tokens for usage in question.billed)
+                answer.completion_tokens = sum(usage.completion_tokens for usage in question.billed)
+                answer.cost_usd = sum(usage.cost_usd(self.spec.price) for usage in question.billed)
             answer.latency_s = time.perf_counter() - start
+            if keep is not None:
+                try:
+                    await self._in_thread(lambda: keep(question.question_id, answer))
+                except BaseException:
+                    # What cannot be kept must not be bought.
+                    self._ended = Failure(FailureKind.NOT_RUNNING, "its answers cannot be kept")
+                    raise
             return answer
+
+    def _consider_ending(self, failure: Failure) -> None:
+        """Ask no more of an expert whose account or model fails: each further call would fail alike."""
+        if failure.consequence.blame != "account":
+            return
+        self._gone += 1
+        if failure.consequence.rest == "at_once" or self._gone >= _MOST_GONE:
+            self._ended = failure
 
     async def _ask(self, question: _Question) -> RawAnswer:
         if not question.text.strip():
             raise ValueError("the prompt is empty")
         if len(question.choices) > len(LETTERS):
             raise ValueError(f"{len(question.choices)} options, and {len(LETTERS)} at most have letters")
-        if question.choices and self._has_logprobs:
-            from openai import BadRequestError, UnprocessableEntityError
-
-            try:
-                scored = await self._score_letters(question)
-            except (BadRequestError, UnprocessableEntityError) as error:
-                if "logprobs" not in str(error):
-                    raise
-                scored = None
-            if scored is not None:
-                return scored
-            self._has_logprobs = False
-        return await self._generate(question)
-
-    async def _score_letters(self, question: _Question) -> RawAnswer | None:
-        """Choose the likeliest letter, or return None when the API gives no log-probabilities."""
-        reply = await self._complete(
-            question, "generate", max_tokens=1, logprobs=True, top_logprobs=_TOP_LOGPROBS
-        )
-        choice = reply.choices[0]
-        if not choice.logprobs or not choice.logprobs.content:
-            return None
-        top = choice.logprobs.content[0].top_logprobs
-        logprobs = [
-            _log_sum_exp([t.logprob for t in top if t.token.strip() == letter])
-            for letter in LETTERS[: len(question.choices)]
-        ]
+        if not question.choices or not self._has_logprobs:
+            return await self._generate(question)
+        try:
+            reply = await self._complete(
+                question, "generate", max_tokens=1, logprobs=True, top_logprobs=_TOP_LOGPROBS
+            )
+        except _NoAnswerError as error:
+            if not self._may_refuse_logprobs(error.failure):
+                raise
+            answer = await self._generate(question)
+            # It answers without: so it was them that it refused, in whatever words.
+            self._has_logprobs = self._knows_logprobs and error.failure.kind is FailureKind.EMPTY
+            return answer
+        logprobs = letter_logprobs(reply.body["choices"][0].get("logprobs"), len(question.choices))
+        self._has_logprobs = logprobs is not None
+        if logprobs is None:
+            return await self._generate(question)
+        self._knows_logprobs = True
         best = max(range(len(logprobs)), key=logprobs.__getitem__)
-        chosen = best if logprobs[best] > -math.inf else None
-        return RawAnswer(
-            text=choice.message.content,
-            choice=chosen,
-            choice_logprobs=logprobs if chosen is not None else None,
-        )
+        if logprobs[best] == -math.inf:  # it begins with something else, and may name a letter later
+            return await self._generate(question)
+        if reply.is_withheld:
+            raise _NoAnswerError(_withheld())
+        return RawAnswer(text=reply.text, choice=best, choice_logprobs=logprobs)
+
+    def _may_refuse_logprobs(self, failure: Failure) -> bool:
+        """Tell whether a failure may be about log-probabilities: vendors say so in words of their own."""
+        if failure.kind in (FailureKind.CONTENT_FILTER, FailureKind.CONTEXT_OVERFLOW):
+            return False
+        if _LOGPROBS.search(f"{failure.param} {failure.message}") or failure.kind is FailureKind.EMPTY:
+            return True
+        return not self._knows_logprobs and failure.upstream_status in _REFUSING
 
     async def _generate(self, question: _Question) -> RawAnswer:
         kind = "generate" if question.choices else "free"
         reply = await self._complete(question, kind, max_tokens=self.spec.max_tokens)
-        text = (reply.choices[0].message.content or "").strip()
+        if reply.is_withheld:
+            raise _NoAnswerError(_withheld())
+        if reply.is_unfinished:
+            limit = f"the limit of {self.spec.max_tokens} tokens went into thoughts; raise `max_tokens:`"
+            raise _NoAnswerError(Failure(FailureKind.EMPTY, limit, 200))
+        text = reply.text.strip()
+        if not text:
+            nothing = "the API sent an answer with nothing in it"
+            raise _NoAnswerError(Failure(FailureKind.EMPTY, nothing, 200))
         return RawAnswer(text=text, choice=parse_choice(text, question.choices) if question.choices else None)
 
-    async def _complete(self, question: _Question, kind: str, *, max_tokens: int, **options: Any) -> Any:
+    async def _complete(self, question: _Question, kind: str, *, max_tokens: int, **options: Any) -> Answer:
         """Send one request, again where that may help; each attempt is reserved, counted and settled."""
         spec = self.spec
         prompt = render_prompt(spec.prompt or DEFAULT_TEMPLATES[kind], question.text, question.choices)
         if spec.stop:
             options["stop"] = list(spec.stop)
-        # A token is one byte of text or more.
-        most_tokens = len(prompt.encode()) + _CHAT_FRAME_TOKENS
-        worst_usd = spec.price.cost_usd(most_tokens, max_tokens)
+        messages = [{"role": "user", "content": prompt}]
+        fields = {"messages": messages, "temperature": spec.temperature, "max_tokens": max_tokens}
+        ask = ask_of(spec, fields | options)
         key = f"{question.question_id}-{spec.name}-{spec.version}-{kind}-{max_tokens}"
         headers = {"Idempotency-Key": hashlib.sha256(key.encode()).hexdigest()}
         for attempt in range(spec.max_retries + 1):
-            await self._reserve(question.purse, worst_usd)
-            spent_usd = worst_usd  # whatever goes wrong in between, until the bill says less
-            try:
-                await self._limit.take(len(prompt) // 4 + max_tokens)
-                reply = await self._send(
-                    model=spec.model,
-                    messages=[{"role": "user", "content": prompt}],
-                    temperature=spec.temperature,
-                    max_tokens=max_tokens,
-                    extra_headers=headers,
-                    **options,
-                )
-                if usage := getattr(reply, "usage", None):
-                    question.bill.add(usage)
-                    spent_usd = spec.price.cost_usd(usage.prompt_tokens, usage.completion_tokens)
-                if not getattr(reply, "choices", None):
-                    raise MalformedReplyError("the reply holds no choices")
+            reply = await self._attempt(question, ask, headers)
+            if isinstance(reply, Answer):
                 return reply
-            except Exception as error:
-                if not may_be_billed(error):
-                    spent_usd = 0.0
-                wait_s = retry_wait_s(error, attempt)
-                if attempt == spec.max_retries or not is_passing(error) or wait_s > LONGEST_RETRY_AFTER_S:
-                    raise
-            finally:
-                if question.purse is not None:
-                    await asyncio.to_thread(question.purse.settle, worst_usd, spent_usd)
+            wait_s = retry_wait_s(reply.retry_after_s, attempt)
+            if reply.kind is FailureKind.BUSY:
+                self._limit.hold_back(min(wait_s, LONGEST_RETRY_AFTER_S))
+            most = spec.max_retries
+            if reply.kind is FailureKind.EMPTY:  # once is mostly twice, and billed each time
+                most = 0 if "logprobs" in options else min(most, 1)
+            if not reply.consequence.may_ask_again or attempt >= most or wait_s > LONGEST_RETRY_AFTER_S:
+                raise _NoAnswerError(reply)
             await asyncio.sleep(wait_s)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _send(self, **request: Any) -> Any:
-        from openai import APITimeoutError
-
+    async def _attempt(self, question: _Question, ask: Ask, headers: dict[str, str]) -> Answer | Failure:
+        await self._reserve(question.purse, ask.most_usd)
+        spent_usd = ask.most_usd  # whatever goes wrong in between, until the bill says less
         try:
-            # The client's own limit is on each read; a server that drips is cut off by this one.
-            async with asyncio.timeout(self.spec.timeout_s):
-                return await self._client.chat.completions.create(**request)
-        except TimeoutError as error:
-            no_request: Any = None  # the error's type is of whichever HTTP library the client stands on
-            raise APITimeoutError(no_request) from error
-        except Exception as error:
-            if is_garbled(error):
-                raise MalformedReplyError(f"{type(error).__name__}: {error}") from error
-            if getattr(error, "status_code", None) == 429:
-                self._limit.hold_back(min(retry_wait_s(error, 0), LONGEST_RETRY_AFTER_S))
-            raise
+            likely = self._client.counter.prompt_tokens(ask.prompt_characters)
+            await self._limit.take(likely + int(ask.most_completion_tokens))
+            reply = await self._client.answer(ask, self.spec.timeout_s, headers)
+            if reply.usage is not None:
+                question.billed.append(reply.usage)
+                spent_usd = min(reply.usage.cost_usd(self.spec.price), ask.most_usd)
+            elif not isinstance(reply, Answer) and not self._may_be_billed(reply):
+                spent_usd = 0.0
+            return reply
+        finally:
+            if (purse := question.purse) is not None:
+                await self._in_thread(lambda: purse.settle(ask.most_usd, spent_usd))
+
+    def _may_be_billed(self, failure: Failure) -> bool:
+        return failure.consequence.may_be_billed and self.spec.bills_failures != "no"
 
     async def _reserve(self, purse: Purse | None, usd: float) -> None:
         while purse is not None:
-            grant = await asyncio.to_thread(purse.reserve, usd)
+            grant = await self._in_thread(lambda: purse.reserve(usd))
             if grant is Grant.GRANTED:
                 return
             if grant is Grant.REFUSED:
                 raise _BudgetSpentError(f"at worst it costs {usd:.6f} USD, more than is left")
             await asyncio.sleep(0.02)
 
-
-def _log_sum_exp(logprobs: list[float]) -> float:
-    """Join the log-probabilities of the spellings of one letter ("A", " A"); -inf when there is none."""
-    if not logprobs:
-        return -math.inf
-    top = max(logprobs)
-    return top + math.log(sum(math.exp(value - top) for value in logprobs))
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, work)
 
 
-def _describe(error: Exception, key: str) -> str:
-    """Return "Class: message", without the key, should a server echo it."""
-    return f"{type(error).__name__}: {error}".replace(key, "***")[:500]
+def _withheld() -> Failure:
+    return Failure(FailureKind.CONTENT_FILTER, "the API's content filter cut the answer off", 200)
+
+
+def _close(loop: asyncio.AbstractEventLoop, client: UpstreamClient, threads: ThreadPoolExecutor) -> None:
+    async def close() -> None:
+        await client.aclose()
+        loop.stop()
+
+    threads.shutdown(wait=False)
+    loop.call_soon_threadsafe(lambda: loop.create_task(close()))

@@ -41,3 +41,16 @@ def build_backends(specs: Sequence[ExpertSpec], *, cache_dir: str | Path | None 
 
             backends[spec.name] = RecordedBackend(spec)
     return backends
+
+
+def may_bill_failures(spec: ExpertSpec) -> bool:
+    """Tell whether an attempt that failed may be billed: an API may, unless the catalogue says it does not.
+
+    What our own engines compute in vain is on no bill.
+    """
+    return spec.backend == "openai" and spec.bills_failures != "no"
+
+
+def is_api(spec: ExpertSpec) -> bool:
+    """Tell whether an expert stands behind an API, whose words and bills are another's."""
+    return spec.backend == "openai"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from experts.backends.base import BUDGET_SPENT, RawAnswer, raw_table
+from experts.backends.base import BUDGET_SPENT, Keep, RawAnswer, raw_table
 from experts.backends.likelihood import (
     MAX_OPTIONS,
     ScoringRequest,
@@ -53,7 +53,9 @@ class VllmBackend:
         self._context_tokens = self._engine.context_tokens
         self._lora = self._lora_request()
 
-    def answer(self, questions: pa.Table, *, purse: Purse | None = None) -> pa.Table:
+    def answer(
+        self, questions: pa.Table, *, purse: Purse | None = None, keep: Keep | None = None
+    ) -> pa.Table:
         """Answer a batch; see :meth:`experts.backends.base.Backend.answer`."""
         start = time.perf_counter()
         answers = [RawAnswer() for _ in range(questions.num_rows)]

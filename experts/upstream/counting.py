@@ -11,7 +11,7 @@ _FIRST = 3.0
 _LEAST, _MOST = 1.0, 6.0
 #: The learned rate is taken a tenth shorter, so that the count errs upward.
 _CAUTION = 0.9
-_WEIGHT_OF_FIRST = 500  # tokens of bills that weigh as much as the first guess
+_WEIGHT_OF_FIRST = 200  # tokens of bills that weigh as much as the first guess
 _MOST_WEIGHT = 50_000  # older bills fade beyond it
 _LEAST_TOKENS = 8  # of a bill that says something about the rate
 

@@ -12,6 +12,7 @@ from experts.upstream.counting import characters_of
 
 _TOKENS_PER_MESSAGE = 32  # what a chat template may put around a message
 _TOKENS_OF_HOST = 256  # what a host may put before it all: a system prompt, rules for tools
+_CHARACTERS_AROUND = 12  # a message, for the likely count: the marks of a chat template
 _CHARACTERS_PER_PICTURE = 4_000  # for the likely count; its address, or its data, says nothing of it
 _TEXT_PARTS = frozenset(("text", "refusal", "input_text", "output_text"))
 _NOT_READ = frozenset(("model", "stream", "stream_options", "user", "n", "best_of", "seed", "metadata"))
@@ -93,14 +94,15 @@ def _characters_to_read(body: dict[str, Any]) -> int:
                 texts.append(str(part.get("text") or part.get("refusal") or ""))
             else:
                 pictures += 1
-        around = {name: value for name, value in message.items() if name != "content" and value}
-        texts.append(json.dumps(around, ensure_ascii=False, default=str))
+        beside = {name: value for name, value in message.items() if name != "content" and value}
+        texts.append(json.dumps(beside, ensure_ascii=False, default=str))
     rest = {
         k: v for k, v in body.items() if k != "messages" and k not in _NOT_READ and isinstance(v, list | dict)
     }
     texts += [json.dumps(rest, ensure_ascii=False, default=str)] if rest else []
     texts.append(str(body["prompt"]) if isinstance(body.get("prompt"), str) else "")
-    return sum(map(characters_of, texts)) + _CHARACTERS_PER_PICTURE * pictures
+    around = _CHARACTERS_AROUND * (1 + len(_list_of(body.get("messages"))))
+    return sum(map(characters_of, texts)) + _CHARACTERS_PER_PICTURE * pictures + around
 
 
 def _is_more_than_text(message: Any) -> bool:

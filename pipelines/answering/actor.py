@@ -11,12 +11,17 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from pipelines.answering.driver_watch import Driver, end_with
 from pipelines.answering.open_work import open_questions
+from pipelines.answering.paid_calls import PaidCalls
+from pipelines.answering.round_cap import holder_prefix
+from pipelines.answering.taking_in import take_in_journals
+from pipelines.answering.worth_keeping import is_lost
 from warehouse import InputError, Warehouse
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
-    from experts.backends.spend_cap import Grant
+    from experts.backends.spend_cap import Grant, Purse
 
 #: Blocks in a row without a single answer after which an expert is asked no more.
 FAILED_BLOCKS = 2
@@ -30,20 +35,33 @@ class ExpertActor:
 
     Blocks run side by side, each in a thread of Ray's, and meet in the engine: it never runs dry between
     them. An answered block is stored before its receipt leaves, so that a crash loses only what the engine
-    had not finished; a block that Ray sends again is not asked again where it had been stored.
+    had not finished; a block that Ray sends again is not asked again where it had been stored. The answers
+    of a paid API are kept one by one, see :class:`pipelines.answering.paid_calls.PaidCalls`.
 
     Args:
         specs: the experts; those of vLLM share one engine.
         warehouse_url: where answers go.
         round: the partition to store under.
         run_id: kept on every row.
-        cap: handle of the :class:`pipelines.answering.round_cap.RoundCap`, if there is one.
+        driver: the process with which this one ends.
+        cap: handle of the actor of :func:`pipelines.answering.round_cap.hold_cap`, if there is one.
+        session: of the run of answers, where each call is paid for; then this is the only actor of the one
+            expert.
     """
 
     def __init__(
-        self, specs: Sequence[ExpertSpec], warehouse_url: str, round: str, run_id: str, cap: Any = None
+        self,
+        specs: Sequence[ExpertSpec],
+        warehouse_url: str,
+        round: str,
+        run_id: str,
+        driver: Driver,
+        cap: Any = None,
+        session: str | None = None,
     ) -> None:
         from experts import Backend, build_backends
+
+        end_with(driver)
 
         self._specs = {spec.name: spec for spec in specs}
         self._cannot_start: str | None = None
@@ -54,7 +72,13 @@ class ExpertActor:
             self._cannot_start = str(error)
         self._warehouse = Warehouse(warehouse_url)
         self._round, self._run_id = round, run_id
-        self._purse = SharedPurse(cap, specs[0].name) if cap is not None else None
+        self._purse: Purse | None = SharedPurse(cap, specs[0].name) if cap is not None else None
+        self._calls: PaidCalls | None = None
+        if session is not None:
+            # What a former self of this actor was told before it died.
+            take_in_journals(self._warehouse, expert=specs[0].name)
+            self._calls = PaidCalls(warehouse_url, round, run_id, specs[0], session, self._purse)
+            self._purse = self._calls
         self._failed = Counter[str]()
         self._has_answered: set[str] = set()
         self._lock = threading.Lock()
@@ -77,15 +101,12 @@ class ExpertActor:
         stored = questions.num_rows - todo.num_rows
         answers, problem = self._answer(spec, todo) if todo.num_rows else (todo, None)
         if todo.num_rows and answers.num_rows:
-            written = self._warehouse.append("answers", answers, round=self._round, expert=name)
-            if self._purse is not None and written == answers.num_rows:
-                self._purse.count_stored(pc.sum(answers["cost_usd"]).as_py() or 0.0)
-            stored += written
+            stored += self._warehouse.append("answers", answers, round=self._round, expert=name)
         return self._receipt(name, stored, problem)
 
     def _answer(self, spec: ExpertSpec, questions: pa.Table) -> tuple[pa.Table, str | None]:
         """Return the rows worth keeping, and why there are fewer than questions."""
-        from experts import BUDGET_SPENT, QUESTION_ERRORS, REFUSALS, answer_and_grade, has_error
+        from experts import BUDGET_SPENT, answer_and_grade, has_error
 
         answers = answer_and_grade(
             self._backends[spec.name],
@@ -94,18 +115,19 @@ class ExpertActor:
             round=self._round,
             run_id=self._run_id,
             purse=self._purse,
+            keep=self._calls.keeper(questions) if self._calls else None,
         )
+        if self._calls:
+            answers = self._calls.stamp(answers)
         unpaid = has_error(answers, BUDGET_SPENT)
         problem = "the budget is spent" if pc.any(unpaid).as_py() else None
         answers = answers.filter(pc.invert(unpaid))
-        # What says nothing about the question is not kept, so that it stays open for a later run.
-        lost = pc.and_(pc.is_valid(answers["error"]), pc.invert(has_error(answers, *QUESTION_ERRORS)))
         with self._lock:
             if answers["error"].null_count:
                 self._has_answered.add(spec.name)
-            elif answers.num_rows > 1 and spec.name not in self._has_answered:
-                # Refusals alone, from an expert that has not answered yet: it may refuse everything.
-                lost = pc.or_(lost, has_error(answers, *REFUSALS))
+            # A single refusal tells nothing about the expert.
+            has_answered = spec.name in self._has_answered or answers.num_rows == 1
+            lost = is_lost(answers, has_answered=has_answered)
             kept, failures = answers.filter(pc.invert(lost)), answers.filter(lost)["error"]
             if kept.num_rows or not len(failures):
                 self._failed[spec.name] = 0
@@ -145,14 +167,3 @@ class SharedPurse:
         import ray
 
         ray.get(self._cap.settle.remote(reserved_usd, spent_usd, self._holder))
-
-    def count_stored(self, usd: float) -> None:
-        """Tell the cap that rows of so much money are in the warehouse."""
-        import ray
-
-        ray.get(self._cap.count_stored.remote(usd))
-
-
-def holder_prefix(name: str) -> str:
-    """What the names of all holders of a group begin with, and of no other: "a" and "a/b" may be experts."""
-    return f"{name}\x1f"

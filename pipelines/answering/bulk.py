@@ -1,7 +1,8 @@
 """Experts answer questions: Ray Data feeds the open ones to expert actors, which grade and store them.
 
-Answers are stored block by block as they come, keyed by (question, expert, expert version). A round that was
-killed at any moment goes on where it stopped: at most what the engines had in flight is answered again.
+Answers are stored as they come, keyed by (question, expert, expert version): those of a paid API one by one,
+those of an engine of one's own block by block. A round that was killed at any moment goes on where it
+stopped: at most what was in flight is asked again.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipelines.answering.actor import holder_prefix
 from pipelines.answering.open_work import OpenWork, find_open_work
 from pipelines.answering.receipt import AnswerReceipt, Course, count_answers
-from pipelines.answering.round_cap import hold_cap, unrecorded_usd
+from pipelines.answering.round_cap import hold_cap, holder_prefix
 from pipelines.answering.stream import Work, stream_receipts
+from pipelines.answering.taking_in import take_in_journals, unrecorded_usd
 from warehouse import InputError, Warehouse
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ def answer_questions(
     """Have one expert answer what it has not answered yet, through Ray Data; needs a Ray connection.
 
     An expert that cannot start, or keeps failing, leaves questions open: the receipt's ``problem`` says why.
-    Its ``cost_usd`` has in it what the budget's cap booked without a row.
+    Its ``cost_usd`` has in it what was billed, or may have been, without a row.
 
     Args:
         warehouse: where answers are looked up and stored.
@@ -61,9 +62,9 @@ def answer_questions(
     Raises:
         InputError: the budget is not a finite number of 0 or more.
     """
-    before_usd = unrecorded_usd(warehouse, round)
     work = find_open_work(warehouse, [spec], questions)
-    with hold_cap(budget_usd, warehouse, round, needed=bool(work)) as cap:
+    before_usd = unrecorded_usd(warehouse, round)
+    with hold_cap(budget_usd, needed=bool(work)) as cap:
         run = Work(warehouse, round, run_id, batch_questions, cap)
         (receipt,) = answer_as_group(run, work, lambda _, answered: on_progress(answered))
     return replace(receipt, cost_usd=receipt.cost_usd + unrecorded_usd(warehouse, round) - before_usd)
@@ -139,7 +140,7 @@ def answer_open_work(
     groups = [work.of(specs) for specs in share_engines(work.specs)]
     # A round in which nothing is open needs no cluster.
     busy = [group for group in groups if group]
-    with hold_cap(budget_usd, warehouse, round, needed=bool(busy)) as cap:
+    with hold_cap(budget_usd, needed=bool(busy)) as cap:
         run = Work(warehouse, round, run_id, batch_questions, cap)
         waves = [busy]
         if len(busy) > 1:
@@ -174,6 +175,9 @@ def answer_as_group(run: Work, group: OpenWork, on_progress: Progress) -> list[A
         if run.cap is not None and asked:
             # Money that actors had out when they died would keep the others waiting for ever.
             run.cap.forfeit.remote(holder_prefix(asked[0].name))
+    for spec in asked:
+        # Where the run broke, an actor may still be at work: then only what nobody writes any more.
+        take_in_journals(run.warehouse, expert=spec.name, session=None if course.broken else run.session)
     wall_s = time.monotonic() - started
     start_s = max(0.0, course.ready_at - started_at) if course.ready_at else 0.0
     return [

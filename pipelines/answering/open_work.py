@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipelines.answering.taking_in import take_in_journals
 from warehouse import InputError, Warehouse, first_of_each
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class OpenWork:
 def find_open_work(
     warehouse: Warehouse, specs: Sequence[ExpertSpec], questions: pa.Table | Mapping[str, pa.Table]
 ) -> OpenWork:
-    """Look up what is open.
+    """Look up what is open, after taking in the answers that a run which was killed has left.
 
     Args:
         warehouse: where answers are looked up.
@@ -63,6 +64,7 @@ def find_open_work(
     for spec in specs:
         if spec.name not in offered:
             raise InputError(f"no questions are given for expert {spec.name!r}", fix="give it an empty table")
+    take_in_journals(warehouse)
     found = {spec.name: open_questions(warehouse, spec, offered[spec.name]) for spec in specs}
     return OpenWork(tuple(specs), offered, {name: rows for name, rows in found.items() if rows.num_rows})
 

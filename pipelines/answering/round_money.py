@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import pyarrow.compute as pc
 
-from pipelines.answering.round_cap import unrecorded_usd
+from pipelines.answering.taking_in import unrecorded_usd
 from warehouse import Warehouse
 
 

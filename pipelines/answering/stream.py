@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import logging
 import math
+import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pipelines.answering.actor import EXPERT_COLUMN, ExpertActor
+from pipelines.answering.driver_watch import this_driver
 from warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ class Work:
     run_id: str
     batch_questions: int
     cap: Any  # handle of the spend cap's actor
+    session: str = field(default_factory=lambda: uuid.uuid4().hex)  # no other run of answers has the same
 
 
 def stream_receipts(
@@ -61,8 +64,9 @@ def stream_receipts(
         actor_options["runtime_env"] = {"env_vars": backend_env(specs[0])}
     if resources.accelerator_type:
         actor_options["accelerator_type"] = resources.accelerator_type
-    # One process asks an API: its limits are kept by whoever counts all requests.
-    replicas = 1 if specs[0].backend == "openai" else min(resources.replicas_max, len(blocks))
+    # One process asks an API: its limits are kept by whoever counts all requests, and each call is paid for.
+    is_paid = specs[0].backend == "openai"
+    replicas = 1 if is_paid else min(resources.replicas_max, len(blocks))
     # Enough blocks for the engine, and not so many that one replica takes those of the others.
     calls = math.ceil(min(in_flight_questions(specs) / work.batch_questions, len(blocks) / replicas))
     with warnings.catch_warnings():
@@ -75,7 +79,9 @@ def stream_receipts(
                 "warehouse_url": work.warehouse.url,
                 "round": work.round,
                 "run_id": work.run_id,
+                "driver": this_driver(),
                 "cap": work.cap,
+                "session": work.session if is_paid else None,
             },
             compute=ray.data.ActorPoolStrategy(
                 min_size=min(max(resources.replicas_min, 1), replicas),

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.evaluation.improvement import measure_improvement
+from orchestrator.versions.promotion import Standing, challenge_champion
 from pipelines.answering.domains import DomainGap, find_domain_gaps, measure_domains
-from pipelines.learning.training import Standing, put_to_the_test, train_version
+from pipelines.learning.training import train_version
 from pipelines.questions.brief import GapBrief
 from pipelines.selfplay.events import GapsFound, Measured, Trained, UniverseChosen
 from pipelines.selfplay.settings import RouterSettings, UniverseSettings
-from warehouse import InputError, Outcomes, Warehouse
+from warehouse import Outcomes, TooFewError, Warehouse
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -25,7 +28,8 @@ def choose_universe(
 ) -> UniverseChosen:
     """Choose the experts to keep on cross-fitted expected success, and write them down as the home's plan.
 
-    The pool in use stays as it is until the router of this round is promoted; see :func:`challenge`.
+    The pool in use stays as it is until the router of this round is promoted; see :func:`challenge`. The
+    round keeps a copy: somebody may choose another universe before that.
     """
     from universe import select_universe
     from universe.pool_file import write_plan
@@ -34,7 +38,9 @@ def choose_universe(
         learned, expected=expected, max_experts=settings.max_experts, max_cost_usd=settings.max_cost_usd
     )
     reasons = {name: f"carries {share:.1%} of the queries" for name, share in universe.share.items()}
-    write_plan(home.path, universe, reasons)
+    plan = write_plan(home.path, universe, reasons)
+    home.rounds.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(plan, _own_plan(home, round))
     return UniverseChosen(round, universe)
 
 
@@ -69,12 +75,16 @@ def measure(
         bought = measure_improvement(
             former, load_version(uri, version), frozen, at_cost_usd, cache_dir=home.embeddings
         )
-    except InputError as error:
+    except TooFewError as error:
         return Measured(round, None, str(error))
     return Measured(round, bought)
 
 
-def challenge(version: str, before: str | None, every: Outcomes, home: Home) -> Standing:
+def _own_plan(home: Home, round: str) -> Path:
+    return home.rounds / f"{round}.universe.yaml"
+
+
+def challenge(version: str, before: str | None, every: Outcomes, home: Home, *, round: str) -> Standing:
     """Put the router to the test; if it is in charge after it, its universe becomes the pool in use.
 
     A refused router leaves the pool as it was: the champion that goes on serving was judged on that one.
@@ -84,13 +94,18 @@ def challenge(version: str, before: str | None, every: Outcomes, home: Home) -> 
         before: who was champion when the round began; None: nobody.
         every: outcomes of the experts of both.
         home: whose registry and pool.
+        round: whose universe.
     """
     from orchestrator.versions.mlflow_registry import champion_version
     from universe import apply_plan
 
-    standing = put_to_the_test(version, before, every, home)
+    standing = challenge_champion(
+        home.mlflow_uri, version, every, began_with=before, cache_dir=home.embeddings
+    )
     if champion_version(home.mlflow_uri) == version:
-        apply_plan(home.path)  # once more, where a run was stopped between the two: that is harmless
+        own = _own_plan(home, round)  # rounds that earlier versions began have none
+        # Once more, where a run was stopped between the two: that is harmless.
+        apply_plan(home.path, own if own.exists() else None)
     return standing
 
 

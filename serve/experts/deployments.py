@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from ray import serve as ray_serve
 
 from experts import ExpertSpec, backend_env
+from experts.upstream import hand_over_keys
 from serve.experts.api_expert import ApiExpert
 from serve.experts.vllm_expert import VllmExpert
 
@@ -45,8 +45,8 @@ def deployment_options(spec: ExpertSpec) -> dict[str, Any]:
         if resources.accelerator_type:
             actor["accelerator_type"] = resources.accelerator_type
         actor["runtime_env"] = {"env_vars": backend_env(spec)}
-    elif spec.api_key_env and spec.api_key_env in os.environ:
-        actor["runtime_env"] = {"env_vars": {spec.api_key_env: os.environ[spec.api_key_env]}}
+    elif handed_over := hand_over_keys([spec]):
+        actor["runtime_env"] = {"env_vars": handed_over}
     options["ray_actor_options"] = actor
     if resources.replicas_max > resources.replicas_min:
         options["autoscaling_config"] = {

@@ -3,44 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator
+from typing import Any
 
 from ray import serve as ray_serve
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.exceptions import RayActorError, TaskCancelledError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RequestCancelledError
 from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec
-from serve.wire.api_errors import ExpertFailure
+from experts.upstream import Failure, FailureKind
+from serve.experts.client import Body, OpenStream, StreamPiece, WholeAnswer, read_opening
 
-Answer = dict[str, Any]  # a completion, or one piece of a streamed one, in OpenAI's shape
-
-
-class ExpertClient(Protocol):
-    """What the gateway needs of an expert."""
-
-    spec: ExpertSpec
-
-    async def is_running(self) -> bool:
-        """Tell whether a replica is up, or one is still starting."""
-        ...
-
-    async def answer(self, body: dict[str, Any], timeout_s: float) -> Answer | ExpertFailure:
-        """Answer in one piece."""
-        ...
-
-    async def open_stream(self, body: dict[str, Any], timeout_s: float) -> OpenStream | ExpertFailure:
-        """Begin to answer; returns once the first piece is there, so that a failure can still be mended."""
-        ...
-
-
-@dataclass(frozen=True)
-class OpenStream:
-    """A stream whose first piece has arrived."""
-
-    first: Answer
-    rest: AsyncIterator[Answer | ExpertFailure]
+#: The replica keeps the time, and says what came in it; this is for one that does not.
+_GRACE_S = 0.5
 
 
 class HandleClient:
@@ -57,42 +33,45 @@ class HandleClient:
         deployments = status.applications[self._handle.app_name].deployments
         return bool(deployments[self._handle.deployment_name].replica_states.get("RUNNING"))
 
-    async def answer(self, body: dict[str, Any], timeout_s: float) -> Answer | ExpertFailure:
+    async def answer(self, body: Body, timeout_s: float) -> WholeAnswer | Failure:
         """See :class:`ExpertClient`. When time runs out the replica is told to stop."""
         try:
-            async with asyncio.timeout(timeout_s):
-                return await self._handle.answer.remote(body)  # type: ignore[no-any-return]
+            async with asyncio.timeout(timeout_s + _GRACE_S):
+                answer: WholeAnswer | Failure = await self._handle.answer.remote(body, timeout_s)
+                return answer
         except Exception as error:
-            return failure_of(self.spec, error, timeout_s)
+            return failure_of(error, timeout_s)
 
-    async def open_stream(self, body: dict[str, Any], timeout_s: float) -> OpenStream | ExpertFailure:
+    async def open_stream(self, body: Body, timeout_s: float) -> OpenStream | Failure:
         """See :class:`ExpertClient`."""
         try:
-            async with asyncio.timeout(timeout_s):
-                pieces = self._stream_handle.stream.remote(body)
-                first = await anext(aiter(pieces))
+            async with asyncio.timeout(timeout_s + _GRACE_S):
+                return await read_opening(self._pieces(body, timeout_s))
         except Exception as error:
-            return failure_of(self.spec, error, timeout_s)
-        return first if isinstance(first, ExpertFailure) else OpenStream(first, self._rest(pieces))
+            return failure_of(error, timeout_s)
 
-    async def _rest(self, pieces: Any) -> AsyncIterator[Answer | ExpertFailure]:
+    async def _pieces(self, body: Body, timeout_s: float) -> AsyncGenerator[StreamPiece | Failure, None]:
+        pieces: Any = self._stream_handle.stream.remote(body, timeout_s)
         try:
             async for piece in pieces:
                 yield piece
         except Exception as error:
-            yield failure_of(self.spec, error, 0.0)
+            yield failure_of(error, timeout_s)
         finally:
             pieces.cancel()  # a client that went away must not keep an engine busy
 
 
-def failure_of(spec: ExpertSpec, error: Exception, timeout_s: float) -> ExpertFailure:
-    """Return what an exception on the way to an expert amounts to."""
+def failure_of(error: Exception, timeout_s: float) -> Failure:
+    """Return what an exception on the way to an expert amounts to.
+
+    Whether the time was a caller's own is for those to say who know what else there was to wait for.
+    """
     if isinstance(error, TimeoutError):
-        return ExpertFailure(504, f"{spec.name} did not answer within {timeout_s:.3g} s", "timeout")
+        return Failure(FailureKind.TIMEOUT, f"it did not answer within {timeout_s:.3g} s")
     if isinstance(error, BackPressureError):
-        return ExpertFailure(429, f"{spec.name} has too many requests waiting", "overloaded")
-    if isinstance(error, DeploymentUnavailableError):
-        return ExpertFailure(503, f"{spec.name} is not running", "unavailable")
-    if isinstance(error, StopAsyncIteration):
-        return ExpertFailure(502, f"{spec.name} ended without an answer")
-    return ExpertFailure(502, f"{spec.name} failed: {type(error).__name__}")
+        return Failure(FailureKind.BUSY, "it has too many requests waiting")
+    if isinstance(error, DeploymentUnavailableError | RayActorError):
+        return Failure(FailureKind.NOT_RUNNING, "it is not running")
+    if isinstance(error, TaskCancelledError | RequestCancelledError):
+        return Failure(FailureKind.NOT_RUNNING, "it was told to stop")
+    return Failure(FailureKind.SERVER_ERROR, f"it failed ({type(error).__name__})")

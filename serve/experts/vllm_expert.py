@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from experts import ExpertSpec, backend_env, engine_options
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, render_prompt
-from serve.wire.api_errors import ExpertFailure
+from experts.upstream import Failure, FailureKind, Piece, StreamReader, TokenCounter, ask_of, read_reply
+from experts.upstream.dialect import fill_defaults
+from serve.experts.client import StreamPiece, WholeAnswer
 
 _MARK = "\x00"
 
@@ -33,16 +36,8 @@ def conversation_template(prompt: str) -> str:
     )
 
 
-def with_defaults(spec: ExpertSpec, body: dict[str, Any]) -> dict[str, Any]:
-    """Fill in the catalogue's sampling where the request has none: what the forecasts rest on."""
-    filled: dict[str, Any] = {"temperature": spec.temperature}
-    if body.get("max_tokens") is None and body.get("max_completion_tokens") is None:
-        filled["max_tokens"] = spec.max_tokens
-    return filled | {name: value for name, value in body.items() if value is not None}
-
-
 class VllmExpert:
-    """One replica of a vLLM expert. Answers are dictionaries in OpenAI's shape, or an ``ExpertFailure``."""
+    """One replica of a vLLM expert. What its front says is read as an API's reply is."""
 
     async def __init__(self, spec: ExpertSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         os.environ.update(backend_env(spec))
@@ -53,6 +48,7 @@ class VllmExpert:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._spec = spec
+        self._counter = TokenCounter(spec)
         engine_args = AsyncEngineArgs(**engine_options(spec), served_model_name=[spec.name])
         self._engine = AsyncLLM.from_engine_args(engine_args)
         tokenizer: Any = self._engine.get_tokenizer()
@@ -69,33 +65,55 @@ class VllmExpert:
         self._create_chat = state.openai_serving_chat.create_chat_completion
         self._create_text = state.openai_serving_completion.create_completion
 
-    async def answer(self, body: dict[str, Any]) -> dict[str, Any] | ExpertFailure:
+    async def answer(self, body: dict[str, Any], timeout_s: float) -> WholeAnswer | Failure:
         """Answer in one piece: a conversation if the body has ``messages``, else its ``prompt``."""
-        answer = await self._create(body, stream=False)
-        return answer if isinstance(answer, ExpertFailure) else answer.model_dump(mode="json")
+        ask = ask_of(self._spec, fill_defaults(self._spec, body))
+        try:
+            async with asyncio.timeout(timeout_s):
+                answer = await self._create(ask.body, stream=False)
+        except TimeoutError:
+            return _too_slow(timeout_s)
+        if isinstance(answer, Failure):
+            return answer
+        is_error = _is_error(answer)
+        status = int(answer.error.code) if is_error else 200
+        reply = read_reply(ask, status, {}, answer.model_dump_json().encode(), self._counter)
+        return reply if isinstance(reply, Failure) else WholeAnswer(reply.body, reply.usage)
 
-    async def stream(self, body: dict[str, Any]) -> AsyncIterator[dict[str, Any] | ExpertFailure]:
-        """Answer piece by piece; every piece holds the token counts so far."""
-        pieces = await self._create(body, stream=True)
-        if isinstance(pieces, ExpertFailure):
-            yield pieces
+    async def stream(
+        self, body: dict[str, Any], timeout_s: float
+    ) -> AsyncGenerator[StreamPiece | Failure, None]:
+        """Answer piece by piece; a last piece without a body holds the final token counts."""
+        ask = ask_of(self._spec, fill_defaults(self._spec, body))
+        reader = StreamReader(ask, self._counter)
+        events = await self._create(ask.body, stream=True)
+        if isinstance(events, Failure):
+            yield events
             return
-        async for event in pieces:
-            for piece in _read_event(event):
-                yield piece
+        if _is_error(events):
+            status = int(events.error.code)
+            refused = read_reply(ask, status, {}, events.model_dump_json().encode(), self._counter)
+            yield refused if isinstance(refused, Failure) else _broken("it refused the request")
+            return
+        async for event in events:
+            for piece in reader.feed(event.encode()):
+                yield _worded(piece, reader)
+        for piece in reader.end():
+            yield _worded(piece, reader)
+        yield StreamPiece({}, False, reader.usage)
 
     async def check_health(self) -> None:
         """Raise when the engine is dead, upon which Ray Serve starts another replica."""
         await self._engine.check_health()
 
     async def _create(self, body: dict[str, Any], *, stream: bool) -> Any:
+        """Return what vLLM's front answers, or a failure where it cannot word the request."""
         from pydantic import ValidationError
         from vllm.entrypoints.openai.chat_completion.protocol import ChatCompletionRequest
         from vllm.entrypoints.openai.completion.protocol import CompletionRequest
-        from vllm.entrypoints.serve.engine.protocol import ErrorResponse
         from vllm.exceptions import VLLMClientError
 
-        fields = with_defaults(self._spec, body) | {"model": self._spec.name, "stream": stream}
+        fields = body | {"model": self._spec.name, "stream": stream}
         if stream:
             fields["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
         is_chat = "messages" in fields
@@ -104,34 +122,32 @@ class VllmExpert:
             fields.setdefault("stop", list(self._spec.stop))
         try:
             if is_chat:
-                answer = await self._create_chat(ChatCompletionRequest.model_validate(fields))
-            else:
-                answer = await self._create_text(CompletionRequest.model_validate(fields))
+                return await self._create_chat(ChatCompletionRequest.model_validate(fields))
+            return await self._create_text(CompletionRequest.model_validate(fields))
         except ValidationError as error:
             first = error.errors()[0]
-            return ExpertFailure(400, f"{'.'.join(map(str, first['loc']))}: {first['msg']}")
+            param = ".".join(map(str, first["loc"]))
+            return Failure(FailureKind.BAD_REQUEST, f"{param}: {first['msg']}", param=param or None)
         except (ValueError, TypeError, VLLMClientError) as error:
-            return _refusal(400, str(error))
-        if isinstance(answer, ErrorResponse):
-            return _refusal(answer.error.code, answer.error.message)
-        return answer
+            error_body = json.dumps({"error": {"message": str(error)}}).encode()
+            ask = ask_of(self._spec, body)
+            refused = read_reply(ask, 400, {}, error_body, self._counter)
+            return refused if isinstance(refused, Failure) else _broken("it refused the request")
 
 
-def _refusal(status: int, message: str) -> ExpertFailure:
-    too_long = status == 400 and "context length" in message
-    return ExpertFailure(status, message, "context_length_exceeded" if too_long else None)
+def _is_error(answer: Any) -> bool:
+    from vllm.entrypoints.serve.engine.protocol import ErrorResponse
+
+    return isinstance(answer, ErrorResponse)
 
 
-def _read_event(event: str) -> list[dict[str, Any] | ExpertFailure]:
-    """Return the pieces in some server-sent events, without the closing ``[DONE]``."""
-    pieces: list[dict[str, Any] | ExpertFailure] = []
-    for line in event.splitlines():
-        data = line.removeprefix("data:").strip()
-        if not line.startswith("data:") or data == "[DONE]":
-            continue
-        piece = json.loads(data)
-        if error := piece.get("error"):
-            pieces.append(ExpertFailure(int(error.get("code") or 500), str(error.get("message"))))
-        else:
-            pieces.append(piece)
-    return pieces
+def _worded(piece: Piece | Failure, reader: StreamReader) -> StreamPiece | Failure:
+    return piece if isinstance(piece, Failure) else StreamPiece(piece.body, piece.shows, reader.usage)
+
+
+def _too_slow(timeout_s: float) -> Failure:
+    return Failure(FailureKind.TIMEOUT, f"it did not answer within {timeout_s:.3g} s")
+
+
+def _broken(message: str) -> Failure:
+    return Failure(FailureKind.SERVER_ERROR, message)

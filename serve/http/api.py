@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import AsyncGenerator, AsyncIterator
-from contextlib import ExitStack, aclosing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from fastapi import Body, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
+from starlette.types import Receive, Scope, Send
 
-from serve.experts.handle import Answer
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
+from serve.http.draining import Draining
+from serve.http.error_replies import add_error_handlers
+from serve.http.local_names import LocalNames
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
-from serve.wire.api_errors import ApiError, add_error_handlers
+from serve.wire.api_errors import ApiError
 from serve.wire.protocol import (
     ChatReply,
     ChatRequest,
@@ -33,6 +37,8 @@ from serve.wire.protocol import (
     TextReply,
     TextRequest,
 )
+
+logger = logging.getLogger("ray.serve")
 
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorReply, "description": "the request does not hold together, or nobody may answer it"},
@@ -79,6 +85,10 @@ def create_api(gateway: Gateway) -> FastAPI:
     page = _PAGE.read_text(encoding="utf-8")
     app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
     app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
+    if gateway.config.access == "open":
+        app.add_middleware(LocalNames)
+    gateway.ledger.life.count_background = gateway.background.count
+    app.add_middleware(Draining, life=gateway.ledger.life)
 
     @app.post(
         "/v1/chat/completions",
@@ -134,7 +144,7 @@ def create_api(gateway: Gateway) -> FastAPI:
     @app.get("/readyz", responses={503: {"model": Readiness, "description": "no expert is in service"}})
     async def readyz(response: Response) -> Readiness:
         """Say whether requests can be answered now."""
-        resting = gateway.breaker.resting(gateway.experts)
+        resting = gateway.breaker.out_of_service(gateway.experts)
         states: dict[str, Literal["ok", "resting", "starting"]] = {
             name: "resting" if name in resting else "ok" if await expert.is_running() else "starting"
             for name, expert in gateway.experts.items()
@@ -169,19 +179,37 @@ async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller
         stack.enter_context(gateway.admit())
         report, pieces = await gateway.stream(request, caller)
         held = stack.pop_all()  # the place is held until the last piece is sent
-    return StreamingResponse(
-        _events(pieces, held),
-        media_type="text/event-stream",
-        headers={"Cache-Control": "no-cache", **_headers(report)},
-    )
+    return EventStream(pieces, held, _headers(report))
 
 
-async def _events(pieces: AsyncGenerator[Answer, None], held: ExitStack) -> AsyncIterator[str]:
-    with held:
-        async with aclosing(pieces):
-            async for piece in pieces:
-                yield f"data: {json.dumps(piece, separators=(',', ':'))}\n\n"
-        yield "data: [DONE]\n\n"
+class EventStream(StreamingResponse):
+    """Sends the pieces of an answer as server-sent events; closes them, and its place, at any end."""
+
+    def __init__(
+        self, pieces: AsyncGenerator[dict[str, Any], None], held: ExitStack, headers: dict[str, str]
+    ) -> None:
+        self._pieces, self._held = pieces, held
+        headers = {"Cache-Control": "no-cache", **headers}
+        super().__init__(_events(pieces), media_type="text/event-stream", headers=headers)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it. A client may leave before the first piece is asked for."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._held.close()
+            await self._pieces.aclose()
+
+
+async def _events(pieces: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[str]:
+    try:
+        async for piece in pieces:
+            yield f"data: {json.dumps(piece, separators=(',', ':'), allow_nan=False)}\n\n"
+    except Exception:  # the headers are out: what is left is to say it in the stream's own words
+        logger.exception("a stream failed")
+        failed = ApiError(500, "the endpoint failed on this request", code="internal_error")
+        yield f"data: {json.dumps(failed.body())}\n\n"
+    yield "data: [DONE]\n\n"
 
 
 def _headers(report: dict[str, Any]) -> dict[str, str]:

@@ -9,6 +9,8 @@ from typing import Protocol
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.http.error_replies import error_reply
+from serve.http.local_names import FOREIGN, is_local_name
 from serve.ledger.messages import Caller, hash_secret
 from serve.wire.api_errors import ApiError
 
@@ -43,11 +45,14 @@ class Authentication:
         try:
             caller = await self._identify(hash_secret(secret) if secret else None)
         except ApiError as error:
-            await error.response()(scope, receive, send)
+            await error_reply(error)(scope, receive, send)
             return
         if caller is None:
             message = "this key is not valid" if secret else "give a key: Authorization: Bearer <key>"
-            await ApiError(401, message, code="invalid_api_key").response()(scope, receive, send)
+            await error_reply(ApiError(401, message, code="invalid_api_key"))(scope, receive, send)
+            return
+        if caller.key_id is None and not is_local_name(scope):
+            await error_reply(FOREIGN)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)

@@ -7,16 +7,24 @@ from collections.abc import Container
 from datetime import UTC, datetime
 from typing import Any
 
+from experts.upstream import Usage
 from orchestrator import Decision
-from serve.ledger.messages import Settlement
+from serve.ledger.messages import Figures
+from serve.request.conversations import with_answer
 from serve.request.dispatch import Answered
-from serve.request.in_flight import Job
+from serve.request.in_flight import InFlight
 from serve.router.messages import Ruling
-from serve.wire.protocol import ExpertForecast, RouteReply
+from serve.wire.protocol import ChatRequest, ExpertForecast, RouteReply
 
 
-def route_reply(ruling: Ruling, served: Container[str]) -> RouteReply:
-    """Return a ruling as ``/v1/route`` tells it."""
+def route_reply(ruling: Ruling, served: Container[str], visible: Container[str] | None) -> RouteReply:
+    """Return a ruling as ``/v1/route`` tells it.
+
+    Args:
+        ruling: what was decided.
+        served: the experts that run here.
+        visible: the experts that the key may know of; None for all.
+    """
     decision = ruling.decision
     return RouteReply(
         expert=decision.expert,
@@ -27,19 +35,25 @@ def route_reply(ruling: Ruling, served: Container[str]) -> RouteReply:
         forecasts=[
             ExpertForecast(**forecast, served=forecast["expert"] in served)
             for forecast in _forecasts(decision)
+            if visible is None or forecast["expert"] in visible
         ],
     )
 
 
-def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> dict[str, Any]:
-    """Return the ``leeroo`` object of an answer, but for the cost."""
+def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str]) -> dict[str, Any]:
+    """Return the ``leeroo`` object of an answer, but for the cost; it tells of ``visible`` experts only."""
     expert = answered.expert.spec.name
     report: dict[str, Any] = {
         "request_id": job.request_id,
         "expert": expert,
         "reason": job.plan.reason,
         "tried": [
-            {"expert": attempt.expert, "status": attempt.failure.status, "message": attempt.failure.message}
+            {
+                "expert": attempt.expert,
+                "kind": attempt.failure.kind.value,
+                "status": attempt.failure.consequence.status,
+                "message": attempt.failure.message,
+            }
             for attempt in answered.attempts
         ],
         "expert_s": round(answered.took_s, 4),
@@ -53,19 +67,19 @@ def answer_report(job: Job, answered: Answered[Any], served: Container[str]) -> 
         "multiplier": decision.multiplier,
         "predicted_success": decision.success[expert],
         "predicted_cost_usd": decision.cost_usd[expert],
-        "forecasts": [forecast for forecast in _forecasts(decision) if forecast["expert"] in served],
+        "forecasts": [forecast for forecast in _forecasts(decision) if forecast["expert"] in visible],
     }
 
 
-def costs(job: Job, settlement: Settlement) -> dict[str, Any]:
-    """Return what a report tells of money."""
-    if job.remaining_usd is None:
-        return {"cost_usd": settlement.cost_usd}
-    remaining = job.remaining_usd + job.reserved_usd - settlement.cost_usd
-    return {"cost_usd": settlement.cost_usd, "remaining_usd": remaining}
+def costs(job: InFlight) -> dict[str, Any]:
+    """Return what a report tells of money: all attempts together."""
+    spent = {"cost_usd": job.purse.spent_usd}
+    return (
+        spent if job.budget_usd is None else spent | {"remaining_usd": job.budget_usd - job.purse.spent_usd}
+    )
 
 
-def decision_rows(job: Job, expert: str, cost_usd: float) -> tuple[dict[str, Any], ...]:
+def decision_rows(job: InFlight, expert: str, cost_usd: float) -> tuple[dict[str, Any], ...]:
     """Return rows of the warehouse's decisions table, without the time they are written.
 
     None for a request that was not routed. A challenger's decision is a row of its own, in a round named
@@ -92,6 +106,22 @@ def decision_rows(job: Job, expert: str, cost_usd: float) -> tuple[dict[str, Any
         "round": f"shadow-{day}",
     }
     return row, shadow
+
+
+def kept_of(
+    job: InFlight, name: str, usage: Usage | None, cost_usd: float, text: str | None
+) -> dict[str, Any]:
+    """Return what a settlement keeps of an answer, by its fields; ``text`` is None where it broke off."""
+    ruling, conversation = job.plan.ruling, None
+    if text is not None and ruling is not None and isinstance(job.request, ChatRequest):
+        conversation = with_answer(job.caller.key_id, job.request.messages, text)
+    told = {} if usage is None else usage.to_openai()
+    return {
+        "answer": Figures(name, told, time.monotonic() - job.began),
+        "decisions": decision_rows(job, name, cost_usd),
+        "conversation": conversation,
+        "expected_usd": ruling.decision.cost_usd.get(name) if ruling else None,
+    }
 
 
 def _forecasts(decision: Decision) -> list[dict[str, Any]]:

@@ -1,46 +1,158 @@
-"""Circuit breaker: an expert that keeps failing is left alone for a while, then tried again."""
+"""Circuit breaker: an expert that keeps failing is left alone for a while, then tried again.
+
+It counts what the expert did, not what one caller's requests did to it. Some failures say of themselves that
+they lie with the expert or the operator's account; others (a time-out, an error, a broken reply) may lie with
+the request that met them. Those rest the expert for the caller who met them several times in a row; for all
+they count once a caller.
+"""
 
 from __future__ import annotations
 
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+
+from experts.upstream import Failure, FailureKind
 
 FAILURES_TO_REST = 3
 FIRST_REST_S = 5.0
 LONGEST_REST_S = 120.0
+LONGEST_WISH_S = 3_600.0  # of an upstream that asks to be left alone
+_MOST_CALLERS = 10_000
+
+#: What a request may cause by itself: being long, or being odd.
+_MAY_LIE_WITH_THE_REQUEST = {
+    FailureKind.TIMEOUT,
+    FailureKind.STALLED,
+    FailureKind.BROKEN_CONNECTION,
+    FailureKind.SERVER_ERROR,
+    FailureKind.MALFORMED,
+    FailureKind.EMPTY,
+    FailureKind.CUT_STREAM,
+}
+_OF_TIME = {FailureKind.TIMEOUT, FailureKind.STALLED}
 
 
 @dataclass
-class _Record:
+class _Row:
+    """Failures in a row, and the rest that they led to."""
+
     failures: int = 0
+    callers: set[str] = field(default_factory=set)  # who met what may lie with their request
+    rests_since: float = 0.0
     rests_until: float = 0.0
+
+    @property
+    def strikes(self) -> int:
+        return self.failures + len(self.callers)
+
+    def strike(self, now: float, least_s: float, *, at_once: bool) -> None:
+        """Rest if that was one failure too many, each time twice as long."""
+        over = self.strikes - FAILURES_TO_REST
+        if over < 0 and not at_once:
+            return
+        rest_s = min(FIRST_REST_S * 2.0 ** min(over, 16), LONGEST_REST_S) if over >= 0 else 0.0
+        # After the rest a failure of anyone is one more.
+        self.failures, self.callers = self.strikes, set()
+        self.rests_since = now
+        self.rests_until = max(self.rests_until, now + max(rest_s, least_s))
+
+    def is_resting(self, now: float) -> bool:
+        return self.rests_until > now
 
 
 @dataclass
 class Breaker:
     """Counts failures in a row. From the third on an expert rests, each time twice as long.
 
-    When its rest is over the next request tries it: one success clears it, one failure sends it back.
+    It rests at once where the operator's account is to blame, or where the upstream asks for it. When its
+    rest is over the next request tries it: one success clears it, one failure sends it back.
     """
 
     clock: Callable[[], float] = time.monotonic
-    _records: dict[str, _Record] = field(default_factory=dict)
+    _for_all: dict[str, _Row] = field(default_factory=dict)
+    _for_one: OrderedDict[tuple[str, str], _Row] = field(default_factory=OrderedDict)
+    _last_failed: dict[str, str] = field(default_factory=dict)  # who met an expert's last failure
+    _overruns: dict[str, int] = field(default_factory=dict)
 
-    def record(self, expert: str, *, healthy: bool) -> None:
-        """Note how a request to an expert went."""
-        if healthy:
-            self._records.pop(expert, None)
-            return
-        record = self._records.setdefault(expert, _Record())
-        if self.clock() < record.rests_until:
-            return  # requests that were under way when the rest began say nothing new
-        record.failures += 1
-        if record.failures >= FAILURES_TO_REST:
-            rest_s = FIRST_REST_S * 2 ** (record.failures - FAILURES_TO_REST)
-            record.rests_until = self.clock() + min(rest_s, LONGEST_REST_S)
+    def record(
+        self, expert: str, failure: Failure | None, caller: str | None, asked_at: float | None = None
+    ) -> None:
+        """Note how a request to an expert went.
 
-    def resting(self, experts: Iterable[str]) -> tuple[str, ...]:
-        """Return those of the experts that should be left alone now."""
+        Args:
+            expert: who was asked.
+            failure: None for an answer. One that is its request's or its caller's own says nothing.
+            caller: the key; None where callers cannot be told apart, who then count as one.
+            asked_at: when, on our clock. What was asked before a rest began says nothing new about it.
+        """
         now = self.clock()
-        return tuple(name for name in experts if self._records.get(name, _Record()).rests_until > now)
+        asked_at = now if asked_at is None else asked_at
+        if failure is None:
+            self._clear(expert, caller, asked_at)
+        elif failure.is_our_fault:
+            self._fail(expert, failure, caller, now)
+
+    def record_overrun(self, expert: str, *, overran: bool) -> None:
+        """Note whether an answer went past its tokens; several in a row rest an expert."""
+        if not overran:
+            self._overruns.pop(expert, None)
+            return
+        self._overruns[expert] = count = self._overruns.get(expert, 0) + 1
+        if count >= FAILURES_TO_REST:
+            row = self._for_all.setdefault(expert, _Row())
+            row.failures = max(row.failures, count)
+            row.strike(self.clock(), 0.0, at_once=False)
+
+    def resting(self, experts: Iterable[str], caller: str | None) -> tuple[str, ...]:
+        """Return those of the experts that should be left alone now by this caller."""
+        now = self.clock()
+        return tuple(name for name in experts if self._rests(name, caller, now))
+
+    def out_of_service(self, experts: Iterable[str]) -> tuple[str, ...]:
+        """Return those of the experts that rest for all, or for who asked last (unless for being slow)."""
+        now = self.clock()
+        return tuple(name for name in experts if self._rests(name, self._last_failed.get(name), now))
+
+    def _rests(self, expert: str, caller: str | None, now: float) -> bool:
+        rows = [self._for_all.get(expert), self._for_one.get((expert, caller or ""))]
+        return any(row is not None and row.is_resting(now) for row in rows)
+
+    def _clear(self, expert: str, caller: str | None, asked_at: float) -> None:
+        self._last_failed.pop(expert, None)
+        row = self._for_all.get(expert)
+        if row is not None and asked_at >= row.rests_since:
+            del self._for_all[expert]
+        own = self._for_one.get((expert, caller or ""))
+        if own is not None and asked_at >= own.rests_since:
+            del self._for_one[expert, caller or ""]
+
+    def _fail(self, expert: str, failure: Failure, caller: str | None, now: float) -> None:
+        wish_s = max(0.0, min(failure.retry_after_s or 0.0, LONGEST_WISH_S))
+        at_once = failure.consequence.rest == "at_once" or wish_s > 0
+        least_s = max(failure.consequence.rest_s, wish_s)
+        row = self._for_all.setdefault(expert, _Row())
+        if row.is_resting(now):
+            # What was under way when the rest began says nothing new, but for how long the upstream wants it.
+            row.rests_until = max(row.rests_until, now + wish_s)
+            return
+        if caller is None or failure.kind not in _MAY_LIE_WITH_THE_REQUEST:
+            row.failures += 1
+        else:
+            self._fail_one(expert, caller, failure, now, least_s)
+            if caller in row.callers and not at_once:
+                return
+            row.callers.add(caller)
+        row.strike(now, least_s, at_once=at_once)
+
+    def _fail_one(self, expert: str, caller: str, failure: Failure, now: float, least_s: float) -> None:
+        own = self._for_one.setdefault((expert, caller), _Row())
+        self._for_one.move_to_end((expert, caller))
+        if len(self._for_one) > _MOST_CALLERS:
+            self._for_one.popitem(last=False)
+        if not own.is_resting(now):
+            own.failures += 1
+            own.strike(now, least_s, at_once=False)
+        if failure.kind not in _OF_TIME:
+            self._last_failed[expert] = caller

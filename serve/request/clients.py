@@ -21,7 +21,10 @@ class RouterClient(Protocol):
 
 
 class LedgerClient(Protocol):
-    """What the gateway needs of the bookkeeper; see :class:`serve.ledger.bookkeeper.Bookkeeper`."""
+    """What the gateway needs of the bookkeeper; see :class:`serve.ledger.bookkeeper.Bookkeeper`.
+
+    It names the owner of reservations that have none: this process, of whose life it tells.
+    """
 
     life: Life
 

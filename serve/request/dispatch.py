@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from dataclasses import dataclass, replace
+from typing import Generic, Protocol, TypeVar
 
-from serve.experts.handle import ExpertClient
-from serve.wire.api_errors import ApiError, ExpertFailure
+from experts.upstream import Failure, FailureKind
+from serve.experts.client import ExpertClient
+from serve.wire.api_errors import ApiError
+
+logger = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
+
+BUSY_WAIT_S = 2.0  # told to a client where no upstream said how long it is busy
+_OF_TIME = {FailureKind.TIMEOUT, FailureKind.STALLED}
 
 
 @dataclass(frozen=True)
@@ -18,7 +26,7 @@ class Attempt:
     """An expert that was asked in vain."""
 
     expert: str
-    failure: ExpertFailure
+    failure: Failure
 
 
 @dataclass(frozen=True)
@@ -28,57 +36,119 @@ class Answered(Generic[T]):
     expert: ExpertClient
     value: T
     attempts: tuple[Attempt, ...]
-    took_s: float  # from asking it to its answer, or to the first piece of it
+    asked_at: float  # on the clock of time.monotonic
+    took_s: float  # from asking it to its answer, or to the first piece of it that shows
+
+
+class Books(Protocol):
+    """What is kept of the attempts on a request."""
+
+    async def begin(self, expert: ExpertClient) -> bool:
+        """Tell whether an expert may be asked: somebody waits, and what it may cost is set aside."""
+        ...
+
+    def answered(self, expert: ExpertClient, asked_at: float) -> None:
+        """Note that it answers."""
+        ...
+
+    def failed(self, expert: ExpertClient, failure: Failure, asked_at: float) -> None:
+        """Note that it failed."""
+        ...
+
+    def abandoned(self, expert: ExpertClient) -> None:
+        """Note that nobody waits for it any more."""
+        ...
 
 
 async def first_answer(
     experts: Sequence[ExpertClient],
-    ask: Callable[[ExpertClient, float], Awaitable[T | ExpertFailure]],
+    ask: Callable[[ExpertClient, float], Awaitable[T | Failure]],
     deadline: float,
-    report: Callable[[str, ExpertFailure | None], None],
+    books: Books,
 ) -> Answered[T]:
     """Ask the experts in order until one answers.
 
     An expert gets its own ``timeout_s`` while others could still stand in, the last one all the time that
-    is left. A failure that lies in the request (400) goes on too: another expert may have a longer context
-    or take an option that this one does not.
+    is left. A failure that lies in the request goes on too: another expert may have a longer context or take
+    an option that this one does not. Nobody waits for an expert that is busy while another is at hand.
 
     Args:
         experts: in the order to try them.
         ask: asks one expert, within so many seconds.
         deadline: on the clock of ``time.monotonic``.
-        report: told of every outcome (None for an answer), for the experts' health.
+        books: told of every attempt.
 
     Raises:
-        ApiError: nobody answered. It carries the refusal if the request is to blame, 429 if all were busy,
-            504 if the time ran out, else 502.
+        ApiError: nobody answered; see :func:`refusal`.
     """
     attempts: list[Attempt] = []
     for index, expert in enumerate(experts):
-        left = deadline - time.monotonic()
-        if left <= 0:
-            break
-        is_last = index == len(experts) - 1
-        asked = time.monotonic()
-        value = await ask(expert, left if is_last else min(left, expert.spec.timeout_s))
-        if not isinstance(value, ExpertFailure):
-            report(expert.spec.name, None)
-            return Answered(expert, value, tuple(attempts), time.monotonic() - asked)
-        report(expert.spec.name, value)
+        if deadline - time.monotonic() <= 0 or not await books.begin(expert):
+            continue
+        asked_at = time.monotonic()
+        left_s = max(0.0, deadline - asked_at)
+        limit_s = left_s if index == len(experts) - 1 else min(left_s, expert.spec.timeout_s)
+        try:
+            value = await _ask_safely(expert, ask, limit_s)
+        except BaseException:
+            books.abandoned(expert)
+            raise
+        if not isinstance(value, Failure):
+            books.answered(expert, asked_at)
+            return Answered(expert, value, tuple(attempts), asked_at, time.monotonic() - asked_at)
+        if value.kind in _OF_TIME and limit_s < expert.spec.timeout_s:
+            value = replace(value, in_time_of_caller=True)
+        books.failed(expert, value, asked_at)
         attempts.append(Attempt(expert.spec.name, value))
-    raise _refusal(attempts)
+        if not value.consequence.may_ask_next:
+            break
+    raise refusal(attempts)
 
 
-def _refusal(attempts: Sequence[Attempt]) -> ApiError:
-    """Return the error that tells a caller most truly why nobody answered."""
-    failures = [attempt.failure for attempt in attempts]
-    if not failures:
+async def _ask_safely(
+    expert: ExpertClient, ask: Callable[[ExpertClient, float], Awaitable[T | Failure]], limit_s: float
+) -> T | Failure:
+    """Ask one expert; what is raised on the way is a failure of it, unless it is we who are cancelled."""
+    try:
+        return await ask(expert, limit_s)
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+    except Exception:
+        logger.exception("asking %s failed", expert.spec.name)
+    return Failure(FailureKind.BROKEN_CONNECTION, "the connection to it broke")
+
+
+def refusal(attempts: Sequence[Attempt]) -> ApiError:
+    """Return the error that tells a caller most truly why nobody answered.
+
+    The request is to blame (400) only where every expert says so. Otherwise that is left out, and so is an
+    operator's account beside an expert's trouble: where all are busy it is 429, with the shortest wait that
+    an upstream asked for; 504 where the time ran out at last, 503 where none of them runs, else 502.
+    """
+    if not attempts:
         return ApiError(504, "the time for this request ran out before an expert was asked", code="timeout")
     told = "; ".join(f"{attempt.expert}: {attempt.failure.message}" for attempt in attempts)
-    if all(failure.status < 500 and failure.status != 429 for failure in failures):
-        return ApiError(400, told, code=failures[0].code or "invalid_request")
-    if all(failure.status == 429 for failure in failures):
-        return ApiError(429, told, code="overloaded", retry_after_s=2)
-    if failures[-1].status == 504:
+    failures = [attempt.failure for attempt in attempts]
+    ours = [failure for failure in failures if failure.consequence.blame != "request"]
+    if not ours:
+        return ApiError(400, told, code=_code_of(failures[0]), param=failures[0].param)
+    ours = [failure for failure in ours if failure.consequence.blame == "expert"] or ours
+    kinds = {failure.kind for failure in ours}
+    if kinds == {FailureKind.BUSY}:
+        waits_s = [failure.retry_after_s for failure in ours if failure.retry_after_s]
+        return ApiError(429, told, code="overloaded", retry_after_s=min(waits_s, default=BUSY_WAIT_S))
+    if ours[-1].kind in _OF_TIME:
         return ApiError(504, told, code="timeout")
+    if kinds == {FailureKind.NOT_RUNNING}:
+        return ApiError(503, told, code="unavailable", retry_after_s=BUSY_WAIT_S)
     return ApiError(502, told, code="no_expert_answered")
+
+
+def _code_of(failure: Failure) -> str:
+    codes = {
+        FailureKind.BAD_REQUEST: "invalid_request",
+        FailureKind.REFUSED_PARAMETER: "unsupported_parameter",
+    }
+    return codes.get(failure.kind, failure.kind.value)

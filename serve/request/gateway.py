@@ -3,47 +3,43 @@
 from __future__ import annotations
 
 import asyncio
-import logging
-import math
 import time
-import uuid
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from experts.upstream import Failure, TokenCounter
 from serve.config import ServeConfig
-from serve.experts.handle import Answer, ExpertClient, OpenStream
-from serve.ledger.messages import MOST_USD, Caller, Figures, Grant, Refusal, Reservation, Reserved, Settlement
-from serve.request.answer_report import answer_report, costs, decision_rows, route_reply
+from serve.experts.client import Body, ExpertClient
+from serve.ledger.messages import Caller
+from serve.request.admission import Admission
+from serve.request.answer_report import answer_report, costs, kept_of, route_reply
+from serve.request.background import Background
+from serve.request.books import RequestBooks
 from serve.request.breaker import Breaker
 from serve.request.clients import LedgerClient, RouterClient
-from serve.request.conversations import answered_so_far, loses_little, with_answer
-from serve.request.cost_bounds import bounds_usd, cost_usd, estimate_usage
 from serve.request.dispatch import Answered, first_answer
-from serve.request.in_flight import CompletionRequest, Job, Plan
-from serve.request.permissions import allowed, permitted, query_of, refuse_limits
-from serve.request.streaming import Tally, frame, relay, text_of
-from serve.router.messages import Query, Ruling
-from serve.wire.api_errors import ApiError, ExpertFailure
-from serve.wire.protocol import (
-    PRESETS,
-    ROUTED,
-    ChatRequest,
-    FeedbackRequest,
-    RouteReply,
-    RouteRequest,
-)
-from warehouse import InputError
-
-logger = logging.getLogger("ray.serve")
+from serve.request.in_flight import CompletionRequest, InFlight, Visit
+from serve.request.permissions import permitted
+from serve.request.planning import ROUTED_NAMES
+from serve.request.streamed_answer import StreamedAnswer
+from serve.request.streaming import text_of, written_in
+from serve.wire.api_errors import ApiError
+from serve.wire.protocol import ROUTED, FeedbackRequest, RouteReply, RouteRequest
 
 T = TypeVar("T")
+
+_MOST_FINISHING = 64  # answers that nobody waits for, run out for their bill
 
 
 @dataclass
 class Gateway:
-    """Routes requests, asks the experts and keeps the books; knows nothing of HTTP."""
+    """Routes requests, asks the experts and keeps the books; knows nothing of HTTP.
+
+    The work on a request is a task of its own: whoever waits for it may leave at any moment, and its books
+    are closed all the same.
+    """
 
     config: ServeConfig
     router: RouterClient
@@ -51,17 +47,28 @@ class Gateway:
     experts: Mapping[str, ExpertClient]
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
+    background: Background = field(default_factory=Background)
     _in_flight: int = 0
+    _finishing: int = 0
+
+    def __post_init__(self) -> None:
+        self._counters = {name: TokenCounter(client.spec) for name, client in self.experts.items()}
 
     @property
-    def routed_names(self) -> tuple[str, ...]:
-        """The model names that route."""
-        return (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS))
+    def _admission(self) -> Admission:
+        return Admission(
+            router=self.router,
+            ledger=self.ledger,
+            experts=self.experts,
+            breaker=self.breaker,
+            counters=self._counters,
+            background=self.background,
+        )
 
     def models(self, caller: Caller) -> dict[str, str]:
         """Return what a request of this caller may put into ``model``, and who owns it."""
         names = permitted(self.experts, caller)
-        routed = self.routed_names if names else ()
+        routed = ROUTED_NAMES if names else ()
         return dict.fromkeys(routed, ROUTED) | {name: self.experts[name].spec.backend for name in names}
 
     @contextmanager
@@ -79,56 +86,41 @@ class Gateway:
         finally:
             self._in_flight -= 1
 
+    async def drain(self, timeout_s: float) -> int:
+        """Wait for all that is under way and its books; returns how much had to be broken off."""
+        return await self.background.drain(timeout_s)
+
     async def route(self, request: RouteRequest, caller: Caller) -> RouteReply:
         """Decide only. Costs nothing, but counts as a request of the key's minute.
 
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
-        reserved = await self.ledger.reserve(Reservation(_new_request_id(), caller, ()))
-        if isinstance(reserved.grant, Refusal):
-            raise _refused(reserved.grant)
-        preset = request.preset or caller.preset
-        query = query_of(request, request.text, preset, allowed(self.experts, request.experts, caller))
-        query = replace(query, allowance_usd=reserved.allowance_usd)
-        return route_reply(await self._rule(query), self.experts)
+        visible = None if caller.experts is None else permitted(self.experts, caller)
+        return route_reply(await self._admission.rule(request, caller), self.experts, visible)
 
-    async def answer(self, request: CompletionRequest, caller: Caller) -> Answer:
+    async def answer(self, request: CompletionRequest, caller: Caller) -> Body:
         """Answer in one piece; the answer has a ``leeroo`` object.
 
         Raises:
-            ApiError: the request is refused, or nobody could answer it. Nothing is charged then.
+            ApiError: the request is refused, or nobody could answer it.
         """
-        job = await self._begin(request, caller)
-        settlement = Settlement(job.request_id, caller, 0.0)
-        try:
-            answered = await self._ask(job, lambda client, timeout_s: client.answer(job.body, timeout_s))
-            usage = answered.value.get("usage") or estimate_usage(job.body, 0)
-            settlement = self._settlement(job, answered, usage, text_of(answered.value, "message"))
-        finally:
-            await asyncio.shield(self._settle(job, settlement))
-        report = answer_report(job, answered, self.experts) | costs(job, settlement)
-        return answered.value | {"leeroo": report}
+        visit = Visit()
+        return await self._attend(self._answer(request, caller, visit), visit)
 
     async def stream(
         self, request: CompletionRequest, caller: Caller
-    ) -> tuple[dict[str, Any], AsyncGenerator[Answer, None]]:
-        """Begin to answer; returns what is known of it, and its pieces.
+    ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
+        """Begin to answer; returns what is known of it, and its pieces, which are to be closed.
 
         The first piece and the last that has choices have a ``leeroo`` object, the last with the cost.
         A stream that breaks off ends with an ``{"error": ...}`` piece; what came before it is charged.
 
         Raises:
-            ApiError: the request is refused, or nobody could begin to answer it. Nothing is charged then.
+            ApiError: the request is refused, or nobody could begin to answer it.
         """
-        job = await self._begin(request, caller)
-        try:
-            answered = await self._ask(job, lambda client, timeout_s: client.open_stream(job.body, timeout_s))
-        except BaseException:
-            await asyncio.shield(self._settle(job, Settlement(job.request_id, caller, 0.0)))
-            raise
-        report = answer_report(job, answered, self.experts)
-        return report, self._pieces(job, answered, report, wants_usage=request.wants_usage)
+        visit = Visit()
+        return await self._attend(self._open(request, caller, visit), visit)
 
     async def add_feedback(self, request: FeedbackRequest, caller: Caller) -> None:
         """Attach a score to the decision behind an answer.
@@ -145,167 +137,85 @@ class Gateway:
                 code="unknown_request",
             )
 
-    async def _pieces(
-        self, job: Job, answered: Answered[OpenStream], report: dict[str, Any], *, wants_usage: bool
-    ) -> AsyncGenerator[Answer, None]:
-        tally = Tally()
-        opening = {"leeroo": report}
+    async def _attend(self, work: Coroutine[Any, Any, T], visit: Visit) -> T:
+        """Wait for the work on a request; who leaves ends it, or lets it run out for its bill."""
+        task = self.background.start(work)
         try:
-            async for piece in relay(answered.value, tally, time.monotonic() + self.config.longest_stream_s):
-                yield piece | opening
-                opening = {}
-            if tally.failure is not None:
-                self._note(job, answered.expert.spec.name, tally.failure)
-        finally:
-            # A client that went away is charged for what was made until then.
-            usage = tally.usage or estimate_usage(job.body, tally.pieces)
-            settlement = self._settlement(job, answered, usage, None if tally.failure else tally.text)
-            await asyncio.shield(self._settle(job, settlement))
-        if tally.last is not None:
-            report = report | costs(job, settlement) | {"latency_s": round(time.monotonic() - job.began, 4)}
-            yield tally.last | {"leeroo": report}
-        if tally.failure is not None:
-            message = f"the answer broke off: {tally.failure.message}"
-            yield ApiError(502, message, code="stream_cut").body()
-        elif wants_usage:
-            yield frame(answered.value.first) | {"choices": [], "usage": usage}
-
-    async def _begin(self, request: CompletionRequest, caller: Caller) -> Job:
-        """Decide who answers and, at the same time (a paced key's before), set aside what that can cost."""
-        began = time.monotonic()
-        query, names = self._read(request, caller)
-        body = request.for_expert()
-        bounds = bounds_usd((self.experts[name].spec for name in names), body)
-        request_id = _new_request_id()
-        turns = request.messages if query is not None and isinstance(request, ChatRequest) else ()
-        reservation = Reservation(
-            request_id, caller, tuple(bounds.values()), answered_so_far(caller.key_id, turns)
-        )
-        reserving = asyncio.create_task(self.ledger.reserve(reservation))
-        try:
-            if query is not None and caller.is_paced:  # what the budget allows is part of the decision
-                query = replace(query, allowance_usd=(await asyncio.shield(reserving)).allowance_usd)
-            ruling = None if query is None else await self._rule(query)
-            reserved = await asyncio.shield(reserving)
-            grant = reserved.grant
-            if isinstance(grant, Refusal):
-                if grant.code == "insufficient_quota" and all(map(math.isinf, bounds.values())):
-                    raise ApiError(
-                        400,
-                        "a key with a budget can send images, sounds or files only to experts whose catalogue"
-                        f" entry has context_tokens, which {', '.join(names)} lacks",
-                        param="messages",
-                        code="unbounded_cost",
-                    )
-                raise _refused(grant)
-            plan = make_plan(names, ruling, reserved.held_by, request.min_success)
-            if query is not None and grant.allowance_usd is not None:
-                reason = f"{plan.reason}, paced at ${grant.allowance_usd:.3g} a request"
-                plan = replace(plan, reason=reason)
-            order = [
-                name
-                for name in plan.order
-                if min(bounds.get(name, math.inf), MOST_USD) <= grant.reserved_usd + 1e-12
-            ]
-            if not order:
-                raise ApiError(
-                    429, "the budget of this key covers no expert for this", code="insufficient_quota"
-                )
-        except BaseException:
-            await asyncio.shield(self._give_back(reserving, Settlement(request_id, caller, 0.0)))
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            here = asyncio.current_task()
+            if task.cancelled() and here is not None and not here.cancelling():
+                raise ApiError(503, "the endpoint is stopping", code="stopping", retry_after_s=5) from None
+            self._leave(task, visit)
             raise
-        experts = tuple(self.experts[name] for name in order)
-        return Job(
-            request_id, request, caller, began, body, experts, plan, grant.remaining_usd, grant.reserved_usd
-        )
 
-    def _read(self, request: CompletionRequest, caller: Caller) -> tuple[Query | None, tuple[str, ...]]:
-        """Return what to decide on (None where the request names the expert), and who may answer."""
-        if request.model in self.experts:
-            refuse_limits(request)
-            return None, allowed(self.experts, [request.model], caller)
-        name, colon, preset = request.model.partition(":")
-        if name != ROUTED or (colon and preset not in PRESETS):
-            raise ApiError(
-                404,
-                f"no model {request.model!r}; there are {', '.join((*self.routed_names, *self.experts))}",
-                param="model",
-                code="model_not_found",
-            )
-        names = allowed(self.experts, request.experts, caller)
-        resting = self.breaker.resting(names)
-        deny = resting if len(resting) < len(names) else ()
-        return query_of(request, request.query, preset or caller.preset, names, deny), names
+    def _leave(self, task: asyncio.Task[Any], visit: Visit) -> None:
+        job = visit.job
+        if job is not None:
+            job.has_left = True
+        task.add_done_callback(self._close_unseen)
+        asked = None if job is None or job.asked is None or job.request.stream else job.asked
+        if (
+            asked is None
+            or self.experts[asked].spec.on_leave == "cancel"
+            or self._finishing >= _MOST_FINISHING
+        ):
+            task.cancel()
+        else:
+            self._finishing += 1
+            task.add_done_callback(self._finished)
 
-    async def _rule(self, query: Query) -> Ruling:
+    def _finished(self, _task: asyncio.Task[Any]) -> None:
+        self._finishing -= 1
+
+    def _close_unseen(self, task: asyncio.Task[Any]) -> None:
+        """Close a stream that was opened for a caller who had just left."""
+        if task.cancelled() or task.exception() is not None or not isinstance(task.result(), tuple):
+            return
+        _, pieces = task.result()
+        self.background.start(pieces.aclose())
+
+    async def _answer(self, request: CompletionRequest, caller: Caller, visit: Visit) -> Body:
+        job = visit.job = await self._admission.begin(request, caller)
+        books = self._books(job)
+        kept: dict[str, Any] = {}
         try:
-            return await self.router.decide(query)
-        except InputError as error:
-            raise ApiError(400, str(error), code="no_expert_allowed") from None
+            answered = await self._ask(
+                job, books, lambda client, timeout_s: client.answer(job.body, timeout_s)
+            )
+            name, usage = answered.expert.spec.name, answered.value.usage
+            cost_usd = books.charge(name, usage, written_in(answered.value.body, "message"))
+            kept = kept_of(job, name, usage, cost_usd, text_of(answered.value.body, "message"))
+        finally:
+            await books.settle(**kept)
+        report = answer_report(job, answered, permitted(self.experts, caller)) | costs(job)
+        return answered.value.body | {"leeroo": report}
+
+    async def _open(
+        self, request: CompletionRequest, caller: Caller, visit: Visit
+    ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
+        job = visit.job = await self._admission.begin(request, caller)
+        books = self._books(job)
+        try:
+            answered = await self._ask(
+                job, books, lambda client, timeout_s: client.open_stream(job.body, timeout_s)
+            )
+        except BaseException:
+            await books.settle()
+            raise
+        report = answer_report(job, answered, permitted(self.experts, caller))
+        streamed = StreamedAnswer(job, books, answered, report, self.background)
+        pieces = streamed.pieces(self.config.longest_stream_s, wants_usage=request.wants_usage)
+        await anext(pieces)  # begun: from here on its end is run whatever becomes of it
+        return report, pieces
+
+    def _books(self, job: InFlight) -> RequestBooks:
+        return RequestBooks(job, self.ledger, self.breaker, self._counters, self.background)
 
     async def _ask(
-        self, job: Job, ask: Callable[[ExpertClient, float], Awaitable[T | ExpertFailure]]
+        self,
+        job: InFlight,
+        books: RequestBooks,
+        ask: Callable[[ExpertClient, float], Awaitable[T | Failure]],
     ) -> Answered[T]:
-        def note(expert: str, failure: ExpertFailure | None) -> None:
-            self._note(job, expert, failure)
-
-        return await first_answer(job.order, ask, job.began + self.config.deadline_s, note)
-
-    def _settlement(
-        self, job: Job, answered: Answered[Any], usage: dict[str, Any], text: str | None
-    ) -> Settlement:
-        """Return what an answer came to; ``text`` is None where it broke off."""
-        spec = answered.expert.spec
-        cost = cost_usd(spec, usage)
-        conversation = None
-        ruling = job.plan.ruling
-        if text is not None and ruling is not None and isinstance(job.request, ChatRequest):
-            conversation = with_answer(job.caller.key_id, job.request.messages, text)
-        return Settlement(
-            job.request_id,
-            job.caller,
-            cost,
-            answer=Figures(spec.name, usage, time.monotonic() - job.began),
-            decisions=decision_rows(job, spec.name, cost),
-            conversation=conversation,
-            expected_usd=ruling.decision.cost_usd.get(spec.name) if ruling else None,
-        )
-
-    async def _settle(self, job: Job, settlement: Settlement) -> None:
-        await self.ledger.settle(replace(settlement, failures=tuple(job.failures)))
-
-    async def _give_back(self, reserving: asyncio.Task[Reserved], settlement: Settlement) -> None:
-        """Give back what was set aside for a request that came to nothing."""
-        with suppress(Exception):
-            if isinstance((await reserving).grant, Grant):
-                await self.ledger.settle(settlement)
-
-    def _note(self, job: Job, expert: str, failure: ExpertFailure | None) -> None:
-        self.breaker.record(expert, healthy=failure is None or not failure.is_our_fault)
-        if failure is not None:
-            job.failures.append((expert, failure.status))
-            logger.warning("expert %s failed with %d: %s", expert, failure.status, failure.message)
-
-
-def make_plan(
-    named: tuple[str, ...], ruling: Ruling | None, held_by: str | None, min_success: float | None
-) -> Plan:
-    """Say who answers, in which order: as it was decided, unless a conversation may stay where it is."""
-    if ruling is None:
-        return Plan(named, "named by the request")
-    decision = ruling.decision
-    order = (decision.expert, *decision.fallbacks)
-    if held_by in decision.fallbacks and loses_little(decision, held_by, min_success):
-        others = tuple(name for name in order if name != held_by)
-        reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
-        return Plan((held_by, *others), reason, ruling)
-    return Plan(order, decision.reason, ruling)
-
-
-def _new_request_id() -> str:
-    return f"req-{uuid.uuid4().hex}"
-
-
-def _refused(refusal: Refusal) -> ApiError:
-    status = {"invalid_api_key": 401, "shutting_down": 503}.get(refusal.code, 429)
-    return ApiError(status, refusal.message, code=refusal.code, retry_after_s=refusal.retry_after_s)
+        return await first_answer(job.order, ask, job.began + self.config.deadline_s, books)

@@ -1,12 +1,13 @@
-"""A request on its way: what was decided about it, and what may be spent on it."""
+"""A request on its way: what was decided about it, what may be spent on it, and who works on it now."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
-from serve.experts.handle import ExpertClient
+from experts.upstream import Ask
+from serve.experts.client import Body, ExpertClient
 from serve.ledger.messages import Caller
+from serve.request.charges import Purse
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, TextRequest
 
@@ -22,17 +23,27 @@ class Plan:
     ruling: Ruling | None = None
 
 
-@dataclass(frozen=True)
-class Job:
+@dataclass
+class InFlight:
     """One request on its way: who asks what, who may answer in which order, and since when."""
 
     request_id: str
     request: CompletionRequest
     caller: Caller
     began: float  # on the clock of time.monotonic
-    body: dict[str, Any]  # as the experts get it
+    body: Body  # as the experts get it
+    asks: dict[str, Ask]  # by expert
     order: tuple[ExpertClient, ...]
     plan: Plan
-    remaining_usd: float | None  # of the budget, beyond what this request may cost
-    reserved_usd: float
+    budget_usd: float | None  # what the key had left with nothing set aside for this request
+    purse: Purse
     failures: list[tuple[str, int]] = field(default_factory=list)  # expert and status, as they come
+    asked: str | None = None  # the expert that works on it now
+    has_left: bool = False  # its caller is gone: nobody else is to be asked
+
+
+@dataclass
+class Visit:
+    """Somebody who waits for a request; it is in flight once it was let in."""
+
+    job: InFlight | None = None

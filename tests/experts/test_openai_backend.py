@@ -127,7 +127,7 @@ def test_retry_after_is_honoured(questions_of) -> None:
 def test_a_wait_of_an_hour_is_not_waited_for(questions_of) -> None:
     start = time.monotonic()
     (row,) = ask(questions_of, Api((429, {"retry-after": "3600"}, "{}")), FREE)
-    assert row["error"].startswith("RateLimitError: ")
+    assert row["error"].startswith("overloaded: ")
     assert time.monotonic() - start < 5
 
 
@@ -142,15 +142,20 @@ def test_passing_faults_are_retried(questions_of, fault: Any) -> None:
 @pytest.mark.parametrize(
     ("fault", "error", "attempts"),
     [
-        ((500, {}, "{}"), "InternalServerError", 2),
-        ((401, {}, '{"error": "bad key secret-key"}'), "AuthenticationError", 1),
-        ((404, {}, "{}"), "NotFoundError", 1),
-        ("hang", "APITimeoutError", 2),
-        ("cut", "APIConnectionError", 2),
-        ((200, {"content-type": "application/json"}, '{"choices": [{'), "MalformedReplyError", 2),
-        ((200, {"content-type": "text/html"}, "<html>login</html>"), "MalformedReplyError", 2),
-        ((200, {"content-type": "application/json"}, "[]"), "MalformedReplyError", 2),
-        (reply("x", choices=[], usage=None), "MalformedReplyError", 2),
+        ((500, {}, "{}"), "server_error", 2),
+        ((401, {}, '{"error": "bad key secret-key"}'), "credentials", 1),
+        ((402, {}, '{"error": "top up, secret-key"}'), "account_empty", 1),
+        ((429, {}, '{"error": {"code": "insufficient_quota"}}'), "account_empty", 1),
+        ((404, {}, "{}"), "model_gone", 1),
+        ((400, {}, '{"error": {"message": "blocked by our content policy"}}'), "content_filter", 1),
+        ((400, {}, '{"error": {"code": "context_length_exceeded"}}'), "context_length_exceeded", 1),
+        ("hang", "timeout", 2),
+        ("cut", "broken_connection", 2),
+        ((200, {"content-type": "application/json"}, '{"choices": [{'), "malformed", 2),
+        ((200, {"content-type": "text/html"}, "<html>login</html>"), "malformed", 2),
+        ((200, {"content-type": "application/json"}, "[]"), "malformed", 2),
+        ((200, {}, '{"error": {"message": "overloaded", "code": 503}}'), "server_error", 2),
+        (reply("x", choices=[], usage=None), "malformed", 2),
     ],
 )
 def test_lasting_faults_are_rows_with_error(
@@ -168,9 +173,21 @@ def test_lasting_faults_are_rows_with_error(
 
 
 def test_one_failure_leaves_the_others_alone(questions_of) -> None:
-    api = Api((404, {}, "{}"), reply("Paris"))
-    rows = ask(questions_of, api, *({**FREE, "prompt": f"Capital {i}?"} for i in range(4)), concurrency=1)
-    assert [row["error"] is None for row in rows] == [False, True, True, True]
+    for fault in ((404, {}, "{}"), (400, {}, "{}")):
+        api = Api(fault, reply("Paris"))
+        rows = ask(questions_of, api, *({**FREE, "prompt": f"Capital {i}?"} for i in range(4)), concurrency=1)
+        assert [row["error"] is None for row in rows] == [False, True, True, True]
+
+
+@pytest.mark.parametrize(
+    ("fault", "calls"),
+    [((401, {}, "{}"), 1), ((402, {}, "{}"), 1), ((403, {}, "{}"), 1), ((404, {}, "{}"), 3)],
+)
+def test_what_ails_the_account_ends_the_expert_for_this_run(questions_of, fault: Any, calls: int) -> None:
+    api = Api(fault)
+    rows = ask(questions_of, api, *({**FREE, "prompt": f"Capital {i}?"} for i in range(20)), concurrency=1)
+    assert len(api.requests) == calls
+    assert len({row["error"] for row in rows}) == 1  # all say why
 
 
 def test_poison_questions_do_not_reach_the_api(questions_of) -> None:

@@ -22,7 +22,7 @@ from pipelines.answering.bulk import _reason, answer_questions, answer_with_all
 from pipelines.answering.judging import judge_answers
 from pipelines.answering.open_work import open_questions
 from pipelines.answering.receipt import AnswerReceipt
-from pipelines.answering.round_cap import unrecorded_usd
+from pipelines.answering.taking_in import unrecorded_usd
 from tests.scripted_api import ChatHandler, completion, serve_chat
 from warehouse import QUESTIONS, InputError, Warehouse, load_outcomes, question_id
 
@@ -126,7 +126,7 @@ def test_failing_experts_are_taken_out_and_poison_is_a_row(
         assert receipts[name].problem is None
     assert receipts["down"].unasked > 20
     assert "taken out" in (receipts["down"].problem or "")
-    assert "InternalServerError" in (receipts["down"].problem or "")
+    assert "server_error" in (receipts["down"].problem or "")
     assert (receipts["keyless"].asked, receipts["keyless"].unasked) == (0, 33)
     assert receipts["keyless"].problem == (
         "expert 'keyless' needs a key, and NO_SUCH_KEY_IS_SET is not set. "
@@ -175,7 +175,7 @@ def test_an_expert_that_refuses_everything_leaves_all_open(
     (receipt,) = answer_with_all(store, [picky], questions, round="r", run_id="1", batch_questions=4)
     assert (receipt.asked, receipt.unasked) == (0, 40)
     assert receipt.problem is not None
-    assert receipt.problem.startswith("taken out of the round: every answer failed: BadRequestError")
+    assert receipt.problem.startswith("taken out of the round: every answer failed: bad_request")
     assert CALLS["picky"] < 40
 
 
@@ -188,7 +188,7 @@ def test_what_passes_stays_open_and_what_is_the_questions_own_is_kept(
     (receipt,) = answer_with_all(store, [flaky], questions, round="r", run_id="1")
     assert (receipt.asked, receipt.failed, receipt.unasked) == (5, 1, 3)
     assert receipt.problem is not None
-    assert receipt.problem.startswith("3 of 8 answers failed: RateLimitError")
+    assert receipt.problem.startswith("3 of 8 answers failed: overloaded")
     (again,) = answer_with_all(store, [flaky], questions, round="r", run_id="2")
     assert (again.asked, again.reused, again.failed, again.problem) == (3, 5, 0, None)
 
@@ -196,8 +196,8 @@ def test_what_passes_stays_open_and_what_is_the_questions_own_is_kept(
 def test_money_without_a_row_counts_in_the_next_run(tmp_path: Path, ray_cluster: None, url: str) -> None:
     store = Warehouse(tmp_path)
     questions = make_questions([f"What is the capital of country {i}?" for i in range(8)])
-    slow = expert(url, "slow", model="slow", timeout_s=0.5)
-    worst = 0.03  # of one question, about: its bytes, the frame of 256, 16 tokens of the answer
+    slow = expert(url, "slow", model="slow", timeout_s=1.5)
+    worst = 0.05  # of one question, about: the bytes of its request, a frame of 320, 16 tokens of the answer
     budget = 2.5 * worst
     (receipt,) = answer_with_all(store, [slow], questions, round="r", run_id="1", budget_usd=budget)
     assert (receipt.unasked, CALLS["slow"]) == (8, 2)
@@ -216,7 +216,7 @@ def test_half_a_surrogate_pair_is_an_answer(tmp_path: Path, ray_cluster: None, u
     questions = make_questions(["What is the capital of France?"])
     receipt = answer_questions(store, expert(url, "half", model="half"), questions, round="r", run_id="1")
     assert (receipt.asked, receipt.problem) == (1, None)
-    assert store.scan("answers")["text"].to_pylist() == ["Paris ?"]
+    assert store.scan("answers")["text"].to_pylist() == ["Paris \ufffd"]
 
 
 def test_the_money_of_the_dead_does_not_hold_up_the_others(
@@ -225,14 +225,14 @@ def test_the_money_of_the_dead_does_not_hold_up_the_others(
     monkeypatch.setattr("pipelines.answering.stream.ACTOR_RESTARTS", 0)
     store = Warehouse(tmp_path)
     questions = make_questions([f"What is the capital of country {i}?" for i in range(14)])
-    deadly = expert(url, "deadly", model="deadly", max_tokens=10_000)  # 1.03 USD at worst
-    other = expert(url, "other", model="second", concurrency=1)  # 0.033 USD at worst, and 0.011 in the end
+    deadly = expert(url, "deadly", model="deadly", max_tokens=10_000)  # 1.05 USD at worst
+    other = expert(url, "other", model="second", concurrency=1)  # 0.05 USD at worst, and 0.011 in the end
     work = {"deadly": questions.slice(0, 1), "other": questions}
     found: list[AnswerReceipt] = []
 
     def answer() -> None:
         specs = [deadly, other]
-        found.extend(answer_with_all(store, specs, work, round="r", run_id="1", budget_usd=1.2))
+        found.extend(answer_with_all(store, specs, work, round="r", run_id="1", budget_usd=1.3))
 
     thread = threading.Thread(target=answer, daemon=True)
     thread.start()
@@ -240,7 +240,7 @@ def test_the_money_of_the_dead_does_not_hold_up_the_others(
     assert not thread.is_alive()
     assert found[0].unasked == 1
     assert found[1].asked >= 12
-    assert unrecorded_usd(store, "r") == pytest.approx(1.03, abs=0.01)
+    assert unrecorded_usd(store, "r") == pytest.approx(1.05, abs=0.01)
 
 
 def test_the_reason_of_a_failed_run_is_its_cause(ray_cluster: None) -> None:

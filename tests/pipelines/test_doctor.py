@@ -10,6 +10,7 @@ from experts import Hardware, load_catalogue, probe_hardware
 from experts.backends.hardware import Gpu
 from pipelines import diagnosis as doctor
 from pipelines.cli import app
+from pipelines.commands.doctor import print_diagnosis
 
 LAPTOP = Hardware(cpu_count=4, memory_gib=16.0, cpu_flags=frozenset({"avx2", "sse"}), gpus=())
 EXAMPLES = Path(__file__).parents[2] / "experts" / "examples"
@@ -53,7 +54,7 @@ def test_an_expert_that_needs_gpus_is_named_with_a_remedy(tmp_path):
         spec.name for spec in load_catalogue(EXAMPLES / "gpu-node.yaml").experts if spec.resources.num_gpus
     }
     console = Console(record=True, width=200)
-    doctor.print_diagnosis(diagnosis, console)
+    print_diagnosis(diagnosis, console)
     text = console.export_text()
     for _, what, fix in diagnosis.problems:
         assert what in text
@@ -94,6 +95,6 @@ def test_gpus_are_shown(healthy):
     hardware = dataclasses.replace(LAPTOP, gpus=(Gpu("NVIDIA L4", 22.5), Gpu("NVIDIA L4", 22.5)))
     diagnosis = dataclasses.replace(healthy, hardware=hardware)
     console = Console(record=True, width=120)
-    doctor.print_diagnosis(diagnosis, console)
+    print_diagnosis(diagnosis, console)
     assert console.export_text().count("NVIDIA L4, 22 GiB") == 2
     assert len(diagnosis.to_json()["hardware"]["gpus"]) == 2

@@ -1,16 +1,25 @@
 """Experts that answer without an engine, for the paths between a request and its answer."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from experts import load_catalogue
-from serve.experts.handle import OpenStream
+from experts.upstream import Ask, Failure, FailureKind, TokenCounter, Usage, ask_of
+from experts.upstream.usage_told import count_usage
+from orchestrator import Decision
+from serve.experts.api_expert import ApiExpert
+from serve.experts.client import StreamPiece, WholeAnswer, read_opening
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.messages import Life, Unbooked
 from serve.router.deployment import Loaded, rule_all
 from serve.router.messages import Query, Ruling
-from serve.wire.api_errors import ExpertFailure
 from warehouse import InputError
+
+BROKEN = Failure(FailureKind.SERVER_ERROR, "engine dead")
+BUSY = Failure(FailureKind.BUSY, "busy")
+TOO_LONG = Failure(FailureKind.CONTEXT_OVERFLOW, "too long")
+SLOW = Failure(FailureKind.TIMEOUT, "slow")
+USAGE = Usage(130, 20)
 
 
 class LocalRouter:
@@ -33,7 +42,7 @@ class LocalRouter:
 class ScriptedExpert:
     """Fails as its script says, one entry a request, and answers once the script is done."""
 
-    def __init__(self, name: str, *script: ExpertFailure, cut_after: int | None = None):
+    def __init__(self, name: str, *script: Failure, cut_after: int | None = None):
         self.spec = load_catalogue().get(name)
         self.script = list(script)
         self.cut_after = cut_after
@@ -50,30 +59,41 @@ class ScriptedExpert:
         is_chat = "messages" in body
         words = f"{self.spec.name} says hello"
         said = {"message": {"role": "assistant", "content": words}} if is_chat else {"text": words}
-        return {
+        answer = {
             "id": "chatcmpl-1",
             "object": "chat.completion" if is_chat else "text_completion",
             "created": 1,
             "model": self.spec.name,
             "choices": [{"index": 0, **said, "finish_reason": "stop"}],
-            "usage": {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150},
+            "usage": USAGE.to_openai(),
         }
+        return WholeAnswer(answer, USAGE)
 
     async def open_stream(self, body: dict[str, Any], timeout_s: float):
         self.bodies.append(body)
         if self.script:
             return self.script.pop(0)
-        return OpenStream(self._piece({"role": "assistant", "content": ""}), self._rest())
+        return await read_opening(self._counted(ask_of(self.spec, body)))
 
-    async def _rest(self) -> AsyncIterator[dict[str, Any] | ExpertFailure]:
+    async def _counted(self, ask: Ask) -> AsyncGenerator[StreamPiece | Failure, None]:
+        written, counter = 0, TokenCounter(self.spec)
+        async for piece in self._rest():
+            if isinstance(piece, Failure):
+                yield piece
+                return
+            text = (piece["choices"][0]["delta"].get("content") or "") if piece["choices"] else ""
+            written += len(text)
+            yield StreamPiece(piece, bool(text), count_usage(ask, counter, written))
+        yield StreamPiece({}, False, USAGE)
+
+    async def _rest(self) -> AsyncGenerator[dict[str, Any] | Failure, None]:
+        yield self._piece({"role": "assistant", "content": ""})
         for index, word in enumerate(("one", "two", "three")):
             if index == self.cut_after:
-                yield ExpertFailure(502, "the replica died")
+                yield Failure(FailureKind.BROKEN_CONNECTION, "the replica died")
                 return
             yield self._piece({"content": word})
         yield self._piece({}, finish_reason="stop")
-        usage = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
-        yield self._piece({}) | {"choices": [], "usage": usage}
 
     def _piece(self, delta: dict[str, Any], finish_reason: str | None = None) -> dict[str, Any]:
         choices = [{"index": 0, "delta": delta, "finish_reason": finish_reason}]
@@ -109,3 +129,35 @@ class LocalLedger:
         (written,) = await self._bookkeeper.write([entry])
         assert not isinstance(written, Unbooked), written
         return written
+
+
+class DirectExpert:
+    """The real expert behind an API, without Ray between."""
+
+    def __init__(self, spec):
+        self.spec = spec
+        self.replica = ApiExpert(spec)
+
+    async def is_running(self):
+        return True
+
+    async def answer(self, body, timeout_s):
+        return await self.replica.answer(body, timeout_s)
+
+    async def open_stream(self, body, timeout_s):
+        return await read_opening(self.replica.stream(body, timeout_s))
+
+
+class FixedRouter:
+    """Decides as it is told, and forecasts the same for everyone."""
+
+    def __init__(self, *order: str):
+        self.order = order
+
+    async def decide(self, query: Query) -> Ruling:
+        names = [name for name in self.order if name in query.allow and name not in query.deny]
+        forecasts = dict.fromkeys(self.order, 0.5)
+        return Ruling(Decision(names[0], tuple(names[1:]), forecasts, forecasts, 0.0, "told so"), "v1")
+
+    async def version(self) -> str:
+        return "v1"

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
+from fake_experts import BROKEN, LocalLedger, LocalRouter, ScriptedExpert
 
 from serve.app import build
 from serve.config import ServeConfig
@@ -19,7 +19,6 @@ from serve.http.api import create_api
 from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.request.gateway import Gateway
-from serve.wire.api_errors import ExpertFailure
 from warehouse import InputError, Warehouse
 
 BODY = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
@@ -44,7 +43,7 @@ def gateway(orchestrator, tmp_path):
 def send(gateway, secret=None, path="/v1/chat/completions", body=BODY, headers=None, method="POST"):
     async def go():
         transport = httpx.ASGITransport(app=create_api(gateway), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as web:
             headers_ = {"Authorization": f"Bearer {secret}"} if secret else {}
             return await web.request(method, path, json=body, headers=headers_ | (headers or {}))
 
@@ -99,7 +98,7 @@ def test_large_bodies_without_a_key_are_refused_before_they_are_read(gateway, le
 
     async def go():
         transport = httpx.ASGITransport(app=create_api(gateway()))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as web:
             return await web.post("/v1/chat/completions", content=body())
 
     assert asyncio.run(go()).status_code == 401
@@ -144,7 +143,7 @@ def test_an_answer_is_charged_and_a_failure_is_not(gateway, ledger, stream):
     if not stream:
         assert reply.json()["leeroo"]["remaining_usd"] == pytest.approx(1 - PAID_USD)
         assert float(reply.headers["x-leeroo-remaining-usd"]) == pytest.approx(1, abs=1e-5)
-    broken = ScriptedExpert("smollm2-135m", ExpertFailure(502, "dead"))
+    broken = ScriptedExpert("smollm2-135m", BROKEN)
     assert send(gateway(broken), secret, body=BODY | {"stream": stream}).status_code == 502
     assert spending(ledger) == [(pytest.approx(PAID_USD), 0)]
 
@@ -179,11 +178,11 @@ class HaltingStream(ScriptedExpert):
 def test_what_a_running_stream_may_cost_stays_reserved(gateway, ledger):
     expert = SlowStream("smollm2-135m")
     endpoint = gateway(expert, deadline_s=0.1)
-    _, secret = ledger.create_key("ann", budget_usd=2.5e-6)
+    _, secret = ledger.create_key("ann", budget_usd=6e-6)
 
     async def go():
         transport = httpx.ASGITransport(app=create_api(endpoint))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as web:
 
             async def ask(after_s):
                 await asyncio.sleep(after_s)
@@ -208,7 +207,7 @@ def test_a_stream_that_takes_too_long_is_broken_off_and_charged(gateway, ledger)
     ((spent, reserved),) = spending(ledger)
     assert 0 < spent < PAID_USD
     assert reserved == 0
-    assert endpoint.breaker.resting(endpoint.experts) == ()
+    assert endpoint.breaker.out_of_service(endpoint.experts) == ()
 
 
 def test_an_empty_budget_is_refused_as_openai_does(gateway, ledger):
@@ -221,7 +220,7 @@ def test_an_empty_budget_is_refused_as_openai_does(gateway, ledger):
 
 def test_experts_that_the_budget_does_not_cover_are_left_out(gateway, ledger):
     smol, gemma = ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m")
-    _, secret = ledger.create_key("ann", budget_usd=2.5e-6)
+    _, secret = ledger.create_key("ann", budget_usd=6e-6)
     reply = send(gateway(smol, gemma), secret, body=BODY | {"model": "leeroo:quality"})
     assert reply.headers["x-leeroo-expert"] == "smollm2-135m"
 
@@ -294,7 +293,7 @@ def test_a_stream_about_a_picture_that_breaks_off_is_not_charged_for_the_picture
     body = {"messages": [{"role": "user", "content": [data]}], "model": "smollm2-135m", "stream": True}
     send(gateway(ScriptedExpert("smollm2-135m", cut_after=2)), secret, body=body)
     ((spent, _),) = spending(ledger)
-    assert 1_000 < spent / 0.01e-6 < 1_100
+    assert 1_000 < spent / 0.01e-6 < 1_500
 
 
 def test_a_picture_for_an_expert_without_a_known_window_needs_a_key_without_a_budget(gateway, ledger):
@@ -337,7 +336,7 @@ def test_a_keys_policy_holds(gateway, ledger):
     endpoint = gateway(smol, gemma)
     assert send(endpoint, frugal).headers["x-leeroo-expert"] == "smollm2-135m"
     assert send(endpoint, narrow).headers["x-leeroo-expert"] == "gemma-3-270m"
-    assert send(endpoint, narrow, body=BODY | {"model": "smollm2-135m"}).status_code == 400
+    assert send(endpoint, narrow, body=BODY | {"model": "smollm2-135m"}).status_code == 404
     assert send(endpoint, narrow, body=BODY | {"experts": ["smollm2-135m"]}).status_code == 400
 
 
@@ -378,9 +377,9 @@ def test_a_challengers_decisions_are_kept_beside_and_not_followed(gateway, ledge
 def test_secrets_stay_out_of_the_logs(gateway, ledger, caplog):
     _, secret = ledger.create_key("ann")
     with caplog.at_level(logging.DEBUG):
-        send(gateway(ScriptedExpert("smollm2-135m", ExpertFailure(502, "dead"))), secret)
+        send(gateway(ScriptedExpert("smollm2-135m", BROKEN)), secret)
         send(gateway(), "lk-a-wrong-one")
-    assert "dead" in caplog.text
+    assert "engine dead" in caplog.text
     assert secret not in caplog.text
     assert "lk-a-wrong-one" not in caplog.text
 

@@ -1,6 +1,7 @@
 from experts import load_catalogue
+from experts.upstream.dialect import fill_defaults
 from serve.experts.deployments import deployment_name, deployment_options
-from serve.experts.vllm_expert import conversation_template, with_defaults
+from serve.experts.vllm_expert import conversation_template
 
 
 def render(messages, prompt="Question: {question}\nAnswer:"):
@@ -23,12 +24,12 @@ def test_a_base_model_reads_a_conversation_in_the_catalogues_words():
 
 def test_the_catalogues_sampling_fills_what_the_request_leaves_open():
     spec = load_catalogue().get("smollm2-135m")
-    assert with_defaults(spec, {}) == {"temperature": 0.0, "max_tokens": spec.max_tokens}
-    assert with_defaults(spec, {"temperature": 1, "seed": None}) == {
+    assert fill_defaults(spec, {}) == {"temperature": 0.0, "max_tokens": spec.max_tokens}
+    assert fill_defaults(spec, {"temperature": 1, "seed": None}) == {
         "temperature": 1,
         "max_tokens": spec.max_tokens,
     }
-    assert "max_tokens" not in with_defaults(spec, {"max_completion_tokens": 5})
+    assert "max_tokens" not in fill_defaults(spec, {"max_completion_tokens": 5})
 
 
 def test_two_engines_fit_a_laptop():

@@ -109,7 +109,7 @@ HEADERS = st.dictionaries(
 )
 
 
-@settings(max_examples=1200, deadline=None)
+@settings(max_examples=700, deadline=None)
 @given(status=st.integers(300, 599), body=values, headers=HEADERS)
 def test_any_refusal_is_a_failure_that_can_be_shown(status: int, body: Any, headers: dict[str, str]) -> None:
     data = json.dumps(body).encode("utf-8", "surrogatepass")

@@ -1,0 +1,142 @@
+"""Letting a request in: who answers it is decided, and what that can cost is set aside."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from experts.upstream import Ask, TokenCounter
+from serve.experts.client import ExpertClient
+from serve.ledger.messages import MOST_USD, Caller, Grant, Refusal, Reservation, Reserved, Settlement
+from serve.request.background import Background
+from serve.request.books import settle_surely
+from serve.request.breaker import Breaker
+from serve.request.charges import Purse, likely_usd
+from serve.request.clients import LedgerClient, RouterClient
+from serve.request.conversations import answered_so_far
+from serve.request.cost_bounds import asks_of
+from serve.request.in_flight import CompletionRequest, InFlight
+from serve.request.permissions import allowed, query_of
+from serve.request.planning import make_plan, read_request, rule
+from serve.router.messages import Ruling
+from serve.wire.api_errors import ApiError
+from serve.wire.protocol import ChatRequest, RouteRequest
+
+
+@dataclass(frozen=True)
+class Admission:
+    """Lets requests in. Whatever ends it on the way, nothing stays set aside."""
+
+    router: RouterClient
+    ledger: LedgerClient
+    experts: Mapping[str, ExpertClient]
+    breaker: Breaker
+    counters: Mapping[str, TokenCounter]
+    background: Background
+
+    async def rule(self, request: RouteRequest, caller: Caller) -> Ruling:
+        """Decide only; it counts as a request of the key's minute.
+
+        Raises:
+            ApiError: the key asks too often, or nobody may answer.
+        """
+        reserved = await self.ledger.reserve(Reservation(_new_request_id(), caller, ()))
+        if isinstance(reserved.grant, Refusal):
+            raise _refused(reserved.grant)
+        preset = request.preset or caller.preset
+        query = query_of(request, request.text, preset, allowed(self.experts, request.experts, caller))
+        return await rule(self.router, replace(query, allowance_usd=reserved.allowance_usd), caller)
+
+    async def begin(self, request: CompletionRequest, caller: Caller) -> InFlight:
+        """Decide who answers and, at the same time (a paced key's before), set aside what that can cost.
+
+        Raises:
+            ApiError: the request is refused.
+        """
+        began = time.monotonic()
+        query, names = read_request(request, caller, self.experts, self.breaker)
+        body = request.for_expert()
+        asks = asks_of((self.experts[name].spec for name in names), body)
+        reservation = self._reservation(request, caller, asks, is_routed=query is not None)
+        reserving = self.background.start(self.ledger.reserve(reservation))
+        try:
+            if query is not None and caller.is_paced:  # what the budget allows is part of the decision
+                query = replace(query, allowance_usd=(await asyncio.shield(reserving)).allowance_usd)
+            ruling = None if query is None else await rule(self.router, query, caller)
+            reserved = await asyncio.shield(reserving)
+            grant = reserved.grant
+            if isinstance(grant, Refusal):
+                if grant.code == "insufficient_quota":
+                    _refuse_unbounded(asks)
+                raise _refused(grant)
+            plan = make_plan(names, ruling, reserved.held_by, request.min_success, grant)
+            order = tuple(
+                self.experts[name]
+                for name in plan.order
+                if name in asks and min(asks[name].most_usd, MOST_USD) <= grant.reserved_usd + 1e-12
+            )
+            if not order:
+                raise ApiError(
+                    429, "the budget of this key covers no expert for this", code="insufficient_quota"
+                )
+        except BaseException:
+            giving_back = self._give_back(reserving, Settlement(reservation.request_id, caller, 0.0))
+            await asyncio.shield(self.background.start(giving_back))
+            raise
+        left_usd = grant.remaining_usd
+        budget_usd = None if left_usd is None else left_usd + grant.reserved_usd
+        return InFlight(
+            request_id=reservation.request_id,
+            request=request,
+            caller=caller,
+            began=began,
+            body=body,
+            asks=asks,
+            order=order,
+            plan=plan,
+            budget_usd=budget_usd,
+            purse=Purse(grant.reserved_usd),
+        )
+
+    def _reservation(
+        self, request: CompletionRequest, caller: Caller, asks: Mapping[str, Ask], *, is_routed: bool
+    ) -> Reservation:
+        turns = request.messages if is_routed and isinstance(request, ChatRequest) else ()
+        return Reservation(
+            _new_request_id(),
+            caller,
+            tuple(ask.most_usd for ask in asks.values()),
+            answered_so_far(caller.key_id, turns),
+            likely_usd=tuple(likely_usd(ask, self.counters[name]) for name, ask in asks.items()),
+        )
+
+    async def _give_back(self, reserving: asyncio.Task[Reserved], settlement: Settlement) -> None:
+        """Give back what was set aside, or may have been, for a request that came to nothing."""
+        await asyncio.wait({reserving})
+        if reserving.cancelled() or reserving.exception() or isinstance(reserving.result().grant, Grant):
+            await settle_surely(self.ledger, settlement)
+
+
+def _new_request_id() -> str:
+    return f"req-{uuid.uuid4().hex}"
+
+
+def _refuse_unbounded(asks: Mapping[str, Ask]) -> None:
+    if not all(math.isinf(ask.most_usd) for ask in asks.values()):
+        return
+    raise ApiError(
+        400,
+        "a key with a budget can send images, sounds or files only to experts whose catalogue"
+        f" entry has context_tokens, which {', '.join(asks)} lacks",
+        param="messages",
+        code="unbounded_cost",
+    )
+
+
+def _refused(refusal: Refusal) -> ApiError:
+    status = {"invalid_api_key": 401, "shutting_down": 503}.get(refusal.code, 429)
+    return ApiError(status, refusal.message, code=refusal.code, retry_after_s=refusal.retry_after_s)

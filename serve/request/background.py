@@ -1,0 +1,58 @@
+"""Work that goes on when its caller has left: it is held on to, and waited for at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from serve.wire.api_errors import ApiError
+
+logger = logging.getLogger("ray.serve")
+
+T = TypeVar("T")
+
+_ENDING_S = 5.0  # for what is cancelled to keep its books
+
+
+class Background:
+    """Tasks of our own. The event loop alone holds tasks so weakly that they may vanish half done."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Start a piece of work."""
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    async def drain(self, timeout_s: float) -> int:
+        """Wait for all that is under way; cancel what is not done in time, and return how much that was."""
+        loop = asyncio.get_running_loop()
+        ends = loop.time() + timeout_s
+        while (under_way := self._under_way()) and (left_s := ends - loop.time()) > 0:
+            await asyncio.wait(under_way, timeout=left_s)
+        late = self._under_way()
+        for task in late:
+            task.cancel()
+        if late:
+            await asyncio.wait(late, timeout=_ENDING_S)
+        if booking := self._under_way():  # what the cancelled ones had still to settle
+            await asyncio.wait(booking, timeout=_ENDING_S)
+        return len(late)
+
+    def count(self) -> int:
+        """Return how many pieces of work are under way."""
+        return len(self._under_way())
+
+    def _under_way(self) -> set[asyncio.Task[Any]]:
+        here = asyncio.current_task()
+        return {task for task in self._tasks if not task.done() and task is not here}
+
+    def _forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) and not isinstance(error, ApiError):
+            logger.error("work on a request failed", exc_info=error)

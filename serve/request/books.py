@@ -1,0 +1,158 @@
+"""The books of one request: what each attempt is charged, what the breaker learns, and the settlement."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any
+
+from experts.upstream import Failure, TokenCounter, Usage
+from serve.experts.client import ExpertClient
+from serve.ledger.messages import MOST_USD, Extension, Grant, Settlement
+from serve.request.background import Background
+from serve.request.breaker import Breaker
+from serve.request.charges import (
+    Charge,
+    charge_answer,
+    charge_cut_stream,
+    charge_failure,
+    has_overrun,
+    likely_usd,
+)
+from serve.request.clients import LedgerClient
+from serve.request.in_flight import InFlight
+
+logger = logging.getLogger("ray.serve")
+
+_WAIT_S = (0.0, 1.0, 4.0, 15.0, 60.0)  # before each try to settle
+BOOKING_PATIENCE_S = 25.0  # how long an answer waits for its settlement
+_ROUNDING_USD = 1e-12
+
+
+class RequestBooks:
+    """Keeps the books of one request; see :class:`serve.request.dispatch.Books`."""
+
+    def __init__(
+        self,
+        job: InFlight,
+        ledger: LedgerClient,
+        breaker: Breaker,
+        counters: dict[str, TokenCounter],
+        background: Background,
+    ) -> None:
+        self._job = job
+        self._ledger = ledger
+        self._breaker = breaker
+        self._counters = counters
+        self._background = background
+        self._extensions = 0
+
+    async def begin(self, expert: ExpertClient) -> bool:
+        """Tell whether an expert may be asked; sets aside what is missing for it."""
+        job, name = self._job, expert.spec.name
+        if job.has_left:
+            return False
+        missing_usd = min(job.asks[name].most_usd, MOST_USD) - job.purse.left_usd
+        if missing_usd > _ROUNDING_USD and not await self._extend(name, missing_usd):
+            return False
+        job.asked = name
+        return not job.has_left
+
+    def answered(self, expert: ExpertClient, asked_at: float) -> None:
+        """Note that an expert answers."""
+        self._job.asked = None
+        self._breaker.record(expert.spec.name, None, self._job.caller.key_id, asked_at)
+
+    def failed(self, expert: ExpertClient, failure: Failure, asked_at: float) -> None:
+        """Charge an attempt that failed, as its upstream may bill it."""
+        job, name = self._job, expert.spec.name
+        job.asked = None
+        self.note(name, failure, asked_at)
+        job.purse.charge(charge_failure(job.asks[name], failure, self._counters[name]))
+
+    def abandoned(self, expert: ExpertClient) -> None:
+        """Charge an attempt whose caller left by an estimate: its upstream may have done all of it."""
+        job, name = self._job, expert.spec.name
+        job.asked = None
+        job.purse.charge(Charge(likely_usd(job.asks[name], self._counters[name])))
+
+    def note(self, name: str, failure: Failure, asked_at: float) -> None:
+        """Tell the breaker and the operator of a failure."""
+        job = self._job
+        self._breaker.record(name, failure, job.caller.key_id, asked_at)
+        job.failures.append((name, failure.consequence.status))
+        logger.warning("%s: expert %s failed: %s: %s", job.request_id, name, failure.kind, failure.message)
+
+    def charge(self, name: str, usage: Usage, written: int) -> float:
+        """Charge an answer, and learn from its bill; returns what it cost by itself."""
+        ask = self._job.asks[name]
+        charge = charge_answer(ask, usage, written, self._counters[name])
+        self._job.purse.charge(charge)
+        self._breaker.record_overrun(name, overran=has_overrun(ask, usage, written))
+        if not usage.is_estimated:
+            self._counters[name].learn_prompt(ask.prompt_characters, usage.prompt_tokens)
+        return charge.cost_usd
+
+    def charge_cut(self, name: str, usage: Usage | None, written: int, writing_s: float) -> float:
+        """Charge a stream that ended before its time; returns what it cost by itself."""
+        ask, counter = self._job.asks[name], self._counters[name]
+        if usage is None:
+            charge = Charge(likely_usd(ask, counter))
+        else:
+            charge = charge_cut_stream(ask, usage, written, writing_s, counter)
+        self._job.purse.charge(charge)
+        if usage is not None and has_overrun(ask, usage, written):
+            self._breaker.record_overrun(name, overran=True)
+        return charge.cost_usd
+
+    async def settle(self, **kept: Any) -> Settlement:
+        """Settle the request, whatever becomes of whoever waits for it; returns what was settled.
+
+        An answer does not wait for ever for a ledger that is away: it is tried again without it.
+        """
+        job = self._job
+        settlement = Settlement(
+            job.request_id,
+            job.caller,
+            job.purse.spent_usd,
+            disputed_usd=job.purse.disputed_usd,
+            failures=tuple(job.failures),
+            **kept,
+        )
+        booking = self._background.start(settle_surely(self._ledger, settlement))
+        await asyncio.wait({booking}, timeout=BOOKING_PATIENCE_S)
+        return settlement
+
+    async def _extend(self, name: str, missing_usd: float) -> bool:
+        job = self._job
+        self._extensions += 1
+        extension = Extension(
+            job.request_id,
+            job.caller,
+            missing_usd,
+            number=self._extensions,
+            likely_usd=likely_usd(job.asks[name], self._counters[name]),
+        )
+        try:
+            extended = await self._ledger.extend(extension)
+        except Exception:
+            logger.exception("%s: cannot set more money aside", job.request_id)
+            return False
+        if not isinstance(extended.grant, Grant):
+            return False
+        job.purse.reserved_usd = max(job.purse.reserved_usd, extended.grant.reserved_usd)
+        return True
+
+
+async def settle_surely(ledger: LedgerClient, settlement: Settlement) -> None:
+    """Settle, and try again where the ledger is away. Doing it twice does nothing."""
+    for wait_s in _WAIT_S:
+        await asyncio.sleep(wait_s)
+        try:
+            await ledger.settle(settlement)
+        except Exception:
+            logger.exception("%s: cannot settle $%g", settlement.request_id, settlement.cost_usd)
+        else:
+            return
+    # Its reservation has an owner: the ledger settles it by its estimate when that one is gone.
+    logger.error("%s: given up settling $%g", settlement.request_id, settlement.cost_usd)

@@ -1,0 +1,84 @@
+"""Who answers a request, in which order: what is to be decided, and what follows from the ruling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from serve.experts.client import ExpertClient
+from serve.ledger.messages import Caller, Grant
+from serve.request.breaker import Breaker
+from serve.request.clients import RouterClient
+from serve.request.conversations import loses_little
+from serve.request.in_flight import CompletionRequest, Plan
+from serve.request.permissions import allowed, permitted, query_of, refuse_limits
+from serve.router.messages import Query, Ruling
+from serve.wire.api_errors import ApiError
+from serve.wire.protocol import PRESETS, ROUTED
+from warehouse import InputError
+
+ROUTED_NAMES = (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS))
+
+
+def read_request(
+    request: CompletionRequest, caller: Caller, experts: Mapping[str, ExpertClient], breaker: Breaker
+) -> tuple[Query | None, tuple[str, ...]]:
+    """Return what to decide on (None where the request names the expert), and who may answer.
+
+    Experts that rest are left out while there are others. One that is named is asked all the same: its caller
+    wants no other, and its answer, or its refusal, is truer than ours.
+
+    Raises:
+        ApiError: the request names no expert that this caller may use, or limits that exclude each other.
+    """
+    visible = permitted(experts, caller)
+    if request.model in visible:
+        refuse_limits(request)
+        return None, (request.model,)
+    name, colon, preset = request.model.partition(":")
+    if name != ROUTED or (colon and preset not in PRESETS):
+        raise ApiError(
+            404,
+            f"no model {request.model!r}; there are {', '.join((*ROUTED_NAMES, *visible))}",
+            param="model",
+            code="model_not_found",
+        )
+    names = allowed(experts, request.experts, caller)
+    resting = breaker.resting(names, caller.key_id)
+    deny = resting if len(resting) < len(names) else ()
+    return query_of(request, request.query, preset or caller.preset, names, deny), names
+
+
+async def rule(router: RouterClient, query: Query, caller: Caller) -> Ruling:
+    """Let the router decide.
+
+    Raises:
+        ApiError: nobody may answer.
+    """
+    try:
+        return await router.decide(query)
+    except InputError as error:
+        # Its words may name experts that a restricted key is to learn nothing of.
+        told = str(error) if caller.experts is None else "none of the experts of this key may answer this"
+        raise ApiError(400, told, code="no_expert_allowed") from None
+
+
+def make_plan(
+    named: tuple[str, ...],
+    ruling: Ruling | None,
+    held_by: str | None,
+    min_success: float | None,
+    grant: Grant,
+) -> Plan:
+    """Say who answers, in which order: as it was decided, unless a conversation may stay where it is."""
+    if ruling is None:
+        return Plan(named, "named by the request")
+    decision = ruling.decision
+    plan = Plan((decision.expert, *decision.fallbacks), decision.reason, ruling)
+    if held_by in decision.fallbacks and loses_little(decision, held_by, min_success):
+        others = tuple(name for name in plan.order if name != held_by)
+        reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
+        plan = Plan((held_by, *others), reason, ruling)
+    if grant.allowance_usd is not None:
+        plan = replace(plan, reason=f"{plan.reason}, paced at ${grant.allowance_usd:.3g} a request")
+    return plan

@@ -1,0 +1,83 @@
+"""A streamed answer from its first piece to its settlement, however it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator
+from typing import Any
+
+from serve.experts.client import Body, OpenStream
+from serve.request.answer_report import costs, kept_of
+from serve.request.background import Background
+from serve.request.books import RequestBooks
+from serve.request.charges import is_beyond
+from serve.request.dispatch import Answered
+from serve.request.in_flight import InFlight
+from serve.request.streaming import Incoming, Tally, count_remainder, relay
+from serve.wire.api_errors import ApiError
+
+
+class StreamedAnswer:
+    """One streamed answer on its way to a client."""
+
+    def __init__(
+        self,
+        job: InFlight,
+        books: RequestBooks,
+        answered: Answered[OpenStream],
+        report: dict[str, Any],
+        background: Background,
+    ) -> None:
+        self._job, self._books, self._answered, self._report = job, books, answered, report
+        self._background = background
+        self._name = answered.expert.spec.name
+        self._incoming = Incoming(answered.value, background)
+        self._tally = Tally()
+
+    async def pieces(self, longest_s: float, *, wants_usage: bool) -> AsyncGenerator[Body, None]:
+        """Yield an empty piece at first, to be taken at once, and then those of the answer.
+
+        A generator that has begun runs its end whatever becomes of it; one that has not, does not.
+        """
+        job, tally, report = self._job, self._tally, self._report
+        opening = {"leeroo": report}
+        try:
+            yield {}
+            async for piece in relay(self._incoming, tally, time.monotonic() + longest_s, self._is_beyond):
+                yield piece | opening
+                opening = {}
+        finally:
+            await asyncio.shield(self._background.start(self._close()))
+        if tally.last is not None:
+            told = {"latency_s": round(time.monotonic() - job.began, 4)}
+            yield tally.last | {"leeroo": report | costs(job) | told}
+        if tally.failure is not None:
+            message = f"the answer broke off: {tally.failure.message}"
+            yield ApiError(502, message, code="stream_cut").body()
+        elif wants_usage and tally.usage is not None:
+            yield (tally.frame or {}) | {"choices": [], "usage": tally.usage.to_openai()}
+
+    def _is_beyond(self) -> bool:
+        ask, tally = self._job.asks[self._name], self._tally
+        return tally.usage is not None and is_beyond(ask, tally.usage, tally.written)
+
+    async def _close(self) -> None:
+        """Stop the stream, charge what came of it, and settle."""
+        job, books, tally, name = self._job, self._books, self._tally, self._name
+        kept: dict[str, Any] = {}
+        try:
+            if not tally.is_over and not tally.is_cut:
+                await count_remainder(self._incoming, tally)
+            if tally.failure is not None:
+                books.note(name, tally.failure, self._answered.asked_at)
+            is_whole = tally.is_over and tally.failure is None
+            if is_whole and tally.usage is not None:
+                cost_usd = books.charge(name, tally.usage, tally.written)
+            else:
+                writing_s = time.monotonic() - self._answered.asked_at
+                cost_usd = books.charge_cut(name, tally.usage, tally.written, writing_s)
+            kept = kept_of(job, name, tally.usage, cost_usd, tally.text if is_whole else None)
+        finally:
+            await self._incoming.close()
+            await books.settle(**kept)
