@@ -29,7 +29,7 @@ ROOMS: dict[str, set[str]] = {
     "universe/solver": {"universe/model"},
     "universe/analysis": {"universe/model", "universe/solver"},
     "universe": {"universe/model"},
-    "universe/report": {"universe/model", "universe/solver", "universe/analysis", "universe"},
+    "universe/report": {"universe/model", "universe/solver", "universe/analysis"},
     "orchestrator/text": set(),
     "orchestrator/predictors": {"orchestrator/text"},
     "orchestrator/selection": {"orchestrator/text", "orchestrator/predictors"},
