@@ -109,17 +109,23 @@ def test_compaction_keeps_every_row_once_even_when_cut_short(tmp_path: Path) -> 
         assert reader.append("answers", make_answers(ids, "x"), round="r0", expert="x") == 0
 
 
-def test_orphans_are_removed_only_when_old(tmp_path: Path) -> None:
+def test_replaced_files_are_removed_when_old_and_lost_ones_never(tmp_path: Path) -> None:
     store = Warehouse(tmp_path)
-    store.append("questions", make_questions(2), round="r0")
+    every = make_questions(4)
+    store.append("questions", every.slice(0, 2), round="r0")
+    store.append("questions", every.slice(2), round="r0")
+    replaced = [tmp_path / entry.path for entry in store.files("questions")]
     orphan = tmp_path / "questions" / "round=r0" / "orphan.parquet"
     orphan.write_bytes(b"PAR1")
     store.compact("questions")
-    assert orphan.exists()
-    os.utime(orphan, (0, 0))
+    assert all(path.exists() for path in replaced)
+    for path in (*replaced, orphan):
+        os.utime(path, (0, 0))
     store.compact("questions")
-    assert not orphan.exists()
-    assert store.scan("questions").num_rows == 2
+    assert not any(path.exists() for path in replaced)
+    assert orphan.exists()
+    assert store.uncounted("questions") == ["questions/round=r0/orphan.parquet"]
+    assert store.scan("questions").num_rows == 4
 
 
 def _append_all(arguments: tuple[str, list[str]]) -> int:
