@@ -9,6 +9,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experts import ExpertSpec, load_catalogue
+from experts.backends.registry import kind_of
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 from warehouse.home import default_path
@@ -101,7 +102,7 @@ def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertS
     names = config.experts or pool or known
     specs = tuple(catalogue.get(name) for name in dict.fromkeys(names))
     for spec in specs:
-        if spec.backend == "recorded":
+        if not kind_of(spec).can_be_asked:
             raise InputError(
                 f"expert {spec.name!r} is a recording, which cannot answer new questions",
                 where=str(catalogue.path),
