@@ -33,6 +33,18 @@ def joins_cluster(address: str | None = None) -> bool:
     return ray is not None and bool(ray.is_initialized())
 
 
+def _stay_on_this_machine() -> None:
+    """Let a cluster of one machine use the loopback address, as Ray does by itself on desktops.
+
+    Where its own address is that, Ray's services listen there and nowhere else.
+    """
+    from ray._private import ray_constants
+
+    os.environ.setdefault(ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR, "0")
+    if os.environ[ray_constants.ENABLE_RAY_CLUSTERS_ENV_VAR] == "0":
+        ray_constants.ENABLE_RAY_CLUSTER = False
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None = None) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
@@ -53,13 +65,13 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         for name, value in SERVE_SETTINGS.items():
             os.environ.setdefault(name, value)
+        _stay_on_this_machine()
         folder = ray_folder()
         ray.init(
             _temp_dir=str(folder) if folder else None,
             address="local",  # not what an earlier `ray start` on this machine left behind
             num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
             include_dashboard=False,
-            _node_ip_address="127.0.0.1",  # nothing of it listens to the network
             logging_level=logging.WARNING,
             log_to_driver=False,
         )
