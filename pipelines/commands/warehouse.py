@@ -134,18 +134,58 @@ def import_recorded(
 
 def import_questions(
     path: Annotated[
-        str, typer.Argument(help="JSONL or Parquet file, folder, or a data set such as cais/mmlu.")
+        str,
+        typer.Argument(help="JSONL, JSON, CSV or Parquet file, folder, or a data set such as cais/mmlu."),
     ],
     home: HomeOption = DEFAULT_HOME,
     round: Annotated[str, typer.Option(help="Round to file them under.")] = "imported",
+    columns: Annotated[
+        str, typer.Option(help="What columns mean: prompt=q,answer=target,choices=o1+o2+o3.")
+    ] = "",
+    answers_from: Annotated[
+        int | None,
+        typer.Option(help="Whether answers that are numbers count from 0 or 1; else the file says."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, write nothing.")] = False,
 ) -> None:
-    """Check a file of questions and add those that are new."""
+    """Check a file of questions and add those that are new; says what is left out and why."""
     from pipelines.commands.screen import print_line
     from pipelines.questions import load_questions
+    from pipelines.questions.loading.question_file import Reading
+    from pipelines.questions.loading.report import LoadReport
 
-    questions = load_questions(path, round=round)
+    reading, report = Reading(_mapping(columns), answers_from), LoadReport()
+    questions = load_questions(path, round=round, reading=reading, report=report)
+    for line in report.lines:
+        print_line(f"{report.place or path}: {line}")
+    if dry_run:
+        for row in questions.slice(0, 3).to_pylist():
+            options = f" {row['choices']}" if row["choices"] else ""
+            print_line(
+                f"{row['kind']}: {' '.join(row['prompt'].split())[:200]}{options} -> {row['answer']!r}"
+            )
+        print_line(f"{path}: {questions.num_rows:,} questions could be added; nothing is written")
+        return
     added = Home.open(home).warehouse().append("questions", questions, round=round)
-    print_line(f"{path}: {questions.num_rows:,} questions, {added:,} new")
+    known = questions.num_rows - added
+    print_line(
+        f"{path}: {questions.num_rows:,} questions, {added:,} new"
+        + (f", {known:,} there already" if known else "")
+    )
+
+
+def _mapping(text: str) -> dict[str, str]:
+    from warehouse import InputError
+
+    mapping: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        field, equals, column = part.partition("=")
+        if not equals or not column.strip():
+            raise InputError(
+                f"{part!r} maps no column", where="--columns", fix="write field=column, as in prompt=question"
+            )
+        mapping[field.strip()] = column.strip()
+    return mapping
 
 
 def _equals(column: object, value: str) -> object:
