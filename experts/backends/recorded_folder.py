@@ -17,9 +17,9 @@ from pathlib import Path
 import pyarrow as pa
 from pydantic import ValidationError
 
-from experts.backends.recorded_answers import RECORDED, read_answers
-from experts.backends.recorded_questions import read_questions
-from experts.backends.recorded_tables import note_unread
+from experts.backends.recording.answers import RECORDED, read_answers
+from experts.backends.recording.questions import read_questions
+from experts.backends.recording.tables import note_unread
 from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec
 from warehouse import InputError

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pyarrow as pa
 
-from experts.backends.recorded_tables import check_text, note_dropped, note_unread, read_amounts, read_table
+from experts.backends.recording.tables import check_text, note_dropped, note_unread, read_amounts, read_table
 from experts.catalogue.prompts import LETTERS
 from experts.catalogue.spec import ExpertSpec
 from warehouse import ANSWERS, InputError

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from experts.backends.recorded_tables import check_text, note_dropped, note_unread, read_amounts, read_table
+from experts.backends.recording.tables import check_text, note_dropped, note_unread, read_amounts, read_table
 from experts.catalogue.option_answers import learn_bases, resolve
 from experts.catalogue.options import Options, is_missing, read_options
 from warehouse import QUESTIONS, InputError, question_id
