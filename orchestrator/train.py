@@ -19,7 +19,7 @@ from orchestrator.selection.sweep import multiplier_grid
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import frozen_split
-from warehouse import InputError, Outcomes
+from warehouse import Outcomes, TooFewError
 
 ECONOMY_SHARE = 0.25  # the preset "economy" spends at most this share of the best single expert's price
 
@@ -51,7 +51,7 @@ def train_router(
     outcomes = outcomes.answered()
     split = frozen_split(outcomes.prompts)
     if min(map(len, (split.train, split.validation))) < 5:
-        raise InputError(
+        raise TooFewError(
             f"{len(outcomes)} answered questions are too few to train on",
             fix="answer at least 50, better 500",
         )

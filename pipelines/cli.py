@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 
 import typer
@@ -10,7 +11,7 @@ import typer
 #: One module per group, in the order of ``leeroo --help``.
 GROUPS = (
     *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
-    "doctor",
+    *("ledger", "doctor"),
 )
 
 app = typer.Typer(
@@ -31,20 +32,42 @@ def main() -> None:
 
 
 def run_app(command: typer.Typer) -> None:
-    """Run a command line; an error that we know ends with one clear message and its exit code."""
-    from warehouse.errors import InputError
+    """Run a command line; whatever goes wrong ends with one clear message and its exit code.
 
+    With LEEROO_DEBUG=1 an exception shows its trace instead.
+    """
+    from warehouse.errors import InputError
+    from warehouse.reachable import exempt_loopback
+
+    os.umask(0o077)  # what lies in a home is its owner's alone
+    exempt_loopback()
     try:
         command()
-    except InputError as error:
-        print(f"leeroo: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
     except KeyboardInterrupt:
         print(
             "leeroo: stopped. What was finished is kept; the same command goes on from there.",
             file=sys.stderr,
         )
         sys.exit(130)
+    except BrokenPipeError:  # `leeroo sql ... | head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        if os.environ.get("LEEROO_DEBUG") == "1":
+            raise
+        from pipelines.failures import explain, first_line, keep_trace
+
+        told = error if isinstance(error, InputError) else explain(error)
+        if told is not None:
+            print(f"leeroo: {told}", file=sys.stderr)
+            sys.exit(told.exit_code)
+        kept = keep_trace(error)
+        print(
+            f"leeroo: {type(error).__name__}: {first_line(error)}. This should not happen. "
+            + (f"The whole trace is in {kept}" if kept else "LEEROO_DEBUG=1 shows the whole trace"),
+            file=sys.stderr,
+        )
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,7 @@ class Diagnosis:
     python: str
     machine: str
     components: tuple[Component, ...]
+    embedders: tuple[tuple[str, str, str], ...]  # problems with weights of the default ones: who, what, fix
     hardware: Hardware
     disks: tuple[Disk, ...]
     catalogue: Path
@@ -97,6 +98,7 @@ class Diagnosis:
             for disk in self.disks
             if disk.free_gib < MIN_DISK_FREE_GIB
         ]
+        found += self.embedders
         found += [(expert.name, what, fix) for expert in self.experts for what, fix in expert.problems]
         return tuple(found)
 
@@ -149,6 +151,7 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
         components=find_components(),
+        embedders=find_embedder_problems(),
         hardware=hardware,
         disks=(
             Disk("this installation's state", home, measure_free_gib(home)),
@@ -179,6 +182,16 @@ def find_problems(spec: ExpertSpec, hardware: Hardware) -> tuple[tuple[str, str]
     except InputError as error:
         return ((error.what, error.fix or "correct the catalogue"),)
     return ()
+
+
+def find_embedder_problems() -> tuple[tuple[str, str, str], ...]:
+    """Which embedders of the default router lack weights, what is wrong, and how to mend it."""
+    from orchestrator.text.registry import check_embedders
+
+    return tuple(
+        (f"embedder {name}", str(error).partition(". To mend it:")[0], error.fix or "run `make setup`")
+        for name, error in check_embedders().items()
+    )
 
 
 def find_components() -> tuple[Component, ...]:

@@ -7,9 +7,28 @@ import logging
 import os
 from collections.abc import Iterator
 
+from pipelines.ray_address import check_ray_address
+from pipelines.ray_folders import ray_folder, remove_sessions_of
+
 #: Logical CPUs of a local cluster at least. They are book-keeping: engines, Ray Data tasks and Serve replicas
 #: share the machine's real cores, and would wait for each other for ever on a two-core laptop otherwise.
 MIN_LOGICAL_CPUS = 8
+
+
+#: What this project wants of Ray Serve where it starts the cluster; what the environment says goes first.
+SERVE_SETTINGS = {
+    # The HTTP proxy words its own errors as OpenAI does.
+    "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.http.proxy_errors:middlewares",
+    # A proxy that died is missed three times before another one starts.
+    "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25",
+}
+
+
+def joins_cluster(address: str | None = None) -> bool:
+    """Tell whether a session would join a cluster that is there rather than start one."""
+    import ray
+
+    return bool(ray.is_initialized() or address or os.environ.get("RAY_ADDRESS"))
 
 
 @contextlib.contextmanager
@@ -24,17 +43,21 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    if address or os.environ.get("RAY_ADDRESS"):
+    named = address or os.environ.get("RAY_ADDRESS")
+    if named:
+        _check_named(address)
         ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        # The HTTP proxy words its own errors as OpenAI does.
-        callback = "serve.http.proxy_errors:middlewares"
-        os.environ.setdefault("RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH", callback)
+        for name, value in SERVE_SETTINGS.items():
+            os.environ.setdefault(name, value)
+        folder = ray_folder()
         ray.init(
+            _temp_dir=str(folder) if folder else None,
             address="local",  # not what an earlier `ray start` on this machine left behind
             num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
             include_dashboard=False,
+            _node_ip_address="127.0.0.1",  # nothing of it listens to the network
             logging_level=logging.WARNING,
             log_to_driver=False,
         )
@@ -42,6 +65,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+        if not named:
+            remove_sessions_of(os.getpid())
 
 
 class Connection:
@@ -56,6 +81,7 @@ class Connection:
         self._is_there = False
 
     def __enter__(self) -> Connection:
+        _check_named(self.address)  # before any work, however late the connection is needed
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -67,3 +93,10 @@ class Connection:
         if not self._is_there:
             self._stack.enter_context(ray_session(self.address))
             self._is_there = True
+
+
+def _check_named(address: str | None) -> None:
+    if address:
+        check_ray_address(address, where="--address")
+    elif os.environ.get("RAY_ADDRESS"):
+        check_ray_address(os.environ["RAY_ADDRESS"], where="RAY_ADDRESS")

@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import socket
+from contextlib import suppress
+from pathlib import Path
+
 from experts import load_catalogue
 from serve.config import ServeConfig, is_loopback
+from serve.ledger.ledger_file import LEDGER_FILE, check_ledger_file
 from serve.router.champion import tracking_uri
 from warehouse import InputError
+
+_LISTENING = "0A"  # as /proc/net/tcp words it
 
 
 def check_settings(config: ServeConfig) -> None:
@@ -22,3 +31,67 @@ def check_settings(config: ServeConfig) -> None:
     load_catalogue(config.catalogue)
     if config.router_dir is None:
         tracking_uri(config)
+
+
+def check_machine(config: ServeConfig) -> None:
+    """Look at what this machine must have for an endpoint here: a ledger that works, an address that is free.
+
+    Raises:
+        InputError: the ledger is lost, damaged or locked, or nobody may listen on the address.
+    """
+    check_ledger_file(config.home / LEDGER_FILE)
+    check_address(config.host, config.port)
+
+
+def check_address(host: str, port: int) -> None:
+    """Try to listen on an address.
+
+    Raises:
+        InputError: it is taken, not this machine's, or not this user's to take.
+    """
+    where = f"--host {host} --port {port}"
+    try:
+        (family, *_, address), *_ = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise InputError(f"no host is called {host!r}", where=where, fix="use --host 127.0.0.1") from None
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # an ended connection does not count
+        try:
+            probe.bind(address)
+            probe.listen(1)
+        except OSError as error:
+            raise _refusal(error, host, port, where) from None
+
+
+def _refusal(error: OSError, host: str, port: int, where: str) -> InputError:
+    if error.errno == errno.EADDRINUSE:
+        holder = holder_of(port)
+        what = f"port {port} is taken" + (f" by {holder}" if holder else " by another program")
+        return InputError(what, where=where, fix="stop what runs there, or choose another --port")
+    if error.errno in {errno.EACCES, errno.EPERM}:
+        return InputError(
+            f"this user may not listen on port {port}", where=where, fix="choose a --port of 1024 or more"
+        )
+    if error.errno == errno.EADDRNOTAVAIL:
+        return InputError(
+            f"{host} is no address of this machine", where=where, fix="use --host 127.0.0.1, or one it has"
+        )
+    return InputError(
+        f"nobody can listen there ({error.strerror})", where=where, fix="choose another address"
+    )
+
+
+def holder_of(port: int) -> str | None:
+    """Return the name and id of the process that listens on a port; None where Linux does not tell us."""
+    inodes = set()
+    for table in ("tcp", "tcp6"):
+        with suppress(OSError):
+            for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+                fields = line.split()
+                if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                    inodes.add(f"socket:[{fields[9]}]")
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # of another user, or gone
+            if any(os.readlink(file) in inodes for file in (process / "fd").iterdir()):
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+    return None

@@ -10,6 +10,7 @@ from typing import Any, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experts import ExpertSpec, load_catalogue
+from experts.backends.registry import kind_of
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 
@@ -45,6 +46,9 @@ class ServeConfig(BaseModel):
     )
     longest_stream_s: float = Field(
         600.0, gt=0, description="seconds after its first piece in which a stream ends or is broken off"
+    )
+    drain_s: float = Field(
+        30.0, ge=0, description="seconds in which requests under way may finish when the endpoint is stopped"
     )
     max_in_flight: int = Field(
         256, ge=1, description="requests that an ingress works on at once; more get 429"
@@ -103,7 +107,7 @@ def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertS
     names = config.experts or pool or known
     specs = tuple(catalogue.get(name) for name in dict.fromkeys(names))
     for spec in specs:
-        if spec.backend == "recorded":
+        if not kind_of(spec).can_be_asked:
             raise InputError(
                 f"expert {spec.name!r} is a recording, which cannot answer new questions",
                 where=str(catalogue.path),

@@ -89,7 +89,9 @@ def _deployment(bound: Any) -> dict[str, Any]:
     """Return one deployment as the schema words it."""
     actor = dict(bound.ray_actor_options)
     if bound.func_or_class is ApiExpert:
-        actor.pop("runtime_env", None)  # it holds the API's key, which the nodes' environment must give here
+        actor.pop(
+            "runtime_env", None
+        )  # it names a file with the key here; the nodes' environment must give it there
     described: dict[str, Any] = {
         "name": bound.name,
         "ray_actor_options": actor,

@@ -11,7 +11,7 @@ from serve.app import build
 from serve.config import ServeConfig
 from warehouse import InputError
 
-__all__ = ["ServeConfig", "start_serving", "stop_serving"]
+__all__ = ["APP_NAME", "ServeConfig", "start_serving", "stop_serving"]
 
 APP_NAME = "leeroo"
 

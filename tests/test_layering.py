@@ -241,3 +241,26 @@ def test_type_checkers_are_told_what_the_package_finds_when_it_is_used():
     assert sorted(told) == sorted(package.__all__)
     for name in package.__all__:
         assert getattr(package, name).__name__ == name
+
+
+def test_the_page_on_architecture_shows_the_same_rooms_and_doors():
+    page = text_of(ROOT / "docs" / "architecture.md")
+    shown = dict(re.findall(r"^\| `([\w/]+)` \| [^|]+ \| ([^|]*) \|$", page, re.MULTILINE))
+    for room, doors in ROOMS.items():
+        listed = ", ".join(f"`{door}`" for door in sorted(doors))
+        assert room in shown, f"docs/architecture.md lacks a row `{room}`"
+        assert shown[room].strip() == listed, f"docs/architecture.md: the doors of `{room}` are {listed}"
+    extra = {room for room in shown if room.split("/")[0] in FOLDERS} - set(ROOMS)
+    assert not extra, f"docs/architecture.md has rows for no room: {extra}"
+
+
+@pytest.mark.parametrize("folder", ["universe", "orchestrator"])
+def test_every_door_of_the_lower_folders_is_used(folder):
+    used = {
+        (room_of(module), door)
+        for module, targets in graph().items()
+        for target in targets
+        for door in (room_of(target), target.replace(".", "/"))
+    }
+    doors = {(room, door) for room in ROOMS if room.split("/")[0] == folder for door in ROOMS[room]}
+    assert not doors - used, f"close these doors in {TABLE}"

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from warehouse import InputError
+from warehouse import InputError, NotReadyError
 
 if TYPE_CHECKING:  # serving reads the pool and needs no solver
     from universe.model.universe import Universe
 
 PLAN_NAME = "universe.yaml"  # the last universe chosen, in the home directory
 POOL_NAME = "pool.yaml"  # the one in use
+_CHOOSE = "run `leeroo universe`, then `leeroo universe apply`"
+
+
+@dataclass(frozen=True)
+class PoolFile:
+    """A pool as a file names it."""
+
+    experts: tuple[str, ...]  # each once
+    benchmark: str | None  # whose questions it is for, where the file says so
+    document: dict[str, Any]  # all that the file says of it
 
 
 def write_plan(home: Path, universe: Universe, reasons: Mapping[str, str]) -> Path:
@@ -48,12 +59,12 @@ def apply_plan(home: Path, plan: Path | None = None) -> tuple[Path, list[str]]:
     """
     plan = plan or home / PLAN_NAME
     if not plan.exists():
-        raise InputError(
+        raise NotReadyError(
             "no universe has been chosen yet", where=str(plan), fix="run `leeroo universe` first"
         )
-    document, experts = _read(plan)
-    _write(home / POOL_NAME, document)
-    return home / POOL_NAME, experts
+    pool = read_pool_file(plan, fix=_CHOOSE)
+    _write(home / POOL_NAME, pool.document)
+    return home / POOL_NAME, list(pool.experts)
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:
@@ -71,21 +82,46 @@ def read_pool(home: Path) -> list[str]:
     """
     path = home / POOL_NAME
     if not path.exists():
-        raise InputError(
+        raise NotReadyError(
             "no pool is in use",
             where=str(path),
-            fix="run `leeroo universe`, then `leeroo universe apply`",
+            fix=_CHOOSE,
         )
-    return _read(path)[1]
+    return list(read_pool_file(path, fix=_CHOOSE).experts)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], list[str]]:
-    fix = "run `leeroo universe`, then `leeroo universe apply`"
+def read_pool_file(path: Path, name: str | None = None, *, fix: str = "correct the file") -> PoolFile:
+    """Read a pool: a mapping with a list ``experts`` of names, or of mappings with a ``name``.
+
+    Args:
+        path: of the YAML file.
+        name: of one of several pools in it; None: the file is one pool.
+        fix: what to do about a bad file.
+
+    Raises:
+        InputError: it cannot be read, is no YAML, has no pool of that name, or the pool names no experts.
+    """
+    where = str(path)
     try:
-        document = yaml.safe_load(path.read_text(encoding="utf-8"))
-        experts = [str(name) for name in document["experts"]]
-    except (yaml.YAMLError, TypeError, KeyError) as error:
-        raise InputError("the file is damaged", where=str(path), fix=fix) from error
-    if not experts:
-        raise InputError("the pool is empty", where=str(path), fix=fix)
-    return document, experts
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"the pool cannot be read ({error.strerror})", where=where, fix=fix) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        lines = str(error).splitlines() or [type(error).__name__]
+        raise InputError(f"the file is damaged, not YAML: {lines[0]}", where=where, fix=fix) from None
+    if name is not None:
+        if not isinstance(content, dict) or name not in content:
+            known = ", ".join(map(str, content)) if isinstance(content, dict) else "none"
+            raise InputError(f"there is no pool {name!r}", where=where, fix=f"use one of: {known}")
+        content, where = content[name], f"{where}, pool {name!r}"
+    listed = content.get("experts") if isinstance(content, dict) else None
+    if not isinstance(listed, list):
+        raise InputError("the file is damaged: it has no list `experts`", where=where, fix=fix)
+    found = [item.get("name") if isinstance(item, dict) else item for item in listed]
+    for position, expert in enumerate(found, 1):
+        if isinstance(expert, bool) or not isinstance(expert, str | int) or not str(expert).strip():
+            raise InputError(f"entry {position} of `experts` is no name: {expert!r}", where=where, fix=fix)
+    if not found:
+        raise InputError("the pool is empty", where=where, fix=fix)
+    benchmark = content.get("benchmark")
+    return PoolFile(tuple(dict.fromkeys(map(str, found))), str(benchmark) if benchmark else None, content)

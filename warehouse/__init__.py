@@ -8,7 +8,7 @@ from warehouse.errors import (
     NotReadyError,
     TooFewError,
 )
-from warehouse.outcomes import Outcomes, load_outcomes, match_names
+from warehouse.outcomes import Outcomes, load_outcomes, match_names, split_names
 from warehouse.repeats import first_of_each
 from warehouse.schemas import (
     ANSWERS,
@@ -45,5 +45,6 @@ __all__ = [
     "normalise_text",
     "question_id",
     "router_text",
+    "split_names",
     "text_keys",
 ]

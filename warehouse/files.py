@@ -7,11 +7,13 @@ import os
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from warehouse.errors import InputError
+from warehouse.reachable import check_url, without_password
 
 
 class FileStore:
@@ -27,7 +29,7 @@ class FileStore:
     def __init__(self, url: str | Path) -> None:
         self.url = str(url)
         self.filesystem, self.root = _open_filesystem(self.url)
-        self._is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
+        self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
 
     def path(self, name: str) -> str:
         """Return the path of a file as the filesystem knows it."""
@@ -47,13 +49,20 @@ class FileStore:
         with self.filesystem.open_input_stream(self.path(name)) as stream:
             return bytes(stream.read())
 
+    def read_end(self, name: str, size: int) -> bytes:
+        """Return a file's last bytes, all of them where it has fewer."""
+        with self.filesystem.open_input_file(self.path(name)) as stream:
+            whole = stream.size()
+            stream.seek(max(whole - size, 0))
+            return bytes(stream.read(min(size, whole)))
+
     def write(self, name: str, data: bytes | pa.Buffer) -> None:
         """Write a file whole or not at all, and for good once this returns.
 
         On disk it is written beside, flushed to the device and renamed; on an object store it is one put.
         """
         target = self.path(name)
-        if not self._is_local:
+        if not self.is_local:
             with self.filesystem.open_output_stream(target) as stream:
                 stream.write(data)
             return
@@ -79,7 +88,7 @@ class FileStore:
     @contextlib.contextmanager
     def lock(self, folder: str) -> Iterator[None]:
         """Take turns with other processes on this machine; no lock on an object store."""
-        if not self._is_local:
+        if not self.is_local:
             yield
             return
         import filelock
@@ -111,12 +120,54 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
+def _check_object_store(url: str) -> None:
+    """Libraries try for minutes to reach a store that is not there; a moment tells whether it is.
+
+    Raises:
+        InputError: nobody answers at its address.
+    """
+    parts = urlsplit(url)
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    if parts.scheme == "s3":
+        named = options.get("endpoint_override") or next(
+            (
+                os.environ[name]
+                for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
+                if os.environ.get(name)
+            ),
+            "",
+        )
+        scheme = options.get("scheme", "https")
+        address = named or "s3.amazonaws.com"
+        address = address if "://" in address else f"{scheme}://{address}"
+    elif parts.scheme in ("gs", "gcs"):
+        address = os.environ.get("STORAGE_EMULATOR_HOST") or options.get("endpoint_override") or ""
+        address = address or "https://storage.googleapis.com"
+        address = address if "://" in address else f"{options.get('scheme', 'https')}://{address}"
+    elif parts.scheme in ("http", "https"):
+        address = url
+    else:
+        return
+    check_url(
+        address,
+        f"the object store of {without_password(url).partition('?')[0]}",
+        fix="start it, or correct LEEROO_WAREHOUSE or --warehouse; unset, the tables lie in the home",
+    )
+
+
 def _open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:
     if "://" not in url:
         return pafs.LocalFileSystem(), str(Path(url).expanduser().absolute())
+    _check_object_store(url)
     try:
         filesystem, path = pafs.FileSystem.from_uri(url)
         return filesystem, path.rstrip("/")
+    except OSError as error:
+        raise InputError(
+            f"cannot open the warehouse: {str(error).splitlines()[0]}",
+            where=without_password(url),
+            fix="see that its address, your keys for it and the proxies of the environment are right",
+        ) from error
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError):
         import fsspec
 
@@ -125,7 +176,7 @@ def _open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:
         except (ValueError, ImportError) as error:
             raise InputError(
                 f"cannot open the warehouse: {error}",
-                where=url,
+                where=without_password(url),
                 fix="use a path, s3://..., gs://... or file://...",
             ) from error
         return pafs.PyFileSystem(pafs.FSSpecHandler(fsspec_filesystem)), str(path).rstrip("/")

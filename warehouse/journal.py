@@ -44,6 +44,7 @@ class Journal:
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL
             self._descriptor = os.open(path, flags, mode=0o600)
             fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+            _keep_name(path.parent)
 
     def write(self, record: dict[str, Any], *, wait: bool = True) -> None:
         """Append a record; once this returns it is there for good. Without ``wait``, with the next flush.
@@ -152,6 +153,16 @@ def claim_journal(files: FileStore, name: str) -> Iterator[bool]:
             yield True
     finally:
         os.close(descriptor)
+
+
+def _keep_name(folder: Path) -> None:
+    """Flush a folder's new name to the device, and those of the folders above that may be new as well."""
+    for place in (folder, *list(folder.parents)[:3]):
+        descriptor = os.open(place, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def _is_local(files: FileStore) -> bool:

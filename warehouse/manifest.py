@@ -7,18 +7,25 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 
+from warehouse.errors import InputError
 from warehouse.files import FileStore
 
 
 @dataclass(frozen=True)
 class ManifestEntry:
-    """One committed data file: its path below the root, rows, partition and schema version."""
+    """One committed data file: its path below the root, rows, partition and schema version.
+
+    ``sha256`` is that of the file's bytes, ``footer`` that of its end, which says where each column is and
+    has no checksum in the file itself; both are None in entries written before they were kept.
+    """
 
     path: str
     rows: int
     round: str
     expert: str | None
     schema: int
+    sha256: str | None = None
+    footer: str | None = None
 
     @property
     def name(self) -> str:
@@ -34,22 +41,53 @@ class Manifest:
         self._folder = f"{table_name}/_manifest"
         self._entries: dict[str, ManifestEntry] = {}
         self._replaced: set[str] = set()
+        self.newest_s = 0.0  # when the youngest entry was written, as the file system tells
 
     def entries(self) -> dict[str, ManifestEntry]:
         """Return the entries by name, as they are now."""
-        names = {
-            PurePosixPath(path).stem for path in self._store.list(self._folder) if path.endswith(".json")
-        }
+        listed = self._store.list(self._folder)
+        names = {PurePosixPath(path).stem for path in listed if path.endswith(".json")}
+        self.newest_s = max(listed.values(), default=0.0)
         for name in sorted(names - self._entries.keys() - self._replaced):
             try:
-                body = json.loads(self._store.read(f"{self._folder}/{name}.json"))
+                content = self._store.read(f"{self._folder}/{name}.json")
             except FileNotFoundError:  # compacted away between the listing and the read
                 continue
-            self._replaced.update(body.pop("replaces", ()))
-            self._entries[name] = ManifestEntry(**body)
+            entry, replaced = self._parse(name, content)
+            self._replaced.update(replaced)
+            self._entries[name] = entry
         for name in self._entries.keys() & ((self._entries.keys() - names) | self._replaced):
             del self._entries[name]
         return dict(self._entries)
+
+    def replaced(self) -> set[str]:
+        """Names of files that others have taken the place of, as of the last look at the entries."""
+        return set(self._replaced)
+
+    def _parse(self, name: str, content: bytes) -> tuple[ManifestEntry, list[str]]:
+        where = self._store.path(f"{self._folder}/{name}.json")
+        try:
+            body = json.loads(content)
+            replaced = list(body.pop("replaces", ()))
+            unknown = body.keys() - ManifestEntry.__dataclass_fields__.keys()
+            if unknown:
+                raise InputError(
+                    f"a newer version wrote this entry ({', '.join(sorted(unknown))} is unknown here)",
+                    where=where,
+                    fix="use the version that wrote it, or a newer one",
+                )
+            entry = ManifestEntry(**body)
+            if not isinstance(entry.path, str) or type(entry.rows) is not int:
+                raise TypeError("path and rows are not what they should be")
+            return entry, replaced
+        except InputError:
+            raise
+        except (ValueError, TypeError, AttributeError, KeyError) as error:
+            raise InputError(
+                f"the manifest entry is damaged ({error})",
+                where=where,
+                fix="delete this file, then `leeroo warehouse check --mend` takes its data file in again",
+            ) from error
 
     def commit(self, entry: ManifestEntry, *, replaces: Sequence[str] = ()) -> None:
         """Make a data file count, and in the same step make those it replaces count no more."""

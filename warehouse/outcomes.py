@@ -13,11 +13,15 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from warehouse.errors import InputError
+from warehouse.errors import InputError, NotReadyError
 from warehouse.schemas import router_text
 
 if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
     from warehouse.store import Warehouse
+
+Filters = dict[str, Sequence[str] | None]  # column of the outcomes -> values that it may have
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,12 @@ class Outcomes:
         return digest.hexdigest()[:16]
 
 
+def split_names(listed: str | Sequence[str] | None) -> list[str]:
+    """The names in what a person lists by commas, in one text or several, blanks around them or not."""
+    texts = [listed] if isinstance(listed, str) else listed or []
+    return [name.strip() for text in texts for name in text.split(",") if name.strip()]
+
+
 def match_names(available: Sequence[str], wanted: Sequence[str]) -> tuple[str, ...]:
     """Resolve names and globs against what there is, in the order wanted, each once.
 
@@ -89,7 +99,7 @@ def match_names(available: Sequence[str], wanted: Sequence[str]) -> tuple[str, .
     """
     found: dict[str, None] = {}
     for pattern in wanted:
-        matches = [pattern] if pattern in available else fnmatch.filter(available, pattern)
+        matches = _matching(available, pattern)
         if not matches:
             raise InputError(
                 f"no expert matches {pattern!r}", fix=f"use names or globs of: {', '.join(sorted(available))}"
@@ -114,7 +124,8 @@ def load_outcomes(
         rounds: rounds whose answers to keep.
 
     Raises:
-        InputError: nothing matches.
+        NotReadyError: there is no graded answer at all, or the filters leave none: the message names which.
+        InputError: a name or glob of ``experts`` matches nobody.
     """
     connection = warehouse.connect()
     conditions, parameters = [], []
@@ -129,13 +140,11 @@ def load_outcomes(
         params=parameters,
     ).to_arrow_table()
     if answers.num_rows == 0:
-        raise InputError(
-            "no graded answers match",
-            where=warehouse.url,
-            fix="run a round (`leeroo selfplay`) or `leeroo import recorded DIR` first, or widen the filters",
-        )
+        raise _name_empty_filter(connection, warehouse.url, {"source": sources, "round": rounds})
     names = tuple(sorted(pc.unique(answers["expert"]).to_pylist()))
     if experts:
+        if where:
+            _refuse_experts_elsewhere(connection, names, experts, {"source": sources, "round": rounds})
         names = match_names(names, experts)
         answers = answers.filter(pc.is_in(answers["expert"], value_set=pa.array(names)))
     ids = pc.unique(answers["question_id"].combine_chunks())
@@ -171,3 +180,54 @@ def load_outcomes(
 
 def _strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
     return np.array(column.fill_null("").to_pylist(), dtype=str)
+
+
+def _name_empty_filter(connection: DuckDBPyConnection, url: str, filters: Filters) -> NotReadyError:
+    """Say which filter leaves no graded answer: none there at all, one of the filters, or all together."""
+    there = {column: _distinct(connection, column) for column in filters}
+    if not any(there.values()):
+        return NotReadyError(
+            "no answer has been graded yet",
+            where=url,
+            fix="run a round (`leeroo selfplay`) or `leeroo import recorded DIR` first",
+        )
+    for column, wanted in filters.items():
+        if wanted and not set(wanted) & set(there[column]):
+            return NotReadyError(
+                f"no graded answer has the {column} {_listed(wanted)}",
+                where=url,
+                fix=f"the {column}s that have some are {_listed(there[column])}",
+            )
+    both = " and ".join(f"the {column} {_listed(wanted)}" for column, wanted in filters.items() if wanted)
+    return NotReadyError(f"no graded answer has both {both}", where=url, fix="leave out one of these filters")
+
+
+def _refuse_experts_elsewhere(
+    connection: DuckDBPyConnection, names: Sequence[str], wanted: Sequence[str], filters: Filters
+) -> None:
+    """Refuse an expert that has graded answers, but none that pass the other filters."""
+    everyone = _distinct(connection, "expert")
+    for pattern in wanted:
+        if not _matching(names, pattern) and (elsewhere := _matching(everyone, pattern)):
+            passed = " and ".join(
+                f"the {column} {_listed(values)}" for column, values in filters.items() if values
+            )
+            raise NotReadyError(
+                f"{_listed(elsewhere)} has no graded answer with {passed}",
+                where=f"experts, {pattern!r}",
+                fix=f"leave it out, or the filter; experts with such answers: {_listed(names)}",
+            )
+
+
+def _matching(available: Sequence[str], pattern: str) -> list[str]:
+    return [pattern] if pattern in available else fnmatch.filter(available, pattern)
+
+
+def _distinct(connection: DuckDBPyConnection, column: str) -> list[str]:
+    rows = connection.sql(f"select distinct {column} from outcomes where {column} is not null order by 1")
+    return [str(value) for (value,) in rows.fetchall()]
+
+
+def _listed(names: Sequence[str], most: int = 12) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return f"{shown} and {len(names) - most} more" if len(names) > most else shown

@@ -63,6 +63,7 @@ RAW_ANSWERS = _schema(
         ("completion_tokens", pa.int32()),
         ("latency_s", pa.float32()),
         ("error", pa.string()),  # null, or "Class: message"; a failed answer is a row, not an absence
+        ("cost_usd", pa.float64()),  # as billed or recorded; null: its tokens at the expert's price
     ],
     required=["question_id"],
 )

@@ -15,7 +15,8 @@ import hashlib
 import threading
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
+from dataclasses import replace
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -23,18 +24,22 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from warehouse.errors import InputError
+from warehouse.errors import CannotRunError, InputError
 from warehouse.files import FileStore
+from warehouse.keys import KnownKeys, drop_repeats, join_keys
 from warehouse.manifest import Manifest, ManifestEntry
-from warehouse.repeats import first_of_each
 from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, table_schema
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow.dataset as pads
 
-#: Data files that no manifest entry names (left by a crash or a compaction) are kept this long for readers.
+#: Data files that a compaction has replaced are kept this long for readers.
 ORPHAN_AGE_S = 3600.0
+#: A data file without an entry that is younger than this is just being written.
+WRITING_S = 120.0
+#: Clocks of two machines, or of a machine and its object store, may differ by this much.
+CLOCK_TOLERANCE_S = 600.0
 
 
 class Warehouse:
@@ -48,8 +53,14 @@ class Warehouse:
         self.url = str(url)
         self._files = FileStore(url)
         self._manifests = {name: Manifest(self._files, name) for name in TABLES}
-        self._known: dict[tuple[str, str | None], _KnownKeys] = {}
+        self._known: dict[tuple[str, str | None], KnownKeys] = {}
+        self._sound: set[str] = set()  # names of files whose end was looked at
         self._turn = threading.RLock()  # the caches are shared by the threads of this process
+
+    @property
+    def file_store(self) -> FileStore:
+        """The files themselves, for those who look after them."""
+        return self._files
 
     def __repr__(self) -> str:
         return f"Warehouse({self.url!r})"
@@ -73,11 +84,12 @@ class Warehouse:
             return 0
         with self._turn, self._files.lock(table_name):
             known = self._known_keys(table_name, expert)
-            rows = _drop_repeats(table_name, rows)
-            rows = rows.filter(pc.invert(pc.is_in(_join_keys(table_name, rows), value_set=known.array())))
+            self._check_clock(table_name)
+            rows = drop_repeats(table_name, rows)
+            rows = rows.filter(pc.invert(pc.is_in(join_keys(table_name, rows), value_set=known.array())))
             if rows.num_rows == 0:
                 return 0
-            keys = _join_keys(table_name, rows)
+            keys = join_keys(table_name, rows)
             folder = f"{table_name}/round={quote(round, safe='')}"
             if expert is not None:
                 folder += f"/expert={quote(expert, safe='')}"
@@ -99,28 +111,29 @@ class Warehouse:
         """
         with self._turn:
             known = self._known_keys(table_name, expert).array()
-        return pc.invert(pc.is_in(_join_keys(table_name, keys), value_set=known))
+        return pc.invert(pc.is_in(join_keys(table_name, keys), value_set=known))
 
     def compact(self, table_name: str) -> int:
         """Merge the many small files of each partition into one; return how many files were merged.
 
         The merged file and the end of the small ones are one commit, so neither a crash nor a reader in
-        between loses or doubles a row. Data files that no entry names are removed after an hour.
+        between loses or doubles a row. Data files that were replaced are removed after an hour.
         """
         merged_files = 0
         with self._turn, self._files.lock(table_name):
+            # Files that an earlier compaction replaced lie there still: whose rows they hold stays known.
+            former = sorted(self._manifests[table_name].replaced())
             partitions: dict[tuple[str, str | None], list[ManifestEntry]] = {}
             for entry in self.files(table_name):
                 partitions.setdefault((entry.round, entry.expert), []).append(entry)
             for (round_name, expert), group in partitions.items():
                 if len(group) < 2:
                     continue
-                rows = _drop_repeats(table_name, self._read(table_name, group))
+                rows = drop_repeats(table_name, self._read(table_name, group))
                 names = sorted(entry.name for entry in group)
                 path = f"{group[0].path.rsplit('/', 1)[0]}/{_name_of(names)}.parquet"
-                self._write(
-                    rows, ManifestEntry(path, rows.num_rows, round_name, expert, SCHEMA_VERSION), names
-                )
+                entry = ManifestEntry(path, rows.num_rows, round_name, expert, SCHEMA_VERSION)
+                self._write(rows, entry, [*names, *former])
                 merged_files += len(group)
             self._remove_orphans(table_name)
         return merged_files
@@ -157,7 +170,7 @@ class Warehouse:
         """Open DuckDB in memory with the views questions, answers, judgements, decisions and outcomes."""
         from warehouse.views import open_connection
 
-        return open_connection(self)
+        return open_connection(self.dataset)
 
     def _dataset(self, table_name: str, entries: Sequence[ManifestEntry]) -> pads.Dataset:
         import pyarrow.dataset as pads  # here, because it loads pandas, which `leeroo --help` can do without
@@ -167,71 +180,104 @@ class Warehouse:
         schema = pa.schema([field.with_nullable(True) for field in required], metadata=required.metadata)
         if not entries:
             return pads.dataset(schema.empty_table())
+        self._check_footers(table_name, entries)
         paths = [self._files.path(entry.path) for entry in entries]
-        return pads.dataset(paths, schema=schema, format="parquet", filesystem=self._files.filesystem)
+        # Bytes that flipped on the disk are an error, not an answer. Files from before have no checksums.
+        checked = pads.ParquetFileFormat(
+            default_fragment_scan_options=pads.ParquetFragmentScanOptions(page_checksum_verification=True)
+        )
+        return pads.dataset(paths, schema=schema, format=checked, filesystem=self._files.filesystem)
 
     def _read(
         self, table_name: str, entries: Sequence[ManifestEntry], columns: Sequence[str] | None = None
     ) -> pa.Table:
         try:
             return self._dataset(table_name, entries).to_table(columns=list(columns) if columns else None)
-        except (pa.ArrowInvalid, OSError) as error:
-            raise InputError(
-                f"the {table_name} table cannot be read: {str(error).splitlines()[0]}",
-                where=self.url,
-                fix="restore the file from a copy, or delete it with its entry in _manifest and answer again",
-            ) from error
+        except (pa.ArrowException, OSError) as error:
+            raise self._unreadable(table_name, error) from error
+
+    def _check_footers(self, table_name: str, entries: Sequence[ManifestEntry]) -> None:
+        """See once that the ends of files on this disk are as they were written; pages check themselves."""
+        for entry in entries:
+            if entry.footer is None or entry.name in self._sound or not self._files.is_local:
+                continue
+            try:
+                size = _footer_size(self._files.read_end(entry.path, 8))
+                if _hash(self._files.read_end(entry.path, size)) != entry.footer:
+                    raise OSError(f"{entry.path} is not as it was written")
+            except OSError as error:
+                raise self._unreadable(table_name, error) from error
+            self._sound.add(entry.name)
+
+    def _unreadable(self, table_name: str, error: Exception) -> InputError:
+        return InputError(
+            f"the {table_name} table cannot be read: {str(error).splitlines()[0]}",
+            where=self.url,
+            fix="`leeroo warehouse check` names the files; restore them from a copy, or set them aside with "
+            "--mend and answer again",
+        )
 
     def _write(self, rows: pa.Table, entry: ManifestEntry, replaces: Sequence[str] = ()) -> None:
         sink = pa.BufferOutputStream()
-        pq.write_table(rows, sink, compression="zstd")
-        self._files.write(entry.path, sink.getvalue())
+        pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
+        content = sink.getvalue().to_pybytes()
+        self._files.write(entry.path, content)
+        entry = replace(entry, sha256=_hash(content), footer=_hash(content[-_footer_size(content) :]))
         self._manifests[entry.path.split("/", 1)[0]].commit(entry, replaces=replaces)
 
-    def _known_keys(self, table_name: str, expert: str | None) -> _KnownKeys:
+    def _known_keys(self, table_name: str, expert: str | None) -> KnownKeys:
         """The committed keys; only files that this object has not looked into yet are opened."""
-        known = self._known.setdefault((table_name, expert), _KnownKeys())
+        known = self._known.setdefault((table_name, expert), KnownKeys())
         for entry in self.files(table_name):
             if entry.name not in known.files and (expert is None or entry.expert in (None, expert)):
                 known.add(
-                    entry.name, _join_keys(table_name, self._read(table_name, [entry], KEYS[table_name]))
+                    entry.name, join_keys(table_name, self._read(table_name, [entry], KEYS[table_name]))
                 )
         return known
 
-    def _remove_orphans(self, table_name: str) -> None:
+    def uncounted(self, table_name: str) -> list[str]:
+        """List the data files that no entry names, though none has taken their place.
+
+        A crash between file and entry leaves one, and so does the loss of an entry. Their rows do not count
+        until ``leeroo warehouse check --mend`` takes them in. Files of the last minutes are being written.
+        """
         named = {entry.path for entry in self.files(table_name)}
+        replaced = self._manifests[table_name].replaced()
+        oldest = time.time() - WRITING_S
+        return sorted(
+            path
+            for path, changed in self._files.list(table_name, recursive=True).items()
+            if path.endswith(".parquet")
+            and path not in named
+            and PurePosixPath(path).stem not in replaced
+            and changed < oldest
+        )
+
+    def _remove_orphans(self, table_name: str) -> None:
+        kept = {entry.path for entry in self.files(table_name)} | set(self.uncounted(table_name))
         oldest = time.time() - ORPHAN_AGE_S
         for path, changed in self._files.list(table_name, recursive=True).items():
-            if path.endswith((".parquet", ".tmp")) and path not in named and changed < oldest:
+            if path.endswith((".parquet", ".tmp")) and path not in kept and changed < oldest:
                 self._files.delete(path)
 
-
-class _KnownKeys:
-    """Keys of the data files looked into so far."""
-
-    def __init__(self) -> None:
-        self.files: set[str] = set()
-        self._chunks: list[pa.Array] = []
-
-    def add(self, file_name: str, keys: pa.ChunkedArray) -> None:
-        self.files.add(file_name)
-        self._chunks += keys.chunks
-
-    def array(self) -> pa.Array:
-        if len(self._chunks) != 1:
-            self._chunks = [pa.chunked_array(self._chunks, pa.string()).combine_chunks()]
-        return self._chunks[0]
+    def _check_clock(self, table_name: str) -> None:
+        """Of two versions of an expert, the one that answered last counts: time must not run back."""
+        ahead_s = self._manifests[table_name].newest_s - time.time()
+        if ahead_s > CLOCK_TOLERANCE_S:
+            raise CannotRunError(
+                f"this machine's clock is {ahead_s / 60:.0f} minutes behind the last rows of {table_name}",
+                where=self.url,
+                fix="set the clock: rows written now would count as older than those that are there",
+            )
 
 
-def _join_keys(table_name: str, rows: pa.Table) -> pa.ChunkedArray:
-    columns = [rows[name].cast(pa.string()) for name in KEYS[table_name]]
-    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\x1f")
+def _hash(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
-def _drop_repeats(table_name: str, rows: pa.Table) -> pa.Table:
-    """Keep the first row of each key."""
-    first = first_of_each(_join_keys(table_name, rows))
-    return rows if len(first) == rows.num_rows else rows.take(first)
+def _footer_size(end: bytes) -> int:
+    """Bytes of the end of a Parquet file, as its last 8 tell: what describes its columns, and these 8."""
+    return int.from_bytes(end[-8:-4], "little") + 8
 
 
 def _name_of(parts: Iterable[str]) -> str:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import duckdb
 
 if TYPE_CHECKING:
-    from warehouse.store import Warehouse
+    import pyarrow.dataset as pads
 
 #: Graded answers beside their questions, for the newest version of each expert only: scores of two prompts
 #: or two model revisions are never mixed. What no rule could grade has the newest judgement's score.
@@ -33,16 +34,19 @@ left join judged j on j.question_id = a.question_id and j.expert = a.expert
 """
 
 
-def open_connection(warehouse: Warehouse) -> duckdb.DuckDBPyConnection:
+def open_connection(dataset_of: Callable[[str], pads.Dataset]) -> duckdb.DuckDBPyConnection:
     """Open DuckDB in memory with the views questions, answers, judgements, decisions and outcomes.
 
     The tables are pyarrow datasets, so local disks and object stores take the same path and DuckDB needs no
     extension. Use one connection per thread.
+
+    Args:
+        dataset_of: gives a table's dataset by its name.
     """
     connection = duckdb.connect()
     connection.execute("set TimeZone = 'UTC'")
     for table_name in ("questions", "answers", "judgements", "decisions"):
-        connection.register(f"{table_name}_files", warehouse.dataset(table_name))
+        connection.register(f"{table_name}_files", dataset_of(table_name))
         connection.execute(f"create view {table_name} as select * from {table_name}_files")
     connection.execute(OUTCOMES_VIEW)
     return connection

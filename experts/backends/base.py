@@ -65,6 +65,7 @@ class RawAnswer:
     completion_tokens: int | None = None
     latency_s: float | None = None
     error: str | None = None
+    cost_usd: float | None = None
 
 
 def raw_table(question_ids: Sequence[str], answers: Sequence[RawAnswer]) -> pa.Table:

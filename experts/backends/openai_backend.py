@@ -144,6 +144,7 @@ class OpenAIBackend:
             if question.billed:
                 answer.prompt_tokens = sum(usage.prompt_tokens for usage in question.billed)
                 answer.completion_tokens = sum(usage.completion_tokens for usage in question.billed)
+                answer.cost_usd = sum(usage.cost_usd(self.spec.price) for usage in question.billed)
             answer.latency_s = time.perf_counter() - start
             if keep is not None:
                 try:
@@ -249,7 +250,7 @@ class OpenAIBackend:
             reply = await self._client.answer(ask, self.spec.timeout_s, headers)
             if reply.usage is not None:
                 question.billed.append(reply.usage)
-                spent_usd = min(self._cost_usd(reply.usage), ask.most_usd)
+                spent_usd = min(reply.usage.cost_usd(self.spec.price), ask.most_usd)
             elif not isinstance(reply, Answer) and not self._may_be_billed(reply):
                 spent_usd = 0.0
             return reply
@@ -259,9 +260,6 @@ class OpenAIBackend:
 
     def _may_be_billed(self, failure: Failure) -> bool:
         return failure.consequence.may_be_billed and self.spec.bills_failures != "no"
-
-    def _cost_usd(self, usage: Usage) -> float:
-        return float(self.spec.price.cost_usd(float(usage.prompt_tokens), float(usage.completion_tokens)))
 
     async def _reserve(self, purse: Purse | None, usd: float) -> None:
         while purse is not None:

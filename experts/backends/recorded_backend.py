@@ -48,7 +48,9 @@ class RecordedBackend:
         tokens = [
             pc.fill_null(replayed[name], 0).to_pylist() for name in ("prompt_tokens", "completion_tokens")
         ]
-        costs = [self.spec.price.cost_usd(*pair) for pair in zip(*tokens, strict=True)]
+        priced = [self.spec.price.cost_usd(*pair) for pair in zip(*tokens, strict=True)]
+        told = replayed["cost_usd"].to_pylist()
+        costs = [own if usd is None else usd for own, usd in zip(priced, told, strict=True)]
         count, reserved_usd = reserve_batch(purse, costs)
         purse.settle(reserved_usd, sum(costs[:count]))
         unpaid = [RawAnswer(error=f"{BUDGET_SPENT}: no money is left for this question")] * (
@@ -61,6 +63,10 @@ class RecordedBackend:
         ids = questions["question_id"].to_pylist()
         positions = self._positions(ids)
         found = self._rows.select(RAW_ANSWERS.names).take(positions)
+        # The catalogue's price holds wherever there are tokens to apply it to.
+        has_tokens = pc.and_(pc.is_valid(found["prompt_tokens"]), pc.is_valid(found["completion_tokens"]))
+        place = found.schema.get_field_index("cost_usd")
+        found = found.set_column(place, "cost_usd", pc.if_else(has_tokens, None, found["cost_usd"]))
         missing = positions.is_null()
         if not missing.true_count:
             return found.set_column(0, "question_id", questions["question_id"]).cast(RAW_ANSWERS)

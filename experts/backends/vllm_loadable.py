@@ -16,21 +16,19 @@ _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt")
 
 
-def check_loadable(spec: ExpertSpec, *, where: str, convert: bool = True) -> None:
+def check_model(spec: ExpertSpec, where: str, convert: bool) -> None:
     """See that a vLLM expert's model and adapter can be loaded: their folders, or what the hub has of them.
 
     Weights on the hub are not downloaded; the configurations (a few kB) are.
 
     Args:
-        spec: the expert; other backends than vllm pass.
+        spec: the expert.
         where: the file and expert, for the message.
         convert: convert a bundled model here if it has not been yet; else it is taken to be convertible.
 
     Raises:
         InputError: what is missing or broken, and how to mend it.
     """
-    if spec.backend != "vllm":
-        return
     if spec.model.startswith(BUNDLED_PREFIX):
         if convert:
             resolve_model(spec)

@@ -160,7 +160,7 @@ class Dialect(BaseModel):
 
     @model_validator(mode="after")
     def _renames_apart(self) -> Self:
-        targets = [target for target in self.rename.values() if target not in LIMITS]
+        targets = [theirs for ours, theirs in self.rename.items() if ours not in LIMITS]
         if doubled := {target for target in targets if targets.count(target) > 1}:
             raise ValueError(f"two fields are renamed to {min(doubled)!r}; keep one of them")
         return self
@@ -191,7 +191,7 @@ class Dialect(BaseModel):
         worded: dict[str, Any] = {}
         for name, value in self.shape(fields).items():
             target = self.rename.get(name, name)
-            if target in LIMITS:
+            if name in LIMITS or target in LIMITS:
                 _put_limit(worded, target, value)
             else:
                 worded.setdefault(target, value)

@@ -70,6 +70,7 @@ _WORKING = re.compile(
     r"\b(?:so|thus|then|therefore|hence|makes?|leaves?|left|gives?|is|are|equals?|total|totals|and|minus|plus|times)\b",
     re.IGNORECASE,
 )
+_BRACKETED = re.compile(r"\s{0,3}\(([^()\d]{1,40})\)\.?")
 _DENIED = re.compile(r"(?:\bnot|n['’]t)\s+(?:\w+\s+)?$", re.IGNORECASE)
 
 
@@ -107,6 +108,8 @@ def parse_number(text: str) -> Number | None:
     if found is None:
         return None
     rest = plain[found.end() :]
+    if in_brackets := _BRACKETED.fullmatch(rest):  # "9 (apples)"
+        rest = f" {in_brackets[1]}"
     unit = UNIT.fullmatch(rest.rstrip(" .")) if rest.strip(" .") else None
     behind = unit[1] if unit else ""
     if (

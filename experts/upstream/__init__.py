@@ -5,7 +5,7 @@ A reply (status, headers, body; whole or streamed) becomes an answer or a :class
 
 from experts.upstream.client import UpstreamClient
 from experts.upstream.counting import TokenCounter
-from experts.upstream.credentials import read_key, scrub
+from experts.upstream.credentials import hand_over_keys, read_key, scrub
 from experts.upstream.dialect import Dialect, word_request
 from experts.upstream.failure import CONSEQUENCES, Consequence, Failure, FailureKind
 from experts.upstream.open_stream import UpstreamStream
@@ -29,6 +29,7 @@ __all__ = [
     "UpstreamStream",
     "Usage",
     "ask_of",
+    "hand_over_keys",
     "read_key",
     "read_reply",
     "scrub",

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import atexit
 import base64
+import json
 import os
 import re
+import shutil
+import tempfile
 from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
 from urllib.parse import quote
 
 from experts.catalogue.spec import ExpertSpec
 from warehouse import InputError
+
+#: Names a file that only its owner can read, with keys by the names of their variables.
+KEYS_FILE = "LEEROO_KEYS_FILE"
 
 _LEAST_SECRET = 4  # characters: what is shorter stands in ordinary words as well
 _LONGEST_LINE = 300
@@ -34,12 +43,14 @@ _KEY_OF_ADDRESS = re.compile(
 def read_key(spec: ExpertSpec) -> str:
     """Return the key of an expert's API without blanks around it; empty for a server that needs none.
 
+    It stands in the environment, or was handed over by the process that started this one.
+
     Raises:
         InputError: the variable that ``api_key_env`` names is not set, or holds what no HTTP header can.
     """
     if spec.api_key_env is None:
         return ""
-    key = os.environ.get(spec.api_key_env, "").strip()
+    key = (_handed_over(spec.api_key_env) or os.environ.get(spec.api_key_env, "")).strip()
     if not key:
         raise InputError(
             f"expert {spec.name!r} needs a key, and {spec.api_key_env} is not set",
@@ -59,6 +70,43 @@ def read_key(spec: ExpertSpec) -> str:
                 fix=f"export {spec.api_key_env} again with the key alone",
             )
     return key
+
+
+def hand_over_keys(specs: Iterable[ExpertSpec]) -> dict[str, str]:
+    """Return environment variables by which other processes of this machine find the keys of experts.
+
+    Ray writes the environment it is told of into logs that all can read. So the keys go into a file of mode
+    600 in a folder of mode 700, which is removed when this process ends, and only the file's name is told.
+    Processes on other machines need the keys in their own environment. Empty where no key is known here.
+    """
+    names = {spec.api_key_env for spec in specs if spec.api_key_env}
+    keys = {name: os.environ[name] for name in sorted(names) if os.environ.get(name)}
+    if not keys:
+        return {}
+    path = _key_folder(os.getpid()) / "keys.json"
+    known = json.loads(path.read_text()) if path.exists() else {}
+    fresh = path.with_suffix(".new")
+    with open(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as file:
+        json.dump(known | keys, file)
+    fresh.replace(path)
+    return {KEYS_FILE: str(path)}
+
+
+@cache
+def _key_folder(_process: int) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="leeroo-keys-", dir=os.environ.get("XDG_RUNTIME_DIR") or None))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
+
+
+def _handed_over(name: str) -> str | None:
+    if not (path := os.environ.get(KEYS_FILE)):
+        return None
+    try:
+        found = json.loads(Path(path).read_text()).get(name)
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if isinstance(found, str) else None
 
 
 def scrub(text: str, secrets: Iterable[str] = (), longest: int = _LONGEST_LINE) -> str:

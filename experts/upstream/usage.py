@@ -20,6 +20,7 @@ class Usage:
         claimed: what it told where that was not believed, for the books: raw, as JSON text, cut short.
         claimed_usd: what that comes to by the price list, as far as it is a number; bounded.
         reasoning_tokens: those of the completion that were thoughts, as told.
+        tells_cached: whether the upstream says how much it had cached, be it none.
     """
 
     prompt_tokens: int
@@ -29,6 +30,7 @@ class Usage:
     claimed: str | None = None
     claimed_usd: float = 0.0
     reasoning_tokens: int = 0
+    tells_cached: bool = False
 
     def cost_usd(self, price: Price) -> float:
         """Return what the tokens cost by a price list."""

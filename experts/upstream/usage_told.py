@@ -16,9 +16,10 @@ _MOST_PROMPT_TOKENS = 20e6
 _LONGEST_TOKEN = 256  # characters; runs of blanks are the longest
 _MOST_CLAIMED_USD = 100_000.0
 _CLAIM_CHARACTERS = 200
+_CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 
 
-def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int) -> Usage:
+def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_final: bool = True) -> Usage:
     """Return what an answer came to, of what its upstream told and of our own count.
 
     A count is believed if it is a whole number that can be: of the prompt, one token or more and no more than
@@ -33,6 +34,7 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int) -> Usag
         counter: the expert's.
         written: characters of all answers, reasoning and tool calls included
             (:func:`~experts.upstream.counting.characters_of`).
+        is_final: whether it is the bill of a whole answer, which teaches the counter.
     """
     usage = told if isinstance(told, dict) else {}
     cached = _cached(usage)
@@ -62,9 +64,14 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int) -> Usag
         completion = None
     if prompt is not None and completion is not None:
         reasoning = reasoning if reasoning <= completion else 0
-        counter.learn_prompt(ask.prompt_characters, prompt)
-        counter.learn(written, completion - reasoning)
-        return Usage(prompt, completion, min(cached, prompt), reasoning_tokens=reasoning)
+        if is_final:
+            counter.learn_prompt(ask.prompt_characters, prompt)
+            counter.learn(written, completion - reasoning)
+        return Usage(
+            *(prompt, completion, min(cached, prompt)),
+            reasoning_tokens=reasoning,
+            tells_cached=_tells_cached(usage),
+        )
     own = count_usage(ask, counter, written)
     return Usage(
         prompt_tokens=own.prompt_tokens if prompt is None else prompt,
@@ -95,10 +102,15 @@ def _cached(usage: dict[str, Any]) -> int:
     told = [
         _inside(usage, name, "cached_tokens") for name in ("prompt_tokens_details", "input_tokens_details")
     ]
-    told += [
-        usage.get(name) for name in ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
-    ]
+    told += [usage.get(name) for name in _CACHED]
     return next((count for value in told if (count := _count(value))), 0)
+
+
+def _tells_cached(usage: dict[str, Any]) -> bool:
+    names = ("prompt_tokens_details", "input_tokens_details")
+    return any(_count(_inside(usage, name, "cached_tokens")) is not None for name in names) or any(
+        _count(usage.get(name)) is not None for name in _CACHED
+    )
 
 
 def _reasoning(usage: dict[str, Any]) -> int:

@@ -19,7 +19,7 @@ from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_o
 from orchestrator.text.queries import read_queries
 from orchestrator.text.registry import load_embedder
 from orchestrator.text.splits import frozen_split
-from warehouse import InputError, Outcomes
+from warehouse import NotReadyError, Outcomes, TooFewError
 
 MIN_QUESTIONS = 20
 
@@ -48,7 +48,7 @@ def compare_routers(
     names = list(dict.fromkeys(name for router in routers.values() for name in router.experts))
     absent = [name for name in names if name not in outcomes.experts]
     if absent:
-        raise InputError(
+        raise NotReadyError(
             f"no outcomes are at hand for {', '.join(absent)}",
             fix="include these experts' answers in the comparison",
         )
@@ -57,7 +57,7 @@ def compare_routers(
     complete = np.asarray(np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1))
     test = split.test[complete[split.test]]
     if len(test) < MIN_QUESTIONS:
-        raise InputError(
+        raise TooFewError(
             f"only {len(test)} held-out questions were answered by all of {', '.join(names)}",
             fix=f"let them answer more of the same questions (at least {MIN_QUESTIONS} held out, better 500)",
         )

@@ -32,7 +32,7 @@ from orchestrator.text.embedder import Embedder
 from orchestrator.text.queries import Examples, Queries, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import Split, split_by_text
-from warehouse import InputError, Outcomes
+from warehouse import InputError, Outcomes, TooFewError
 
 PriceBasis = Literal["actual", "flat"]
 USD_PER_CORE_HOUR = 0.05  # what a decision's computing is charged at
@@ -158,7 +158,7 @@ def prepare_outcomes(outcomes: Outcomes, price_basis: PriceBasis) -> Outcomes:
     scored = np.isfinite(outcomes.score).all(axis=1)
     complete = scored & np.isfinite(outcomes.cost_usd).all(axis=1)
     if complete.sum() < 50:
-        raise InputError(
+        raise TooFewError(
             f"only {int(complete.sum())} questions were answered by all {len(outcomes.experts)} experts"
             + (f" at a known cost, of {int(scored.sum())} that they answered" if scored.sum() >= 50 else ""),
             fix="evaluate fewer experts, or let these answer more of the same questions (50 at least)",

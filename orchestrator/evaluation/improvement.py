@@ -12,7 +12,7 @@ from orchestrator.evaluation.compare import sweep_router
 from orchestrator.evaluation.metrics import interval, question_weights
 from orchestrator.policy import Orchestrator
 from orchestrator.selection.hull import convex_hull, hull_value
-from warehouse import InputError, Outcomes
+from warehouse import Outcomes, TooFewError
 
 REPLICATES = 1000
 MIN_QUESTIONS = 20
@@ -78,7 +78,7 @@ def measure_improvement(
     outcomes = outcomes.take(np.asarray(np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1)))
     n = len(outcomes)
     if n < MIN_QUESTIONS:
-        raise InputError(
+        raise TooFewError(
             f"{n} frozen questions were answered by all of {', '.join(names)}",
             fix=f"freeze more; {MIN_QUESTIONS} at least, better 500",
         )

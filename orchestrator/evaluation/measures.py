@@ -135,6 +135,9 @@ def _measure_budgets(
                 out[name, f"regret{at}"] = hindsight - quality[name][:, i]
             elif name in ("zero-router", "oracle"):
                 hulls = [convex_hull(c, q) for c, q in zip(cost[name], quality[name], strict=True)]
+                out[name, f"cost{at}"] = np.array(
+                    [min(share * b, hull[0][-1]) for b, hull in zip(best_cost, hulls, strict=True)]
+                )
                 out[name, f"accuracy{at}"] = np.array(
                     [hull_value(share * b, *hull) for b, hull in zip(best_cost, hulls, strict=True)]
                 )

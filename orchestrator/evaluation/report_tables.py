@@ -23,7 +23,8 @@ def render_report(report: EvaluationReport) -> Table:
         title=f"{len(report.experts)} experts, {report.questions:,} questions tested with all answers"
     )
     table.caption = (
-        f"best single: {report.best_single}; @x: accuracy within x of its cost; ± half of the 95% interval;"
+        f"best single: {report.best_single}; @x: accuracy within x of its cost, below it the $ / 1k spent;"
+        " ± half of the 95% interval;"
         " AIQ over cost and log cost; headroom: share of the way from zero-router to oracle (log cost)"
     )
     for column in (
@@ -38,12 +39,11 @@ def render_report(report: EvaluationReport) -> Table:
         table.add_column(column, justify="left" if column == "policy" else "right", no_wrap=True)
     for row in report.rows:
         m = row.measures
-        at = [m.get(f"accuracy@{s}") for s in shares]
         table.add_row(
             row.name,
             _show(m["accuracy"]),
             f"{m['cost_usd'].value * 1000:.3g}",
-            *(_show(x, interval=False) for x in at),
+            *(_show_at(m.get(f"accuracy@{s}"), m.get(f"cost@{s}")) for s in shares),
             _show(m.get("aiq")),
             _show(m.get("aiq_log")),
             _show(m.get("headroom_log"), percent=True),
@@ -71,9 +71,16 @@ def render_pairs(report: EvaluationReport) -> Table:
     return table
 
 
-def _show(measure: Measure | None, *, interval: bool = True, percent: bool = False) -> str:
+def _show_at(accuracy: Measure | None, cost_usd: Measure | None) -> str:
+    """What is reached within a budget, and below it what that spends, in USD per 1,000 queries."""
+    if accuracy is None or cost_usd is None:
+        return "-"
+    return f"{_show(accuracy)}\n${cost_usd.value * 1000:.3g}"
+
+
+def _show(measure: Measure | None, *, percent: bool = False) -> str:
     if measure is None or not np.isfinite(measure.value):
         return "-"
     scale, digits = (100, 1) if percent else (1, 4)
     text = f"{measure.value * scale:.{digits}f}{'%' if percent else ''}"
-    return f"{text} ±{(measure.high - measure.low) / 2 * scale:.{digits}f}" if interval else text
+    return f"{text} ±{(measure.high - measure.low) / 2 * scale:.{digits}f}"

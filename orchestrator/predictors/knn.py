@@ -12,7 +12,7 @@ from orchestrator.predictors.base import Rebuild, contrast_loss, inner_products
 from orchestrator.predictors.states import State
 from orchestrator.text.queries import Examples, Queries
 from orchestrator.text.tokens import unit_rows
-from warehouse import InputError
+from warehouse import NotReadyError
 
 NEIGHBOURS = (20, 50, 100, 200, 400)
 TEMPERATURES = (0.05, 0.1, float("inf"))
@@ -52,7 +52,7 @@ class KnnPredictor:
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
         """Keep the questions; choose k, embedding and temperature by :func:`contrast_loss` on validation."""
         if not len(train):
-            raise InputError("there are no questions to learn from", fix="answer questions first")
+            raise NotReadyError("there are no questions to learn from", fix="answer questions first")
         neighbours, temperatures = self._grid
         self.experts = train.outcomes.experts
         self._remember(train.outcomes.score)

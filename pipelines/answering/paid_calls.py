@@ -51,7 +51,7 @@ class PaidCalls:
     ) -> None:
         place = f"{FOLDER}/round={quote(round, safe='')}/expert={quote(spec.name, safe='')}"
         self._journal = Journal(FileStore(warehouse_url), f"{place}/{session}-{uuid.uuid4().hex}")
-        self._spec, self._purse = spec, purse
+        self._purse = purse
         self._constant = {"expert_version": spec.version, "run_id": run_id}
         self._kept_at: dict[str, datetime] = {}
 
@@ -85,9 +85,7 @@ class PaidCalls:
             if answer.error and answer.error.split(":")[0] not in QUESTION_ERRORS:
                 return  # it stays open
             now = datetime.now(UTC)
-            tokens = answer.prompt_tokens, answer.completion_tokens
-            cost_usd = None if None in tokens else self._spec.price.cost_usd(*map(float, tokens))  # type: ignore[arg-type]
-            row: dict[str, Any] = asdict(answer) | {"question_id": question_id, "cost_usd": cost_usd}
+            row: dict[str, Any] = asdict(answer) | {"question_id": question_id}
             row |= {"created_at": now.isoformat()} | self._constant
             self._journal.write({"answer": row, "question": rows[question_id]})
             self._kept_at[question_id] = now

@@ -6,6 +6,7 @@ done again: rows are known by their key and the time at which they were kept, an
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from dataclasses import dataclass, fields
@@ -18,7 +19,7 @@ import pyarrow.compute as pc
 
 from pipelines.answering.paid_calls import FOLDER, GRADED_BY
 from pipelines.answering.worth_keeping import is_lost
-from warehouse import QUESTIONS, Warehouse
+from warehouse import ANSWERS, QUESTIONS, Warehouse
 from warehouse.files import FileStore
 from warehouse.journal import claim_journal, delete_journal, list_journals, read_journal
 
@@ -29,6 +30,10 @@ _UNRECORDED = "unrecorded"
 
 #: Sums of many small floats carry rounding errors of far less than any price.
 _ROUNDING_USD = 1e-12
+
+#: What reading a record raises that a failing disk has changed: it must not keep everybody from what is open.
+_DAMAGE = (AttributeError, KeyError, OverflowError, TypeError, ValueError)
+_NAMES = ("question_id", "expert_version", "run_id")
 
 #: Answers that become rows at a time.
 _CHUNK = 4096
@@ -118,20 +123,23 @@ def _read(files: FileStore, journal: _Journal) -> _Content:
     out: list[float] = []
     answers: list[dict[str, Any]] = []
     for record in read_journal(files, journal.name):
-        if "reserved" in record:
-            out.append(record["reserved"])
-        elif "settled" in record:
-            reserved_usd, spent_usd = record["settled"]
-            out.append(-reserved_usd)
-            spent.append(spent_usd)
-        elif "answer" in record:
-            answers.append(record)
+        with contextlib.suppress(*_DAMAGE):
+            if "reserved" in record:
+                out.append(float(record["reserved"]))
+            elif "settled" in record:
+                reserved_usd, spent_usd = map(float, record["settled"])
+                out.append(-reserved_usd)
+                spent.append(spent_usd)
+            elif "answer" in record:
+                datetime.fromisoformat(record["answer"]["created_at"])
+                if all(isinstance(record["answer"][name], str) for name in _NAMES):
+                    answers.append(record)
     return _Content(journal, math.fsum(spent) + max(math.fsum(out), 0.0), answers)
 
 
 def _take_in(warehouse: Warehouse, files: FileStore, journal: _Journal) -> None:
     content = _read(files, journal)
-    has_answered = any(record["answer"]["error"] is None for record in content.answers)
+    has_answered = any(record["answer"].get("error") is None for record in content.answers)
     for start in range(0, len(content.answers), _CHUNK):
         _store(warehouse, journal, content.answers[start : start + _CHUNK], has_answered)
     usd = content.unrecorded_usd(warehouse)
@@ -155,9 +163,22 @@ def _store(
             for record in records
             if (record["answer"]["expert_version"], record["answer"]["run_id"]) == (version, run_id)
         ]
-        rows = _to_rows(of_one, journal, version, run_id)
+        rows = _to_rows_that_can_be_read(of_one, journal, version, run_id)
         rows = rows.filter(pc.invert(is_lost(rows, has_answered=has_answered)))
         warehouse.append("answers", rows, round=journal.round, expert=journal.expert)
+
+
+def _to_rows_that_can_be_read(
+    records: list[dict[str, Any]], journal: _Journal, version: str, run_id: str
+) -> pa.Table:
+    try:
+        return _to_rows(records, journal, version, run_id)
+    except _DAMAGE:
+        found = [ANSWERS.empty_table()]
+        for record in records:
+            with contextlib.suppress(*_DAMAGE):
+                found.append(_to_rows([record], journal, version, run_id))
+        return pa.concat_tables(found)
 
 
 def _to_rows(records: list[dict[str, Any]], journal: _Journal, version: str, run_id: str) -> pa.Table:
@@ -170,7 +191,6 @@ def _to_rows(records: list[dict[str, Any]], journal: _Journal, version: str, run
     schema = pa.schema([QUESTIONS.field(name) for name in ("question_id", *GRADED_BY)])
     questions = pa.Table.from_pylist([record["question"] for record in records], schema=schema)
     graded = grade(questions, raw_table(ids, list(map(_raw_answer, answers))))
-    graded = graded.append_column("cost_usd", pa.array([a["cost_usd"] for a in answers], pa.float64()))
     times = [datetime.fromisoformat(answer["created_at"]) for answer in answers]
     graded = graded.append_column("created_at", pa.array(times, pa.timestamp("us", tz="UTC")))
     return complete_rows(

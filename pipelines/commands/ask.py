@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     import httpx
+
+    from warehouse.errors import InputError
 
 UrlOption = Annotated[str, typer.Option(envvar="LEEROO_URL", help="Address of the endpoint.")]
 KeyOption = Annotated[str | None, typer.Option(envvar="LEEROO_KEY", help="Key, if the endpoint wants one.")]
@@ -79,22 +82,43 @@ def _say(url: str, key: str | None, body: dict[str, Any]) -> str:
             for line in reply.iter_lines():
                 if not line.startswith("data: {"):
                     continue
-                piece = json.loads(line.removeprefix("data: "))
-                if "error" in piece:
-                    raise InputError(piece["error"]["message"], where=url)
-                told = piece.get("leeroo") or told
-                if piece["choices"]:
-                    part = piece["choices"][0]["delta"].get("content") or ""
+                try:
+                    piece = json.loads(line.removeprefix("data: "))
+                    if "error" in piece:
+                        raise InputError(piece["error"]["message"], where=url)
+                    told = piece.get("leeroo") or told
+                    said = piece["choices"][0]["delta"].get("content") if piece["choices"] else None
+                    part = str(said or "")
+                except InputError:
+                    raise
+                except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
+                    raise _stranger(url) from error
+                if part:
                     console.print(part if text else part.lstrip(), end="", markup=False)
                     text += part
     except httpx.HTTPError as error:
         raise InputError(
             f"no endpoint answers there ({error})", where=url, fix="start one: leeroo serve"
         ) from None
+    if not text and told is None:
+        raise _stranger(url)
     console.print()
     if told:
-        console.print(_facts(told), style="dim", markup=False)
+        # An endpoint of another version may tell other things; the answer is what counts.
+        with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+            console.print(_facts(told), style="dim", markup=False)
     return text
+
+
+def _stranger(url: str) -> InputError:
+    """Somebody answers, in words that this version does not know."""
+    from warehouse.errors import InputError
+
+    return InputError(
+        "what answers there is no endpoint of this version",
+        where=url,
+        fix="give the address of one with --url or LEEROO_URL, or start one: leeroo serve",
+    )
 
 
 def _message(reply: httpx.Response) -> str:

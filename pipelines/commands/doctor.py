@@ -28,6 +28,9 @@ def doctor(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    clean: Annotated[
+        bool, typer.Option("--clean", help="Remove what commands that were killed left behind, and end.")
+    ] = False,
 ) -> None:
     """Check the installation and the machine; exit code 1 when an expert of the catalogue cannot run here."""
     import json
@@ -35,6 +38,16 @@ def doctor(
     from rich.console import Console
 
     from experts import default_cache_dir, load_catalogue, probe_hardware
+    from pipelines.ray_folders import find_left, remove_left
+
+    left = find_left()
+    if clean:
+        remove_left(left)
+        for found in left:
+            typer.echo(f"removed {found.path} ({found.size_bytes / 1e6:.1f} MB)")
+        typer.echo(f"{len(left)} left by commands that were killed")
+        return
+
     from pipelines.diagnosis import diagnose
 
     diagnosis = diagnose(
@@ -47,6 +60,10 @@ def doctor(
         typer.echo(json.dumps(diagnosis.to_json(), indent=2))
     else:
         print_diagnosis(diagnosis, Console())
+        if left:
+            size = sum(found.size_bytes for found in left) / 1e6
+            typer.echo(f"Commands that were killed left {len(left)} folders and files ({size:.0f} MB): "
+                       "`leeroo doctor --clean` removes them.")  # fmt: skip
     if not diagnosis.healthy:
         raise typer.Exit(1)
 

@@ -1,20 +1,26 @@
-"""``leeroo experts``: change the champion's pool without retraining."""
+"""``leeroo experts``: change the champion's pool without retraining; see what an API takes."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, AddressOption, CatalogueOption, HomeOption
 from warehouse.home import Home
 
+if TYPE_CHECKING:
+    from experts import ExpertSpec
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    group = typer.Typer(help="Change the champion's pool without retraining.", no_args_is_help=True)
+    group = typer.Typer(
+        help="Change the champion's pool without retraining; see what an API takes.", no_args_is_help=True
+    )
     group.command("add")(add)
     group.command("retire")(retire)
+    group.command("check")(check)
     app.add_typer(group, name="experts")
 
 
@@ -60,12 +66,16 @@ def add(
         )
     receipt = None
     if name in known.names:
-        total = len({*candidate.probe_ids, *candidate.test_ids})
+        spec, total = known.get(name), len({*candidate.probe_ids, *candidate.test_ids})
         with Connection(address) as connection, show_progress({name: total}) as advance:
+
+            def connect() -> None:  # where there is something to ask
+                _check_runnable(spec, str(known.path))
+                connection.ensure()
+
             receipt = ask_candidate(
-                place, candidate, known.get(name), run_id="", budget_usd=budget_usd,
-                connect=connection.ensure, on_progress=advance,
-            )  # fmt: skip
+                place, candidate, spec, run_id="", budget_usd=budget_usd, connect=connect, on_progress=advance
+            )
         if receipt.problem:
             print_line(f"{receipt.unasked} questions stay open: {receipt.problem}")
     elif not has_recorded_answers(place, name):
@@ -86,6 +96,17 @@ def add(
     )
 
 
+def _check_runnable(spec: ExpertSpec, catalogue: str) -> None:
+    from experts import probe_hardware
+    from pipelines.diagnosis import find_problems
+    from warehouse import CannotRunError
+
+    if spec.resources.num_gpus:  # on a cluster they are on other machines; Ray waits for them and says so
+        return
+    for what, fix in find_problems(spec, probe_hardware()):
+        raise CannotRunError(what, where=f"{catalogue}, expert {spec.name!r}", fix=fix)
+
+
 def retire(
     name: Annotated[str, typer.Argument(help="An expert of the champion's pool.")],
     home: HomeOption = DEFAULT_HOME,
@@ -100,3 +121,45 @@ def retire(
     version = log_version(retire_expert(champion, name), tracking_uri=place.mlflow_uri, alias=None)
     set_champion(place.mlflow_uri, version, note=f"retired {name}")
     print_line(f"version {version} is champion, without {name} (before: version {former})")
+
+
+def check(
+    names: Annotated[
+        list[str] | None, typer.Argument(help="API experts of the catalogue; all of them if not given.")
+    ] = None,
+    catalogue: CatalogueOption = None,
+) -> None:
+    """Ask each API expert a few tiny questions: what it refuses, counts and streams, and the line to add.
+
+    Costs some hundred tokens an expert. Exit code 1 when one of them does not answer.
+    """
+    import asyncio
+
+    from experts import load_catalogue
+    from experts.backends.registry import is_api
+    from experts.upstream.check import CheckResult, check_expert
+    from pipelines.commands.screen import print_line
+    from warehouse import InputError
+
+    known = load_catalogue(catalogue)
+    chosen = [known.get(name) for name in names] if names else list(known.experts)
+    apis = [spec for spec in chosen if is_api(spec)]
+    if not apis:
+        raise InputError(
+            "no API among the experts", where=str(known.path), fix="name one with `backend: openai`"
+        )
+
+    async def check_all() -> list[CheckResult]:
+        return list(await asyncio.gather(*map(check_expert, apis)))
+
+    results = asyncio.run(check_all())
+    for found in results:
+        print_line(found.expert)
+        for note in found.notes:
+            print_line(f"  {note}")
+        for line in found.lines:
+            print_line(f"  add to its entry:  {line}")
+        if found.works and not found.lines:
+            print_line("  nothing to add")
+    if not all(found.works for found in results):
+        raise typer.Exit(1)

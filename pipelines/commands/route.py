@@ -74,9 +74,9 @@ def _predict(
 
     from orchestrator import load_embedder, read_queries
     from orchestrator.predictors.base import Prediction
-    from warehouse import match_names
+    from warehouse import match_names, split_names
 
-    names = match_names(router.experts, experts.split(",")) if experts else router.experts
+    names = match_names(router.experts, split_names(experts)) if experts else router.experts
     columns = [router.experts.index(name) for name in names]
     reader = load_embedder(router.embedder.name, cache_dir=cache_dir)
     success = np.empty((len(texts), len(names)), np.float32)

@@ -111,11 +111,11 @@ def evaluate(
     from orchestrator.evaluation.report_files import write_report
     from orchestrator.evaluation.report_tables import render_pairs, render_report
     from orchestrator.versions.mlflow_registry import log_evaluation
-    from pipelines.learning.pool_outcomes import load_pool_outcomes, split_commas
+    from pipelines.learning.pool_outcomes import load_pool_outcomes
     from pipelines.learning.training import check_router_settings
-    from warehouse import InputError
+    from warehouse import InputError, split_names
 
-    kinds = split_commas(predictors) or ["knn"]
+    kinds = split_names(predictors) or ["knn"]
     if not versions:
         check_router_settings(kinds, embedder)
     if price_basis not in ("actual", "flat"):
@@ -126,7 +126,7 @@ def evaluate(
         raise InputError("versions are compared without cascades", where="--cascades", fix="leave out one")
     place = Home.open(home)
     if versions:
-        report = _compare_versions(place, split_commas(versions), source)
+        report = _compare_versions(place, split_names(versions), source)
     else:
         outcomes = load_pool_outcomes(place, pool, experts, source)
         report = evaluate_router(
@@ -161,11 +161,11 @@ def promote(
     """Make a version champion if it beats the champion on held-out questions; exit code 1 if it does not."""
     from rich.console import Console
 
-    from orchestrator.versions.mlflow_registry import CHALLENGER, champion_version, find_version, load_version
+    from orchestrator.versions.mlflow_registry import CHALLENGER, load_version
     from orchestrator.versions.mlflow_registry import versions as list_versions
-    from orchestrator.versions.promotion import promote as put_to_the_test
+    from orchestrator.versions.promotion import challenge_champion
     from pipelines.learning.pool_outcomes import champion_pool, load_pool_outcomes
-    from warehouse import InputError
+    from warehouse import InputError, TooFewError
 
     place = Home.open(home)
     if version == CHALLENGER and not any(CHALLENGER in v.aliases for v in list_versions(place.mlflow_uri)):
@@ -174,30 +174,27 @@ def promote(
             where=place.mlflow_uri,
             fix="`leeroo train` makes one; `leeroo versions` lists what there is",
         )
-    version = find_version(place.mlflow_uri, version)
-    if version == champion_version(place.mlflow_uri):
-        Console().print(f"version {version} is champion already")
-        return
     pool = load_version(place.mlflow_uri, version).info
     names = champion_pool(place, pool["experts"])
     outcomes = load_pool_outcomes(place, None, ",".join(names), source or ",".join(pool["sources"]))
-    outcome = put_to_the_test(
+    standing = challenge_champion(
         place.mlflow_uri, version, outcomes, force=force, reason=reason, cache_dir=place.embeddings
     )
     console = Console()
-    if outcome.comparison is None:
-        why = "there was none before" if outcome.former is None else "forced, without a test"
-        console.print(f"version {outcome.version} is champion: {why}")
+    if standing.test is None:
+        if not standing.promoted:
+            raise TooFewError(f"version {standing.version} {standing.verdict}")
+        console.print(f"version {standing.version} {standing.verdict}")
         return
     console.print(
-        f"version {outcome.version} against champion {outcome.former}: {outcome.comparison}", highlight=False
+        f"version {standing.version} against champion {standing.former}: {standing.test}", highlight=False
     )
-    if not outcome.promoted:
+    if not standing.promoted:
         console.print(
             "refused: the interval is not above 0. --force promotes it all the same and leaves a note"
         )
         raise typer.Exit(1)
-    console.print(f"version {outcome.version} is champion" + ("" if outcome.comparison.won else " (forced)"))
+    console.print(f"version {standing.version} is champion" + (" (forced)" if standing.forced else ""))
 
 
 def rollback(home: HomeOption = DEFAULT_HOME) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import sys
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, assert_never
 
@@ -52,7 +51,6 @@ class Screen:
     def __init__(self) -> None:
         self._bars = contextlib.ExitStack()
         self._advance: Callable[[str, int], None] = lambda expert, count: None
-        self._turn = threading.Lock()  # experts answer side by side, each in a thread
 
     def __enter__(self) -> Screen:
         return self
@@ -62,10 +60,6 @@ class Screen:
 
     def show(self, event: Event) -> None:
         """Print an event."""
-        with self._turn:
-            self._show(event)
-
-    def _show(self, event: Event) -> None:
         match event:
             case FrozenSet():
                 _show_frozen_set(event)

@@ -35,18 +35,24 @@ def serve(
     canary_share: Annotated[
         float, typer.Option(help="Share of the questions that the challenger decides.", min=0, max=1)
     ] = 0.0,
+    drain_s: Annotated[
+        float,
+        typer.Option(help="Seconds in which requests under way may finish when it is stopped.", min=0),
+    ] = 30.0,
     write_config: Annotated[
         Path | None,
         typer.Option(help="Start nothing: write a configuration file for `serve deploy`, and end."),
     ] = None,
 ) -> None:
-    """Serve the champion and its experts behind OpenAI's API until Ctrl-C."""
-    import time
+    """Serve the champion and its experts behind OpenAI's API until Ctrl-C or SIGTERM.
 
+    Then nobody new is let in, requests under way finish within --drain-s, and the books are settled. A second
+    Ctrl-C ends all at once.
+    """
     from rich.console import Console
 
-    from pipelines.ray_session import ray_session
-    from serve.checks import check_settings
+    from pipelines.ray_session import joins_cluster, ray_session
+    from serve.checks import check_machine, check_settings
     from serve.config import ServeConfig
 
     console = Console()
@@ -54,7 +60,9 @@ def serve(
     settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
     settings["warehouse_url"] = warehouse_elsewhere()
-    config = ServeConfig.parse(settings | {"shadow": shadow, "canary_share": canary_share})
+    config = ServeConfig.parse(
+        settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s}
+    )
     if write_config is not None:
         from serve.deploying import write_deploy_config
 
@@ -62,8 +70,11 @@ def serve(
         console.print(f"Written. On a running cluster: serve deploy {write_config}")
         return
     check_settings(config)  # before Ray starts, which takes a while
+    if not joins_cluster():
+        check_machine(config)
     with ray_session():
-        from serve.run import start_serving, stop_serving
+        from serve.run import APP_NAME, start_serving, stop_serving
+        from serve.stopping import StopSignal, close_books, drain_serving
 
         with console.status("starting the experts (half a minute each on a CPU)") as status:
             url = start_serving(
@@ -75,10 +86,14 @@ def serve(
         console.print(f"Ready: {url}/v1 takes any OpenAI client, with model leeroo. Ctrl-C stops it.")
         if not open_access:
             console.print("It asks for a key: `leeroo keys create NAME` makes one.")
-        try:
-            while True:
-                time.sleep(3600)
-        except KeyboardInterrupt:
-            console.print("stopping")
-        finally:
-            stop_serving()
+        with StopSignal() as stop:
+            stop.wait()
+            with console.status("stopping") as status:
+                drained = drain_serving(
+                    config,
+                    APP_NAME,
+                    lambda under_way: status.update(f"stopping: {under_way} requests under way"),
+                )
+                stop_serving()
+                close_books(config, drained)
+            console.print("stopped")

@@ -42,7 +42,12 @@ def choose(
     context: typer.Context,
     home: HomeOption = DEFAULT_HOME,
     max_experts: Annotated[int | None, typer.Option(help="Experts to keep at most.")] = None,
-    max_cost_usd: Annotated[float | None, typer.Option(help="Mean cost of a query at most, in USD.")] = None,
+    max_usd_per_1k: Annotated[
+        float | None, typer.Option(help="Mean cost at most, in $ per 1,000 queries, as --frontier shows it.")
+    ] = None,
+    max_cost_usd: Annotated[
+        float | None, typer.Option(help="The same in $ per query; give one of the two.")
+    ] = None,
     max_usd_per_hour: Annotated[float | None, typer.Option(help="Hosting at most, in USD per hour.")] = None,
     price_weight: Annotated[float, typer.Option(help="Score that one USD per query is worth.")] = 0.0,
     must_have: Annotated[Names, typer.Option(help="Experts that must be kept, by commas.")] = None,
@@ -98,7 +103,7 @@ def choose(
         search_progress,
     )
     from universe.solver.select import select_universe, universe_program
-    from warehouse import InputError
+    from warehouse import InfeasibleError, TooFewError
 
     console = Console()
     here = Home.open(home)
@@ -108,7 +113,7 @@ def choose(
     risk = Risk(risk_weight, risk_tail)
     limits = Limits(
         max_experts=max_experts,
-        max_cost_usd=max_cost_usd,
+        max_cost_usd=_cost_limit(max_usd_per_1k, max_cost_usd),
         max_usd_per_hour=max_usd_per_hour,
         nodes=file.nodes,
         must_have=_split(must_have),
@@ -143,7 +148,7 @@ def choose(
     if judge:
         try:
             value = held_out(outcomes, limits, settings, embedder=embedder, cache_dir=here.embeddings)
-        except InputError as error:  # the choice stands; a part of the questions can be too few to choose on
+        except (TooFewError, InfeasibleError) as error:  # of a part of the questions; the choice stands
             console.print(f"This way of choosing could not be judged on held-out questions: {error}")
         else:
             console.print(render_held_out(value))
@@ -202,13 +207,12 @@ def gaps(
 
     from orchestrator.text.registry import load_embedder
     from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
-    from universe.pool_file import read_pool
     from universe.report.figures import draw_gaps
     from universe.report.tables import render_gaps
 
     console = Console()
     here = Home.open(home)
-    outcomes = _outcomes(here, experts or read_pool(here.path), source)
+    outcomes = _outcomes(here, experts or _pool_in_use(here), source)
     expected = expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings)
     embeddings = load_embedder(embedder, cache_dir=here.embeddings).embed(outcomes.texts)
     report = find_gaps(outcomes, expected, outcomes.experts, embeddings, target=target, margin=margin,
@@ -235,8 +239,35 @@ def _outcomes(home: Home, experts: Names, source: Names) -> Outcomes:
     return load_outcomes(home.warehouse(), experts=names, sources=sources).answered()
 
 
+def _pool_in_use(home: Home) -> list[str]:
+    from universe.pool_file import read_pool
+    from warehouse import NotReadyError
+
+    try:
+        return read_pool(home.path)
+    except NotReadyError as error:
+        raise NotReadyError(
+            "no pool is in use to look for gaps in",
+            where=error.where,
+            fix="name the experts, `leeroo gaps --experts 'NAME,NAME'`, or choose a pool: `leeroo universe`, "
+            "then `leeroo universe apply`",
+        ) from error
+
+
+def _cost_limit(usd_per_1k: float | None, usd: float | None) -> float | None:
+    from warehouse import InputError
+
+    if usd_per_1k is None:
+        return usd
+    if usd is not None:
+        raise InputError("--max-usd-per-1k and --max-cost-usd are one limit", fix="give one of them")
+    return usd_per_1k / 1000
+
+
 def _split(listed: Names) -> tuple[str, ...]:
-    return tuple(name.strip() for text in listed or () for name in text.split(",") if name.strip())
+    from warehouse import split_names
+
+    return tuple(split_names(listed))
 
 
 def _floor(text: str) -> tuple[str, float]:

@@ -29,6 +29,10 @@ def register(app: typer.Typer) -> None:
     imports.command("recorded")(import_recorded)
     imports.command("questions")(import_questions)
     app.add_typer(imports, name="import")
+    keeping = typer.Typer(help="Look after the tables.", no_args_is_help=True)
+    keeping.callback()(lambda: None)
+    keeping.command("check")(check_tables)
+    app.add_typer(keeping, name="warehouse")
 
 
 def run_sql(
@@ -47,11 +51,18 @@ def run_sql(
     from pipelines.commands.query_output import print_rows, write_csv, write_json
     from warehouse import InputError
 
-    connection = Home.open(home).warehouse().connect()
+    warehouse = Home.open(home).warehouse()
+    connection = warehouse.connect()
     try:
         result = connection.sql(query)
         rows = None if result is None else result.to_arrow_table()
     except duckdb.Error as error:
+        if "_files' failed" in str(error):  # not the query: a table behind it
+            raise InputError(
+                f"a table cannot be read: {' '.join(str(error).split())}",
+                where=warehouse.url,
+                fix="`leeroo warehouse check` names the files that are damaged",
+            ) from error
         raise InputError(
             str(error).strip(), where="sql", fix="see `leeroo sql 'describe answers'`"
         ) from error
@@ -63,6 +74,38 @@ def run_sql(
         write_json(rows, sys.stdout)
     else:
         print_rows(rows, limit=limit)
+
+
+def check_tables(
+    home: HomeOption = DEFAULT_HOME,
+    mend: Annotated[
+        bool,
+        typer.Option(
+            "--mend",
+            help="Take in files that no entry names; set damaged and lost ones aside, to be asked anew.",
+        ),
+    ] = False,
+) -> None:
+    """Compare every file of the tables with its checksum; exit code 1 where one is not as it should be."""
+    from pipelines.commands.screen import print_line
+    from warehouse.integrity import inspect_tables
+    from warehouse.integrity import mend as put_right
+
+    warehouse = Home.open(home).warehouse()
+    found = 0
+    for seen in inspect_tables(warehouse):
+        unchecked = f", {seen.unchecked:,} of them older than checksums" if seen.unchecked else ""
+        print_line(f"{seen.table}: {seen.files:,} files, {seen.rows:,} rows{unchecked}")
+        for finding in seen.findings:
+            found += 1
+            print_line(f"  {finding.kind}: {finding.path}: {finding.detail}")
+            if mend:
+                print_line(f"    {put_right(warehouse, finding)}")
+    print_line(
+        "Everything is as it was written." if not found else f"{found} files are not as they should be."
+    )
+    if found:
+        raise typer.Exit(1)
 
 
 def import_recorded(
@@ -91,18 +134,58 @@ def import_recorded(
 
 def import_questions(
     path: Annotated[
-        str, typer.Argument(help="JSONL or Parquet file, folder, or a data set such as cais/mmlu.")
+        str,
+        typer.Argument(help="JSONL, JSON, CSV or Parquet file, folder, or a data set such as cais/mmlu."),
     ],
     home: HomeOption = DEFAULT_HOME,
     round: Annotated[str, typer.Option(help="Round to file them under.")] = "imported",
+    columns: Annotated[
+        str, typer.Option(help="What columns mean: prompt=q,answer=target,choices=o1+o2+o3.")
+    ] = "",
+    answers_from: Annotated[
+        int | None,
+        typer.Option(help="Whether answers that are numbers count from 0 or 1; else the file says."),
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, write nothing.")] = False,
 ) -> None:
-    """Check a file of questions and add those that are new."""
+    """Check a file of questions and add those that are new; says what is left out and why."""
     from pipelines.commands.screen import print_line
     from pipelines.questions import load_questions
+    from pipelines.questions.loading.question_file import Reading
+    from pipelines.questions.loading.report import LoadReport
 
-    questions = load_questions(path, round=round)
+    reading, report = Reading(_mapping(columns), answers_from), LoadReport()
+    questions = load_questions(path, round=round, reading=reading, report=report)
+    for line in report.lines:
+        print_line(f"{report.place or path}: {line}")
+    if dry_run:
+        for row in questions.slice(0, 3).to_pylist():
+            options = f" {row['choices']}" if row["choices"] else ""
+            print_line(
+                f"{row['kind']}: {' '.join(row['prompt'].split())[:200]}{options} -> {row['answer']!r}"
+            )
+        print_line(f"{path}: {questions.num_rows:,} questions could be added; nothing is written")
+        return
     added = Home.open(home).warehouse().append("questions", questions, round=round)
-    print_line(f"{path}: {questions.num_rows:,} questions, {added:,} new")
+    known = questions.num_rows - added
+    print_line(
+        f"{path}: {questions.num_rows:,} questions, {added:,} new"
+        + (f", {known:,} there already" if known else "")
+    )
+
+
+def _mapping(text: str) -> dict[str, str]:
+    from warehouse import InputError
+
+    mapping: dict[str, str] = {}
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        field, equals, column = part.partition("=")
+        if not equals or not column.strip():
+            raise InputError(
+                f"{part!r} maps no column", where="--columns", fix="write field=column, as in prompt=question"
+            )
+        mapping[field.strip()] = column.strip()
+    return mapping
 
 
 def _equals(column: object, value: str) -> object:

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from warehouse import InputError, Outcomes, Warehouse, load_outcomes
+from warehouse import InputError, NotReadyError, Outcomes, Warehouse, load_outcomes
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def read_evidence(warehouse: Warehouse, experts: Sequence[str], frozen_ids: Sequ
 
     try:
         outcomes = load_outcomes(warehouse)
-    except InputError:
+    except NotReadyError:
         return None
     names = [name for name in experts if name in outcomes.experts]
     if not names:

@@ -60,7 +60,6 @@ class Growth:
     version: str  # registered, as challenger
     probes: int  # answers that placed the expert
     tested: int  # held-out questions that it and the whole pool have answered
-    receipt: AnswerReceipt | None  # None: it was not asked, its answers are recorded
 
 
 def choose_candidate(home: Home, name: str, *, probes: int, test_questions: int) -> Candidate:
@@ -107,7 +106,7 @@ def ask_candidate(
         InputError: the budget is not a finite number of 0 or more.
     """
     warehouse = home.warehouse()
-    wanted = pa.array(dict.fromkeys([*candidate.probe_ids, *candidate.test_ids]), pa.string())
+    wanted = pa.array([*candidate.probe_ids, *candidate.test_ids], pa.string())
     questions = warehouse.scan("questions")
     questions = questions.filter(pc.is_in(questions["question_id"], value_set=wanted))
     work = find_open_work(warehouse, [spec], questions)
@@ -136,7 +135,8 @@ def add_candidate(home: Home, candidate: Candidate, receipt: AnswerReceipt | Non
     from orchestrator.pool_changes import add_expert
     from orchestrator.versions.mlflow_registry import log_version
 
-    if receipt is not None and receipt.unasked > (1 - ENOUGH) * (receipt.asked + receipt.reused):
+    wanted = len({*candidate.probe_ids, *candidate.test_ids})
+    if receipt is not None and receipt.unasked > (1 - ENOUGH) * wanted:
         raise CannotRunError(
             f"{receipt.unasked} questions to {candidate.name!r} stay open: {receipt.problem}",
             fix="run the same command again; what was answered is kept",
@@ -147,7 +147,7 @@ def add_candidate(home: Home, candidate: Candidate, receipt: AnswerReceipt | Non
     version = log_version(extended, tracking_uri=home.mlflow_uri)
     column = probed.experts.index(candidate.name)
     placed = int(np.isfinite(probed.score[:, column]).sum())
-    return Growth(version, placed, _count_complete(candidate, answers), receipt)
+    return Growth(version, placed, _count_complete(candidate, answers))
 
 
 def has_recorded_answers(home: Home, name: str) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from warehouse import InputError, Outcomes
+from warehouse import Outcomes
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -26,16 +26,6 @@ class TrainingResult:
     version: str
     report: EvaluationReport | None
     is_new: bool = True  # False where the same training had been registered before; it is not evaluated again
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Whether a version is in charge after its test."""
-
-    version: str
-    former: str | None  # champion before the test
-    promoted: bool
-    verdict: str
 
 
 def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
@@ -115,31 +105,3 @@ def complete_outcomes(outcomes: Outcomes, embedder: str, cache_dir: Path | None)
     queries = read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache_dir))
     groupings = group_questions(queries, outcomes.domains)
     return replace(outcomes, score=complete_scores(groupings, outcomes.score))
-
-
-def put_to_the_test(version: str, before: str | None, outcomes: Outcomes, home: Home) -> Standing:
-    """Promote the version if it beats the champion on the frozen questions; the first one needs no rival.
-
-    Where too few questions are frozen for a test, the champion stays and the verdict says why.
-
-    Args:
-        version: the challenger.
-        before: who was champion when its round began; a test that was cut short is not made twice.
-        outcomes: of the experts of both.
-        home: whose registry.
-    """
-    from orchestrator.versions.mlflow_registry import champion_version
-    from orchestrator.versions.promotion import promote
-
-    if champion_version(home.mlflow_uri) == version:
-        return Standing(version, before, before != version, "is champion")
-    try:
-        outcome = promote(home.mlflow_uri, version, outcomes, cache_dir=home.embeddings)
-    except InputError as error:
-        return Standing(version, before, False, f"could not be tested: {error}")
-    if outcome.comparison is None:
-        return Standing(version, None, True, "is the first champion")
-    verdict = "beats" if outcome.promoted else "does not beat"
-    return Standing(
-        version, before, outcome.promoted, f"{verdict} champion {outcome.former}: {outcome.comparison}"
-    )

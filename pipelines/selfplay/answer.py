@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
@@ -37,7 +38,7 @@ def answer_round(
         run_id: kept on every row.
         money: of the round under which the answers are kept.
         connection: made where anything is open.
-        tell: hears of the answers while they come.
+        tell: hears of the answers while they come, one event at a time.
     """
     round = money.round
     left = money.left_usd()
@@ -47,13 +48,14 @@ def answer_round(
     tell(AnsweringBegins(round, counts, bool(work), round == FROZEN))
     if work:
         connection.ensure()
+    turn = threading.Lock()  # experts answer side by side, each in a thread
+
+    def tell_progress(expert: str, count: int) -> None:
+        with turn:
+            tell(AnswersCame(expert, count))
+
     receipts = answer_open_work(
-        warehouse,
-        work,
-        round=round,
-        run_id=run_id,
-        budget_usd=left,
-        on_progress=lambda expert, count: tell(AnswersCame(expert, count)),
+        warehouse, work, round=round, run_id=run_id, budget_usd=left, on_progress=tell_progress
     )
     if panel.judge is None:
         return Answered(round, tuple(receipts))

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.evaluation.improvement import Improvement
+    from orchestrator.versions.promotion import Standing
     from pipelines.answering.domains import DomainResult
     from pipelines.answering.judging import JudgeReceipt
     from pipelines.answering.receipt import AnswerReceipt
-    from pipelines.learning.training import Standing, TrainingResult
+    from pipelines.learning.training import TrainingResult
     from pipelines.questions.brief import GapBrief
     from pipelines.questions.duplicates import Refusal
     from pipelines.selfplay.results import RoundResult, SelfplayResult

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from orchestrator.evaluation.improvement import measure_improvement
+from orchestrator.versions.promotion import Standing, challenge_champion
 from pipelines.answering.domains import DomainGap, find_domain_gaps, measure_domains
-from pipelines.learning.training import Standing, put_to_the_test, train_version
+from pipelines.learning.training import train_version
 from pipelines.questions.brief import GapBrief
 from pipelines.selfplay.events import GapsFound, Measured, Trained, UniverseChosen
 from pipelines.selfplay.settings import RouterSettings, UniverseSettings
-from warehouse import InputError, Outcomes, Warehouse
+from warehouse import Outcomes, TooFewError, Warehouse
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ def measure(
         bought = measure_improvement(
             former, load_version(uri, version), frozen, at_cost_usd, cache_dir=home.embeddings
         )
-    except InputError as error:
+    except TooFewError as error:
         return Measured(round, None, str(error))
     return Measured(round, bought)
 
@@ -98,7 +99,9 @@ def challenge(version: str, before: str | None, every: Outcomes, home: Home, *, 
     from orchestrator.versions.mlflow_registry import champion_version
     from universe import apply_plan
 
-    standing = put_to_the_test(version, before, every, home)
+    standing = challenge_champion(
+        home.mlflow_uri, version, every, began_with=before, cache_dir=home.embeddings
+    )
     if champion_version(home.mlflow_uri) == version:
         own = _own_plan(home, round)  # rounds that earlier versions began have none
         # Once more, where a run was stopped between the two: that is harmless.

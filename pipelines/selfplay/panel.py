@@ -69,12 +69,13 @@ def load_runnable(path: str | None) -> Catalogue:
         InputError: a bad catalogue, or an expert that cannot be asked here (named, with the mend).
     """
     from experts import check_loadable, check_runnable, load_catalogue, probe_hardware
+    from experts.backends.registry import kind_of
 
     catalogue = load_catalogue(path)
     hardware = probe_hardware()
     for spec in catalogue.experts:
         where = f"{catalogue.path}, expert {spec.name!r}"
-        if spec.backend == "recorded":
+        if not kind_of(spec).can_be_asked:
             raise InputError(
                 "recorded experts cannot be asked new questions", where=where, fix="leave it out"
             )

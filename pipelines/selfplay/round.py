@@ -15,11 +15,11 @@ import pyarrow as pa
 
 from orchestrator.evaluation.improvement import fix_cost
 from orchestrator.versions.mlflow_registry import champion_version
+from orchestrator.versions.promotion import Standing
 from pipelines.answering.domains import measure_domains
 from pipelines.answering.round_money import RoundMoney
 from pipelines.learning.cross_fitted import expected_success
 from pipelines.learning.evidence import read_evidence, read_questions
-from pipelines.learning.training import Standing
 from pipelines.questions.brief import Brief
 from pipelines.questions.duplicates import Refusal
 from pipelines.selfplay.answer import answer_round, count_answers

@@ -13,6 +13,8 @@ from warehouse import InputError
 
 #: The round under which the frozen questions and their answers are stored.
 FROZEN = "frozen"
+#: What the names of the records of runs begin with; the rest is the first round's name.
+RUN_PREFIX = "run-from-"
 
 Step = dict[str, Any]
 
@@ -28,12 +30,7 @@ class RoundRecord:
         self.path = path
         self._steps: dict[str, Step] = {}
         if path.is_file():
-            try:
-                self._steps = dict(json.loads(path.read_text(encoding="utf-8")))
-            except ValueError:
-                raise InputError(
-                    "not a record of a round", where=str(path), fix="delete it; answers are kept elsewhere"
-                ) from None
+            self._steps = _read(path)
 
     def __contains__(self, name: str) -> bool:
         return name in self._steps
@@ -90,6 +87,18 @@ class RoundRecord:
             file.flush()
             os.fsync(file.fileno())
         beside.replace(self.path)
+
+
+def _read(path: Path) -> dict[str, Step]:
+    try:
+        steps = json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError):
+        steps = None
+    if not isinstance(steps, dict) or not all(isinstance(step, dict) for step in steps.values()):
+        raise InputError(
+            "not a record of a round", where=str(path), fix="delete it; answers are kept elsewhere"
+        )
+    return steps
 
 
 @dataclass(frozen=True)

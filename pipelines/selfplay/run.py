@@ -25,7 +25,7 @@ from pipelines.selfplay.panel import seat
 from pipelines.selfplay.results import RoundResult, SelfplayResult
 from pipelines.selfplay.round import run_round
 from pipelines.selfplay.round_log import log_run, track
-from pipelines.selfplay.round_record import FROZEN, RoundFolder
+from pipelines.selfplay.round_record import FROZEN, RUN_PREFIX, RoundFolder
 from pipelines.selfplay.settings import SelfplaySettings
 from warehouse.home import Home
 
@@ -46,10 +46,10 @@ def run_selfplay(settings: SelfplaySettings, home: Home, tell: Tell = ignore) ->
             budget does not cover the frozen set; nothing is written.
     """
     with open_run(settings, home, tell) as run:
-        record = run.rounds.record(f"run-from-{settings.rounds.first}")
+        record = run.rounds.record(f"{RUN_PREFIX}{settings.rounds.first}")
         name = f"selfplay from {settings.rounds.first}"
         with track(home, run.settings, run.panel, record, name, kind="selfplay") as run_id:
-            frozen = _freeze(run, run_id)
+            frozen = freeze_and_ask(run, run_id)
             rounds, stopped = play(run, frozen)
             spent_usd = RoundMoney(run.warehouse, FROZEN).spent_usd()
             result = SelfplayResult(run_id, tuple(rounds), spent_usd, stopped)
@@ -110,8 +110,16 @@ def play(run: RunContext, frozen: FrozenQuestions) -> tuple[list[RoundResult], s
     return results, f"All {plan.count} rounds are done."
 
 
-def _freeze(run: RunContext, run_id: str) -> FrozenQuestions:
-    """Make the home's frozen set once, and see that every expert has answered it."""
+def freeze_and_ask(run: RunContext, run_id: str = "") -> FrozenQuestions:
+    """Make the home's frozen set once, and see that every expert has answered it.
+
+    Args:
+        run: what the rounds of a run share.
+        run_id: kept on the answers.
+
+    Raises:
+        InputError: no question falls to the set, it came from elsewhere, or the budget does not cover it.
+    """
     record = run.rounds.record(FROZEN)
     frozen = freeze_questions(run.sources.freezing, run.settings.questions, run.warehouse, record)
     aside = frozen.set_aside

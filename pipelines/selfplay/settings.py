@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.text.registry import DEFAULT_EMBEDDER
 from pipelines.learning.training import check_router_settings
 from pipelines.questions.sources.base import QuestionSettings
-from pipelines.selfplay.round_record import FROZEN
+from pipelines.selfplay.round_record import FROZEN, RUN_PREFIX
 from warehouse import InputError
 
 if TYPE_CHECKING:
@@ -145,7 +145,8 @@ class SelfplaySettings:
             )
         if not 0 < explore <= 1:
             raise InputError(f"{explore} is no share", where="--explore", fix="give more than 0, at most 1")
-        if not re.fullmatch(r"[\w.-]+", rounds.first) or rounds.first == FROZEN:
+        is_taken = rounds.first == FROZEN or rounds.first.startswith(RUN_PREFIX)
+        if not re.fullmatch(r"[\w.-]+", rounds.first) or is_taken:
             raise InputError(
                 f"{rounds.first!r} cannot name a round", where="--round", fix="use letters and digits"
             )

@@ -16,7 +16,9 @@ from starlette.types import Receive, Scope, Send
 
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
+from serve.http.draining import Draining
 from serve.http.error_replies import add_error_handlers
+from serve.http.local_names import LocalNames
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ApiError
@@ -83,6 +85,10 @@ def create_api(gateway: Gateway) -> FastAPI:
     page = _PAGE.read_text(encoding="utf-8")
     app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
     app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
+    if gateway.config.access == "open":
+        app.add_middleware(LocalNames)
+    gateway.ledger.life.count_background = gateway.background.count
+    app.add_middleware(Draining, life=gateway.ledger.life)
 
     @app.post(
         "/v1/chat/completions",

@@ -10,6 +10,7 @@ from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from serve.http.error_replies import error_reply
+from serve.http.local_names import FOREIGN, is_local_name
 from serve.ledger.messages import Caller, hash_secret
 from serve.wire.api_errors import ApiError
 
@@ -49,6 +50,9 @@ class Authentication:
         if caller is None:
             message = "this key is not valid" if secret else "give a key: Authorization: Bearer <key>"
             await error_reply(ApiError(401, message, code="invalid_api_key"))(scope, receive, send)
+            return
+        if caller.key_id is None and not is_local_name(scope):
+            await error_reply(FOREIGN)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)

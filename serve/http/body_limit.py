@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -10,6 +11,7 @@ from serve.http.error_replies import error_reply
 from serve.wire.api_errors import ApiError
 
 PATIENCE_S = 10.0  # between two parts of a body
+MOST_S = 60.0  # for all of it: a byte now and then does not hold a place for ever
 
 
 class BodyLimit:
@@ -19,10 +21,13 @@ class BodyLimit:
     the proxy may pass it on to the next one without the body that the first has read already.
     """
 
-    def __init__(self, app: ASGIApp, max_bytes: int, patience_s: float = PATIENCE_S) -> None:
+    def __init__(
+        self, app: ASGIApp, max_bytes: int, patience_s: float = PATIENCE_S, most_s: float = MOST_S
+    ) -> None:
         self._app = app
         self._max_bytes = max_bytes
         self._patience_s = patience_s
+        self._most_s = most_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on if it is small enough and all there."""
@@ -47,14 +52,19 @@ class BodyLimit:
             raise self._too_large()
         chunks: list[Message] = []  # read here, since the announced length is not to be trusted
         size = 0
+        ends = time.monotonic() + self._most_s
         while not chunks or chunks[-1].get("more_body"):
+            left_s = ends - time.monotonic()
             try:
-                async with asyncio.timeout(self._patience_s):
+                async with asyncio.timeout(min(self._patience_s, left_s)):
                     chunks.append(await receive())
             except TimeoutError:
+                told = f"nothing of the request's body arrived for {self._patience_s:g} s"
+                if left_s < self._patience_s:
+                    told = f"the request's body was not there after {self._most_s:g} s"
                 raise ApiError(
                     408,
-                    f"nothing of the request's body arrived for {self._patience_s:g} s; ask again",
+                    f"{told}; ask again",
                     code="body_timeout",
                     retry_after_s=1,
                 ) from None

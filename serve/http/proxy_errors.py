@@ -14,13 +14,15 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.http.error_replies import error_reply
+from serve.http.slow_headers import limit_uvicorn
 from serve.wire.api_errors import ApiError
 
 IMPORT_PATH = "serve.http.proxy_errors:middlewares"
 
 
 def middlewares() -> list[Middleware]:
-    """Return what Ray's proxy is to wrap around itself."""
+    """Return what Ray's proxy is to wrap around itself; connections get a limit for their headers too."""
+    limit_uvicorn()
     return [Middleware(ErrorShape)]
 
 
@@ -28,6 +30,7 @@ DIED = ApiError(
     503, "the endpoint died while it worked on this; ask again", code="restarting", retry_after_s=2
 )
 _REFUSALS = {
+    404: ApiError(503, "no endpoint runs here now", code="shutting_down", retry_after_s=5),
     408: ApiError(504, "the time for this request ran out", code="timeout"),
     503: ApiError(503, "the endpoint is starting again", code="restarting", retry_after_s=2),
 }

@@ -94,10 +94,9 @@ class BookkeeperHandle:
     async def _beat(self) -> None:
         while True:
             try:
-                pulse = await self._write(Heartbeat(self.owner, self.life.in_flight))
-                if isinstance(pulse, Pulse) and pulse.is_draining and not self.life.is_draining:
-                    self.life.is_draining = True
-                    self.life.ends_at = time.monotonic() + pulse.ends_in_s
+                pulse = await self._write(Heartbeat(self.owner, self.life.under_way))
+                if isinstance(pulse, Pulse) and pulse.is_draining:
+                    self.life.drain(time.monotonic() + pulse.ends_in_s)
             except Exception:  # a bookkeeper that is starting again hears of us later
                 logger.warning("the bookkeeper cannot be told that this process lives", exc_info=True)
             await asyncio.sleep(BEAT_EVERY_S)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -135,6 +136,21 @@ class Life:
     in_flight: int = 0
     is_draining: bool = False
     ends_at: float = math.inf  # on the clock of time.monotonic
+    on_draining: Callable[[], None] | None = None  # called once, when stopping begins
+    count_background: Callable[[], int] | None = None  # work that goes on though nobody waits for it
+
+    @property
+    def under_way(self) -> int:
+        """What has to end before the process may."""
+        return self.in_flight + (self.count_background() if self.count_background else 0)
+
+    def drain(self, ends_at: float) -> None:
+        """Begin to stop: requests under way may finish until then."""
+        if self.is_draining:
+            return
+        self.is_draining, self.ends_at = True, ends_at
+        if self.on_draining is not None:
+            self.on_draining()
 
 
 @dataclass(frozen=True)

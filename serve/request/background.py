@@ -44,6 +44,10 @@ class Background:
             await asyncio.wait(booking, timeout=_ENDING_S)
         return len(late)
 
+    def count(self) -> int:
+        """Return how many pieces of work are under way."""
+        return len(self._under_way())
+
     def _under_way(self) -> set[asyncio.Task[Any]]:
         here = asyncio.current_task()
         return {task for task in self._tasks if not task.done() and task is not here}

@@ -18,10 +18,10 @@ from warehouse.home import Home
 
 pytestmark = pytest.mark.e2e
 
-KILLS = 4
 CONCURRENCY = 4
-#: Runs that are killed four times each: one as a habit, ten with the longer tests.
-SEEDS = max(1, int(os.environ.get("LEEROO_KILL_SEEDS", "2")) // 2)
+LONG = int(os.environ.get("LEEROO_KILL_SEEDS", "2")) >= 10
+#: One run that is killed twice as a habit; ten that are killed four times each by `make test-kills`.
+SEEDS, KILLS = (10, 4) if LONG else (1, 2)
 ROOT = Path(__file__).parents[2]
 CATALOGUE = """\
 experts:
@@ -53,7 +53,7 @@ def wait_for_calls(books: Books, count: int, driver: subprocess.Popen[bytes], lo
         time.sleep(0.01)
 
 
-@pytest.mark.timeout(1200)
+@pytest.mark.timeout(3600 if LONG else 600)
 def test_killed_self_play_buys_again_only_what_was_in_flight(tmp_path: Path, ray_cluster: None) -> None:
     import ray
 

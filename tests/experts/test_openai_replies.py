@@ -165,6 +165,17 @@ def test_an_answer_always_has_a_cost_and_none_beyond_its_worst_case(url: str, us
     assert cap.spent_usd() == pytest.approx(sum(row["cost_usd"] for row in rows))
 
 
+def test_cached_tokens_cost_what_the_price_list_says(url: str) -> None:
+    SCRIPT.odd = reply(altered(usage={"prompt_tokens_details": {"cached_tokens": 10}}))
+    price = {"usd_per_mtok_in": 1000.0, "usd_per_mtok_out": 2000.0, "usd_per_mtok_cached_in": 100.0}
+    spec, cap = make_spec(url, price=price), SpendCap(1.0)
+    questions = make_questions([{"prompt": "An odd one?", "answer": "Paris"}])
+    table = answer_and_grade(build_backend(spec), spec, questions, round="r", run_id="i", purse=cap)
+    (row,) = table.to_pylist()
+    assert row["cost_usd"] == pytest.approx((1 * 1000 + 10 * 100 + 3 * 2000) / 1e6)
+    assert cap.spent_usd() == pytest.approx(row["cost_usd"])
+
+
 REFUSALS = [
     (
         400,

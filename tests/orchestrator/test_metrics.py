@@ -4,7 +4,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.evaluation import metrics
+from orchestrator.evaluation.measures import setting_at_budget
 from orchestrator.selection.hull import convex_hull, hull_value
+from orchestrator.selection.sweep import PolicyPoints
 
 SINGLE_COST, SINGLE_QUALITY = [1.0, 3.0], [0.5, 0.7]
 points = st.lists(st.tuples(st.floats(0.01, 10), st.floats(0, 1)), min_size=1, max_size=12)
@@ -122,3 +124,24 @@ def test_a_free_expert_leaves_the_log_integral_finite() -> None:
     # from the cheapest price that is one, as if the free expert were not there
     assert value == pytest.approx(metrics.aiq(cost[1:], quality[1:], cost[1:], quality[1:], log_cost=True))
     assert metrics.aiq([0, 2], [0.4, 0.6], [0, 2], [0.4, 0.6], log_cost=True) == 0.6
+
+
+@given(
+    cost=st.lists(st.lists(st.floats(0, 1), min_size=4, max_size=4), min_size=1, max_size=12),
+    budget=st.floats(0, 1),
+    accuracy=st.integers(0, 2**32 - 1),
+)
+def test_the_setting_at_a_budget_is_the_dearest_within_it_whatever_it_scored(cost, budget, accuracy):
+    cost_usd = np.array(cost)
+    score = np.random.default_rng(accuracy).random(cost_usd.shape).astype(np.float32)
+    swept = PolicyPoints(score, cost_usd, np.zeros(cost_usd.shape, np.int16))
+    chosen = setting_at_budget(swept, budget)
+    mean = cost_usd.mean(axis=1)
+    within = mean <= budget * (1 + 1e-9)
+    if not within.any():
+        assert mean[chosen] == mean.min()
+    else:
+        assert within[chosen]
+        assert mean[chosen] == mean[within].max()
+    flipped = PolicyPoints(1 - score, cost_usd, swept.choice)
+    assert setting_at_budget(flipped, budget) == chosen

@@ -9,7 +9,7 @@ from orchestrator.predictors.added_experts import _read_rest
 from orchestrator.predictors.mean_prior import prior_of_price
 from orchestrator.text.splits import frozen_split
 from orchestrator.versions.mlflow_registry import champion_version, load_champion, rollback, versions
-from orchestrator.versions.promotion import promote
+from orchestrator.versions.promotion import challenge_champion
 from warehouse import InputError
 
 ALGEBRA = "Question: ring ideal field kernel polynomial root?"
@@ -102,21 +102,31 @@ def test_promotion_refuses_the_worse_promotes_the_better_and_rolls_back(outcomes
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     worse = train_router(outcomes.take(np.arange(60)), embedder="wordllama", predictor="cluster").orchestrator
     first = log_version(worse, tracking_uri=uri)
-    assert promote(uri, first, outcomes).comparison is None
+    assert challenge_champion(uri, first, outcomes).verdict == "is the first champion"
     better = log_version(full, tracking_uri=uri)
-    won = promote(uri, better, outcomes)
+    won = challenge_champion(uri, better, outcomes)
     assert won.promoted
-    assert won.comparison.low > 0
+    assert won.verdict.startswith(f"beats champion {first}: +")
+    assert won.test.count("[") == 1
     assert "won against version 1" in versions(uri)[0].note
     again = log_version(worse, tracking_uri=uri)
-    refused = promote(uri, again, outcomes)
+    refused = challenge_champion(uri, again, outcomes)
     assert not refused.promoted
-    assert refused.comparison.high < 0
-    assert str(refused.comparison).count("[") == 1
+    assert refused.verdict.startswith(f"does not beat champion {better}: -")
     assert champion_version(uri) == better
-    forced = promote(uri, again, outcomes, force=True, reason="drill")
-    assert forced.promoted
-    assert "forced" in versions(uri)[0].note
+    few = outcomes.take(np.arange(30))
+    untested = challenge_champion(uri, again, few)
+    assert (untested.promoted, untested.test, champion_version(uri)) == (False, None, better)
+    assert untested.verdict.startswith("could not be tested: only ")
+    with pytest.raises(InputError, match="no outcomes are at hand"):  # lacking is not too few: it is told
+        challenge_champion(uri, again, outcomes.only(["chemist"]), force=True)
+    forced = challenge_champion(uri, again, outcomes, force=True, reason="drill")
+    assert (forced.promoted, forced.forced) == (True, True)
+    assert versions(uri)[0].note.startswith("forced against version")
+    assert versions(uri)[0].note.endswith("; drill")
+    # a challenge that was cut short after its promotion
+    assert challenge_champion(uri, again, few, began_with=better).promoted
+    assert not challenge_champion(uri, again, few, began_with=again).promoted
     assert rollback(uri) == (better, again)
     assert load_champion(uri)[0].decide([ALGEBRA]) == full.decide([ALGEBRA])
     set_champion(uri, better)

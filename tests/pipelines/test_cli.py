@@ -81,3 +81,31 @@ def test_sql_on_an_empty_home_has_every_view(tmp_path: Path) -> None:
     for view in ("questions", "answers", "decisions", "outcomes"):
         run = leeroo("sql", f"select count(*) n from {view}", "--home", str(tmp_path), "-o", "csv")
         assert run.stdout.split() == ["n", "0"], run.stderr
+
+
+def test_what_a_key_may_be_given_is_what_the_endpoint_knows() -> None:
+    from typing import get_args
+
+    from pipelines.commands.keys import Period, Preset
+    from serve.ledger import ledger
+    from serve.wire import protocol
+
+    assert [period.value for period in Period] == list(get_args(ledger.Period))
+    assert [preset.value for preset in Preset] == list(get_args(protocol.Preset))
+
+
+def test_a_round_as_a_ray_job_is_the_same_command(tmp_path: Path) -> None:
+    command = [
+        sys.executable,
+        "-m",
+        "pipelines.selfplay",
+        "--catalogue",
+        "nope.yaml",
+        "--home",
+        str(tmp_path),
+    ]
+    root = Path(__file__).parents[2]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False, cwd=root)
+    assert run.returncode == 2, run.stderr
+    assert "nope.yaml" in run.stderr
+    assert len(run.stderr.strip().splitlines()) == 1

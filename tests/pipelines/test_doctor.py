@@ -98,3 +98,21 @@ def test_gpus_are_shown(healthy):
     print_diagnosis(diagnosis, console)
     assert console.export_text().count("NVIDIA L4, 22 GiB") == 2
     assert len(diagnosis.to_json()["hardware"]["gpus"]) == 2
+
+
+def test_an_embedder_without_its_weights_is_named_before_anything_is_served(tmp_path, monkeypatch):
+    from orchestrator.text import weights
+
+    class Empty:
+        submodule_search_locations = (str(tmp_path / "emptied"),)
+
+    found = weights.importlib.util.find_spec
+    monkeypatch.setattr(
+        weights.importlib.util, "find_spec", lambda name: Empty if name == "wordllama" else found(name)
+    )
+    report = json.loads(run("--home", tmp_path / "home", "--json").output)
+    assert not report["healthy"]
+    (problem,) = [p for p in report["problems"] if p["who"].startswith("embedder")]
+    assert problem["who"] == "embedder wordllama"
+    assert str(tmp_path / "emptied") in problem["what"]
+    assert "pip install" in problem["fix"]

@@ -3,6 +3,8 @@
 import itertools
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from experts.catalogue.spec import ExpertSpec
 from pipelines.questions import make_questions
@@ -54,6 +56,47 @@ def test_what_a_model_writes_is_read_or_refused_with_a_reason(text, found):
 )
 def test_sums_are_checked_by_a_program(prompt, answer, right):
     assert verify_arithmetic(prompt, answer) is right
+
+
+OPTION_LINES = st.builds("{}. {}".format, st.sampled_from("ABCDEFGHIJKLMNOPQRSTUVWXYZ"), st.text(max_size=8))
+LINES = st.one_of(OPTION_LINES, st.text(max_size=30), st.sampled_from(["Answer: B", "Question: x", "", "**"]))
+
+
+@given(st.lists(LINES, max_size=40).map("\n".join))
+def test_whatever_a_model_writes_is_read_or_refused(text):
+    found = parse_written(text)
+    if isinstance(found, Written):
+        assert 0 <= found.answer < len(found.choices)
+    else:
+        assert found
+
+
+def test_more_options_than_letters_are_refused_in_words():
+    letters = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+    text = "\n".join(["Which one of all is it?", *(f"{x}. {x * 2}" for x in letters), "A. more", "Answer: A"])
+    assert parse_written(text) == "text among the options"
+
+
+SUMS = st.text(alphabet="0123456789 .+-*/()×÷", max_size=40)
+
+
+@given(st.one_of(SUMS, st.text(max_size=20)), st.one_of(SUMS, st.text(max_size=20)))
+def test_no_sum_and_no_answer_to_it_ends_a_round(expression, answer):
+    assert verify_arithmetic(f"What is {expression}?", answer) in (True, False, None)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    ("expression", "answer"),
+    [
+        ("1 + 1", "1e999999999"),
+        ("+".join("1" * 5000), "5000"),
+        ("(" * 300 + "1 + 1" + ")" * 300, "2"),
+        ("1 + 1", "٢"),
+    ],
+)
+def test_a_sum_that_cannot_be_worked_out_is_left_to_the_others(expression, answer):
+    assert verify_arithmetic(f"What is {expression}?", answer) in (None, True)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ import pytest
 from orchestrator.evaluation.improvement import Estimate, fix_cost, measure_improvement
 from orchestrator.train import train_router
 from orchestrator.versions.mlflow_registry import champion_version, log_version
-from pipelines.learning.training import complete_outcomes, put_to_the_test
+from orchestrator.versions.promotion import challenge_champion
+from pipelines.learning.training import complete_outcomes
 from warehouse import InputError, Outcomes
 from warehouse.home import Home
 
@@ -90,19 +91,19 @@ def test_a_better_router_takes_the_champions_place_and_a_worse_one_is_refused(tm
     swapped = replace(outcomes(300), score=outcomes(300).score[:, ::-1].copy())
     poor = train_router(swapped, embedder="wordllama", predictor="knn").orchestrator
     versions = [log_version(one, tracking_uri=home.mlflow_uri) for one in (poor, router)]
-    first = put_to_the_test(versions[0], None, every, home)
+    first = challenge_champion(home.mlflow_uri, versions[0], every, began_with=None)
     assert (first.promoted, first.verdict) == (True, "is the first champion")
-    second = put_to_the_test(versions[1], versions[0], every, home)
+    second = challenge_champion(home.mlflow_uri, versions[1], every, began_with=versions[0])
     assert second.promoted
     assert champion_version(home.mlflow_uri) == versions[1]
     assert "beats champion 1: +" in second.verdict
     # A test that was cut short after the promotion comes to the same.
-    assert put_to_the_test(versions[1], versions[0], every, home).promoted
-    third = put_to_the_test(versions[0], versions[1], every, home)
+    assert challenge_champion(home.mlflow_uri, versions[1], every, began_with=versions[0]).promoted
+    third = challenge_champion(home.mlflow_uri, versions[0], every, began_with=versions[1])
     assert not third.promoted
     assert champion_version(home.mlflow_uri) == versions[1]
     assert "does not beat champion 2: -" in third.verdict
     assert "[" in third.verdict  # the interval
-    few = put_to_the_test(versions[0], versions[1], outcomes(30, seed=4), home)
+    few = challenge_champion(home.mlflow_uri, versions[0], outcomes(30, seed=4), began_with=versions[1])
     assert not few.promoted
     assert "could not be tested" in few.verdict

@@ -52,7 +52,7 @@ def die(calls: PaidCalls) -> None:
 def ask(calls: PaidCalls, questions: pa.Table, text: str | None = "1", **fields: Any) -> RawAnswer:
     """One call about the first of the questions, from reservation to answer."""
     assert calls.reserve(3 * EACH) is Grant.GRANTED
-    answer = RawAnswer(text=text, prompt_tokens=100, completion_tokens=10, latency_s=0.1, **fields)
+    answer = RawAnswer(text=text, prompt_tokens=100, completion_tokens=10, cost_usd=EACH, **fields)
     calls.settle(3 * EACH, EACH)
     calls.keeper(questions)(questions["question_id"][0].as_py(), answer)
     return answer
@@ -160,6 +160,55 @@ def test_errors_that_pass_leave_the_question_open(tmp_path: Path) -> None:
     assert todo["question_id"].to_pylist() == [questions["question_id"][0].as_py()]
     # The first was settled, but nothing was written any more after it: it stands at its worst case.
     assert RoundMoney(store, "r/1").spent_usd() == pytest.approx((3 + 4) * EACH)
+
+
+@settings(max_examples=60, deadline=None)
+@given(flips=st.lists(st.tuples(st.integers(0), st.integers(0, 255)), min_size=1, max_size=6))
+def test_a_damaged_journal_keeps_nobody_from_what_is_open(
+    tmp_path_factory: pytest.TempPathFactory, flips: list[tuple[int, int]]
+) -> None:
+    root = tmp_path_factory.mktemp("damaged")
+    store = Warehouse(root)
+    questions = make_questions(3)
+    calls = calls_of(store)
+    for place in range(3):
+        ask(calls, questions.slice(place), str(place))
+    die(calls)
+    (path,) = root.rglob("*.jsonl")
+    data = bytearray(path.read_bytes())
+    for place, byte in flips:
+        data[place % len(data)] = byte
+    path.write_bytes(data)
+    spent_before = RoundMoney(store, "r/1").spent_usd()
+    todo = find_open_work(store, [SPEC], questions).todo
+    assert not list(root.rglob("*.jsonl"))
+    answered = store.answers_of("a/b", SPEC.version)["question_id"].to_pylist()
+    left = todo["a/b"]["question_id"].to_pylist() if todo else []
+    assert not set(answered) & set(left)
+    spent = RoundMoney(store, "r/1").spent_usd()
+    assert spent == pytest.approx(spent_before) or spent >= spent_before
+
+
+@pytest.mark.parametrize(
+    "odd", [None, 3, "x", [], {"error": None}, {"created_at": 3}, {"created_at": "2026-01-01"}]
+)
+def test_odd_records_are_passed_over(tmp_path: Path, odd: Any) -> None:
+    store = Warehouse(tmp_path)
+    questions = make_questions(2)
+    calls = calls_of(store)
+    ask(calls, questions)
+    for record in ({"answer": odd, "question": odd}, {"reserved": odd}, {"settled": odd}):
+        calls._journal.write(record)
+    good = dict(calls._constant) | {
+        "question_id": "q",
+        "created_at": "2026-01-01T00:00:00+00:00",
+        "error": None,
+    }
+    calls._journal.write({"answer": good | {"text": odd}, "question": odd})
+    ask(calls, questions.slice(1))
+    die(calls)
+    assert not find_open_work(store, [SPEC], questions)
+    assert store.scan("answers").num_rows == 2
 
 
 def test_a_cap_is_asked_and_told(tmp_path: Path) -> None:

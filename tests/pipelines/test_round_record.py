@@ -5,7 +5,7 @@ import pytest
 
 from experts import load_catalogue
 from pipelines.questions.sources.base import QuestionSettings
-from pipelines.selfplay.round_record import RoundRecord
+from pipelines.selfplay.round_record import RoundFolder, RoundRecord
 from pipelines.selfplay.settings import AskingSettings, RouterSettings, SelfplaySettings, UniverseSettings
 from warehouse import InputError
 
@@ -137,8 +137,14 @@ def test_no_setting_is_lost_on_its_way_to_disk():
     assert len(list(flat_values(settings))) == len(settings.flat())
 
 
-def test_a_damaged_record_is_named(tmp_path):
+@pytest.mark.parametrize(
+    "content",
+    [b"{", b"", b"null", b"[1]", b'"x"', b'{"run": 1}', b'{"run": []}', b"\xff\xfe", b"[" * 100_000],
+)
+def test_a_damaged_record_is_named(tmp_path, content):
     path = tmp_path / "r0.json"
-    path.write_text("{")
+    path.write_bytes(content)
     with pytest.raises(InputError, match=r"r0\.json.*To mend it"):
         RoundRecord(path)
+    with pytest.raises(InputError, match=r"r0\.json.*To mend it"):
+        RoundFolder(tmp_path).used_ids()

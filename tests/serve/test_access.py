@@ -43,7 +43,7 @@ def gateway(orchestrator, tmp_path):
 def send(gateway, secret=None, path="/v1/chat/completions", body=BODY, headers=None, method="POST"):
     async def go():
         transport = httpx.ASGITransport(app=create_api(gateway), raise_app_exceptions=False)
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as web:
             headers_ = {"Authorization": f"Bearer {secret}"} if secret else {}
             return await web.request(method, path, json=body, headers=headers_ | (headers or {}))
 
@@ -98,7 +98,7 @@ def test_large_bodies_without_a_key_are_refused_before_they_are_read(gateway, le
 
     async def go():
         transport = httpx.ASGITransport(app=create_api(gateway()))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as web:
             return await web.post("/v1/chat/completions", content=body())
 
     assert asyncio.run(go()).status_code == 401
@@ -182,7 +182,7 @@ def test_what_a_running_stream_may_cost_stays_reserved(gateway, ledger):
 
     async def go():
         transport = httpx.ASGITransport(app=create_api(endpoint))
-        async with httpx.AsyncClient(transport=transport, base_url="http://test") as web:
+        async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as web:
 
             async def ask(after_s):
                 await asyncio.sleep(after_s)

@@ -35,7 +35,7 @@ def both(*, smol=(), gemma=()):
 
 def http(gateway):
     transport = httpx.ASGITransport(app=create_api(gateway), raise_app_exceptions=False)
-    return httpx.AsyncClient(transport=transport, base_url="http://test")
+    return httpx.AsyncClient(transport=transport, base_url="http://localhost")
 
 
 def client(gateway):

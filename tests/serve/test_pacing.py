@@ -53,7 +53,9 @@ def ask_all(endpoint, secret, at_once=4):
     async def go():
         transport = httpx.ASGITransport(app=create_api(endpoint))
         headers = {"Authorization": f"Bearer {secret}"}
-        async with httpx.AsyncClient(transport=transport, base_url="http://test", headers=headers) as web:
+        async with httpx.AsyncClient(
+            transport=transport, base_url="http://localhost", headers=headers
+        ) as web:
             replies = []
             for start in range(0, REQUESTS, at_once):
                 bodies = [

@@ -59,7 +59,7 @@ def test_only_limits_that_cost_score_bind() -> None:
         ),
         (
             Limits(max_cost_usd=0.2, min_score={"law": 0.9, "maths": 0.1}, max_experts=3),
-            {"max_cost_usd 0.2", "min_score law 0.9"},
+            {"max_cost_usd 0.2 ($ 200 per 1,000 queries)", "min_score law 0.9"},
         ),
         (
             Limits(must_have=("cheap", "middle"), exclusive=(("cheap", "middle"),), max_experts=3),

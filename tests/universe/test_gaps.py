@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from io import StringIO
+
 import numpy as np
 import pytest
+from rich.console import Console
 
 from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
+from universe.analysis.regions import find_regions
 from universe.model.expectation import Expected
 from universe.report.figures import draw_frontier, draw_gaps, draw_marginal_values
+from universe.report.tables import render_gaps
 from warehouse import InputError, Outcomes
 
 WORDS = {"law": "court judge contract", "maths": "integral prime matrix", "music": "chord melody tempo"}
@@ -135,3 +141,43 @@ def test_figures_are_drawn() -> None:
     frontier = trace_frontier(program, points=4)
     assert len(draw_frontier(frontier).axes[0].lines[0].get_xdata()) == 4
     assert len(draw_marginal_values(marginal_values(program, ["dear"])).axes[0].patches) == 4
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+@pytest.mark.parametrize("texts", ["words", "numbers", "equal"])
+def test_every_region_has_a_name_of_its_own_that_tells_of_its_questions(texts: str, labelled: bool) -> None:
+    outcomes, _, vectors = world(planted=None)
+    written = {
+        "words": outcomes.texts,
+        "numbers": tuple(f"{i} + {i * 7 % 93}" for i in range(len(outcomes))),
+        "equal": ("2 + 2",) * len(outcomes),
+    }[texts]
+    blank = np.full(len(outcomes), "")
+    outcomes = replace(
+        outcomes,
+        texts=written,
+        domains=outcomes.domains if labelled else blank,
+        subjects=outcomes.subjects if labelled else blank,
+    )
+    regions = find_regions(outcomes, vectors, count=9)
+    assert len(set(regions.names)) == regions.count == 9
+    for region, name in enumerate(regions.names):
+        (place,) = set(outcomes.domains[regions.label == region]) if labelled else {""}
+        assert name.startswith(f"{place}: " if place else "")
+        told = name.removeprefix(f"{place}: ")
+        if texts == "words":
+            assert set(told.split(", ")) & {w for words in WORDS.values() for w in words.split()}
+        else:
+            assert told.startswith("like “")
+            assert told[6:9] in {text[:3] for text in written}
+
+
+def test_the_name_of_a_gap_is_whole_on_a_narrow_screen() -> None:
+    outcomes, expected, vectors = world(planted="maths")
+    report = find_gaps(outcomes, expected, ["cheap", "dear"], vectors)
+    screen = StringIO()
+    Console(file=screen, width=80).print(render_gaps(report))
+    shown = screen.getvalue()
+    assert "…" not in shown
+    for gap in report.gaps:
+        assert all(word in shown for word in gap.name.replace(":", "").replace(",", "").split())

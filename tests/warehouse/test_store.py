@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import warehouse.files
-from warehouse import InputError, Warehouse, load_outcomes, question_id
+from warehouse import InputError, NotReadyError, Warehouse, load_outcomes, question_id
 
 
 def make_questions(n: int, source: str = "made") -> pa.Table:
@@ -109,17 +109,23 @@ def test_compaction_keeps_every_row_once_even_when_cut_short(tmp_path: Path) -> 
         assert reader.append("answers", make_answers(ids, "x"), round="r0", expert="x") == 0
 
 
-def test_orphans_are_removed_only_when_old(tmp_path: Path) -> None:
+def test_replaced_files_are_removed_when_old_and_lost_ones_never(tmp_path: Path) -> None:
     store = Warehouse(tmp_path)
-    store.append("questions", make_questions(2), round="r0")
+    every = make_questions(4)
+    store.append("questions", every.slice(0, 2), round="r0")
+    store.append("questions", every.slice(2), round="r0")
+    replaced = [tmp_path / entry.path for entry in store.files("questions")]
     orphan = tmp_path / "questions" / "round=r0" / "orphan.parquet"
     orphan.write_bytes(b"PAR1")
     store.compact("questions")
-    assert orphan.exists()
-    os.utime(orphan, (0, 0))
+    assert all(path.exists() for path in replaced)
+    for path in (*replaced, orphan):
+        os.utime(path, (0, 0))
     store.compact("questions")
-    assert not orphan.exists()
-    assert store.scan("questions").num_rows == 2
+    assert not any(path.exists() for path in replaced)
+    assert orphan.exists()
+    assert store.uncounted("questions") == ["questions/round=r0/orphan.parquet"]
+    assert store.scan("questions").num_rows == 4
 
 
 def _append_all(arguments: tuple[str, list[str]]) -> int:
@@ -210,8 +216,35 @@ def test_outcomes_keep_missing_missing_and_versions_apart(tmp_path: Path) -> Non
     assert outcomes.fingerprint() == load_outcomes(Warehouse(tmp_path)).fingerprint()
     with pytest.raises(InputError, match="no expert matches 'c\\*'"):
         outcomes.only(["c*"])
-    with pytest.raises(InputError, match="no graded answers match"):
+
+
+def test_the_filter_that_leaves_nothing_is_named(tmp_path: Path) -> None:
+    store = Warehouse(tmp_path)
+    with pytest.raises(NotReadyError, match="no answer has been graded yet"):
         load_outcomes(store, sources=["elsewhere"])
+    for i, source in enumerate(("here", "there")):
+        questions = make_questions(6, source).slice(3 * i, 3)
+        store.append("questions", questions, round=f"r{i}")
+        answers = make_answers(questions["question_id"].to_pylist(), f"expert-{source}", 1.0)
+        answers = answers.append_column("round", pa.array([f"r{i}"] * 3))
+        store.append("answers", answers, round=f"r{i}", expert=f"expert-{source}")
+    for filters, message in (
+        (
+            {"sources": ["elsewhere"]},
+            r"has the source 'elsewhere'.*that have some are 'here', 'there'",
+        ),
+        ({"rounds": ["r9"]}, r"has the round 'r9'.*'r0', 'r1'"),
+        ({"sources": ["here"], "rounds": ["r1"]}, r"both the source 'here' and the round 'r1'"),
+        (
+            {"sources": ["here"], "experts": ["expert-there"]},
+            r"'expert-there' has no graded answer with the source 'here'.*'expert-here'",
+        ),
+        ({"sources": ["here"], "experts": ["nobody"]}, r"no expert matches 'nobody'"),
+        ({"experts": ["nobody*"]}, r"no expert matches 'nobody\*'"),
+    ):
+        with pytest.raises(InputError, match=message):
+            load_outcomes(store, **filters)
+    assert load_outcomes(store, sources=["here", "elsewhere"]).experts == ("expert-here",)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

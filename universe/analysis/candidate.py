@@ -8,7 +8,7 @@ import numpy as np
 
 from universe.model.program import Program
 from universe.solver.solve import GAP, solve_program
-from warehouse import InputError
+from warehouse import InfeasibleError, InputError
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def value_candidate(program: Program, candidate: str, *, time_limit_s: float = 3
         time_limit_s=time_limit_s,
     )
     if without.best is None:
-        raise InputError(
+        raise InfeasibleError(
             f"without {candidate!r} no set of experts holds all the limits", fix="loosen one of them"
         )
     base, old = without.best.value, without.best.members

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from universe.analysis.regions import Regions, find_regions
 from universe.model.expectation import Expected
-from warehouse import InputError, Outcomes
+from warehouse import InputError, Outcomes, TooFewError
 
 Kind = Literal["no expert", "only the dearest"]
 QUERIES_PRICED = 1_000  # dollar values are per so many queries
@@ -105,7 +105,7 @@ def find_gaps(
     if not 0 <= margin < 1:
         raise InputError(f"must be in [0, 1), not {margin}", where="margin")
     if len(outcomes) < FEWEST_QUESTIONS:
-        raise InputError(
+        raise TooFewError(
             f"{len(outcomes)} questions are too few to find regions in",
             fix=f"answer at least {FEWEST_QUESTIONS}",
         )
@@ -250,11 +250,10 @@ def _judge(
             continue
         single = np.nanmean(reach.above_chance[rows], axis=0)
         best = int(np.nanargmax(single))
-        name = f"{regions.domains[region][0]}: {', '.join(regions.words[region][:3])}"
         found.append(
             Gap(
                 region=region,
-                name=name,
+                name=regions.names[region],
                 domains=regions.domains[region],
                 words=regions.words[region],
                 kind=kind,

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from universe.model.expectation import Expected
 from universe.model.prices import Prices
-from warehouse import InputError, Outcomes
+from warehouse import InputError, Outcomes, TooFewError
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ def route_held_out(
     scores = outcomes.score[rows, picked].astype(np.float64)
     known = np.isfinite(scores)
     if not known.any():
-        raise InputError("none of the picked answers has an outcome", where="outcomes")
+        raise TooFewError("none of the picked answers has an outcome", where="outcomes")
     answered = scores[known]
     rng = np.random.default_rng(seed)
     means = [answered[rng.integers(0, len(answered), len(answered))].mean() for _ in range(draws)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +15,7 @@ from warehouse import Outcomes
 QUESTIONS_A_REGION = 150
 DIMENSIONS = 48
 LABEL_WEIGHT = 0.8  # pull of a shared domain or subject, beside the unit-length embedding
+MIXED = "(mixed)"  # in place of words, where none is typical
 COMMON_WORDS = frozenset(
     re.findall(
         r"\w+",
@@ -30,9 +32,10 @@ COMMON_WORDS = frozenset(
 
 @dataclass(frozen=True)
 class Regions:
-    """Clusters of questions."""
+    """Clusters of questions, under names for people."""
 
     label: NDArray[np.int64]  # [n]
+    names: tuple[str, ...]  # by region, each its own: domain, subject, most typical words
     domains: tuple[tuple[str, ...], ...]  # by region: the domains that make up most of it
     words: tuple[tuple[str, ...], ...]  # by region: most typical words
     typical: tuple[NDArray[np.int64], ...]  # by region: rows nearest to its centre
@@ -81,7 +84,35 @@ def find_regions(
         kept = [name for name, times in shares if times >= 0.25 * len(rows)] or [shares[0][0]]
         domains.append(tuple(kept))
     words = _typical_words(outcomes.texts, label, k)
-    return Regions(label, tuple(domains), words, tuple(typical))
+    called = _name_regions(outcomes, label, domains, words, typical)
+    return Regions(label, called, tuple(domains), words, tuple(typical))
+
+
+def _name_regions(
+    outcomes: Outcomes,
+    label: NDArray[np.int64],
+    domains: Sequence[tuple[str, ...]],
+    words: Sequence[tuple[str, ...]],
+    typical: Sequence[NDArray[np.int64]],
+) -> tuple[str, ...]:
+    """What people call the regions: no two alike, and each says something of its questions."""
+    names: list[str] = []
+    for region, own in enumerate(words):
+        here = outcomes.subjects[label == region]
+        subject, times = Counter(here.tolist()).most_common(1)[0]
+        places = [domains[region][0]]
+        if times >= 0.5 * len(here) and subject.casefold() != places[0].casefold():
+            places.append(subject)
+        about = " / ".join(place for place in places if place)
+        typical_words = [word for word in own if word != MIXED]
+        example = " ".join(outcomes.texts[typical[region][0]].split())
+        counts = range(min(3, len(typical_words)), len(typical_words) + 1)
+        said = [", ".join(typical_words[:count]) for count in counts]
+        said += [f"like “{example[:length]}…”" for length in (40, 80)]
+        choices = [": ".join(part for part in (about, told) if part) for told in said if told]
+        choices.append(f"{choices[-1]} ({region})")  # equal questions in two regions
+        names.append(next(name for name in choices if name not in names))
+    return tuple(names)
 
 
 def _typical_words(texts: tuple[str, ...], label: NDArray[np.int64], k: int) -> tuple[tuple[str, ...], ...]:
@@ -100,9 +131,7 @@ def _typical_words(texts: tuple[str, ...], label: NDArray[np.int64], k: int) -> 
             if here < 3 or here / size <= there / max(n - size, 1):
                 continue
             scored.append((_likelihood_ratio(here, size, there, n - size), word))
-        names.append(
-            tuple(word for _, word in sorted(scored, key=lambda s: (-s[0], s[1]))[:8]) or ("(mixed)",)
-        )
+        names.append(tuple(word for _, word in sorted(scored, key=lambda s: (-s[0], s[1]))[:8]) or (MIXED,))
     return tuple(names)
 
 

@@ -14,7 +14,7 @@ from universe.solver.heuristics import Candidate, SetValuer
 from universe.solver.master import linear_rows
 from universe.solver.routing import Router, Scenario
 from universe.solver.solve import Solution, solve_program
-from warehouse import InputError
+from warehouse import InfeasibleError, InputError
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,7 @@ def select_robust(
         program, scenarios=worlds, risk=risk, time_limit_s=time_limit_s, warm_start=warm
     )
     if nominal.best is None or robust.best is None:
-        raise InputError(
+        raise InfeasibleError(
             "no set of experts holds all the limits in every scenario",
             fix="loosen a limit or narrow the scenarios",
         )

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from warehouse import InputError, Outcomes, text_keys
+from warehouse import InputError, Outcomes, TooFewError, text_keys
 
 PRIOR_ANSWERS = 20
 Rows = NDArray[np.int64]
@@ -41,7 +41,7 @@ def cross_fit(outcomes: Outcomes, fit_predict: FitPredict, *, folds: int = 5, se
     _, text = np.unique(text_keys(outcomes.prompts), return_inverse=True)
     distinct = int(text.max()) + 1 if len(text) else 0
     if folds < 2 or distinct < folds:
-        raise InputError(f"cannot cut {distinct} distinct questions into {folds} folds", where="folds")
+        raise TooFewError(f"cannot cut {distinct} distinct questions into {folds} folds", where="folds")
     fold = np.random.default_rng(seed).permutation(distinct)[text] % folds
     shape = outcomes.score.shape
     score, cost = np.empty(shape), np.empty(shape)
@@ -80,7 +80,7 @@ def raw_outcomes(outcomes: Outcomes) -> tuple[Expected, NDArray[np.int64]]:
     complete = np.flatnonzero(np.isfinite(outcomes.score).all(axis=1))
     if len(complete) == 0:
         fewest = outcomes.experts[int(np.isfinite(outcomes.score).sum(axis=0).argmin())]
-        raise InputError(
+        raise TooFewError(
             "no question was answered by every expert, so raw outcomes cannot be compared",
             where="score",
             fix=f"use expected success, or leave out the expert with the fewest answers ({fewest!r})",

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from universe.model.limits import Hosting, Limits
-from warehouse import InputError
+from warehouse import InfeasibleError, InputError
 
 Floats = NDArray[np.floating]
 FULL_PRECISION_CELLS = (
@@ -163,10 +163,11 @@ def build_program(
     for name, cheapest in least.items():
         budget = getattr(limits, name)
         if budget is not None and budget < cheapest * (1 - 1e-9):
-            raise InputError(
-                f"{budget:.6g} USD is below the {cheapest:.6g} that even the cheapest expert costs",
+            unit, per = ("USD per 1,000 queries", 1000) if name == "max_cost_usd" else ("USD per hour", 1)
+            raise InfeasibleError(
+                f"{budget * per:.6g} {unit} is below the {cheapest * per:.6g} that the cheapest expert costs",
                 where=name,
-                fix=f"raise it to at least {cheapest:.6g}",
+                fix=f"raise it to at least {cheapest * per:.6g} {unit}",
             )
     return program
 

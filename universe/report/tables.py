@@ -95,10 +95,17 @@ def render_binding(limits: Sequence[BindingLimit]) -> Table | Text:
     return table
 
 
+FRONTIER_UNITS = {
+    "max_cost_usd": "the mean cost, in $ per 1,000 queries (--max-usd-per-1k)",
+    "max_usd_per_hour": "hosting, in $ per hour (--max-usd-per-hour)",
+    "max_experts": "the number of experts (--max-experts)",
+}
+
+
 def render_frontier(frontier: Frontier) -> Table:
-    """One row per budget; query budgets and costs in USD per 1,000 queries."""
-    table = Table(title=f"Frontier over {frontier.budget}", title_justify="left")
-    for name in ("budget", "score", "gap", "spent", "shadow price", "s"):
+    """One row per budget; query budgets and costs in USD per 1,000 queries, as the option has them."""
+    table = Table(title=f"Frontier over {FRONTIER_UNITS[frontier.budget]}", title_justify="left")
+    for name in ("budget", "score", "gap", "spent, $ / 1k", "shadow price", "s"):
         table.add_column(name, justify="right")
     table.add_column("experts", overflow="fold", min_width=24)
     factor = 1000 if frontier.budget == "max_cost_usd" else 1
@@ -153,27 +160,26 @@ def render_gaps(report: GapReport) -> RenderableType:
     if not report.gaps:
         return Text(f"No gaps: every region reaches about {report.target:.2f} (chance taken out).")
     table = Table(title="Gaps of the universe", title_justify="left")
-    columns = ("region", "kind", "questions", "traffic", "reached", "95% interval", "best expert", "worth",
-               "USD per 1,000", "found again")  # fmt: skip
-    for name in columns:
-        table.add_column(name, justify="left" if name in ("region", "kind", "best expert") else "right")
+    table.add_column("region", overflow="fold", min_width=30)
+    table.add_column("kind", min_width=7)
+    for name in ("traffic", "reached", "worth", "$ / 1k", "again"):
+        table.add_column(name, justify="right", min_width=min(len(name), 6))
     for gap in report.gaps:
         table.add_row(
-            gap.name,
+            Text(f"{gap.name}\n{gap.questions} questions; best: {gap.best_expert} ({gap.best_score:.2f})"),
             gap.kind,
-            str(gap.questions),
             f"{gap.traffic_share:.1%}",
-            f"{gap.reached:.2f}",
-            f"{gap.interval[0]:.2f} to {gap.interval[1]:.2f}",
-            f"{gap.best_expert} ({gap.best_score:.2f})",
+            f"{gap.reached:.2f} [{gap.interval[0]:.2f}, {gap.interval[1]:.2f}]",
             f"{gap.accuracy_worth:.4f}",
             "" if math.isnan(gap.usd_worth) else f"{gap.usd_worth:.3g}",
             f"{gap.stability:.0%}",
         )
     note = Text(
-        f"reached: chance taken out; the universe overall: {report.target:.2f}. On {report.resamples}"
-        f" resamples {report.recovery:.0%} of the questions named here were in gaps again (overlap"
-        f" {report.overlap:.0%}); {report.unstable} regions too uncertain to name were left out."
+        f"reached: chance taken out, with its 95% interval; the universe overall: {report.target:.2f}."
+        " worth: score that closing it adds, overall; $ / 1k: the same in USD per 1,000 queries; again: share"
+        f" of {report.resamples} resamples that found it again. In these, {report.recovery:.0%} of the"
+        f" questions named here were in gaps (overlap {report.overlap:.0%}); {report.unstable} regions too"
+        " uncertain to name were left out."
     )
     return Group(table, note)
 

@@ -36,7 +36,8 @@ def relaxations(limits: Limits) -> list[tuple[str, Limits]]:
     for name in ("max_experts", "max_cost_usd", "max_usd_per_hour", "queries_per_s"):
         if (value := getattr(limits, name)) is not None:
             change: dict[str, Any] = {name: None}
-            lifted.append((f"{name} {value:g}", replace(limits, **change)))
+            unit = f" ($ {value * 1000:g} per 1,000 queries)" if name == "max_cost_usd" else ""
+            lifted.append((f"{name} {value:g}{unit}", replace(limits, **change)))
     for node, size in limits.nodes.items():
         for unit in ("gpus", "gpu_memory_gib"):
             if math.isfinite(getattr(size, unit)):

@@ -18,7 +18,7 @@ from universe.solver.routing import Router, Scenario
 from universe.solver.sampling import solve_by_sampling
 from universe.solver.search import Progress
 from universe.solver.solve import GAP, Solution, solve_program
-from warehouse import InputError, Outcomes
+from warehouse import InfeasibleError, InputError, Outcomes
 
 
 def select_universe(
@@ -129,7 +129,7 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
     if best is None:
         if solution.status == "infeasible":
             names = conflicting_limits(solved)
-            raise InputError(
+            raise InfeasibleError(
                 f"no set of experts holds these limits together: {'; '.join(names)}", fix="loosen one of them"
             )
         raise InputError("no set was found in time", fix="allow more time")

@@ -5,41 +5,56 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import dataclass
+from dataclasses import field as default
 from typing import Any
 
+from experts.catalogue.prompts import LETTERS
+from experts.grading.base import Asked
+from experts.grading.grade import GRADERS
 from pipelines.questions.draft import Row, question_row
-from pipelines.questions.loading.columns import NAMES, refuse_misspelt
+from pipelines.questions.loading.answers import is_hidden, number_of, resolve
+from pipelines.questions.loading.columns import NAMES, found_in, refuse_misspelt
+from pipelines.questions.loading.layouts import adapt, content_text
+from pipelines.questions.loading.options import (
+    Options,
+    is_number,
+    options_in_columns,
+    options_in_prompt,
+    read_options,
+)
 from warehouse import InputError
-from warehouse.schemas import normalise_text, question_id
+from warehouse.schemas import question_id
 
-KINDS = ("choice", "exact", "verified", "judged")
+KINDS = tuple(GRADERS)
 HARDEST = 2**31 - 1  # the most that the table's column holds
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 
 
-def read_question(
-    record: Mapping[str, Any], *, where: str, source: str, domain: str | None = None, round: str = "r000"
-) -> Row:
-    """Return the record as a QUESTIONS row.
+@dataclass(frozen=True)
+class Opened:
+    """A record with its parts found, its answer not yet read."""
 
-    Read are the columns of :data:`pipelines.questions.loading.columns.NAMES`. With choices, the answer is the
-    text of one, its letter or its index from 0; text that could be several of these is a choice's text before
-    a letter before an index. In a record whose ``question_id`` fits its content, which is a row of ours, it
-    is the index.
+    record: Mapping[str, Any]
+    where: str
+    prompt: str
+    options: Options | None
+    answers: list[tuple[str, Any]] = default(default_factory=list)  # columns that may hold it
+    ours: bool = False  # a row of our own tables, whose answer is an index
 
-    Args:
-        record: column -> value.
-        where: the place in the data, for messages.
-        source: where the data come from, unless the record says.
-        domain: the domain of records that name none; else their subject, else ``general``.
-        round: the round that the row belongs to.
+    @property
+    def used(self) -> tuple[str, ...]:
+        """Columns that were read beside those of NAMES."""
+        return self.options.columns if self.options else ()
+
+
+def open_record(record: Mapping[str, Any], *, where: str) -> Opened:
+    """Find the question, the options and the columns of the answer in a record.
 
     Raises:
         InputError: a field is missing, wrong or misspelt.
     """
     try:
-        row = _read_row(record, where=where, source=source, domain=domain, round=round)
-        json.dumps(row, ensure_ascii=False, default=str).encode()
+        json.dumps(record, ensure_ascii=False, default=str).encode()
     except UnicodeEncodeError as error:
         half = error.object[error.start : error.start + 1]
         raise InputError(
@@ -47,38 +62,73 @@ def read_question(
             where=where,
             fix="write the whole character, or both halves of it",
         ) from None
-    return row
-
-
-def _read_row(record: Mapping[str, Any], *, where: str, source: str, domain: str | None, round: str) -> Row:
-    refuse_misspelt(record, where)
+    if _is_ours(record):
+        choices = record.get("choices")
+        options = Options(tuple(choices)) if choices else None
+        return Opened(record, where, record["prompt"], options, [("answer", record["answer"])], ours=True)
+    record = adapt(record, where)
+    name, value = _find(record, "choices")
+    options = read_options(value, f"{where}, field {name}") if value is not None else None
+    if options is None:
+        options = options_in_columns(record, where)
+    refuse_misspelt(record, where, options.columns if options else ())
     prompt = _text(record, "prompt", where)
-    choices = _read_choices(record, where)
+    answers = found_in(record, "answer")
+    used = options.columns if options else ()
+    answers = [(name, value) for name, value in answers if name not in used]
+    if options is None and record.get("kind") in (None, "choice") and _find(record, "verifier")[1] is None:
+        inside = options_in_prompt(prompt)
+        if inside and (not answers or any(resolve(value, inside[1], 0) is not None for _, value in answers)):
+            prompt, options = inside
+    return Opened(record, where, _with_context(record, prompt, where), options, answers)
+
+
+def read_question(
+    opened: Opened,
+    *,
+    source: str,
+    domain: str | None = None,
+    round: str = "r000",
+    bases: Mapping[str, int] | None = None,
+) -> Row:
+    """Return an opened record as a QUESTIONS row.
+
+    Read are the columns of :data:`pipelines.questions.loading.columns.NAMES`. With options, the answer is the
+    label or the text of one, its letter, or its number; text that could be several of these counts in this
+    order. A multiple-choice question without an answer is kept with an empty one: it can be asked, but not
+    graded.
+
+    Args:
+        opened: the record, by :func:`open_record`.
+        source: where the data come from, unless the record says.
+        domain: the domain of records that name none; else their subject, else ``general``.
+        round: the round that the row belongs to.
+        bases: for each answer column, whether its numbers count from 0 or 1; 0 where it is not said.
+
+    Raises:
+        InputError: a field is wrong.
+    """
+    record, where, options = opened.record, opened.where, opened.options
     verifier = _read_verifier(record, where)
-    kind = record.get("kind") or ("choice" if choices else "verified" if verifier else "exact")
+    kind = record.get("kind") or ("choice" if options else "verified" if verifier else "exact")
     if kind not in KINDS:
         raise InputError(
             f"unknown kind {kind!r}", where=f"{where}, field kind", fix="use " + ", ".join(KINDS)
         )
-    if kind == "choice" and not choices:
-        raise InputError(
-            "a choice question without choices", where=f"{where}, field choices", fix="list two or more"
-        )
-    if kind == "verified" and not verifier:
-        raise InputError(
-            "a verified question without a verifier",
-            where=f"{where}, field verifier",
-            fix='give {"name": ..., "payload": {...}}',
-        )
-    if choices and kind != "choice":
+    if options and kind != "choice":
         raise InputError(
             f"choices on a question of kind {kind}", where=f"{where}, field kind", fix="set kind to choice"
         )
+    choices = list(options.texts) if options else None
+    answer = _read_choice(opened, options, bases or {}) if options else _read_reference(opened)
+    written = json.dumps(verifier) if verifier else None
+    if fault := GRADERS[kind].check_question(Asked(choices, answer, written)):
+        raise InputError(fault.says, where=f"{where}, field {_place(opened, fault.field)}", fix=fault.fix)
     subject = _optional_text(record, "subject", where)
     return question_row(
-        prompt=prompt,
+        prompt=opened.prompt,
         choices=choices,
-        answer=_read_answer(record, choices, where, optional=kind in ("judged", "verified")),
+        answer=answer,
         kind=kind,
         verifier=verifier,
         source=_optional_text(record, "source", where) or source,
@@ -90,21 +140,31 @@ def _read_row(record: Mapping[str, Any], *, where: str, source: str, domain: str
     )
 
 
+def _is_ours(record: Mapping[str, Any]) -> bool:
+    prompt, choices, answer = (record.get(name) for name in ("prompt", "choices", "answer"))
+    if not isinstance(prompt, str) or not isinstance(answer, str) or "question_id" not in record:
+        return False
+    if choices is not None and not (isinstance(choices, list) and all(isinstance(c, str) for c in choices)):
+        return False
+    return bool(record["question_id"] == question_id(prompt, choices, answer))
+
+
+def _place(opened: Opened, field: str) -> str:
+    return next((name for name, _ in opened.answers), field) if field == "answer" else field
+
+
 def _find(record: Mapping[str, Any], field: str) -> tuple[str, Any]:
-    for name in NAMES[field]:
-        value = record.get(name)
-        if value is not None and not (isinstance(value, float) and math.isnan(value)):
-            return name, value
-    return field, None
+    return next(iter(found_in(record, field)), (field, None))
 
 
 def _text(record: Mapping[str, Any], field: str, where: str) -> str:
     name, value = _find(record, field)
-    if value is None or value == "":
+    if value is None:
         raise InputError(
             f"no {field}",
             where=f"{where}, field {name}",
-            fix="give " + " or ".join(NAMES[field]),
+            fix=f"give {' or '.join(NAMES[field][:4])}, or name the column: --columns {field}=NAME"
+            f" (there are {', '.join(map(str, list(record)[:12]))})",
         )
     if not isinstance(value, str):
         raise InputError(
@@ -120,91 +180,77 @@ def _text(record: Mapping[str, Any], field: str, where: str) -> str:
 
 
 def _optional_text(record: Mapping[str, Any], field: str, where: str) -> str | None:
-    return None if _find(record, field)[1] in (None, "") else _text(record, field, where)
+    return None if _find(record, field)[1] is None else _text(record, field, where)
 
 
-def _read_choices(record: Mapping[str, Any], where: str) -> list[str] | None:
-    name, value = _find(record, "choices")
-    place = f"{where}, field {name}"
-    if value is None:
-        return None
-    if isinstance(value, Mapping) and "text" in value:  # ARC: {"text": [...], "label": [...]}
-        value = value["text"]
-    if not isinstance(value, list | tuple) or not all(isinstance(c, str) or _is_number(c) for c in value):
-        raise InputError("choices are not a list of texts", where=place, fix='write them as ["...", "..."]')
-    choices = [str(choice) for choice in value]
-    if not choices:
-        return None
-    if len(choices) < 2:
-        raise InputError("one choice only", where=place, fix="give two or more")
-    if any(not choice.strip() for choice in choices):
-        raise InputError("a choice is blank", where=place, fix="fill it in or drop it")
-    for i, choice in enumerate(choices):
-        if choice.strip() in (other.strip() for other in choices[:i]):
-            raise InputError(f"duplicated choice {choice!r}", where=place, fix="make every choice different")
-    return choices
+def _with_context(record: Mapping[str, Any], prompt: str, where: str) -> str:
+    """The passage that is asked about, if there is one, before the question."""
+    parts = []
+    for name, value in found_in(record, "context"):
+        if isinstance(value, Mapping):  # PubMedQA's contexts; HotpotQA's titles and sentences
+            value = next((v for key in ("contexts", "sentences", "text") if (v := value.get(key))), None)
+        if isinstance(value, list):
+            value = [" ".join(map(str, part)) if isinstance(part, list) else part for part in value]
+        text = content_text(value, f"{where}, field {name}").strip()
+        if text and text not in prompt and text not in parts:
+            parts.append(text)
+    return "\n\n".join([*parts, prompt])
 
 
-def _read_answer(record: Mapping[str, Any], choices: list[str] | None, where: str, *, optional: bool) -> str:
-    name, value = _find(record, "answer")
-    place = f"{where}, field {name}"
-    if value is None or (isinstance(value, str) and not value.strip()):
-        if optional:
-            return ""
-        raise InputError("no answer", where=place, fix="give the right answer, or drop the question")
-    if not isinstance(value, str) and not _is_number(value):
-        raise InputError(f"the answer is {type(value).__name__}", where=place, fix="give text or a number")
-    if choices is None:
-        return str(value).strip()
-    ours = record.get("question_id") == question_id(str(_find(record, "prompt")[1]), choices, str(value))
-    index = None if ours else _position(value, _find(record, "choices")[1])
-    if index is None:
-        index = _answer_index(int(value) if ours else value, choices, labels=_labels(record))
-    if index is None:
-        last = LETTERS[min(len(choices), len(LETTERS)) - 1]
+def _read_choice(opened: Opened, options: Options, bases: Mapping[str, int]) -> str:
+    if opened.ours:
+        return str(opened.answers[0][1])
+    found: dict[int, str] = {} if options.right is None else {options.right: "choices"}
+    for name, value in opened.answers:
+        if isinstance(value, list) and len(value) == 1:
+            value = value[0]
+        if (isinstance(value, str) and not value.strip()) or is_hidden(value, options):
+            continue
+        if not isinstance(value, str) and not is_number(value):
+            raise InputError(
+                f"the answer is {type(value).__name__}",
+                where=f"{opened.where}, field {name}",
+                fix="give text or a number",
+            )
+        index = resolve(value, options, bases.get(name, 0))
+        if index is not None:
+            found.setdefault(index, name)
+        elif not found and name == opened.answers[-1][0]:
+            raise _not_among(value, name, opened, options, bases.get(name, 0))
+    if len(found) > 1:
+        (first, one), (second, other), *_ = found.items()
         raise InputError(
-            f"the answer {value!r} is not among the {len(choices)} choices",
-            where=place,
-            fix=f"give the text of one, its letter (A to {last}) or its index from 0",
+            f"{one} means {LETTERS[first]} and {other} means {LETTERS[second]}",
+            where=f"{opened.where}, fields {one} and {other}",
+            fix=f"name the right one: --columns answer={one}",
         )
-    return str(index)
+    return str(next(iter(found))) if found else ""
 
 
-def _position(value: str | float, choices: Any) -> int | None:
-    """Where a number stands among options that are numbers themselves: there it is no index."""
-    if isinstance(value, str) or not isinstance(choices, list | tuple) or not all(map(_is_number, choices)):
-        return None
-    return list(choices).index(value) if value in choices else None
+def _not_among(value: Any, name: str, opened: Opened, options: Options, base: int) -> InputError:
+    count = len(options.texts)
+    last = LETTERS[min(count, len(LETTERS)) - 1]
+    fix = f"give the text of one, its letter (A to {last}) or its index from {base}"
+    if number_of(value) is not None:
+        fix += f"; if numbers count from {1 - base}, pass --answers-from {1 - base}"
+    return InputError(
+        f"the answer {value!r} is not among the {count} choices",
+        where=f"{opened.where}, field {name}",
+        fix=f"{fix}; if another column holds the answer, pass --columns answer=NAME",
+    )
 
 
-def _labels(record: Mapping[str, Any]) -> list[str]:
-    value = _find(record, "choices")[1]
-    return [str(label) for label in value.get("label") or ()] if isinstance(value, Mapping) else []
-
-
-def _is_number(value: Any) -> bool:
-    if isinstance(value, float):
-        return math.isfinite(value)
-    return isinstance(value, int) and not isinstance(value, bool)
-
-
-def _answer_index(value: str | float, choices: list[str], *, labels: list[str]) -> int | None:
-    """Return the index that an answer means: by label, exact text, folded text, letter, then number."""
-    if isinstance(value, str):
-        text = value.strip()
-        if text in labels:
-            return labels.index(text)
-        for fold in (str.strip, normalise_text):
-            matches = [i for i, choice in enumerate(choices) if fold(choice) == fold(value)]
-            if len(matches) == 1:
-                return matches[0]
-        if len(text) == 1 and text.upper() in LETTERS[: len(choices)]:
-            return LETTERS.index(text.upper())
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        return None
-    return int(number) if number.is_integer() and 0 <= number < len(choices) else None
+def _read_reference(opened: Opened) -> str:
+    for name, value in opened.answers:
+        if not isinstance(value, str) and not is_number(value):
+            raise InputError(
+                f"the answer is {type(value).__name__}",
+                where=f"{opened.where}, field {name}",
+                fix="give text or a number",
+            )
+        if str(value).strip():
+            return str(value).strip()
+    return ""
 
 
 def _read_verifier(record: Mapping[str, Any], where: str) -> dict[str, Any] | None:
@@ -226,14 +272,24 @@ def _read_verifier(record: Mapping[str, Any], where: str) -> dict[str, Any] | No
             where=f"{where}, field verifier",
             fix='give {"name": ..., "payload": {...}}',
         )
+    try:
+        json.dumps(value, ensure_ascii=False, default=str).encode()
+    except UnicodeEncodeError:
+        raise InputError(
+            "half of a surrogate pair in the verifier, which is no character",
+            where=where,
+            fix="write the whole character, or both halves of it",
+        ) from None
     return value
 
 
 def _read_difficulty(record: Mapping[str, Any], where: str) -> int | None:
     value = record.get("difficulty")
-    if value is None or (isinstance(value, float) and math.isnan(value)):
+    if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
-    if not _is_number(value) or value != int(value) or not 0 <= value <= HARDEST:
+    if isinstance(value, str) and value.strip().isdecimal() and len(value) < 12:
+        value = int(value)  # of CSV, where everything is text
+    if not is_number(value) or value != int(value) or not 0 <= value <= HARDEST:
         raise InputError(
             f"difficulty {value!r} is not a level", where=f"{where}, field difficulty", fix="use 0, 1, 2, ..."
         )

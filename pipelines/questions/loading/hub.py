@@ -8,8 +8,6 @@ multiple choice) and ``openai/gsm8k`` (Cobbe et al. 2021).
 
 from __future__ import annotations
 
-import logging
-import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,13 +15,13 @@ from typing import Any
 
 import pyarrow as pa
 
-from pipelines.questions.draft import Row, questions_table
-from pipelines.questions.loading.columns import report_unread, unread_columns
-from pipelines.questions.loading.fields import read_question
-from pipelines.questions.loading.question_file import parquet_records
+from pipelines.questions.draft import Row
+from pipelines.questions.loading.columns import found_in, map_columns, report_unread, unread_columns
+from pipelines.questions.loading.fields import Opened, open_record, read_question
+from pipelines.questions.loading.question_file import Reading, keep_each_once, number_bases
+from pipelines.questions.loading.records import parquet_records
+from pipelines.questions.loading.report import LoadReport
 from warehouse import InputError
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -61,6 +59,8 @@ def load_hub(
     revision: str | None = None,
     cache_dir: str | Path | None = None,
     round: str = "r000",
+    reading: Reading | None = None,
+    report: LoadReport | None = None,
 ) -> pa.Table:
     """Return a public set as a QUESTIONS table, downloading its Parquet files once into the hub's cache.
 
@@ -71,6 +71,8 @@ def load_hub(
         revision: a commit of the data repository; None takes the pinned one.
         cache_dir: where the hub client keeps its files, unless its default.
         round: the round that the questions belong to.
+        reading: as of :func:`load_folder`.
+        report: as of :func:`load_folder`.
 
     Raises:
         InputError: an unknown name, the hub client is missing, the hub cannot be reached, or the files that
@@ -103,7 +105,16 @@ def load_hub(
             where=f"{name} at {revision or known.revision}",
             fix="connect to the hub, unset HF_HUB_OFFLINE, or load a local copy: load_questions(<folder>)",
         ) from error
-    return load_folder(folder, configs=wanted, split=split, source=name, domain=known.domain, round=round)
+    return load_folder(
+        folder,
+        configs=wanted,
+        split=split,
+        source=name,
+        domain=known.domain,
+        round=round,
+        reading=reading,
+        report=report,
+    )
 
 
 def load_folder(
@@ -114,11 +125,13 @@ def load_folder(
     source: str | None = None,
     domain: str | None = None,
     round: str = "r000",
+    reading: Reading | None = None,
+    report: LoadReport | None = None,
 ) -> pa.Table:
     """Return the questions under ``<folder>/<config>/<split>-*.parquet`` as a QUESTIONS table.
 
-    A row that cannot be a question (published sets hold a few, such as two equal choices) is skipped, and how
-    many were is logged; the subject is the row's own, else its configuration.
+    A row that cannot be a question (published sets hold a few, such as two equal choices) is skipped and
+    counted by its reason; the subject is the row's own, else its configuration.
 
     Args:
         folder: the local copy.
@@ -127,6 +140,8 @@ def load_folder(
         source: the name of the source; the folder's name unless given.
         domain: the domain of questions that name none; else their subject.
         round: the round that the questions belong to.
+        reading: what the columns mean, where their names do not say.
+        report: filled with what was left out and decided; logged where there is none.
 
     Raises:
         InputError: no such folder, configuration or split, an unreadable file, or no row that is a question.
@@ -146,48 +161,42 @@ def load_folder(
             where=str(folder),
             fix="use some of " + ", ".join(sorted(found)[:60]),
         )
-    rows: list[Row] = []
+    reading, told = reading or Reading(), report if report is not None else LoadReport()
+    told.place = told.place or str(folder)
+    opened: list[tuple[str, Opened]] = []
     refused: list[InputError] = []
-    unread: dict[str, None] = {}
     for config in wanted:
         for path in sorted((folder / config).glob(f"{split}-*.parquet")):
             for place, record in parquet_records(path):
-                record = {**_adapt(record), "subject": record.get("subject") or config}
-                unread.update(dict.fromkeys(unread_columns(record)))
+                where = f"{path}, {place}"
                 try:
-                    where = f"{path}, {place}"
-                    rows.append(
-                        read_question(
-                            record, where=where, source=source or folder.name, domain=domain, round=round
-                        )
-                    )
+                    record = map_columns(record, reading.columns, where) if reading.columns else record
+                    record = {**record, "subject": _subject(record) or config}
+                    opened.append((f"{config}, {place}", open_record(record, where=where)))
                 except InputError as error:
                     refused.append(error)
+    bases = number_bases([one for _, one in opened], reading, told)
+    rows: list[tuple[str, Row]] = []
+    for place, one in opened:
+        try:
+            row = read_question(one, source=source or folder.name, domain=domain, round=round, bases=bases)
+            rows.append((place, row))
+        except InputError as error:
+            refused.append(error)
     if not rows:
         raise refused[0] if refused else InputError("no rows", where=str(folder), fix="check the files")
+    for refusal in refused:
+        told.drop(refusal.what, str(refusal))
     if refused:
-        _log.warning("%s: skipped %d rows that are no question, first: %s", folder, len(refused), refused[0])
-    report_unread(folder, unread)
-    return questions_table(rows)
+        told.note(f"skipped {len(refused)} rows that are no question")
+    report_unread(
+        folder, dict.fromkeys(name for _, one in opened for name in unread_columns(one.record, one.used))
+    )
+    table = keep_each_once(rows, told)
+    if report is None:
+        told.log()
+    return table
 
 
-def _adapt(record: dict[str, Any]) -> dict[str, Any]:
-    """Bring what a set does in a way of its own under the columns that are read.
-
-    GSM8K works a solution out and marks the result with ``####``; OpenBookQA has a ``question_stem``;
-    RACE has the ``article`` that is asked about; TruthfulQA has ``mc1_targets`` with the right option first,
-    so that the options are put into an order that follows from the question alone.
-    """
-    answer, targets = record.get("answer"), record.get("mc1_targets")
-    if isinstance(answer, str) and "####" in answer:
-        return {**record, "answer": answer.rsplit("####", 1)[1].strip().replace(",", "")}
-    if "question_stem" in record:
-        return {**record, "question": record["question_stem"]}
-    if record.get("article") and record.get("question"):
-        return {**record, "question": f"{record['article']}\n\n{record['question']}"}
-    if isinstance(targets, dict) and 1 in targets.get("labels", ()):
-        right = targets["choices"][targets["labels"].index(1)]
-        choices = sorted(targets["choices"])
-        random.Random(record.get("question")).shuffle(choices)
-        return {**record, "choices": choices, "answer": right}
-    return record
+def _subject(record: dict[str, Any]) -> Any:
+    return next((value for _, value in found_in(record, "subject")), None)

@@ -1,25 +1,55 @@
-"""Load questions from a JSON Lines or Parquet file: all of it, or an error and nothing."""
+"""Load questions from a file: all of it, or an error and nothing."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.questions.draft import Row, questions_table
-from pipelines.questions.loading.columns import report_unread, unread_columns
-from pipelines.questions.loading.fields import read_question
+from pipelines.questions.loading.answers import learn_bases
+from pipelines.questions.loading.columns import NAMES, map_columns, report_unread, unread_columns
+from pipelines.questions.loading.fields import Opened, open_record, read_question
+from pipelines.questions.loading.records import read_records, stem_of
+from pipelines.questions.loading.report import LoadReport
 from warehouse import InputError
 
-SUFFIXES = (".jsonl", ".ndjson", ".parquet")
+
+@dataclass(frozen=True)
+class Reading:
+    """How somebody says that a file is to be read, where its columns do not.
+
+    Args:
+        columns: field -> column, or several joined by ``+`` (``choices``: ``"A+B+C"``).
+        answers_from: what the first option has for its number, 0 or 1; None decides by the file.
+    """
+
+    columns: Mapping[str, str] = field(default_factory=dict)
+    answers_from: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in self.columns:
+            if name not in NAMES:
+                raise InputError(
+                    f"there is no field {name!r}", where="--columns", fix="use " + ", ".join(NAMES)
+                )
+        if self.answers_from not in (None, 0, 1):
+            raise InputError(
+                f"answers count from {self.answers_from}", where="--answers-from", fix="give 0 or 1"
+            )
 
 
 def load_file(
-    path: str | Path, *, source: str | None = None, domain: str | None = None, round: str = "r000"
+    path: str | Path,
+    *,
+    source: str | None = None,
+    domain: str | None = None,
+    round: str = "r000",
+    reading: Reading | None = None,
+    report: LoadReport | None = None,
 ) -> pa.Table:
     """Return the questions of a file as a QUESTIONS table, in its order; exact duplicates are kept once.
 
@@ -27,10 +57,12 @@ def load_file(
     log.
 
     Args:
-        path: a ``.jsonl`` file (one JSON object a line; blank lines are skipped) or a ``.parquet`` file.
+        path: a file that :func:`pipelines.questions.loading.records.read_records` reads.
         source: the name of the source; the file's stem unless given.
         domain: the domain of questions that name none.
         round: the round that the questions belong to.
+        reading: what the columns mean, where their names do not say.
+        report: filled with what was left out and decided; logged where there is none.
 
     Raises:
         InputError: no such file, an unknown suffix, an unreadable or empty file, or a wrong question; it
@@ -39,73 +71,83 @@ def load_file(
     path = Path(path)
     if not path.is_file():
         raise InputError("no such file", where=str(path), fix="check the path")
-    if path.suffix not in SUFFIXES:
-        raise InputError(
-            f"cannot read {path.suffix or 'a file without suffix'}",
-            where=str(path),
-            fix="use " + ", ".join(SUFFIXES),
-        )
-    records = parquet_records(path) if path.suffix == ".parquet" else _json_records(path)
-    rows: list[Row] = []
-    unread: dict[str, None] = {}
-    for place, record in records:
-        where = f"{path}, {place}"
-        rows.append(
-            read_question(record, where=where, source=source or path.stem, domain=domain, round=round)
-        )
-        unread.update(dict.fromkeys(unread_columns(record)))
-    if not rows:
+    reading = reading or Reading()
+    told = report if report is not None else LoadReport()
+    told.place = told.place or str(path)
+    records = [(place, f"{path}, {place}", record) for place, record in read_records(path)]
+    _check_mapping(path, [record for _, _, record in records], reading)
+    opened = [
+        open_record(map_columns(record, reading.columns, where) if reading.columns else record, where=where)
+        for _, where, record in records
+    ]
+    if not opened:
         raise InputError("no question in it", where=str(path), fix="put one question a line or row")
+    bases = number_bases(opened, reading, told)
+    rows = [
+        read_question(one, source=source or stem_of(path), domain=domain, round=round, bases=bases)
+        for one in opened
+    ]
+    unread = dict.fromkeys(name for one in opened for name in unread_columns(one.record, one.used))
     report_unread(path, unread)
-    return questions_table(rows)
+    table = keep_each_once(zip([place for place, _, _ in records], rows, strict=True), told)
+    if report is None:
+        told.log()
+    return table
 
 
-def _json_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
-    except UnicodeDecodeError as error:
-        raise InputError(
-            f"not UTF-8 text (byte {error.start})", where=str(path), fix="save it as UTF-8"
-        ) from None
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise InputError(
-                f"malformed JSON at column {error.colno} ({error.msg})",
-                where=f"{path}, line {number}",
-                fix="write one JSON object a line",
-            ) from None
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, a thousand brackets
-            raise InputError(
-                f"JSON that cannot be read ({str(error).split(';')[0]})",
-                where=f"{path}, line {number}",
-                fix="write one plain JSON object a line",
-            ) from None
-        if not isinstance(record, dict):
-            raise InputError(
-                f"{type(record).__name__} instead of an object",
-                where=f"{path}, line {number}",
-                fix="write one JSON object a line",
+def _check_mapping(path: Path, records: list[dict[str, Any]], reading: Reading) -> None:
+    there = dict.fromkeys(name for record in records for name in record)
+    for name, column in reading.columns.items():
+        for part in column.split("+"):
+            if records and part.strip() not in there:
+                raise InputError(
+                    f"no column {part.strip()!r} for the field {name}",
+                    where=f"{path}, --columns",
+                    fix=f"name one of {', '.join(map(str, list(there)[:20]))}",
+                )
+
+
+def number_bases(opened: Iterable[Opened], reading: Reading, report: LoadReport) -> dict[str, int]:
+    """Return for each answer column whether its numbers count from 0 or 1, and tell what is not certain."""
+    questions = [(one.where, one.options, one.answers) for one in opened if one.options and not one.ours]
+    found = learn_bases(questions)
+    bases = {column: seen.base for column, seen in found.items()}
+    if reading.answers_from is not None:
+        return dict.fromkeys(bases, reading.answers_from)
+    for column, seen in found.items():
+        if not seen.is_certain:
+            report.note(
+                f"the {seen.numbers:,} numbers of {column} are read as counted from 0, which none shows; "
+                "if they count from 1, pass --answers-from 1"
             )
-        yield f"line {number}", record
+        elif seen.base == 1:
+            report.note(f"the numbers of {column} count from 1")
+    return bases
 
 
-def parquet_records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield every row of a Parquet file with its place ("row 0", ...).
-
-    Raises:
-        InputError: the file is not Parquet, or damaged.
-    """
-    try:
-        table = pq.read_table(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"not a readable Parquet file ({str(error).splitlines()[0][:120]})",
-            where=str(path),
-            fix="write it again, or give it the right suffix",
-        ) from None
-    for number, record in enumerate(table.to_pylist()):
-        yield f"row {number}", record
+def keep_each_once(rows: Iterable[tuple[str, Row]], report: LoadReport) -> pa.Table:
+    """Return the rows as a QUESTIONS table, each once, and count what is left out or cannot be graded."""
+    first: dict[str, str] = {}
+    asked: dict[tuple[str, tuple[str, ...]], tuple[str, str]] = {}
+    kept: list[Row] = []
+    ungraded: list[str] = []
+    for place, row in rows:
+        report.records += 1
+        identity = row["question_id"]
+        if identity in first:
+            report.drop("the same question, options and answer again", f"{place} repeats {first[identity]}")
+            continue
+        first[identity] = place
+        same = (row["prompt"], tuple(row["choices"] or ()))
+        answer, earlier = asked.setdefault(same, (row["answer"], place))
+        if answer and row["answer"] and answer != row["answer"]:
+            report.note(f"{place} asks the same as {earlier} with another answer; both are kept")
+        if row["kind"] == "choice" and row["answer"] == "":
+            ungraded.append(place)
+        kept.append(row)
+    if ungraded:
+        report.note(
+            f"{len(ungraded):,} multiple-choice questions without an answer, first: {ungraded[0]}; they can "
+            "be asked and judged, not graded"
+        )
+    return questions_table(kept)

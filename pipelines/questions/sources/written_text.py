@@ -9,12 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 
+from experts.catalogue.prompts import LETTERS
 from pipelines.questions.draft import Row
 from warehouse import normalise_text
 
-LETTERS = "ABCDEFGHIJ"
-_OPTION = re.compile(r"^\s*\(?([A-J])[.):]\s*(.+?)\s*$")
-_ANSWER = re.compile(r"^\s*(?:the )?(?:right |correct )?answer(?: is)?\s*:?\s*\(?([A-J])\b", re.IGNORECASE)
+_OPTION = re.compile(r"^\s*\(?([A-Z])[.):]\s*(.+?)\s*$")
+_ANSWER = re.compile(r"^\s*(?:the )?(?:right |correct )?answer(?: is)?\s*:?\s*\(?([A-Z])\b", re.IGNORECASE)
+#: A number as an option states it; nothing else is a sum's answer. "1e999999999" would take for ever to read.
+_NUMBER = re.compile(r"[-+]?[\d,]{1,100}(?:\.\d{1,100})?(?:/\d{1,100})?", re.ASCII)
 _QUESTION = re.compile(r"^\s*question\s*\d*\s*:\s*", re.IGNORECASE)
 _EXPRESSION = re.compile(r"\d[\d\s.+\-*/×÷()]*\d")
 #: Words that leave a sum what it is. "Twice 3 + 4" is another question than "What is 3 + 4?".
@@ -52,7 +54,7 @@ def parse_written(text: str) -> Written | str:
     for line in text.replace("**", "").strip().splitlines():  # without bold type
         if options and (found := _ANSWER.match(line)):
             return _check(" ".join(stem), options, found.group(1).upper())
-        if (option := _OPTION.match(line)) and option.group(1) == LETTERS[len(options)]:
+        if (option := _OPTION.match(line)) and option.group(1) == LETTERS[len(options) : len(options) + 1]:
             options[option.group(1)] = option.group(2)
         elif not options and line.strip():
             stem.append(_QUESTION.sub("", line.strip()))
@@ -83,10 +85,12 @@ def verify_arithmetic(prompt: str, answer: str) -> bool | None:
     found = [match for match in _EXPRESSION.findall(prompt) if re.search(r"[+\-*/×÷]", match)]
     if len(found) != 1 or not set(re.findall(r"\w+", prompt.replace(found[0], "", 1).casefold())) <= _PLAIN:
         return None
+    if not _NUMBER.fullmatch(answer.strip()):
+        return None
     try:
         value = _evaluate(ast.parse(found[0].replace("×", "*").replace("÷", "/").strip(), mode="eval").body)
         return value == Fraction(answer.strip().replace(",", ""))
-    except (SyntaxError, ValueError, ZeroDivisionError):
+    except (SyntaxError, ValueError, ArithmeticError, RecursionError, MemoryError):
         return None
 
 

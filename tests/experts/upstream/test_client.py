@@ -7,11 +7,12 @@ import gzip
 import json
 import socket
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from experts.upstream import Answer, Failure, FailureKind, UpstreamClient
+from experts.upstream import Answer, Failure, FailureKind, UpstreamClient, hand_over_keys
 from tests.experts.upstream.asking import ROLE, answer_fine, ask, stream
 from tests.experts.upstream.scripted_socket import (
     Act,
@@ -281,3 +282,18 @@ def test_a_key_is_trimmed_or_its_variable_named(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.delenv("KEY_OF_THE_TEST")
     with pytest.raises(InputError, match="KEY_OF_THE_TEST is not set"):
         UpstreamClient(spec)
+
+
+def test_keys_are_handed_over_by_a_file_that_only_its_owner_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KEY_OF_THE_TEST", "sk-abcdefgh")
+    spec = make_spec(api_key_env="KEY_OF_THE_TEST")
+    told = hand_over_keys([spec, make_spec()])
+    assert "sk-abcdefgh" not in json.dumps(told)
+    path = Path(next(iter(told.values())))
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert path.parent.stat().st_mode & 0o777 == 0o700
+    monkeypatch.delenv("KEY_OF_THE_TEST")
+    assert hand_over_keys([spec]) == {}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    assert UpstreamClient(spec)._key == "sk-abcdefgh"

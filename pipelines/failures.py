@@ -1,0 +1,212 @@
+"""What a library's exception means for the person at the screen: one message with the place and the mend."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import sys
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+
+from warehouse.errors import CannotRunError, InputError
+
+#: What the operating system says of a place, and what to do.
+_PLACES = {
+    errno.ENOSPC: ("the disk is full", "free some space, or choose another folder with LEEROO_HOME"),
+    errno.EDQUOT: ("your share of the disk is used up", "free some space, or choose another folder"),
+    errno.EFBIG: (
+        "no file may become so large here",
+        "raise the limit (ulimit -f), or choose another folder",
+    ),
+    errno.EROFS: ("the disk may only be read", "choose another folder with LEEROO_HOME"),
+    errno.EACCES: ("you may not open it", "change its owner or mode, or choose another folder"),
+    errno.EPERM: ("you may not do this there", "change its owner or mode, or choose another folder"),
+    errno.EIO: ("the disk fails to read or write", "look at the disk; restore the files from a copy"),
+    errno.ENOTDIR: ("a file stands where a folder should be", "move it away"),
+    errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n)"),
+    errno.ENOMEM: ("the memory is full", "end other programs, or ask for less at once"),
+    errno.EADDRINUSE: ("the port is taken", "choose another with --port"),
+}
+#: What pyarrow's and others' texts say where they hide the number.
+_NUMBERED = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
+_LOCKED = "another program has locked the database"
+_RESTORE = "restore it from a copy; `leeroo warehouse check` looks at the tables"
+
+
+def explain(error: BaseException) -> InputError | None:
+    """The message for an exception that we did not raise ourselves; None where we know no better than it.
+
+    The whole chain of causes is looked through: libraries wrap what happened into words of their own.
+    """
+    chain = list(_causes(error))
+    for cause in chain:
+        if isinstance(cause, InputError):
+            return cause
+    for read in (_sqlite, _mlflow, _ray, _arrow, _network, _place, _package):
+        for cause in reversed(chain):  # the first thing that went wrong says most
+            if (found := read(cause)) is not None:
+                return found
+    return None
+
+
+def keep_trace(error: BaseException) -> Path | None:
+    """Write an exception's whole trace into a file for its owner alone; None where no file can be made."""
+    import tempfile
+
+    try:
+        handle, name = tempfile.mkstemp(prefix="leeroo-trace-", suffix=".log")
+        with os.fdopen(handle, "w", encoding="utf-8", errors="replace") as stream:
+            stream.write(f"{sys.argv}\n")
+            stream.write("".join(traceback.format_exception(error)))
+    except OSError:
+        return None
+    return Path(name)
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of what an exception says, or its name."""
+    text = str(error).strip()
+    return text.splitlines()[0][:300] if text else type(error).__name__
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        seen.add(id(error))
+        yield error
+        original = getattr(error, "cause", None) or getattr(error, "orig", None)  # ray's, sqlalchemy's
+        if isinstance(original, BaseException) and id(original) not in seen:
+            yield from _causes(original)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+
+
+def _from(error: BaseException, *packages: str) -> bool:
+    return type(error).__module__.partition(".")[0] in packages
+
+
+def _sqlite(error: BaseException) -> InputError | None:
+    text = str(error)
+    if not _from(error, "sqlite3", "sqlalchemy") and "sqlite3." not in text:
+        return None
+    lowered = text.lower()
+    if "locked" in lowered:
+        return InputError(_LOCKED, where=_database(error), fix="end that program, or wait until it is done")
+    if "disk is full" in lowered:
+        return InputError("the disk is full", where=_database(error), fix=_PLACES[errno.ENOSPC][1])
+    if "readonly" in lowered or "unable to open" in lowered:
+        return InputError(
+            "the database cannot be opened for writing",
+            where=_database(error),
+            fix="see that you may write to the file and its folder",
+        )
+    if "malformed" in lowered or "not a database" in lowered or "disk i/o" in lowered:
+        return InputError("the database is damaged", where=_database(error), fix=_RESTORE)
+    return None
+
+
+def _database(error: BaseException) -> str:
+    """Which of the home's databases it was, as far as the trace tells."""
+    frames = traceback.extract_tb(error.__traceback__)
+    names = " ".join(frame.filename for frame in frames) + str(error)
+    if "ledger" in names:
+        return "the home's ledger.db"
+    return "the home's mlflow.db" if "mlflow" in names or "sqlalchemy" in names else "a database of the home"
+
+
+def _mlflow(error: BaseException) -> InputError | None:
+    if not _from(error, "mlflow"):
+        return None
+    text = first_line(error)
+    if "db upgrade" in str(error):
+        return InputError(
+            "MLflow's database was written by another version of MLflow",
+            where="MLflow",
+            fix="copy it, then `mlflow db upgrade URI`, or install the version that wrote it",
+        )
+    return InputError(
+        f"MLflow cannot do it: {text}", where="MLflow", fix="see that MLFLOW_TRACKING_URI is right"
+    )
+
+
+def _ray(error: BaseException) -> InputError | None:
+    text = str(error)
+    if isinstance(error, ConnectionError) and "Ray" in text:
+        return InputError(
+            first_line(error), where="Ray", fix="start the cluster, or unset RAY_ADDRESS for one of your own"
+        )
+    if not _from(error, "ray") and "ray/_private" not in _last_file(error):
+        return None
+    if isinstance(error, RuntimeError) and "Version mismatch" in text:
+        return CannotRunError(
+            first_line(error), where="Ray", fix="install the same versions of Ray and Python on both sides"
+        )
+    if "timed out" in text or "did not start" in text or "NodeDied" in text or _is_named(error, "Timeout"):
+        return CannotRunError(
+            f"Ray did not start or answer in time: {first_line(error)}",
+            where="Ray",
+            fix="end what else keeps this machine busy and try again; `leeroo doctor` says what it can run",
+        )
+    if _is_named(
+        error, "OutOfMemory", "OutOfDisk", "ActorDied", "ActorUnavailable", "NodeDied", "WorkerCrashed"
+    ):
+        return CannotRunError(
+            f"a process of Ray ended: {first_line(error)}",
+            where="Ray",
+            fix="see that there is memory and disk enough; the same command goes on from what was kept",
+        )
+    return None
+
+
+def _arrow(error: BaseException) -> InputError | None:
+    if not _from(error, "pyarrow", "duckdb"):
+        return None
+    return InputError(
+        f"a table cannot be read or written: {first_line(error)}",
+        where="the warehouse",
+        fix="`leeroo warehouse check` names the files that are damaged",
+    )
+
+
+def _network(error: BaseException) -> InputError | None:
+    is_http = _from(error, "requests", "urllib3", "httpx", "httpcore", "aiohttp", "openai", "huggingface_hub")
+    if not is_http and not isinstance(error, (ConnectionError, TimeoutError)):
+        return None
+    if isinstance(error, BrokenPipeError):
+        return None
+    return CannotRunError(
+        f"a service does not answer: {first_line(error)}",
+        where="network",
+        fix="see that it runs, that its address is right, and that the environment's proxies lead to it",
+    )
+
+
+def _place(error: BaseException) -> InputError | None:
+    if not isinstance(error, OSError):
+        return None
+    number = error.errno
+    if number is None and (found := _NUMBERED.search(str(error))):
+        number = int(found.group(1))
+    if number not in _PLACES:
+        return None
+    what, fix = _PLACES[number]
+    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    return InputError(what, where=" -> ".join(named) or first_line(error), fix=fix)
+
+
+def _package(error: BaseException) -> InputError | None:
+    if not isinstance(error, ModuleNotFoundError) or not error.name:
+        return None
+    return CannotRunError(
+        f"the package {error.name!r} is not installed", where=sys.prefix, fix="run `make setup`"
+    )
+
+
+def _is_named(error: BaseException, *parts: str) -> bool:
+    return any(part in type(error).__name__ for part in parts)
+
+
+def _last_file(error: BaseException) -> str:
+    frames = traceback.extract_tb(error.__traceback__)
+    return frames[-1].filename if frames else ""

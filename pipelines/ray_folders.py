@@ -1,0 +1,135 @@
+"""Where our Ray clusters keep logs and sockets: a folder of our own, so that what a kill leaves is known."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import shutil
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+#: Seconds that the processes of a cluster may take to end after their driver said so.
+_ENDING_S = 5
+_SESSION = re.compile(r"session_[\d_-]+_(\d+)")
+
+
+@dataclass(frozen=True)
+class LeftFolder:
+    """A folder or file that a command which was killed left behind."""
+
+    path: Path
+    size_bytes: int
+
+
+def ray_folder() -> Path | None:
+    """The folder for the clusters that we start, readable by its owner alone; None where Ray's own must do.
+
+    Paths of sockets have to be short, so it does not lie in the home.
+    """
+    folder = _folder()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = folder.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+            return None  # somebody else's, or a link
+        folder.chmod(0o700)
+    except OSError:
+        return None
+    return folder
+
+
+def remove_sessions_of(pid: int) -> None:
+    """Remove the folders of the clusters that a process started, once they have ended."""
+    for session in _sessions():
+        if _pid_of(session) != pid:
+            continue
+        for _ in range(_ENDING_S):
+            if not _in_use(session):
+                shutil.rmtree(session, ignore_errors=True)
+                break
+            time.sleep(1)
+    _remove_empty()
+
+
+def find_left() -> list[LeftFolder]:
+    """What commands that were killed left: sessions whose process is gone, and traces of errors."""
+    import tempfile
+
+    left = [
+        session
+        for session in _sessions()
+        if not _lives(_pid_of(session)) and not _in_use(session)
+    ]  # fmt: skip
+    traces = Path(tempfile.gettempdir()).glob("leeroo-trace-*.log")
+    left += [trace for trace in traces if trace.lstat().st_uid == os.getuid()]
+    return [LeftFolder(path, _size(path)) for path in left]
+
+
+def remove_left(left: list[LeftFolder]) -> None:
+    """Remove what :func:`find_left` found."""
+    for found in left:
+        if found.path.is_dir():
+            shutil.rmtree(found.path, ignore_errors=True)
+        else:
+            found.path.unlink(missing_ok=True)
+    _remove_empty()
+
+
+def _remove_empty() -> None:
+    """Take away what Ray keeps beside its sessions once there are none."""
+    folder = _folder()
+    if _sessions() or not folder.is_dir() or folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        return
+    for name in ("session_latest", "ray_current_cluster"):
+        (folder / name).unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
+
+
+def _folder() -> Path:
+    return Path(os.environ.get("RAY_TMPDIR") or "/tmp") / f"leeroo-ray-{os.getuid()}"
+
+
+def _sessions() -> list[Path]:
+    folder = _folder()
+    if not folder.is_dir() or folder.is_symlink() or folder.stat().st_uid != os.getuid():
+        return []
+    return sorted(
+        path for path in folder.iterdir() if _SESSION.fullmatch(path.name) and not path.is_symlink()
+    )
+
+
+def _pid_of(session: Path) -> int:
+    found = _SESSION.fullmatch(session.name)
+    return int(found.group(1)) if found else 0
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def _in_use(session: Path) -> bool:
+    """Tell whether a process was started with this folder: Ray's own outlive their driver by seconds."""
+    wanted = os.fsencode(session.name)
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
+                return True
+        except OSError:
+            continue
+    return False
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.lstat().st_size
+    return sum(file.lstat().st_size for file in path.rglob("*") if file.is_file() and not file.is_symlink())

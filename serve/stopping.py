@@ -1,0 +1,87 @@
+"""Stop an endpoint in good order: nobody new, what is under way finishes, the books are settled."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+from serve.config import ServeConfig
+from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.messages import Drained
+
+_CALL_S = 5.0
+_GRACE_S = 3.0  # after the time for stopping, for those that are told that they end
+_AT_ONCE = 130  # the exit code of a second Ctrl-C
+
+
+def drain_serving(
+    config: ServeConfig, app_name: str, on_progress: Callable[[int], None] | None = None
+) -> Drained:
+    """Let no request in any more, and wait for those under way, ``config.drain_s`` at most.
+
+    Args:
+        on_progress: told how many are under way.
+    """
+    from ray import serve as ray_serve
+
+    bookkeeper = ray_serve.get_deployment_handle("bookkeeper", app_name)
+    ends = time.monotonic() + config.drain_s + _GRACE_S
+    drained = Drained(0, ())
+    while time.monotonic() < ends:
+        try:
+            drained = bookkeeper.drain.remote(config.drain_s).result(timeout_s=_CALL_S)
+        except Exception:  # it may be starting again; nothing is let in meanwhile either
+            time.sleep(0.5)
+            continue
+        if on_progress is not None:
+            on_progress(drained.under_way)
+        if not drained.under_way:
+            break
+        time.sleep(0.2)
+    return drained
+
+
+def close_books(config: ServeConfig, drained: Drained) -> int:
+    """Settle what processes that are gone left open; return how many calls that were."""
+    ledger = Ledger(config.home / LEDGER_FILE)
+    try:
+        return sum(ledger.bury(owner) for owner in drained.owners)
+    finally:
+        ledger.close()
+
+
+class StopSignal:
+    """Ctrl-C and SIGTERM, taken as a wish to stop; the second one ends this process at once."""
+
+    def __init__(self) -> None:
+        self._wished = threading.Event()
+        self._before: dict[int, Any] = {}
+
+    def wait(self) -> None:
+        """Return when somebody wishes to stop."""
+        while not self._wished.wait(0.5):  # a wait without an end would not let the signal in
+            pass
+
+    def __enter__(self) -> Self:
+        """Begin to listen for it."""
+        for number in (signal.SIGINT, signal.SIGTERM):
+            self._before[number] = signal.signal(number, self._take)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Leave the signals as they were, but for one that comes while all is being put away."""
+        for number, before in self._before.items():
+            if not self._wished.is_set():
+                signal.signal(number, before)
+
+    def _take(self, _number: int, _frame: FrameType | None) -> None:
+        if self._wished.is_set():
+            os._exit(_AT_ONCE)
+        self._wished.set()

@@ -1,0 +1,40 @@
+"""Which rows are there already: the keys of a table, as text."""
+
+from __future__ import annotations
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from warehouse.repeats import first_of_each
+from warehouse.schemas import KEYS
+
+
+class KnownKeys:
+    """Keys of the data files looked into so far."""
+
+    def __init__(self) -> None:
+        self.files: set[str] = set()
+        self._chunks: list[pa.Array] = []
+
+    def add(self, file_name: str, keys: pa.ChunkedArray) -> None:
+        """Take in the keys of one file."""
+        self.files.add(file_name)
+        self._chunks += keys.chunks
+
+    def array(self) -> pa.Array:
+        """Return all keys."""
+        if len(self._chunks) != 1:
+            self._chunks = [pa.chunked_array(self._chunks, pa.string()).combine_chunks()]
+        return self._chunks[0]
+
+
+def join_keys(table_name: str, rows: pa.Table) -> pa.ChunkedArray:
+    """Return each row's key as one text."""
+    columns = [rows[name].cast(pa.string()) for name in KEYS[table_name]]
+    return columns[0] if len(columns) == 1 else pc.binary_join_element_wise(*columns, "\x1f")
+
+
+def drop_repeats(table_name: str, rows: pa.Table) -> pa.Table:
+    """Keep the first row of each key."""
+    first = first_of_each(join_keys(table_name, rows))
+    return rows if len(first) == rows.num_rows else rows.take(first)
