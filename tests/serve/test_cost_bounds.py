@@ -14,7 +14,7 @@ from serve.wire.protocol import ChatRequest, TextRequest
 
 #: What engines read of a request beside the messages, and render into the prompt.
 READ = ("tools", "functions", "response_format", "tool_choice", "function_call", "prompt", "suffix")
-ODD_TEXTS = ["", "日本語のテキスト", "🙂🙃", "a" * 300, "\n\t ", '"\\', "é"]
+ODD_TEXTS = ["", "日本語のテキスト", "🙂🙃", "a" * 300, "語" * 200, "\n\t ", '"\\', "é"]
 TEXTS = st.text(max_size=40) | st.sampled_from(ODD_TEXTS)
 SMALL = st.integers(1, 5)
 LIMITS = st.none() | st.integers(1, 3_000)
@@ -85,7 +85,7 @@ class Engine:
         messages = body.get("messages") or []
         read = sum(len(str(leaf).encode()) for leaf in leaves([messages, [body.get(name) for name in READ]]))
         # The marks of a chat template, and a system prompt of the host.
-        prompt = min(read + 20 * (1 + len(messages)) + 200, window)
+        prompt = min(read + 45 * len(messages) + 30 + 240, window)
         n, best_of = body.get("n") or 1, body.get("best_of") or 1
         tries = n * best_of if self.sums_best_of else max(n, best_of)
         told = [limit for name in self.wins if (limit := body.get(name))]
