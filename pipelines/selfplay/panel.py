@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 if TYPE_CHECKING:
     from experts import Catalogue, ExpertSpec
@@ -81,7 +81,7 @@ def load_runnable(path: str | None) -> Catalogue:
             )
         # On a cluster the GPUs are on other machines; Ray waits for them and says so.
         for problem in check_runnable(spec, hardware) if spec.resources.num_gpus == 0 else ():
-            raise InputError(problem.what, where=where, fix=problem.fix)
+            raise CannotRunError(problem.what, where=where, fix=problem.fix)
         check_loadable(spec, where=where)
     if len(catalogue.experts) < 2:
         raise InputError(
