@@ -55,7 +55,7 @@ def upstream():
 def home(orchestrator, tmp_path_factory):
     home = tmp_path_factory.mktemp("home")
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    set_champion(uri, log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts"))
+    set_champion(uri, log_version(orchestrator, tracking_uri=uri))
     return home
 
 
