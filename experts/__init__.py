@@ -9,12 +9,12 @@ from experts.backends.base import (
     has_error,
 )
 from experts.backends.bundled import default_cache_dir, resolve_model
-from experts.backends.hardware import Hardware, Problem, check_runnable, cpu_memory_gib, probe_hardware
+from experts.backends.hardware import Hardware, Problem, probe_hardware
+from experts.backends.kinds.vllm import cpu_memory_gib
 from experts.backends.recorded_folder import read_recorded_folder
-from experts.backends.registry import build_backend, build_backends
+from experts.backends.registry import build_backend, build_backends, check_loadable, check_runnable
 from experts.backends.spend_cap import SpendCap
 from experts.backends.vllm_engine import backend_env, engine_options, shared_engine_key
-from experts.backends.vllm_loadable import check_loadable
 from experts.catalogue.bundled_models import BUNDLED_MODELS
 from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec, Resources

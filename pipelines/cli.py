@@ -36,7 +36,7 @@ def run_app(command: typer.Typer) -> None:
 
     With LEEROO_DEBUG=1 an exception shows its trace instead.
     """
-    from warehouse.errors import InputError
+    from warehouse.errors import LeerooError
     from warehouse.reachable import exempt_loopback
 
     os.umask(0o077)  # what lies in a home is its owner's alone
@@ -57,7 +57,7 @@ def run_app(command: typer.Typer) -> None:
             raise
         from pipelines.failures import explain, first_line, keep_trace
 
-        told = error if isinstance(error, InputError) else explain(error)
+        told = error if isinstance(error, LeerooError) else explain(error)
         if told is not None:
             print(f"leeroo: {told}", file=sys.stderr)
             sys.exit(told.exit_code)

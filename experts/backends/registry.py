@@ -1,4 +1,4 @@
-"""Which class runs which kind of expert."""
+"""Which ways of running experts there are: the one table that an expert's ``backend`` is looked up in."""
 
 from __future__ import annotations
 
@@ -6,7 +6,19 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from experts.backends.base import Backend
+from experts.backends.hardware import Hardware, Problem
+from experts.backends.kind import BackendKind
+from experts.backends.kinds.openai import OPENAI
+from experts.backends.kinds.recorded import RECORDED
+from experts.backends.kinds.vllm import VLLM
 from experts.catalogue.spec import ExpertSpec
+
+BACKENDS: dict[str, BackendKind] = {"vllm": VLLM, "openai": OPENAI, "recorded": RECORDED}
+
+
+def kind_of(spec: ExpertSpec) -> BackendKind:
+    """Return how an expert is run."""
+    return BACKENDS[spec.backend]
 
 
 def build_backend(spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> Backend:
@@ -24,23 +36,32 @@ def build_backends(specs: Sequence[ExpertSpec], *, cache_dir: str | Path | None 
     :func:`experts.backends.vllm_engine.shared_engine_key`, as adapters of one base model do. Raises as
     :func:`build_backend`.
     """
-    backends: dict[str, Backend] = {}
-    if local := [spec for spec in specs if spec.backend == "vllm"]:
-        from experts.backends.vllm_backend import VllmBackend
-        from experts.backends.vllm_engine import SharedEngine
-
-        engine = SharedEngine(local, cache_dir=cache_dir)
-        backends |= {spec.name: VllmBackend(spec, engine) for spec in local}
+    groups: dict[str, list[ExpertSpec]] = {}
     for spec in specs:
-        if spec.backend == "openai":
-            from experts.backends.openai_backend import OpenAIBackend
+        groups.setdefault(spec.backend, []).append(spec)
+    built: dict[str, Backend] = {}
+    for backend, group in groups.items():
+        built |= BACKENDS[backend].build(group, cache_dir)
+    return built
 
-            backends[spec.name] = OpenAIBackend(spec)
-        elif spec.backend == "recorded":
-            from experts.backends.recorded_backend import RecordedBackend
 
-            backends[spec.name] = RecordedBackend(spec)
-    return backends
+def check_runnable(spec: ExpertSpec, hardware: Hardware) -> list[Problem]:
+    """Return what keeps ``spec`` from running on ``hardware``; empty when nothing does."""
+    return kind_of(spec).check_runnable(spec, hardware)
+
+
+def check_loadable(spec: ExpertSpec, *, where: str, convert: bool = True) -> None:
+    """See that an expert's model and adapter can be loaded, where any of them lies here or on the hub.
+
+    Args:
+        spec: the expert.
+        where: the file and expert, for the message.
+        convert: convert a bundled model here if it has not been yet; else it is taken to be convertible.
+
+    Raises:
+        InputError: what is missing or broken, and how to mend it.
+    """
+    kind_of(spec).check_loadable(spec, where, convert)
 
 
 def may_bill_failures(spec: ExpertSpec) -> bool:
@@ -48,9 +69,9 @@ def may_bill_failures(spec: ExpertSpec) -> bool:
 
     What our own engines compute in vain is on no bill.
     """
-    return spec.backend == "openai" and spec.bills_failures != "no"
+    return is_api(spec) and spec.bills_failures != "no"
 
 
 def is_api(spec: ExpertSpec) -> bool:
     """Tell whether an expert stands behind an API, whose words and bills are another's."""
-    return spec.backend == "openai"
+    return kind_of(spec).is_paid

@@ -15,7 +15,7 @@ from experts.backends.engine_loop import EngineLoop
 from experts.backends.hardware import probe_hardware
 from experts.catalogue.bundled_models import BUNDLED_PREFIX
 from experts.catalogue.spec import ExpertSpec
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 #: The ranks of adapters that vLLM can be set to.
 _LORA_RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
@@ -121,7 +121,7 @@ class SharedEngine:
         try:
             from vllm import LLM
         except ImportError as error:
-            raise InputError(
+            raise CannotRunError(
                 f"vLLM cannot be imported: {error}", fix="install the extra cpu or gpu"
             ) from error
         llm = LLM(**shared_engine_options(specs, cache_dir=cache_dir), disable_log_stats=True)

@@ -9,35 +9,33 @@ from typing import Any
 from experts.backends.bundled import resolve_model
 from experts.catalogue.bundled_models import BUNDLED_PREFIX
 from experts.catalogue.spec import ExpertSpec
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 _WEIGHTS = ("*.safetensors", "*.bin", "*.gguf", "*.pt")
 #: The file names that vLLM looks for in an adapter's folder.
 _ADAPTER_WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin", "adapter_model.pt")
 
 
-def check_loadable(spec: ExpertSpec, *, where: str, convert: bool = True) -> None:
+def check_model(spec: ExpertSpec, where: str, convert: bool) -> None:
     """See that a vLLM expert's model and adapter can be loaded: their folders, or what the hub has of them.
 
     Weights on the hub are not downloaded; the configurations (a few kB) are.
 
     Args:
-        spec: the expert; other backends than vllm pass.
+        spec: the expert.
         where: the file and expert, for the message.
         convert: convert a bundled model here if it has not been yet; else it is taken to be convertible.
 
     Raises:
         InputError: what is missing or broken, and how to mend it.
     """
-    if spec.backend != "vllm":
-        return
     if spec.model.startswith(BUNDLED_PREFIX):
         if convert:
             resolve_model(spec)
     elif folder := _local_folder(spec.model):
         _check_model_folder(folder, f"{where}, field model")
     elif reason := _missing_on_hub(spec.model, "config.json", spec.revision):
-        raise InputError(
+        raise CannotRunError(
             f"the model {spec.model!r} cannot be loaded from the hub ({reason})",
             where=f"{where}, field model",
             fix="check the id, log in for a gated model, or give a local folder or a bundled: model",
@@ -69,7 +67,7 @@ def _check_adapter(adapter: str, field: str) -> None:
             fix = f"add one of {', '.join(_ADAPTER_WEIGHTS)}"
             raise InputError(f"{folder} holds no adapter's weights", where=field, fix=fix)
     elif reason := _missing_on_hub(adapter, "adapter_config.json", None):
-        raise InputError(
+        raise CannotRunError(
             f"the adapter {adapter!r} is no folder here and cannot be loaded from the hub ({reason})",
             where=field,
             fix="give the folder that the adapter was saved to, or its id on the hub",

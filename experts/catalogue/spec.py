@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -143,14 +144,9 @@ class ExpertSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fits_backend(self) -> ExpertSpec:
-        if self.backend == "openai" and self.scoring == "cloze":
-            raise ValueError("scoring cloze needs the vllm backend; set `scoring:` to letter or generate")
-        if self.backend != "vllm" and self.model.startswith(BUNDLED_PREFIX):
-            raise ValueError("bundled models run on the vllm backend alone; set `backend: vllm`")
-        if self.backend != "openai" and self.dialect != Dialect():
-            raise ValueError("dialect is for APIs; set `backend: openai` or drop it")
-        if self.lora and self.backend != "vllm":
-            raise ValueError("lora needs the vllm backend; set `backend: vllm` or drop it")
+        for is_used, backends, refusal in _BELONGS:
+            if is_used(self) and self.backend not in backends:
+                raise ValueError(refusal)
         return self
 
     @property
@@ -165,3 +161,28 @@ class ExpertSpec(BaseModel):
         if (shaped := self.dialect.shape(sampling) | told) != sampling:
             content.append(shaped)
         return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
+
+
+#: What belongs to some backends alone: whether a spec uses it, whose it is, and what is said to others.
+_BELONGS: tuple[tuple[Callable[[ExpertSpec], bool], tuple[str, ...], str], ...] = (
+    (
+        lambda spec: spec.scoring == "cloze",
+        ("vllm", "recorded"),
+        "scoring cloze needs the vllm backend; set `scoring:` to letter or generate",
+    ),
+    (
+        lambda spec: spec.model.startswith(BUNDLED_PREFIX),
+        ("vllm",),
+        "bundled models run on the vllm backend alone; set `backend: vllm`",
+    ),
+    (
+        lambda spec: spec.dialect != Dialect(),
+        ("openai",),
+        "dialect is for APIs; set `backend: openai` or drop it",
+    ),
+    (
+        lambda spec: bool(spec.lora),
+        ("vllm",),
+        "lora needs the vllm backend; set `backend: vllm` or drop it",
+    ),
+)

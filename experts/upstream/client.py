@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -28,6 +29,7 @@ _MOST_BYTES = 32 << 20  # of a whole reply, decompressed
 _MOST_ERROR_BYTES = 1 << 20
 _MOST_HEADER = 64 << 10
 _KEPT_OPEN_S = 4.0  # servers close idle connections after five seconds and more: ours is closed first
+_CONNECT_S = 10.0  # to an address that says nothing at all: nothing was sent
 _MOST_REFUSALS = 6  # fields that are given up for one request
 
 _Reply = TypeVar("_Reply")
@@ -61,10 +63,10 @@ class UpstreamClient:
     ) -> Answer | Failure:
         """Ask for a whole answer; ``timeout_s`` is the caller's, and the expert's own limit holds as well."""
 
-        async def send(fields: dict[str, Any], extra: dict[str, str]) -> Answer | Failure:
-            return await self._send_whole(ask, fields, extra, timeout_s)
+        async def send(fields: dict[str, Any], extra: dict[str, str], left_s: float) -> Answer | Failure:
+            return await self._send_whole(ask, fields, extra, left_s)
 
-        return await self._ask(ask, dict(headers or {}), send)
+        return await self._ask(ask, dict(headers or {}), timeout_s, send)
 
     async def open_stream(
         self, ask: Ask, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -75,10 +77,12 @@ class UpstreamClient:
         ``timeout_s`` limits the wait for it; later no silence may be longer than the expert's ``timeout_s``.
         """
 
-        async def send(fields: dict[str, Any], extra: dict[str, str]) -> UpstreamStream | Failure:
-            return await self._send_stream(ask, fields, extra, timeout_s)
+        async def send(
+            fields: dict[str, Any], extra: dict[str, str], left_s: float
+        ) -> UpstreamStream | Failure:
+            return await self._send_stream(ask, fields, extra, left_s)
 
-        return await self._ask(ask, dict(headers or {}), send, stream=True)
+        return await self._ask(ask, dict(headers or {}), timeout_s, send, stream=True)
 
     async def aclose(self) -> None:
         """Close all connections."""
@@ -89,10 +93,13 @@ class UpstreamClient:
         self,
         ask: Ask,
         headers: dict[str, str],
-        send: Callable[[dict[str, Any], dict[str, str]], Awaitable[_Reply | Failure]],
+        timeout_s: float,
+        send: Callable[[dict[str, Any], dict[str, str], float], Awaitable[_Reply | Failure]],
         *,
         stream: bool = False,
     ) -> _Reply | Failure:
+        ends_at = time.monotonic() + timeout_s
+        left_s = timeout_s
         for _ in range(_MOST_REFUSALS):
             body = {**ask.body, "stream": stream}
             if stream:
@@ -101,7 +108,7 @@ class UpstreamClient:
                 body.pop("stream_options", None)
             dialect = self.dialect
             fields, own = word_request(self.spec, body, dialect)
-            reply = await send(fields, own | headers)
+            reply = await send(fields, own | headers, left_s)
             if not isinstance(reply, Failure) or reply.kind is not FailureKind.REFUSED_PARAMETER:
                 return reply
             # Another call may have learned it meanwhile: then this one only has to be sent again.
@@ -110,6 +117,7 @@ class UpstreamClient:
                 if learned is None:
                     return reply
                 self.dialect = learned
+            left_s = max(0.001, ends_at - time.monotonic())
         return reply
 
     async def _send_whole(
@@ -174,7 +182,7 @@ class UpstreamClient:
                 connector=aiohttp.TCPConnector(
                     limit=0, keepalive_timeout=_KEPT_OPEN_S, ssl=tls_context(), enable_cleanup_closed=True
                 ),
-                timeout=aiohttp.ClientTimeout(total=None, connect=None, sock_connect=None, sock_read=None),
+                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
                 max_line_size=_MOST_HEADER,
                 max_field_size=_MOST_HEADER,
                 read_bufsize=_MOST_HEADER,

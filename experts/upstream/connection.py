@@ -60,6 +60,8 @@ def failure_of(error: Exception, clock: Clock, secrets: Iterable[str]) -> Failur
     def failure(kind: FailureKind, message: str) -> Failure:
         return Failure(kind, scrub(message, secrets))
 
+    if isinstance(error, aiohttp.ConnectionTimeoutError):
+        return failure(FailureKind.UNREACHABLE, "the API cannot be reached: no connection in time")
     if isinstance(error, TimeoutError) and not isinstance(error, aiohttp.ClientConnectorError):
         what = "did not finish its answer" if clock.has_begun else "did not answer"
         kind = FailureKind.STALLED if clock.has_begun else FailureKind.TIMEOUT

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from experts.catalogue.spec import ExpertSpec
-from warehouse import InputError
+from warehouse import CannotRunError
 
 #: Names a file that only its owner can read, with keys by the names of their variables.
 KEYS_FILE = "LEEROO_KEYS_FILE"
@@ -52,7 +52,7 @@ def read_key(spec: ExpertSpec) -> str:
         return ""
     key = (_handed_over(spec.api_key_env) or os.environ.get(spec.api_key_env, "")).strip()
     if not key:
-        raise InputError(
+        raise CannotRunError(
             f"expert {spec.name!r} needs a key, and {spec.api_key_env} is not set",
             fix=f"export {spec.api_key_env}=...",
         )
@@ -65,7 +65,7 @@ def read_key(spec: ExpertSpec) -> str:
                 if char.isprintable()
                 else "a control character"
             )
-            raise InputError(
+            raise CannotRunError(
                 f"the key of expert {spec.name!r} in {spec.api_key_env} holds {what} (character {at})",
                 fix=f"export {spec.api_key_env} again with the key alone",
             )

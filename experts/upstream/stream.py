@@ -67,13 +67,9 @@ class StreamReader:
             return self._final
         if self._told is None:
             return count_usage(self._ask, self._counter, self._written)
-        quiet = TokenCounter(self._ask.spec)  # half a stream teaches nothing about the rate
-        told = read_usage(self._told, self._ask, quiet, self._written_when_told)
-        if self._written == self._written_when_told and not told.is_estimated:
+        told = read_usage(self._told, self._ask, self._counter, self._written_when_told, is_final=False)
+        if self._written == self._written_when_told:
             return told
-        own = count_usage(self._ask, self._counter, self._written)
-        if told.is_estimated:
-            return replace(told, prompt_tokens=told.prompt_tokens, completion_tokens=own.completion_tokens)
         more = self._counter.written_tokens(self._written - self._written_when_told)
         most = int(min(self._ask.most_completion_tokens, 1e18))
         return replace(told, completion_tokens=min(told.completion_tokens + more, most), is_estimated=True)

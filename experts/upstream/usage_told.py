@@ -19,7 +19,7 @@ _CLAIM_CHARACTERS = 200
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 
 
-def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int) -> Usage:
+def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_final: bool = True) -> Usage:
     """Return what an answer came to, of what its upstream told and of our own count.
 
     A count is believed if it is a whole number that can be: of the prompt, one token or more and no more than
@@ -34,6 +34,7 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int) -> Usag
         counter: the expert's.
         written: characters of all answers, reasoning and tool calls included
             (:func:`~experts.upstream.counting.characters_of`).
+        is_final: whether it is the bill of a whole answer, which teaches the counter.
     """
     usage = told if isinstance(told, dict) else {}
     cached = _cached(usage)
@@ -63,8 +64,9 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int) -> Usag
         completion = None
     if prompt is not None and completion is not None:
         reasoning = reasoning if reasoning <= completion else 0
-        counter.learn_prompt(ask.prompt_characters, prompt)
-        counter.learn(written, completion - reasoning)
+        if is_final:
+            counter.learn_prompt(ask.prompt_characters, prompt)
+            counter.learn(written, completion - reasoning)
         return Usage(
             *(prompt, completion, min(cached, prompt)),
             reasoning_tokens=reasoning,

@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 
 from pipelines.answering.bulk import answer_questions
 from pipelines.answering.receipt import AnswerReceipt
-from warehouse import InputError, Warehouse, first_of_each
+from warehouse import NotReadyError, Warehouse, first_of_each
 
 if TYPE_CHECKING:
     from experts import ExpertSpec, Rubric
@@ -77,7 +77,7 @@ def judge_answers(
         grader += f"/{against}"
     opponent = None if against == REFERENCE else against
     if opponent is not None and not _has_judged_answers(warehouse, opponent):
-        raise InputError(
+        raise NotReadyError(
             f"expert {opponent!r} has no answers to judged questions", fix="let it answer them first"
         )
     answers = _judged_answers(warehouse, judge.name, opponent)

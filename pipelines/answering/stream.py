@@ -22,9 +22,6 @@ if TYPE_CHECKING:
 #: Times that Ray starts an expert's actor again (killed, out of memory) before the expert is given up.
 ACTOR_RESTARTS = 3
 
-#: Requests that vLLM runs side by side where the catalogue's ``engine`` does not say (its ``max_num_seqs``).
-_ENGINE_REQUESTS = 256
-
 
 @dataclass(frozen=True)
 class Work:
@@ -50,7 +47,7 @@ def stream_receipts(
     """
     import ray
 
-    from experts import backend_env
+    from experts.backends.registry import kind_of
 
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
@@ -60,13 +57,12 @@ def stream_receipts(
     blocks = _blocks(todo, work.batch_questions)
     resources = specs[0].resources
     actor_options: dict[str, Any] = {}
-    if specs[0].backend == "vllm":  # others can do with a process that is there already
-        actor_options["runtime_env"] = {"env_vars": backend_env(specs[0])}
+    kind = kind_of(specs[0])
+    if env := kind.env(specs[0]):  # others can do with a process that is there already
+        actor_options["runtime_env"] = {"env_vars": env}
     if resources.accelerator_type:
         actor_options["accelerator_type"] = resources.accelerator_type
-    # One process asks an API: its limits are kept by whoever counts all requests, and each call is paid for.
-    is_paid = specs[0].backend == "openai"
-    replicas = 1 if is_paid else min(resources.replicas_max, len(blocks))
+    replicas = min(kind.most_replicas(specs[0]), len(blocks))
     # Enough blocks for the engine, and not so many that one replica takes those of the others.
     calls = math.ceil(min(in_flight_questions(specs) / work.batch_questions, len(blocks) / replicas))
     with warnings.catch_warnings():
@@ -81,7 +77,7 @@ def stream_receipts(
                 "run_id": work.run_id,
                 "driver": this_driver(),
                 "cap": work.cap,
-                "session": work.session if is_paid else None,
+                "session": work.session if kind.is_paid else None,
             },
             compute=ray.data.ActorPoolStrategy(
                 min_size=min(max(resources.replicas_min, 1), replicas),
@@ -101,9 +97,9 @@ def stream_receipts(
 
 def in_flight_questions(specs: Sequence[ExpertSpec]) -> int:
     """Questions that an actor holds at once: twice what its engine runs, so that it never lacks work."""
-    if specs[0].backend == "openai":
-        return 2 * specs[0].concurrency
-    return 2 * int(specs[0].engine.get("max_num_seqs", _ENGINE_REQUESTS))
+    from experts.backends.registry import kind_of
+
+    return 2 * kind_of(specs[0]).in_flight(specs[0])
 
 
 def _blocks(todo: Mapping[str, pa.Table], batch_questions: int) -> list[pa.Table]:

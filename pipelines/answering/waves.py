@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from experts import ExpertSpec, cpu_memory_gib, probe_hardware, shared_engine_key
+from experts import ExpertSpec, probe_hardware
+from experts.backends.registry import kind_of
 
 T = TypeVar("T")
 
@@ -47,8 +48,7 @@ def share_engines(specs: Sequence[ExpertSpec]) -> list[tuple[ExpertSpec, ...]]:
     """Group experts that can live on one engine: adapters of one base model, or ways of asking one model."""
     groups: dict[str, list[ExpertSpec]] = {}
     for spec in specs:
-        key = shared_engine_key(spec) if spec.backend == "vllm" else f"{spec.backend}/{spec.name}"
-        groups.setdefault(key, []).append(spec)
+        groups.setdefault(kind_of(spec).engine_key(spec), []).append(spec)
     return [tuple(group) for group in groups.values()]
 
 
@@ -85,12 +85,12 @@ def plan_waves(
 def engine_demand(group: Sequence[ExpertSpec], capacity: ClusterCapacity) -> ClusterCapacity:
     """What the engines of a group hold at least; APIs and recordings hold next to nothing."""
     spec = group[0]
-    if spec.backend != "vllm":
+    if not kind_of(spec).has_engine:
         return ClusterCapacity(0, 0, capacity.node_cores, 0)
     replicas = max(1, spec.resources.replicas_min)
     if spec.resources.num_gpus:
         return ClusterCapacity(spec.resources.num_gpus * replicas, 0, capacity.node_cores, 0)
     cores = spec.resources.num_cpus if spec.resources.num_cpus > 1 else capacity.node_cores
     # An unknown size gets the whole memory, and so a wave to itself.
-    memory_gib = cpu_memory_gib(spec) or capacity.memory_gib
+    memory_gib = kind_of(spec).memory_gib(spec) or capacity.memory_gib
     return ClusterCapacity(0, cores * replicas, capacity.node_cores, memory_gib * replicas)

@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from warehouse import InputError, NotReadyError, Outcomes, Warehouse, load_outcomes
+from warehouse import NotReadyError, Outcomes, Warehouse, load_outcomes
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def read_questions(warehouse: Warehouse, ids: Sequence[str], *, keeper: Path) ->
     table = warehouse.scan("questions")
     place = pc.index_in(pa.array(ids, pa.string()), value_set=table["question_id"].combine_chunks())
     if place.null_count:
-        raise InputError(
+        raise NotReadyError(
             f"{place.null_count} questions of this round are not in the warehouse any more",
             where=warehouse.url,
             fix=f"restore them, or delete {keeper} to begin anew",

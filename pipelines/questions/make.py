@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from pipelines.questions.draft import Draft, Row, draft_row, questions_table
 from pipelines.questions.generator import Generator, list_generators
-from warehouse import InputError
+from warehouse import InputError, TooFewError
 
 #: A generator that yields this many drafts in a row that are already taken is held to have no more.
 _PATIENCE = 200
@@ -67,7 +67,7 @@ def make_questions(
         ]
         found = drawer.take(cells, per_domain)
         if len(found) < per_domain and not allow_fewer:
-            raise InputError(
+            raise TooFewError(
                 f"{len(found)} questions left, {per_domain} asked for",
                 where=f"domain {name!r}",
                 fix="ask for fewer, exclude fewer, allow other difficulties, or pass allow_fewer=True",

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pipelines.questions.sources.base import QuestionSettings, QuestionSource, Request, SetAside
 from pipelines.selfplay.assign import expect_costs
 from pipelines.selfplay.round_record import FROZEN, RoundRecord, Step
-from warehouse import InputError, Warehouse
+from warehouse import InfeasibleError, InputError, TooFewError, Warehouse
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -45,7 +45,7 @@ def freeze_questions(
     def make() -> Step:
         made = source.make(Request(settings.frozen_count, FROZEN, settings.seed + 1_000_003, frozen=True))
         if not made.questions.num_rows:
-            raise InputError(
+            raise TooFewError(
                 "no question falls to the frozen set",
                 where=source.name,
                 fix="give more questions; a fifth of them, chosen by a hash of the prompt, is frozen",
@@ -81,7 +81,7 @@ def check_affordable(
         float(expect_costs(todo[spec.name], [spec], None).sum()) for spec in experts if spec.name in todo
     )
     if expected > left_usd:
-        raise InputError(
+        raise InfeasibleError(
             f"{left_usd:.6g} USD do not cover what lacks of the frozen answers, about {expected:.6g} USD",
             where="--budget-usd",
             fix="raise it, or freeze fewer questions (--frozen-questions)",

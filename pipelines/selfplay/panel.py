@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 if TYPE_CHECKING:
     from experts import Catalogue, ExpertSpec
@@ -69,18 +69,19 @@ def load_runnable(path: str | None) -> Catalogue:
         InputError: a bad catalogue, or an expert that cannot be asked here (named, with the mend).
     """
     from experts import check_loadable, check_runnable, load_catalogue, probe_hardware
+    from experts.backends.registry import kind_of
 
     catalogue = load_catalogue(path)
     hardware = probe_hardware()
     for spec in catalogue.experts:
         where = f"{catalogue.path}, expert {spec.name!r}"
-        if spec.backend == "recorded":
+        if not kind_of(spec).can_be_asked:
             raise InputError(
                 "recorded experts cannot be asked new questions", where=where, fix="leave it out"
             )
         # On a cluster the GPUs are on other machines; Ray waits for them and says so.
         for problem in check_runnable(spec, hardware) if spec.resources.num_gpus == 0 else ():
-            raise InputError(problem.what, where=where, fix=problem.fix)
+            raise CannotRunError(problem.what, where=where, fix=problem.fix)
         check_loadable(spec, where=where)
     if len(catalogue.experts) < 2:
         raise InputError(

@@ -15,7 +15,7 @@ from serve.request.permissions import allowed, permitted, query_of, refuse_limit
 from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import PRESETS, ROUTED
-from warehouse import InputError
+from warehouse import InputError, NobodyMayAnswerError
 
 ROUTED_NAMES = (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS))
 
@@ -57,10 +57,13 @@ async def rule(router: RouterClient, query: Query, caller: Caller) -> Ruling:
     """
     try:
         return await router.decide(query)
-    except InputError as error:
+    except NobodyMayAnswerError as error:
         # Its words may name experts that a restricted key is to learn nothing of.
         told = str(error) if caller.experts is None else "none of the experts of this key may answer this"
         raise ApiError(400, told, code="no_expert_allowed") from None
+    except InputError as error:  # a preset that this router lacks, a price that is none
+        told = str(error) if caller.experts is None else "the router knows no such preset or price"
+        raise ApiError(400, told, code="invalid_request") from None
 
 
 def make_plan(

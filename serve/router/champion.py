@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import os
-
 from orchestrator import Orchestrator
 from serve.config import ServeConfig
-from warehouse import InputError
+from warehouse import NotReadyError
+from warehouse.home import Home
+from warehouse.mlflow_places import sqlite_path
 
 
 def tracking_uri(config: ServeConfig) -> str:
     """Return the address of MLflow: the setting, else ``MLFLOW_TRACKING_URI``, else the home's own store.
 
     Raises:
-        InputError: it would be the home's store, and there is none.
+        NotReadyError: it would be the home's store, and there is none.
     """
-    if uri := config.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI"):
-        return uri
-    store = config.home.absolute() / "mlflow.db"
-    if not store.exists():
-        raise InputError(
+    uri = Home.open(config.home, mlflow_uri=config.tracking_uri).mlflow_uri
+    store = sqlite_path(uri)
+    if store is not None and not store.exists():
+        raise NotReadyError(
             "nothing has been trained here yet",
             where=str(store),
             fix="run `leeroo selfplay` or `leeroo train`: the first version is champion at once",
         )
-    return f"sqlite:///{store}"
+    return uri
 
 
 def find_version(config: ServeConfig) -> str:
@@ -40,7 +39,7 @@ def find_version(config: ServeConfig) -> str:
     uri = tracking_uri(config)
     version = champion_version(uri)
     if version is None:
-        raise InputError(
+        raise NotReadyError(
             "no router is champion yet",
             where=uri,
             fix="run `leeroo selfplay` or `leeroo train`: the first version is champion at once",
@@ -56,7 +55,7 @@ def find_challenger(config: ServeConfig) -> str | None:
 
     try:
         return find_version(tracking_uri(config), CHALLENGER)
-    except InputError:
+    except NotReadyError:
         return None
 
 

@@ -15,7 +15,7 @@ from serve.router.champion import find_challenger, find_version, load_router
 from serve.router.messages import Query, Ruling
 from serve.router.paced_price import RecentForecasts, pace
 from serve.transport.local_call import Address, LocalServer
-from warehouse import InputError
+from warehouse import InputError, NobodyMayAnswerError
 
 logger = logging.getLogger("ray.serve")
 
@@ -112,7 +112,7 @@ def _decide_or_error(orchestrator: Orchestrator, query: Query) -> Decision | Inp
 def _decide(orchestrator: Orchestrator, texts: list[str], limits: Query) -> list[Decision]:
     allow = tuple(name for name in limits.allow or orchestrator.experts if name in orchestrator.experts)
     if not allow:
-        raise InputError(
+        raise NobodyMayAnswerError(
             f"the router knows none of {', '.join(limits.allow or ())}",
             fix=f"allow one of {', '.join(orchestrator.experts)}",
         )

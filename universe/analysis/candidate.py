@@ -8,7 +8,7 @@ import numpy as np
 
 from universe.model.program import Program
 from universe.solver.solve import GAP, solve_program
-from warehouse import InfeasibleError, InputError
+from warehouse import InfeasibleError, NotReadyError
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ def value_candidate(program: Program, candidate: str, *, time_limit_s: float = 3
         InputError: the candidate has no outcomes, or the limits allow no universe without it.
     """
     if candidate not in program.experts:
-        raise InputError(
+        raise NotReadyError(
             f"no answers of an expert called {candidate!r}",
             fix=f"answer some questions with it first; known: {', '.join(program.experts)}",
         )

@@ -132,7 +132,7 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
             raise InfeasibleError(
                 f"no set of experts holds these limits together: {'; '.join(names)}", fix="loosen one of them"
             )
-        raise InputError("no set was found in time", fix="allow more time")
+        raise InfeasibleError("no set was found in time", fix="allow more time")
     share = np.mean([r.share for r in best.routed], axis=0)
     keep = best.members & ((share > 1e-12) | np.isin(solved.experts, program.limits.must_have))
     chosen = [solved.experts[j] for j in np.flatnonzero(keep)]
