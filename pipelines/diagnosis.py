@@ -69,6 +69,14 @@ class ExpertCheck:
 
 
 @dataclass(frozen=True)
+class Books:
+    """The keys' books: what upstreams claim beyond what keys were charged, and what does not add up."""
+
+    disputed_usd: float
+    faults: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """All that `leeroo doctor` shows."""
 
@@ -80,6 +88,7 @@ class Diagnosis:
     disks: tuple[Disk, ...]
     catalogue: Path
     experts: tuple[ExpertCheck, ...]
+    books: Books | None = None  # where there are none yet
 
     @property
     def problems(self) -> tuple[tuple[str, str, str], ...]:
@@ -98,6 +107,8 @@ class Diagnosis:
             for disk in self.disks
             if disk.free_gib < MIN_DISK_FREE_GIB
         ]
+        if self.books is not None:
+            found += [("ledger", fault, "see `leeroo ledger check`") for fault in self.books.faults]
         found += self.embedders
         found += [(expert.name, what, fix) for expert in self.experts for what, fix in expert.problems]
         return tuple(found)
@@ -126,6 +137,7 @@ class Diagnosis:
                 {"purpose": disk.purpose, "path": str(disk.path), "free_gib": round(disk.free_gib, 2)}
                 for disk in self.disks
             ],
+            "books": None if self.books is None else asdict(self.books),
             "catalogue": str(self.catalogue),
             "experts": [
                 {
@@ -157,6 +169,7 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
             Disk("this installation's state", home, measure_free_gib(home)),
             Disk("converted models", cache, measure_free_gib(cache)),
         ),
+        books=find_books(home),
         catalogue=catalogue.path,
         experts=tuple(
             ExpertCheck(
@@ -168,6 +181,22 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
             for spec in catalogue.experts
         ),
     )
+
+
+def find_books(home: Path) -> Books | None:
+    """Compare the keys' books with the calls behind them; None where there are no books."""
+    from serve.ledger.audit import check_books
+    from serve.ledger.ledger_file import KEYS_MARK, LEDGER_FILE
+    from warehouse import InputError
+
+    path = home / LEDGER_FILE
+    if not path.exists() and not path.with_suffix(KEYS_MARK).exists():
+        return None
+    try:
+        audit = check_books(path)
+    except InputError as error:
+        return Books(0.0, (error.what,))
+    return Books(audit.disputed_usd, audit.faults)
 
 
 def find_problems(spec: ExpertSpec, hardware: Hardware) -> tuple[tuple[str, str], ...]:

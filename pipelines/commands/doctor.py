@@ -94,6 +94,11 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     machine.add_row("Memory", f"{hardware.memory_gib:.1f} GiB")
     for disk in diagnosis.disks:
         machine.add_row(f"Disk free for {disk.purpose}", f"{disk.free_gib:.1f} GiB  {escape(str(disk.path))}")
+    if diagnosis.books is not None:
+        told = "add up" if not diagnosis.books.faults else "do not add up"
+        if diagnosis.books.disputed_usd:
+            told += f"; ${diagnosis.books.disputed_usd:.6g} disputed with upstreams, charged to no key"
+        machine.add_row("Books of the keys", told)
     console.print(machine)
 
     experts = Table("Expert", "Backend", "Model", "Runs here", title=escape(str(diagnosis.catalogue)))

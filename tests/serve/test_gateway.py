@@ -40,7 +40,7 @@ def http(gateway):
 
 def client(gateway):
     return openai.AsyncOpenAI(
-        base_url="http://test/v1", api_key="none", http_client=http(gateway), max_retries=0
+        base_url="http://localhost/v1", api_key="none", http_client=http(gateway), max_retries=0
     )
 
 

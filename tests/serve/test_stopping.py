@@ -379,3 +379,38 @@ def test_a_home_of_an_older_version_opens_and_its_books_add_up(tmp_path):
     done = CliRunner().invoke(app, [*check, "--json"])
     assert done.exit_code == 1
     assert "a difference of $0.000000000001" in json.loads(done.output)["faults"][0]
+
+
+def test_the_doctor_tells_of_the_books(tmp_path):
+    from pipelines.diagnosis import find_books
+
+    assert find_books(tmp_path) is None
+    ledger = Ledger(tmp_path / LEDGER_FILE)
+    key_id, _ = ledger.create_key("ann", budget_usd=1.0)
+    ledger.reserve(key_id, "r1", [0.25], lifetime_s=9)
+    ledger.settle("r1", 0.75)
+    assert find_books(tmp_path).disputed_usd == 0.5
+    done = CliRunner().invoke(app, ["doctor", "--home", str(tmp_path)], env={"COLUMNS": "200"})
+    assert "add up; $0.5 disputed with upstreams" in done.output
+    ledger._db.execute("update spending set reserved = 7")
+    assert "a difference of" in find_books(tmp_path).faults[0]
+    ledger.close()
+    for path in tmp_path.glob("ledger.db*"):
+        path.unlink()
+    assert "lost" in find_books(tmp_path).faults[0]
+
+
+def test_what_a_command_writes_is_for_its_owner_alone(tmp_path, monkeypatch):
+    from pipelines.cli import run_app
+
+    home = tmp_path / "new" / "home"
+    monkeypatch.setattr(sys, "argv", ["leeroo", "keys", "create", "ann", "--home", str(home)])
+    before = os.umask(0o022)
+    try:
+        with pytest.raises(SystemExit):
+            run_app(app)
+    finally:
+        os.umask(before)
+    loose = [path for path in (home, *home.rglob("*")) if path.stat().st_mode & 0o077]
+    assert loose == []
+    assert (home / LEDGER_FILE).exists()
