@@ -84,7 +84,8 @@ def write_catalogue(folder: Path, url: str, *names: str, usd: float = 0.1, timeo
     path = folder / "experts.yaml"
     lines = [
         f"  - {{name: {name}, backend: openai, model: m, base_url: '{url}', scoring: generate,"
-        f" timeout_s: {timeout_s}, max_retries: 0, concurrency: 10, price: {{usd_per_mtok_in: {usd}, usd_per_mtok_out: {usd}}}}}"
+        f" timeout_s: {timeout_s}, max_retries: 0, concurrency: 10,"
+        f" price: {{usd_per_mtok_in: {usd}, usd_per_mtok_out: {usd}}}}}"
         for name in names
     ]
     path.write_text("\n".join(["experts:", *lines]))
