@@ -165,6 +165,11 @@ def test_the_bound_grows_with_all_answers_that_are_made(n, best_of, limit):
     assert many.most_prompt_tokens >= n * best_of * one.most_prompt_tokens
 
 
+def test_no_answer_is_longer_than_the_window():
+    ask = asks_of([spec_with(context_tokens=1_000)], BODY | {"max_tokens": 3_000, "n": 2})["e"]
+    assert (ask.most_prompt_tokens <= 2_000, ask.most_completion_tokens) == (True, 2_000)
+
+
 @pytest.mark.parametrize(
     "content",
     [
