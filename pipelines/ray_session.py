@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import sys
 from collections.abc import Iterator
 
 from pipelines.ray_address import check_ray_address
@@ -26,9 +27,10 @@ SERVE_SETTINGS = {
 
 def joins_cluster(address: str | None = None) -> bool:
     """Tell whether a session would join a cluster that is there rather than start one."""
-    import ray
-
-    return bool(ray.is_initialized() or address or os.environ.get("RAY_ADDRESS"))
+    if address or os.environ.get("RAY_ADDRESS"):
+        return True
+    ray = sys.modules.get("ray")  # loading it takes seconds, and what is not loaded is not connected
+    return ray is not None and bool(ray.is_initialized())
 
 
 @contextlib.contextmanager

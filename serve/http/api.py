@@ -88,7 +88,7 @@ def create_api(gateway: Gateway) -> FastAPI:
     if gateway.config.access == "open":
         app.add_middleware(LocalNames)
     gateway.ledger.life.count_background = gateway.background.count
-    app.add_middleware(Draining, life=gateway.ledger.life)
+    app.add_middleware(Draining, life=gateway.ledger.life, end_background=gateway.drain)
 
     @app.post(
         "/v1/chat/completions",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from collections.abc import Awaitable, Callable
 
 from fastapi.responses import JSONResponse
 from starlette.datastructures import Headers
@@ -15,6 +16,7 @@ from serve.ledger.messages import Life
 from serve.wire.api_errors import ApiError
 
 _LOOKED_AT = {"/healthz", "/metrics"}  # not requests of anybody's; they say how stopping goes on
+_BOOKING_S = 0.5  # for what has just ended to keep its books
 STOPPING = ApiError(503, "the endpoint is shutting down", code="shutting_down", retry_after_s=5)
 _CUT = ApiError(502, "the answer broke off: the endpoint is shutting down", code="shutting_down")
 
@@ -22,9 +24,14 @@ _CUT = ApiError(502, "the answer broke off: the endpoint is shutting down", code
 class Draining:
     """ASGI middleware: counts the requests under way, and ends them when the time for stopping is over."""
 
-    def __init__(self, app: ASGIApp, life: Life) -> None:
+    def __init__(
+        self, app: ASGIApp, life: Life, end_background: Callable[[float], Awaitable[object]]
+    ) -> None:
+        """``end_background`` waits so many seconds for work that nobody waits for, and then ends it."""
         self._app = app
         self._life = life
+        self._end_background = end_background
+        self._ending: asyncio.Task[None] | None = None
         self._limits: set[asyncio.Timeout] = set()
         life.on_draining = self._set_limits
 
@@ -71,9 +78,14 @@ class Draining:
             self._limits.discard(limit)
 
     def _set_limits(self) -> None:
-        ends = asyncio.get_running_loop().time() + self._life.ends_at - time.monotonic()
+        loop, left_s = asyncio.get_running_loop(), self._life.ends_at - time.monotonic()
         for limit in self._limits:
-            limit.reschedule(ends)
+            limit.reschedule(loop.time() + left_s)
+        self._ending = loop.create_task(self._end_rest(left_s))
+
+    async def _end_rest(self, left_s: float) -> None:
+        await asyncio.sleep(left_s)
+        await self._end_background(_BOOKING_S)
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:

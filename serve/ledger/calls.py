@@ -86,7 +86,7 @@ class CallBook:
         """
         with transaction(self._db):
             call = self._call(request_id)
-            if call is None or call["state"] != "open":
+            if call is None or not self._is_open_again(call):
                 return Refusal("the time of this request is over", "insufficient_quota")
             key = self._valid_key(call["key_id"])
             if isinstance(key, Refusal):
@@ -231,6 +231,18 @@ class CallBook:
         for call in ended:
             self._add(call["key_id"], call["period_start"], spent=call["cost"], reserved=-call["reserved"])
         return len(ended)
+
+    def _is_open_again(self, call: sqlite3.Row) -> bool:
+        """Open a call once more that was ended though its process lives; False where that cannot be."""
+        if call["state"] == "open":
+            return True
+        if call["state"] == "settled" or call["reserved"] - call["cost"] > self._left(call):
+            return False
+        self._db.execute(
+            "update calls set state = 'open', cost = null where request_id = ?", (call["request_id"],)
+        )
+        self._add(call["key_id"], call["period_start"], spent=-call["cost"], reserved=call["reserved"])
+        return True
 
     def _left(self, call: sqlite3.Row) -> int:
         key = self._db.execute("select budget from keys where key_id = ?", (call["key_id"],)).fetchone()

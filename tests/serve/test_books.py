@@ -269,6 +269,18 @@ def test_a_dead_owners_calls_are_charged_as_likely_and_a_late_settlement_sets_it
     assert ledger.bury("gone") == 0
 
 
+def test_a_process_that_was_taken_for_dead_goes_on_with_its_call_if_the_budget_still_holds_it(ledger):
+    key_id, _ = ledger.create_key("ann", budget_usd=1.0, period="total")
+    for name in ("r1", "r2"):
+        ledger.reserve(key_id, name, [0.4], lifetime_s=900, owner="slow", likely_usd=[0.1])
+    ledger.bury("slow")
+    assert ledger.extend("r1", 0.2).reserved_usd == pytest.approx(0.6)
+    assert ledger.extend("r2", 0.2).code == "insufficient_quota"
+    (key,) = ledger.list_keys()
+    assert key.spent_usd + key.reserved_usd == pytest.approx(1.0)  # both are under way again
+    assert ledger.settle("r1", 0.5).charged_usd == 0.5
+
+
 def test_a_late_settlement_never_breaks_the_budget(ledger):
     key_id, _ = ledger.create_key("ann", budget_usd=1.0, period="total")
     ledger.reserve(key_id, "r1", [1.0], lifetime_s=900, owner="gone", likely_usd=[0.25])
