@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 from experts.backends.base import BUDGET_SPENT, Keep, RawAnswer, raw_table
 from experts.backends.recorded_folder import RECORDED, read_recorded_folder
 from experts.backends.spend_cap import Purse, reserve_batch
+from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec
 from warehouse import ANSWERS, RAW_ANSWERS, InputError
 
@@ -27,7 +29,7 @@ class RecordedBackend:
 
     def __init__(self, spec: ExpertSpec, *, answers: pa.Table | None = None) -> None:
         self.spec = spec
-        rows = answers if answers is not None else _load(spec)
+        rows, prices = (answers, {}) if answers is not None else _load(spec)
         rows = rows.filter(pc.equal(rows["expert"], spec.name))
         if not rows.num_rows:
             raise InputError(
@@ -36,6 +38,7 @@ class RecordedBackend:
                 fix="check the name",
             )
         self._rows = rows
+        self._is_billed = _is_billed(rows, prices.get(spec.name))
         self._position = {qid: i for i, qid in enumerate(rows["question_id"].to_pylist())}
 
     def answer(
@@ -63,8 +66,9 @@ class RecordedBackend:
         ids = questions["question_id"].to_pylist()
         positions = self._positions(ids)
         found = self._rows.select(RAW_ANSWERS.names).take(positions)
-        # The catalogue's price holds wherever there are tokens to apply it to.
+        # The catalogue's price holds wherever there are tokens to apply it to and no bill was recorded.
         has_tokens = pc.and_(pc.is_valid(found["prompt_tokens"]), pc.is_valid(found["completion_tokens"]))
+        has_tokens = pc.and_not(has_tokens, pc.fill_null(self._is_billed.take(positions), False))
         place = found.schema.get_field_index("cost_usd")
         found = found.set_column(place, "cost_usd", pc.if_else(has_tokens, None, found["cost_usd"]))
         missing = positions.is_null()
@@ -87,7 +91,17 @@ class RecordedBackend:
         return pa.array([self._position.get(qid) for qid in question_ids], pa.int64())
 
 
-def _load(spec: ExpertSpec) -> pa.Table:
+def _is_billed(rows: pa.Table, price: Price | None) -> pa.Array:
+    """Tell of each row whether its cost was recorded, rather than worked out at the recording's own price."""
+    if price is None:
+        return pa.repeat(pa.scalar(False), rows.num_rows)
+    tokens = [rows[name].cast(pa.float64()).to_numpy() for name in ("prompt_tokens", "completion_tokens")]
+    worked_out = price.cost_usd(*tokens)
+    return pa.array(~np.isclose(rows["cost_usd"].to_numpy(), worked_out, rtol=1e-9, atol=0, equal_nan=True))
+
+
+def _load(spec: ExpertSpec) -> tuple[pa.Table, dict[str, Price]]:
+    """The recorded rows, and the prices at which a folder's costs were worked out."""
     if spec.recording is None:
         raise InputError(f"expert {spec.name!r} has no recording", fix="set `recording:` in the catalogue")
     path = Path(spec.recording)
@@ -96,7 +110,8 @@ def _load(spec: ExpertSpec) -> pa.Table:
             "no such recording", where=str(path), fix="set `recording:` to a Parquet file or folder"
         )
     if (path / "experts.csv").is_file():
-        return read_recorded_folder(path)[1]
+        _, rows, specs = read_recorded_folder(path)
+        return rows, {other.name: other.price for other in specs}
     try:
         table = pq.read_table(path)
     except (OSError, pa.ArrowInvalid) as error:
@@ -108,4 +123,4 @@ def _load(spec: ExpertSpec) -> pa.Table:
         table[f.name].cast(f.type) if f.name in table.column_names else pa.nulls(table.num_rows, f.type)
         for f in ANSWERS
     ]
-    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in ANSWERS]))
+    return pa.table(columns, schema=pa.schema([f.with_nullable(True) for f in ANSWERS])), {}

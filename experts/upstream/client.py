@@ -64,7 +64,7 @@ class UpstreamClient:
         """Ask for a whole answer; ``timeout_s`` is the caller's, and the expert's own limit holds as well."""
 
         async def send(fields: dict[str, Any], extra: dict[str, str], left_s: float) -> Answer | Failure:
-            return await self._send_whole(ask, fields, extra, left_s)
+            return await self._send_whole(ask, fields, extra, Clock(self.spec, timeout_s, left_s))
 
         return await self._ask(ask, dict(headers or {}), timeout_s, send)
 
@@ -80,7 +80,7 @@ class UpstreamClient:
         async def send(
             fields: dict[str, Any], extra: dict[str, str], left_s: float
         ) -> UpstreamStream | Failure:
-            return await self._send_stream(ask, fields, extra, left_s)
+            return await self._send_stream(ask, fields, extra, Clock(self.spec, timeout_s, left_s))
 
         return await self._ask(ask, dict(headers or {}), timeout_s, send, stream=True)
 
@@ -121,9 +121,8 @@ class UpstreamClient:
         return reply
 
     async def _send_whole(
-        self, ask: Ask, fields: dict[str, Any], headers: dict[str, str], timeout_s: float
+        self, ask: Ask, fields: dict[str, Any], headers: dict[str, str], clock: Clock
     ) -> Answer | Failure:
-        clock = Clock(self.spec, timeout_s)
         try:
             async with asyncio.timeout(clock.limit_s):
                 async with self._post(ask, fields, headers) as response:
@@ -134,9 +133,8 @@ class UpstreamClient:
             return failure_of(error, clock, self._secrets)
 
     async def _send_stream(
-        self, ask: Ask, fields: dict[str, Any], headers: dict[str, str], timeout_s: float
+        self, ask: Ask, fields: dict[str, Any], headers: dict[str, str], clock: Clock
     ) -> UpstreamStream | Failure:
-        clock = Clock(self.spec, timeout_s)
         response: aiohttp.ClientResponse | None = None
         try:
             async with asyncio.timeout(clock.limit_s):

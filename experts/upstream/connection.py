@@ -26,12 +26,13 @@ class Clock:
 
     spec: ExpertSpec
     timeout_s: float
+    left_s: float  # of it, where something was tried before
     has_begun: bool = False  # headers have come
 
     @property
     def limit_s(self) -> float:
         """Seconds in all."""
-        return min(self.timeout_s, self.spec.timeout_s)
+        return min(self.left_s, self.spec.timeout_s)
 
     @property
     def is_callers(self) -> bool:

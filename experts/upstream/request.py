@@ -90,7 +90,7 @@ def _characters_to_read(body: dict[str, Any]) -> int:
         if not isinstance(message, dict):
             continue
         for part in _parts(message):
-            if part.get("type") in _TEXT_PARTS:
+            if str(part.get("type")) in _TEXT_PARTS:
                 texts.append(str(part.get("text") or part.get("refusal") or ""))
             else:
                 pictures += 1
@@ -108,7 +108,9 @@ def _characters_to_read(body: dict[str, Any]) -> int:
 def _is_more_than_text(message: Any) -> bool:
     if not isinstance(message, dict):
         return False
-    return bool(message.get("audio")) or any(part.get("type") not in _TEXT_PARTS for part in _parts(message))
+    return bool(message.get("audio")) or any(
+        str(part.get("type")) not in _TEXT_PARTS for part in _parts(message)
+    )
 
 
 def _parts(message: dict[str, Any]) -> list[dict[str, Any]]:

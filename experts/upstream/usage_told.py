@@ -13,6 +13,8 @@ from experts.upstream.usage import Usage
 
 #: No prompt has more, pictures included: an order above the longest context windows.
 _MOST_PROMPT_TOKENS = 20e6
+#: What a host may put before a request and bill. It is beyond what is set aside, so not all of it is charged.
+_HOSTS_PROMPT = 4096
 _LONGEST_TOKEN = 256  # characters; runs of blanks are the longest
 _MOST_CLAIMED_USD = 100_000.0
 _CLAIM_CHARACTERS = 200
@@ -23,10 +25,10 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
     """Return what an answer came to, of what its upstream told and of our own count.
 
     A count is believed if it is a whole number that can be: of the prompt, one token or more and no more than
-    it has bytes or the context window holds; of the completion, no more than was allowed over all answers,
-    and not none for a text. Each that cannot be is replaced by ours, and all is marked ``is_estimated``.
-    Where the total is larger than both, what was written beside the completion (reasoning, at some houses)
-    belongs to it. Bills that are believed teach the counter.
+    it has bytes (with what a host may add) or the context window holds; of the completion, no more than was
+    allowed over all answers, and not none for a text. Each that cannot be is replaced by ours, and all is
+    marked ``is_estimated``. Where the total is larger than both, what was written beside the completion
+    (reasoning, at some houses) belongs to it. Bills that are believed teach the counter.
 
     Args:
         told: the reply's ``usage``, whatever it is.
@@ -56,7 +58,7 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
             completion += surplus
         elif reasoning and surplus == reasoning:
             completion += surplus  # beyond what was allowed: not believed below, and said so in the books
-    most_prompt = min(ask.most_prompt_tokens, _MOST_PROMPT_TOKENS)
+    most_prompt = _most_prompt(ask)
     if prompt is not None and not (1 if ask.prompt_characters else 0) <= prompt <= most_prompt:
         prompt = None
     least = math.ceil(written / _LONGEST_TOKEN)
@@ -81,6 +83,13 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
         claimed=None if told is None else _claim(told),
         claimed_usd=_claimed_usd(ask, usage),
     )
+
+
+def _most_prompt(ask: Ask) -> float:
+    """Return how many prompt tokens can be told: a host may put a long prompt of its own before a request."""
+    window = math.inf if ask.spec.context_tokens is None else ask.spec.context_tokens * ask.answers
+    most = max(ask.most_prompt_tokens, min(ask.most_prompt_tokens + _HOSTS_PROMPT * ask.answers, window))
+    return min(most, _MOST_PROMPT_TOKENS)
 
 
 def count_usage(ask: Ask, counter: TokenCounter, written: int) -> Usage:

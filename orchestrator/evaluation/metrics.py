@@ -184,22 +184,24 @@ def calibration_bins(predicted: ArrayLike, outcome: ArrayLike, *, bins: int = 15
 
 
 def brier_score(predicted: ArrayLike, outcome: ArrayLike) -> float:
-    """Mean squared difference between predicted success and outcome; cells with NaN are left out."""
+    """Mean squared difference between predicted success and outcome; cells with NaN are left out.
+
+    Scores may lie between 0 and 1, which scikit-learn's function of that name refuses.
+    """
     p, y = _observed(predicted, outcome)
     return float(np.mean((p - y) ** 2))
 
 
 def auroc(predicted: ArrayLike, outcome: ArrayLike) -> float:
-    """Chance that a right answer was given a higher prediction than a wrong one (ties count half)."""
-    from scipy.stats import rankdata
+    """Chance that a right answer was given a higher prediction than a wrong one (ties count half).
+
+    NaN where all answers were right, or all wrong; cells with NaN are left out.
+    """
+    from sklearn.metrics import roc_auc_score
 
     p, y = _observed(predicted, outcome)
     right = y >= 0.5
-    n_right, n_wrong = int(right.sum()), int((~right).sum())
-    if not n_right or not n_wrong:
-        return float("nan")
-    ranks = rankdata(p)
-    return float((ranks[right].sum() - n_right * (n_right + 1) / 2) / (n_right * n_wrong))
+    return float(roc_auc_score(right, p)) if 0 < right.sum() < len(right) else float("nan")
 
 
 def _observed(predicted: ArrayLike, outcome: ArrayLike) -> tuple[Floats, Floats]:

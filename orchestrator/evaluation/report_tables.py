@@ -75,7 +75,8 @@ def _show_at(accuracy: Measure | None, cost_usd: Measure | None) -> str:
     """What is reached within a budget, and below it what that spends, in USD per 1,000 queries."""
     if accuracy is None or cost_usd is None:
         return "-"
-    return f"{_show(accuracy)}\n${cost_usd.value * 1000:.3g}"
+    reached = _show(accuracy).replace(" ", "\n")  # below each other: there are several such columns
+    return f"{reached}\n${cost_usd.value * 1000:.3g}"
 
 
 def _show(measure: Measure | None, *, percent: bool = False) -> str:

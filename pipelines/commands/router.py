@@ -114,6 +114,7 @@ def evaluate(
     from pipelines.learning.pool_outcomes import load_pool_outcomes
     from pipelines.learning.training import check_router_settings
     from warehouse import InputError, split_names
+    from warehouse.mlflow_store import open_store
 
     kinds = split_names(predictors) or ["knn"]
     if not versions:
@@ -129,6 +130,7 @@ def evaluate(
         report = _compare_versions(place, split_names(versions), source)
     else:
         outcomes = load_pool_outcomes(place, pool, experts, source)
+        open_store(place.mlflow_uri)  # no hour of work for a result that cannot be kept
         report = evaluate_router(
             outcomes,
             predictors=kinds,

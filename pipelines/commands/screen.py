@@ -24,6 +24,7 @@ from pipelines.selfplay.events import (
     Event,
     FrozenSet,
     GapsFound,
+    LeftOut,
     Measured,
     QuestionsMade,
     RoundDone,
@@ -81,6 +82,9 @@ class Screen:
             case Answered():
                 self._bars.close()
                 _show_answered(event)
+            case LeftOut():
+                why = "no answer has both a score and a cost; the others go on without"
+                print_line(f"{', '.join(event.experts)}: {why}")
             case UniverseChosen():
                 from universe.report.tables import render_universe
 

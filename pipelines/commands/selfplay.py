@@ -138,12 +138,18 @@ def ui(
     import sys
 
     from pipelines.commands.screen import print_line
+    from warehouse.mlflow_store import open_store
 
     place = Home.open(home)
     if place.mlflow_uri.startswith(("http://", "https://")):  # a server has pages of its own
         print_line(f"MLflow runs already: open {place.mlflow_uri}")
         return
+    open_store(place.mlflow_uri)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.mlflow_uri]
     command += ["--default-artifact-root", place.artifacts.as_uri(), "--host", host, "--port", str(port)]
+    command += [
+        "--workers",
+        "1",
+    ]  # a person's pages; more of them do not start beside a round on a small machine
     print_line(f"MLflow on http://{host}:{port} (Ctrl-C ends it)")
     raise typer.Exit(subprocess.call(command))

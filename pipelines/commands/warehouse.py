@@ -118,8 +118,11 @@ def import_recorded(
 
     warehouse = Home.open(home).warehouse()
     # All folders are read before anything is written: a bad one leaves the warehouse as it was.
-    read = [(folder, *read_recorded_folder(folder)) for folder in folders]
+    notes: dict[Path, list[str]] = {folder: [] for folder in folders}
+    read = [(folder, *read_recorded_folder(folder, notes=notes[folder])) for folder in folders]
     for folder, questions, answers, specs in read:
+        for line in notes[folder]:
+            print_line(f"{folder}: {line}")
         added = warehouse.append("questions", questions, round="recorded")
         rows = sum(
             warehouse.append("answers", part, round="recorded", expert=spec.name)

@@ -22,11 +22,13 @@ class Evidence:
         every: the outcomes; what may be learned from comes first.
         learned: mask [n] of those that may be learned from.
         frozen: mask [n] of the frozen set.
+        left_out: experts with rows from which nothing can be learned: not one has a score and a cost.
     """
 
     every: Outcomes
     learned: NDArray[np.bool_]
     frozen: NDArray[np.bool_]
+    left_out: tuple[str, ...] = ()
 
     def to_learn(self) -> Outcomes | None:
         """The outcomes that may be learned from; None where there are none."""
@@ -41,7 +43,8 @@ def read_evidence(warehouse: Warehouse, experts: Sequence[str], frozen_ids: Sequ
     """Read what these experts have answered, and split it; None where they have answered nothing.
 
     What falls to the evaluation side by the hash of its prompt is learned from by nobody, and is part of the
-    frozen set only where it is listed.
+    frozen set only where it is listed. An expert whose answers have no scores or no costs is left out: one
+    such expert must not keep the others from learning.
     """
     from orchestrator.text.splits import frozen_split
 
@@ -59,10 +62,18 @@ def read_evidence(warehouse: Warehouse, experts: Sequence[str], frozen_ids: Sequ
     frozen = np.isin(outcomes.question_ids, list(frozen_ids))
     answered = np.isfinite(outcomes.score).any(axis=1)
     learned, frozen = learned & answered & ~frozen, frozen & answered
+    has_both = np.isfinite(outcomes.score + outcomes.cost_usd)
+    tells = np.array([has_both[learned, j].any() or not learned.any() for j in range(len(names))])
+    left_out = tuple(name for name, told in zip(outcomes.experts, tells, strict=True) if not told)
+    if not tells.any():
+        return None
+    outcomes = outcomes.only([name for name in outcomes.experts if name not in left_out])
+    answered = np.isfinite(outcomes.score).any(axis=1)
+    learned, frozen = learned & answered, frozen & answered
     order = np.concatenate([np.flatnonzero(learned), np.flatnonzero(frozen)])
     if not len(order):
         return None
-    return Evidence(outcomes.take(order), learned[order], frozen[order])
+    return Evidence(outcomes.take(order), learned[order], frozen[order], left_out)
 
 
 def read_questions(warehouse: Warehouse, ids: Sequence[str], *, keeper: Path) -> pa.Table:

@@ -11,6 +11,7 @@ import numpy as np
 
 from warehouse import Outcomes
 from warehouse.home import Home
+from warehouse.mlflow_store import open_store
 
 if TYPE_CHECKING:
     from orchestrator.evaluation.report import EvaluationReport
@@ -58,6 +59,7 @@ def train_version(
     from orchestrator.train import train_router
     from orchestrator.versions.mlflow_registry import log_version
 
+    open_store(home.mlflow_uri)  # no hour of work for a version that cannot be kept
     split = frozen_split(outcomes.prompts)
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     learned = complete_outcomes(learned, embedder, home.embeddings)

@@ -95,6 +95,14 @@ class Answered:
 
 
 @dataclass(frozen=True)
+class LeftOut:
+    """Experts from whose answers nothing can be learned: none of them has a score and a cost."""
+
+    round: str
+    experts: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class UniverseChosen:
     """The experts to keep were chosen. They become the pool in use if their router is promoted."""
 
@@ -176,6 +184,7 @@ Event = (
     | AnsweringBegins
     | AnswersCame
     | Answered
+    | LeftOut
     | UniverseChosen
     | Trained
     | Measured

@@ -29,6 +29,7 @@ from pipelines.selfplay.events import (
     Answered,
     Assigned,
     GapsFound,
+    LeftOut,
     Measured,
     QuestionsMade,
     RoundDone,
@@ -174,6 +175,9 @@ class _Steps:
             raise TooFewError(
                 "no answer came back", where=str(self.record.path), fix="see the experts' errors above"
             )
+
+        if evidence.left_out:
+            run.tell(LeftOut(self.name, evidence.left_out))
 
         @cache
         def expect() -> Expected:

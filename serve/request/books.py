@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextlib import suppress
 from typing import Any
 
 from experts.upstream import Failure, TokenCounter, Usage
@@ -108,7 +109,7 @@ class RequestBooks:
     async def settle(self, **kept: Any) -> Settlement:
         """Settle the request, whatever becomes of whoever waits for it; returns what was settled.
 
-        An answer does not wait for ever for a ledger that is away: it is tried again without it.
+        An answer waits for one try, and not for ever: a ledger that is away is tried again without it.
         """
         job = self._job
         settlement = Settlement(
@@ -119,8 +120,11 @@ class RequestBooks:
             failures=tuple(job.failures),
             **kept,
         )
-        booking = self._background.start(settle_surely(self._ledger, settlement))
-        await asyncio.wait({booking}, timeout=BOOKING_PATIENCE_S)
+        tried = asyncio.Event()
+        self._background.start(settle_surely(self._ledger, settlement, tried))
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BOOKING_PATIENCE_S):
+                await tried.wait()
         return settlement
 
     async def _extend(self, name: str, missing_usd: float) -> bool:
@@ -144,8 +148,10 @@ class RequestBooks:
         return True
 
 
-async def settle_surely(ledger: LedgerClient, settlement: Settlement) -> None:
-    """Settle, and try again where the ledger is away. Doing it twice does nothing."""
+async def settle_surely(
+    ledger: LedgerClient, settlement: Settlement, tried: asyncio.Event | None = None
+) -> None:
+    """Settle, and try again where the ledger is away; doing it twice does nothing. ``tried``: once it was."""
     for wait_s in _WAIT_S:
         await asyncio.sleep(wait_s)
         try:
@@ -154,5 +160,8 @@ async def settle_surely(ledger: LedgerClient, settlement: Settlement) -> None:
             logger.exception("%s: cannot settle $%g", settlement.request_id, settlement.cost_usd)
         else:
             return
+        finally:
+            if tried is not None:
+                tried.set()
     # Its reservation has an owner: the ledger settles it by its estimate when that one is gone.
     logger.error("%s: given up settling $%g", settlement.request_id, settlement.cost_usd)

@@ -154,6 +154,8 @@ class Gateway:
         if job is not None:
             job.has_left = True
         task.add_done_callback(self._close_unseen)
+        self.ledger.life.in_flight += 1  # stopping waits for its books too
+        task.add_done_callback(self._left)
         asked = None if job is None or job.asked is None or job.request.stream else job.asked
         if (
             asked is None
@@ -164,6 +166,9 @@ class Gateway:
         else:
             self._finishing += 1
             task.add_done_callback(self._finished)
+
+    def _left(self, _task: asyncio.Task[Any]) -> None:
+        self.ledger.life.in_flight -= 1
 
     def _finished(self, _task: asyncio.Task[Any]) -> None:
         self._finishing -= 1

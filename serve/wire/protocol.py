@@ -21,6 +21,7 @@ Preset = Literal["quality", "balanced", "economy"]
 PRESETS: tuple[Preset, ...] = ("quality", "balanced", "economy")
 
 _MAX_MESSAGES = 2_048
+_PARTS_OF_TEXT = ("text", "refusal")
 _EXTENSIONS = {"max_cost_usd", "min_success", "multiplier", "experts"}
 
 
@@ -33,6 +34,17 @@ class Message(BaseModel):
         description="who speaks"
     )
     content: str | list[dict[str, Any]] | None = Field(None, description="a text, or a list of parts")
+
+    @field_validator("content")
+    @classmethod
+    def _has_parts(cls, content: str | list[dict[str, Any]] | None) -> str | list[dict[str, Any]] | None:
+        for part in content if isinstance(content, list) else ():
+            kind = part.get("type")
+            if not isinstance(kind, str):
+                raise ValueError("each part needs a type that is a text, such as text or image_url")
+            if kind in _PARTS_OF_TEXT and not isinstance(part.get(kind), str):
+                raise ValueError(f"a part of type {kind} needs a text named {kind}")
+        return content
 
     @field_validator("content")
     @classmethod

@@ -171,3 +171,87 @@ def test_an_expert_without_recording_is_refused(folder: Path) -> None:
     for change in ({"recording": None}, {"recording": str(folder / "none")}, {"name": "other"}):
         with pytest.raises(InputError):
             RecordedBackend(ExpertSpec.model_validate(spec.model_dump() | change))
+
+
+COSTS = ANSWER_ROWS.assign(
+    cost_usd=[0.25, None, 0.5, 0.75, None],
+    prompt_tokens=[100, None, 300, 400, 500],
+    output_tokens=[7, None, 8, 9, 10],
+    latency_ms=[1500, None, 10, 20, 30],
+    notes="seen",
+)
+
+
+def test_what_each_answer_cost_and_took_is_read(tmp_path: Path) -> None:
+    write(tmp_path, answers=COSTS)
+    notes: list[str] = []
+    questions, answers, specs = read_recorded_folder(tmp_path, notes=notes)
+    rows = answers.to_pylist()
+    assert [row["cost_usd"] for row in rows] == pytest.approx([0.25, (20 * 2 + 4) / 1e6, 0.75, 510 / 1e6])
+    assert [row["prompt_tokens"] for row in rows] == [100, 20, 400, 500]
+    assert [row["completion_tokens"] for row in rows] == [7, 1, 9, 10]
+    assert [row["latency_s"] for row in rows] == pytest.approx([1.5, None, 0.02, 0.03])
+    # A bill that was recorded is replayed, whatever the catalogue's price now is; estimates are priced anew.
+    spec = specs[0].model_copy(update={"price": specs[0].price.model_copy(update={"usd_per_mtok_in": 4.0})})
+    replayed = answer_and_grade(build_backend(spec), spec, questions, round="r", run_id="r").to_pylist()
+    assert [row["cost_usd"] for row in replayed] == pytest.approx([0.25, (20 * 4 + 4) / 1e6, 0.75])
+    assert [row["latency_s"] for row in replayed] == pytest.approx([1.5, None, 0.02])
+    assert notes == [
+        "questions.parquet: dropped 1 (the same question again; its answers count for the first), first: "
+        "row 3 repeats row 1",
+        "experts.csv: not read: note; read are expert, usd_per_mtok_in, usd_per_mtok_out, params_b",
+        notes[2],
+        "answers.parquet: dropped 1 (another answer of one expert to a question), first: row 3",
+    ]
+    assert notes[2].startswith(
+        "answers.parquet: not read: notes; read are question_id, expert, correct, response"
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "says"),
+    [
+        ("cost_usd", [0.1, -1.0, 0, 0, 0], "column cost_usd, row 2"),
+        ("cost_usd", ["free", "1", "1", "1", "1"], "'free' is no amount.*|column cost_usd, row 1"),
+        ("completion_tokens", [1, 2, 3, 4, float("inf")], "column completion_tokens, row 5"),
+        ("latency_s", [1, 2, -3, 4, 5], "column latency_s, row 3"),
+    ],
+)
+def test_absurd_costs_are_refused_by_their_place(
+    tmp_path: Path, column: str, values: list, says: str
+) -> None:
+    write(tmp_path, answers=ANSWER_ROWS.assign(**{column: values}))
+    with pytest.raises(InputError, match=says):
+        read_recorded_folder(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("choices", "answers"),
+    [
+        ([str(["p", "q"]), str(["r", "s", "t"]), str(["p", "q"]), None], ["B", "C", "B", None]),
+        (['["p", "q"]', '["r", "s", "t"]', '["p", "q"]', None], ["q", "t", "q", None]),
+        (["['p' 'q']", "['r' 's'\n 't']", "['p' 'q']", None], ["1", "2", "1", None]),
+        (
+            [
+                {"text": ["p", "q"], "label": ["A", "B"]},
+                {"text": ["r", "s", "t"], "label": ["A", "B", "C"]},
+                {"text": ["p", "q"], "label": ["A", "B"]},
+                None,
+            ],
+            ["B", "C", "B", None],
+        ),
+        (
+            [
+                [{"label": "A", "text": "p"}, {"label": "B", "text": "q"}],
+                [{"label": "A", "text": "r"}, {"label": "B", "text": "s"}, {"label": "C", "text": "t"}],
+                [{"label": "A", "text": "p"}, {"label": "B", "text": "q"}],
+                None,
+            ],
+            ["B", "C", "B", None],
+        ),
+    ],
+)
+def test_choices_may_be_text_or_structs(folder: Path, tmp_path: Path, choices: list, answers: list) -> None:
+    plain = read_recorded_folder(folder)[0]["question_id"].to_pylist()
+    write(tmp_path, questions=QUESTION_ROWS.assign(choices=choices, answer=answers))
+    assert read_recorded_folder(tmp_path)[0]["question_id"].to_pylist() == plain

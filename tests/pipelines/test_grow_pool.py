@@ -80,11 +80,12 @@ def home(trained: Path, tmp_path: Path) -> Path:
     return place
 
 
-def write_catalogue(folder: Path, url: str, *names: str, usd: float = 0.1) -> Path:
+def write_catalogue(folder: Path, url: str, *names: str, usd: float = 0.1, timeout_s: float = 60) -> Path:
     path = folder / "experts.yaml"
     lines = [
-        f"  - {{name: {name}, backend: openai, model: m, base_url: '{url}', scoring: generate, timeout_s: 1,"
-        f" max_retries: 0, concurrency: 4, price: {{usd_per_mtok_in: {usd}, usd_per_mtok_out: {usd}}}}}"
+        f"  - {{name: {name}, backend: openai, model: m, base_url: '{url}', scoring: generate,"
+        f" timeout_s: {timeout_s}, max_retries: 0, concurrency: 10,"
+        f" price: {{usd_per_mtok_in: {usd}, usd_per_mtok_out: {usd}}}}}"
         for name in names
     ]
     path.write_text("\n".join(["experts:", *lines]))
@@ -144,8 +145,8 @@ def test_one_that_answers_too_late_is_not_judged_by_it(
     home: Path, tmp_path: Path, upstream: tuple[Upstream, str], ray_cluster: None
 ) -> None:
     server, url = upstream
-    server.delay_s = 3.0
-    catalogue = write_catalogue(tmp_path, url, "late")
+    server.delay_s = 6.0
+    catalogue = write_catalogue(tmp_path, url, "late", timeout_s=2)
     before = len(versions(Home.open(home).mlflow_uri))
     said, error = add(home, "late", catalogue, 10, 0)
     assert isinstance(error, CannotRunError)
@@ -154,6 +155,7 @@ def test_one_that_answers_too_late_is_not_judged_by_it(
     assert answers_of(home, "late") == []  # a time-out says nothing about a question
     assert len(versions(Home.open(home).mlflow_uri)) == before
     server.delay_s = 0.0
+    write_catalogue(tmp_path, url, "late")  # with more patience it is the same expert
     said, error = add(home, "late", catalogue, 10, 0)
     assert error is None
     assert "late placed from 10 probes (10 questions asked now" in said

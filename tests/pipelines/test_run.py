@@ -28,6 +28,7 @@ from pipelines.selfplay.events import (
     Event,
     FrozenSet,
     GapsFound,
+    LeftOut,
     Measured,
     QuestionsMade,
     RoundDone,
@@ -246,3 +247,35 @@ def test_no_source_takes_everything_is_said(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(opening, "SOURCES", (SourceKind("counting", open_counting),))
     with pytest.raises(InputError, match=r"--questions.*no kind of source takes 'mine'"):
         open_sources(QuestionSettings(source="mine"), Desk(Warehouse(tmp_path)))
+
+
+def test_experts_without_costs_or_scores_do_not_end_a_round(
+    home: Home, catalogue: Catalogue, questions: Path, tmp_path: Path
+) -> None:
+    """One API told no tokens and one has failed at everything: the others' answers train a router."""
+    path = tmp_path / "four.yaml"
+    dear = CATALOGUE[CATALOGUE.index("  - {name: dear") :]
+    more = "".join(dear.replace("dear", name) for name in ("uncounted", "down"))
+    path.write_text(CATALOGUE + more)
+    four = load_catalogue(path)
+    rows = load_questions(str(questions))
+    n = rows.num_rows
+    for name, columns in {
+        "uncounted": {"score": pa.array([1.0] * n, pa.float32())},
+        "down": {"error": ["content_filter: withheld"] * n},
+    }.items():
+        spec = four.get(name)
+        keys = {
+            "question_id": rows["question_id"],
+            "expert": [name] * n,
+            "expert_version": [spec.version] * n,
+        }
+        home.warehouse().append("answers", pa.table(keys | columns), round="before", expert=name)
+    told: list[Event] = []
+    result = run_selfplay(settings_of(four, questions), home, told.append)
+    assert [event.experts for event in told if isinstance(event, LeftOut)] == [("uncounted", "down")]
+    assert result.rounds[0].promoted
+    evidence = read_evidence(home.warehouse(), four.names, [])
+    assert evidence is not None
+    assert set(evidence.every.experts) == {"cheap", "dear"}
+    assert read_evidence(home.warehouse(), ["uncounted", "down"], []) is None

@@ -81,7 +81,7 @@ def test_the_core_serves_an_api_expert(bin_folder, orchestrator, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
     uri = f"sqlite:///{home / 'mlflow.db'}"
-    set_champion(uri, log_version(orchestrator, tracking_uri=uri, artifact_root=home / "mlartifacts"))
+    set_champion(uri, log_version(orchestrator, tracking_uri=uri))
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]

@@ -140,7 +140,7 @@ def spec_of(name, upstream, **fields):
 
 
 def make_gateway(upstream, ledger_type=WatchedLedger, rng=None, **fields):
-    config = ServeConfig(home=Path(tempfile.mkdtemp(prefix="leeroo-test-")), access="keys", deadline_s=1.0)
+    config = ServeConfig(home=Path(tempfile.mkdtemp(prefix="leeroo-test-")), access="keys", deadline_s=5.0)
     specs = [spec_of(name, upstream, **fields) for name in ("alpha", "beta")]
     experts = {spec.name: DirectExpert(spec) for spec in specs}
     return Gateway(config, FixedRouter("alpha", "beta"), ledger_type(config, rng), experts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from typer.testing import CliRunner
 
 from pipelines.commands.universe import register
 from universe.model.hosting_file import read_hosting
-from warehouse import InputError, Warehouse, conform, question_id
+from warehouse import InputError, NotReadyError, Warehouse, conform, question_id
 
 runner = CliRunner()
 
@@ -137,3 +138,30 @@ def test_hosting_files_are_checked_field_by_field(tmp_path: Path) -> None:
             read_hosting(path)
     with pytest.raises(InputError, match="no such file"):
         read_hosting(tmp_path / "none.yaml")
+
+
+def test_gaps_without_a_pool_say_what_to_pass(home: Path, tmp_path: Path) -> None:
+    place = tmp_path / "home"
+    shutil.copytree(home / "warehouse", place / "warehouse")
+    with pytest.raises(NotReadyError, match=r"no pool is in use .*`leeroo gaps --experts 'NAME,NAME'`"):
+        run("gaps", "--home", str(place), "--no-track")
+    options = ["--experts", "small, large", "--home", str(place), "--no-track"]
+    with pytest.raises(NotReadyError, match=r"no graded answer has the source 'exams'.*'made'"):
+        run("gaps", *options, "--source", "exams")
+    assert "gaps" in run("gaps", *options).lower()
+
+
+def test_the_cost_limit_and_the_frontier_have_one_unit(home: Path) -> None:
+    command = ("universe", "--home", str(home), "--raw", "--no-judge", "--no-track", "--no-explain")
+    run(*command, "--max-usd-per-1k", "0.15")
+    plan = yaml.safe_load((home / "universe.yaml").read_text())
+    run(*command, "--max-cost-usd", "0.00015")
+    assert yaml.safe_load((home / "universe.yaml").read_text()) == plan
+    assert 0 < 1000 * plan["expected_cost_usd"] <= 0.15
+    with pytest.raises(InputError, match="are one limit"):
+        run(*command, "--max-usd-per-1k", "0.15", "--max-cost-usd", "0.00015")
+    with pytest.raises(InputError, match=r"0\.001 USD per 1,000 queries is below the 0\.01 "):
+        run(*command, "--max-usd-per-1k", "0.001")
+    traced = " ".join(run(*command, "--frontier", "cost", "--points", "3").split())
+    assert "in $ per 1,000 queries (--max-usd-per-1k)" in traced
+    assert "0.01 " in traced  # the cheapest expert's 1e-5 USD a query

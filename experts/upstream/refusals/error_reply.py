@@ -141,7 +141,8 @@ def _kind(reply: ErrorReply, param: str | None, retry_after_s: float | None) -> 
     if status == 402:
         return FailureKind.ACCOUNT_EMPTY
     if status in _BUSY or (status in (403, 500, 503) and says(words.BUSY)):
-        empty = says(words.ACCOUNT_EMPTY) or (retry_after_s is None and says(words.ACCOUNT_EMPTY_OR_BUSY))
+        is_passing = retry_after_s is not None or says(words.OF_A_WHILE)
+        empty = says(words.ACCOUNT_EMPTY) or (not is_passing and says(words.ACCOUNT_EMPTY_OR_BUSY))
         return FailureKind.ACCOUNT_EMPTY if status in (403, 429) and empty else FailureKind.BUSY
     may_be_param = status in (400, 403, 404, 422, 501) or (status in (405, 500) and reply.param is not None)
     if may_be_param and param is not None:

@@ -95,6 +95,8 @@ ACCOUNT_EMPTY_OR_BUSY = _any(
     r"usage limit",
     r"insufficient_quota",
 )
+#: A limit of these is over soon, whatever it is called.
+OF_A_WHILE = _any(r"per[ _-]?(second|sec|minute|min|hour)\b", r"\b[rt]pm\b", r"rate[ _-]?limit")
 CREDENTIALS = _any(
     r"(invalid|incorrect|missing|expired|wrong|bad|no|unknown|revoked|disabled)[ _](api[ _-]?)(key|token)",
     r"api[ _-]?key[^.]{0,30}(not valid|invalid|expired|incorrect|missing|not found|disabled|revoked)",

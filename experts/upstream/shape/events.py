@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +10,8 @@ from experts.upstream.shape.json_text import read_json
 
 _MOST_BYTES = 16 << 20  # of one event; a reader that waits for its end would fill the memory
 _MOST_STRAY = 1 << 20
+_MOST_TRIES = 32  # lines of an object after each of which it may be whole; beyond, its event's end tells
+_LINE_END = re.compile(rb"[\r\n]")
 
 
 @dataclass(frozen=True)
@@ -60,11 +63,10 @@ class EventReader:
 
     def _next_line(self) -> bytes | None:
         buffer = self._buffer
-        ends = [at for at in (buffer.find(b"\n", self._looked), buffer.find(b"\r", self._looked)) if at >= 0]
-        if not ends:
+        if (end := _LINE_END.search(buffer, self._looked)) is None:
             self._looked = len(buffer)
             return None
-        at = min(ends)
+        at = end.start()
         if buffer[at] == 13 and at + 1 == len(buffer):
             self._looked = at  # a line feed may follow
             return None
@@ -98,12 +100,10 @@ class EventReader:
         if self._data:
             self._data.append(value)
             self._size += len(value)
-            joined = b"\n".join(self._data)
-            if (found := _parse(joined)) is not None:
-                self._forget()
-                return [found]
-            # Mends itself where a broken object is followed by a whole one: the broken one is said.
-            return []
+            if len(self._data) > _MOST_TRIES or (found := _parse(b"\n".join(self._data), self._name)) is None:
+                return []
+            self._forget()
+            return [found]
         found = _parse(value, self._name)
         if found is not None:
             self._name_is_used(found)
@@ -119,10 +119,12 @@ class EventReader:
 
     def _dispatch(self) -> list[Event]:
         """End an event: what was collected and is no JSON by now is broken off."""
-        broken = [Event(is_broken=True)] if self._data else []
+        collected = (
+            [_parse(b"\n".join(self._data), self._name) or Event(is_broken=True)] if self._data else []
+        )
         self._forget()
         self._name = ""
-        return broken
+        return collected
 
     def _forget(self) -> None:
         self._data, self._size = [], 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import difflib
 import logging
-import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from experts.catalogue.options import is_missing, plain_name
 from warehouse import InputError
 
 _log = logging.getLogger(__name__)
@@ -33,12 +33,6 @@ NAMES = {
     "parent_id": ("parent_id",),
 }
 
-
-def plain_name(name: str) -> str:
-    """Return a column's name without case, blanks, dashes, underscores and brackets."""
-    return "".join(c for c in name.casefold() if c.isalnum())
-
-
 _FIELD_OF = {plain_name(name): field for field, names in NAMES.items() for name in names}
 _KNOWN = {plain_name(name): name for names in NAMES.values() for name in names}
 #: Passed over without a word: what our own tables add, and what the known layouts have besides.
@@ -61,11 +55,6 @@ _PASSED_OVER = frozenset(
 )
 #: Likeness from which a name is taken for a misspelt one ("choice", "answers"), and from which one is named.
 _MISSPELT, _ALIKE = 0.85, 0.6
-
-
-def is_missing(value: Any) -> bool:
-    """Tell whether a value is none: null, NaN or blank text."""
-    return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
 
 
 def found_in(record: Mapping[str, Any], field: str) -> list[tuple[str, Any]]:

@@ -9,24 +9,23 @@ from dataclasses import dataclass
 from dataclasses import field as default
 from typing import Any
 
-from experts.catalogue.prompts import LETTERS
-from experts.grading.base import Asked
-from experts.grading.grade import GRADERS
-from pipelines.questions.draft import Row, question_row
-from pipelines.questions.loading.answers import is_hidden, number_of, resolve
-from pipelines.questions.loading.columns import NAMES, found_in, refuse_misspelt
-from pipelines.questions.loading.layouts import adapt, content_text
-from pipelines.questions.loading.options import (
+from experts.catalogue.option_answers import is_hidden, number_of, resolve
+from experts.catalogue.options import (
     Options,
     is_number,
     options_in_columns,
     options_in_prompt,
     read_options,
 )
+from experts.catalogue.prompts import LETTERS
+from experts.grading.base import Asked
+from experts.grading.grade import GRADERS
+from pipelines.questions.draft import Row, question_row
+from pipelines.questions.loading.columns import NAMES, found_in, refuse_misspelt
+from pipelines.questions.loading.layouts import adapt, content_text
 from warehouse import InputError
 from warehouse.schemas import question_id
 
-KINDS = tuple(GRADERS)
 HARDEST = 2**31 - 1  # the most that the table's column holds
 
 
@@ -111,9 +110,9 @@ def read_question(
     record, where, options = opened.record, opened.where, opened.options
     verifier = _read_verifier(record, where)
     kind = record.get("kind") or ("choice" if options else "verified" if verifier else "exact")
-    if kind not in KINDS:
+    if kind not in GRADERS:
         raise InputError(
-            f"unknown kind {kind!r}", where=f"{where}, field kind", fix="use " + ", ".join(KINDS)
+            f"unknown kind {kind!r}", where=f"{where}, field kind", fix="use " + ", ".join(GRADERS)
         )
     if options and kind != "choice":
         raise InputError(

@@ -7,8 +7,9 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experts.catalogue.options import is_missing, plain_name
 from experts.grading.markup import find_boxes, unwrap
-from pipelines.questions.loading.columns import NAMES, found_in, is_missing, plain_name
+from pipelines.questions.loading.columns import NAMES, found_in
 from warehouse import InputError
 
 Record = dict[str, Any]

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from experts.catalogue.option_answers import learn_bases
 from pipelines.questions.draft import Row, questions_table
-from pipelines.questions.loading.answers import learn_bases
 from pipelines.questions.loading.columns import NAMES, map_columns, report_unread, unread_columns
 from pipelines.questions.loading.fields import Opened, open_record, read_question
 from pipelines.questions.loading.records import read_records, stem_of

@@ -138,6 +138,17 @@ def test_the_experts_own_limit_is_the_experts_fault() -> None:
     assert not reply.in_time_of_caller
 
 
+def test_a_limit_that_is_the_experts_own_stays_so_after_a_refused_field() -> None:
+    async def act(call: Call) -> None:
+        if "temperature" in call.body:
+            return await call.reply(400, {"error": {"message": "not supported", "param": "temperature"}})
+        return await say_nothing(call)
+
+    reply, _ = ask(act, timeout_s=2.0, limit_s=2.0)
+    assert reply.kind is FailureKind.TIMEOUT
+    assert not reply.in_time_of_caller
+
+
 def test_headers_of_thirty_kilobytes_are_read() -> None:
     async def act(call: Call) -> None:
         await call.reply(200, completion(), content_security_policy="a" * 30_000)

@@ -108,11 +108,11 @@ def judge(body: Any, **asked: Any) -> Answer | Failure:
     reply = read_reply(ask, 200, {}, data, TokenCounter(SPEC))
     usage = reply.usage
     if usage is not None:
-        assert 0 <= usage.prompt_tokens <= ask.most_prompt_tokens
+        assert 0 <= usage.prompt_tokens <= ask.most_prompt_tokens + 4096
         assert 0 <= usage.completion_tokens <= ask.most_completion_tokens
         assert 0 <= usage.cached_tokens <= usage.prompt_tokens
         assert 0 <= usage.claimed_usd <= 100_000
-        assert 0 <= usage.cost_usd(SPEC.price) <= ask.most_usd
+        assert 0 <= usage.cost_usd(SPEC.price) <= ask.most_usd + SPEC.price.cost_usd(4096.0, 0.0)
     return reply
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import time
 from typing import Any
 
 import pytest
@@ -315,3 +316,12 @@ def test_several_answers_keep_their_places() -> None:
     assert places == {0: "length", 1: "stop"}
     items, _ = read(wire(of(7, "a"), of(None, "b"), of("x", "", "stop")))
     assert {c["index"] for i in items if isinstance(i, Piece) for c in i.body["choices"]} == {0}
+
+
+def test_an_object_may_stretch_over_many_lines_and_takes_no_longer_for_it() -> None:
+    text = json.dumps(piece({"content": "Fine."}, "stop") | {"more": list(range(30_000))}, indent=0)
+    lines = "".join(f"data: {line}\n" for line in text.splitlines())
+    begun = time.process_time()
+    items, _ = read(f"{lines}\n".encode())
+    assert said(items) == "Fine."
+    assert time.process_time() - begun < 5.0

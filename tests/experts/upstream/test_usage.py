@@ -80,6 +80,11 @@ def test_the_bounds_are_those_of_the_request() -> None:
     ).is_estimated
 
 
+def test_a_prompt_that_a_host_puts_before_ours_is_believed_and_no_more() -> None:
+    assert not read({"prompt_tokens": 1816, "completion_tokens": 5}).is_estimated
+    assert read({"prompt_tokens": 7000, "completion_tokens": 5}).is_estimated
+
+
 def test_a_claim_beyond_is_kept_for_the_books() -> None:
     usage = read({"prompt_tokens": 12, "completion_tokens": 10**9})
     assert usage.claimed_usd == pytest.approx(4000, rel=1e-6)

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from experts.catalogue.prompts import LETTERS
-from pipelines.questions.loading.columns import is_missing, plain_name
 from warehouse import InputError
 
 # A column for each option: what its name begins with, and its letter or number.
@@ -30,6 +29,16 @@ _IN_BRACKETS = re.compile(r"(?<!\w)\(([A-J])\)\s?([^()]*(?:\((?![A-J]\))[^()]*\)
 _DASHES = re.compile(r"^\s*options:?\s*\n((?:[ \t]*[-*•][ \t]*\S.*\n?){2,})", re.IGNORECASE | re.MULTILINE)
 _NUMPY_ARRAY = re.compile(r"\barray\((\[[^\[\]]*\])(?:,\s*dtype=[^()]{1,20})?\)")
 _HEADING = re.compile(r"\s*(?:(?:answer )?(?:options|choices):?)?\s*$", re.IGNORECASE)
+
+
+def plain_name(name: str) -> str:
+    """Return a column's name without case, blanks, dashes, underscores and brackets."""
+    return "".join(c for c in name.casefold() if c.isalnum())
+
+
+def is_missing(value: Any) -> bool:
+    """Tell whether a value is none: null, NaN or blank text."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or value == ""
 
 
 @dataclass(frozen=True)

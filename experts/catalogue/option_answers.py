@@ -7,9 +7,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from experts.catalogue.options import Options, is_number, plain_name
 from experts.catalogue.prompts import LETTERS
-from pipelines.questions.loading.columns import plain_name
-from pipelines.questions.loading.options import Options, is_number
 from warehouse import normalise_text
 
 _LETTER = re.compile(

@@ -1,0 +1,92 @@
+"""What a cluster of ours leaves, and what a kill leaves: found, and only ours removed."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.ray_folders import find_left, ray_folder, remove_sessions_of
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "traces"))
+    (tmp_path / "traces").mkdir()
+    found = ray_folder()
+    assert found is not None
+    return found
+
+
+def session(folder: Path, pid: int) -> Path:
+    made = folder / f"session_2026-01-02_03-04-05_678901_{pid}"
+    (made / "logs").mkdir(parents=True)
+    (made / "logs" / "worker.out").write_text("x" * 1000)
+    return made
+
+
+def ended_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_only_what_killed_commands_left_is_removed(folder: Path, tmp_path: Path) -> None:
+    gone, alive = session(folder, ended_pid()), session(folder, os.getpid())
+    others = tmp_path / "ray" / gone.name  # a cluster that somebody else started
+    others.mkdir(parents=True)
+    strange = folder / "notes"
+    strange.mkdir()
+    linked = folder / f"session_2026-01-02_03-04-05_678902_{ended_pid()}"
+    linked.symlink_to(others)
+    trace = tmp_path / "traces" / "leeroo-trace-abc.log"
+    trace.write_text("Traceback")
+    assert {found.path for found in find_left()} == {gone, trace}
+    assert sum(found.size_bytes for found in find_left()) == 1_009
+    shown = CliRunner().invoke(app, ["doctor", "--clean", "--home", str(tmp_path / "home")]).output
+    assert str(gone) in shown
+    assert "2 left" in shown
+    assert not gone.exists()
+    assert not trace.exists()
+    assert all(path.exists() for path in (alive, others, strange))
+    assert find_left() == []
+
+
+def test_a_session_that_a_process_still_uses_is_kept(folder: Path) -> None:
+    used = session(folder, ended_pid())
+    program = "import sys, time; print('on', flush=True); time.sleep(60)"
+    process = subprocess.Popen([sys.executable, "-c", program, str(used)], stdout=subprocess.PIPE)
+    try:
+        assert process.stdout is not None
+        process.stdout.readline()
+        assert find_left() == []
+    finally:
+        process.kill()
+        process.wait()
+    assert [found.path for found in find_left()] == [used]
+
+
+def test_at_the_end_nothing_is_left(folder: Path) -> None:
+    session(folder, os.getpid())
+    (folder / "session_latest").symlink_to("nowhere")
+    (folder / "ray_current_cluster").write_text("127.0.0.1:1")
+    remove_sessions_of(os.getpid())
+    assert not folder.exists()
+    assert find_left() == []
+
+
+def test_a_folder_that_is_not_ours_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir(mode=0o755)
+    (tmp_path / f"leeroo-ray-{os.getuid()}").symlink_to(elsewhere)
+    assert ray_folder() is None
+    assert elsewhere.stat().st_mode & 0o777 == 0o755
+    assert find_left() == []
