@@ -13,6 +13,7 @@ from serve.http.api import create_api
 from serve.ledger.handle import BookkeeperHandle
 from serve.request.gateway import Gateway
 from serve.router.handle import RouterHandle
+from serve.transport.own_port import keep_port_on_this_machine
 
 
 @ray_serve.ingress()
@@ -27,6 +28,7 @@ class Ingress:
         bookkeeper: DeploymentHandle,
         experts: list[DeploymentHandle],
     ) -> None:
+        keep_port_on_this_machine()
         clients = [HandleClient(spec, handle) for spec, handle in zip(specs, experts, strict=True)]
         by_name = {client.spec.name: client for client in clients}
         self._gateway = Gateway(config, RouterHandle(router), BookkeeperHandle(bookkeeper), by_name)

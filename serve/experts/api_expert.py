@@ -8,6 +8,7 @@ from typing import Any
 from experts import ExpertSpec
 from experts.upstream import Ask, Failure, FailureKind, UpstreamClient, ask_of
 from serve.experts.client import StreamPiece, WholeAnswer
+from serve.transport.own_port import keep_port_on_this_machine
 
 #: What is passed on. The rest of OpenAI's fields, and those of other houses, change the price, the model or
 #: what is kept of a request (service_tier, models, provider, plugins, modalities, web_search_options,
@@ -25,6 +26,7 @@ class ApiExpert:
     """One replica of an API expert. Same face as :class:`serve.experts.vllm_expert.VllmExpert`."""
 
     def __init__(self, spec: ExpertSpec) -> None:
+        keep_port_on_this_machine()
         self._spec = spec
         self._client = UpstreamClient(spec)
 

@@ -14,6 +14,7 @@ from experts.catalogue.prompts import DEFAULT_TEMPLATES, render_prompt
 from experts.upstream import Failure, FailureKind, Piece, StreamReader, TokenCounter, ask_of, read_reply
 from experts.upstream.dialect import fill_defaults
 from serve.experts.client import StreamPiece, WholeAnswer
+from serve.transport.own_port import keep_port_on_this_machine
 
 _MARK = "\x00"
 
@@ -40,6 +41,7 @@ class VllmExpert:
     """One replica of a vLLM expert. What its front says is read as an API's reply is."""
 
     async def __init__(self, spec: ExpertSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it
+        keep_port_on_this_machine()
         os.environ.update(backend_env(spec))
         from starlette.datastructures import State
         from vllm.engine.arg_utils import AsyncEngineArgs

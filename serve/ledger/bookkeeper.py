@@ -32,6 +32,7 @@ from serve.ledger.messages import (
 from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
 from serve.ledger.prometheus import Metrics
 from serve.transport.local_call import Address, LocalServer
+from serve.transport.own_port import keep_port_on_this_machine
 
 logger = logging.getLogger("ray.serve")
 
@@ -83,6 +84,7 @@ class Bookkeeper:
     """Answers for keys and money. Every method may be called again after a failure without harm."""
 
     def __init__(self, config: ServeConfig) -> None:
+        keep_port_on_this_machine()
         os.umask(0o077)  # what is kept here is nobody else's
         self._config = config
         self._ledger = Ledger(config.home / LEDGER_FILE)

@@ -15,6 +15,7 @@ from serve.router.champion import find_challenger, find_version, load_router
 from serve.router.messages import Query, Ruling
 from serve.router.paced_price import RecentForecasts, pace
 from serve.transport.local_call import Address, LocalServer
+from serve.transport.own_port import keep_port_on_this_machine
 from warehouse import InputError, NobodyMayAnswerError
 
 logger = logging.getLogger("ray.serve")
@@ -131,6 +132,7 @@ class Router:
     """Holds the orchestrator, decides many queries a call, and changes to a new champion while it serves."""
 
     def __init__(self, config: ServeConfig) -> None:
+        keep_port_on_this_machine()
         self._config = config
         self._champion = Loaded(*load_router(config))
         self._challenger: Loaded | None = None
