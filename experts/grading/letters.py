@@ -63,13 +63,16 @@ _DENIED = re.compile(
 )
 # Options gone through one by one, each with what is thought of it.
 _LABEL = re.compile(
-    rf"(?:^|(?<=[.;,!|✓✔✅✗✘❌])[ \t]{{1,3}})[ \t>|*•+-]{{0,8}}(?:{_WORDS}[ \t]{{1,3}})?[(\[*\"']{{0,4}}([A-Z])"
+    r"(?:^|(?<=[.;,!|✓✔✅✗✘❌])[ \t]{1,3})[ \t>|*•+-]{0,8}"
+    rf"(?:{_WORDS}[ \t]{{1,3}})?[(\[*\"']{{0,4}}([A-Z])"
     r"(?:[)\]*\"']{0,4}[ \t]{0,3}[:.)\]=|–—-][*)]{0,3}|(?=[ \t]{0,3}[✓✔✅✗✘❌])|(?=[ \t]{1,3}(?i:is|are)\b))",
     re.MULTILINE,
 )
 _JUDGED = re.compile(
-    r"[\s*_|:–—-]{0,8}(?:(?i:(?:this|that|it|option|choice|answer|one|statement)\s){0,2}(?i:is|are)\s(?i:\w{1,12}ly\s)?)?"
-    r"(?:(?P<no>(?i:no(?=\s*(?:[.,;!|]|$))|not\s(?:correct|right|true|the|it|this)|wrong|incorrect|false|untrue|invalid|eliminated|impossible|ruled out)\b"
+    r"[\s*_|:–—-]{0,8}(?:(?i:(?:this|that|it|option|choice|answer|one|statement)\s){0,2}(?i:is|are)\s"
+    r"(?i:\w{1,12}ly\s)?)?"
+    r"(?:(?P<no>(?i:no(?=\s*(?:[.,;!|]|$))|not\s(?:correct|right|true|the|it|this)|wrong|incorrect|false"
+    r"|untrue|invalid|eliminated|impossible|ruled out)\b"
     r"|(?i:is|are)n['’]t\b|[✗✘❌×])|(?P<yes>(?i:yes|right|correct|true)\b|[✓✔✅]))"
 )
 _VERDICT_WITHIN = re.compile(
