@@ -44,8 +44,8 @@ def run_demo(home: Home, *, per_domain: int = 20, port: int = 0) -> None:
 
 
 def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
-    """Deploy the champion beside its experts, ask with the OpenAI client, and end the deployment."""
-    from openai import OpenAI
+    """Deploy the champion beside its experts, ask it as any client does, and end the deployment."""
+    import httpx
 
     from pipelines.ray_session import ray_session
     from serve.config import ServeConfig
@@ -64,17 +64,16 @@ def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
         )
         try:
             print_line(f"Ready after {time.monotonic() - started:.0f} s at {url}")
-            client = OpenAI(base_url=f"{url}/v1", api_key="none", timeout=120, max_retries=0)
-            reply = client.chat.completions.create(
-                model="leeroo", messages=[{"role": "user", "content": question}], max_tokens=24
-            )
-            details = (reply.model_extra or {}).get("leeroo", {})
+            asked = {"model": "leeroo", "messages": [{"role": "user", "content": question}], "max_tokens": 24}
+            # Whatever proxy the environment names is not for this machine.
+            reply = httpx.post(f"{url}/v1/chat/completions", json=asked, timeout=120, trust_env=False)
+            reply.raise_for_status()
+            answer = reply.json()
+            details, said = answer["leeroo"], str(answer["choices"][0]["message"]["content"])
             console.print(f"  [bold]you[/]      {question}")
-            console.print(
-                f"  [bold]{details.get('expert', reply.model)}[/]  {reply.choices[0].message.content}"
-            )
-            print_line(f"  router version {details.get('router_version')}: {details.get('reason')}")
-            return str(reply.choices[0].message.content)
+            console.print(f"  [bold]{details['expert']}[/]  {said}")
+            print_line(f"  router version {details['router_version']}: {details['reason']}")
+            return said
         finally:
             stop_serving()
 

@@ -89,7 +89,7 @@ def test_the_core_serves_an_api_expert(bin_folder, orchestrator, tmp_path):
     with serve_chat(Scripted) as url, (tmp_path / "log").open("w") as log:
         (tmp_path / "experts.yaml").write_text(CATALOGUE.format(url=url))
         command = [bin_folder / "leeroo", "serve", "--open", "--port", port, "--home", home]
-        command += ["--catalogue", tmp_path / "experts.yaml"]
+        command += ["--catalogue", tmp_path / "experts.yaml", "--expert", "smollm2-135m"]
         server = subprocess.Popen(
             list(map(str, command)), cwd=tmp_path, env=kept, stdout=log, stderr=subprocess.STDOUT
         )

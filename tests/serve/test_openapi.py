@@ -23,7 +23,15 @@ def api_schema(orchestrator, tmp_path_factory):
     config = ServeConfig(home=tmp_path_factory.mktemp("home"), access="open")
     experts = {name: ScriptedExpert(name) for name in ("smollm2-135m", "gemma-3-270m")}
     gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), experts)
-    return schemathesis.openapi.from_asgi("/openapi.json", create_api(gateway))
+    api = create_api(gateway)
+
+    async def as_from_this_machine(scope, receive, send):
+        if scope["type"] == "http":  # an open endpoint answers to no other name than the machine's own
+            others = [(name, value) for name, value in scope["headers"] if name != b"host"]
+            scope = {**scope, "headers": [*others, (b"host", b"localhost")]}
+        await api(scope, receive, send)
+
+    return schemathesis.openapi.from_asgi("/openapi.json", as_from_this_machine)
 
 
 # What a schema cannot say (an expert that does not exist, a conversation without a word) is refused too.
