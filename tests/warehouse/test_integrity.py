@@ -131,6 +131,19 @@ def test_entries_of_other_versions(warehouse: Warehouse) -> None:
         Warehouse(warehouse.url).scan("questions")
 
 
+@pytest.mark.parametrize(
+    "field", [{"path": None}, {"path": "../../x"}, {"rows": -1}, {"schema": "x"}, {"round": 5}, {"expert": 1}]
+)
+def test_an_entry_whose_fields_cannot_be_right_is_damaged_and_mended(warehouse: Warehouse, field) -> None:
+    entry = next((Path(warehouse.url) / "questions" / "_manifest").glob("*.json"))
+    entry.write_text(json.dumps(json.loads(entry.read_text()) | field))
+    (entry.parent / "._copied.json").write_bytes(b"\0\5\x16\7")  # what a Mac leaves beside a copied file
+    (found,) = [f for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
+    assert (found.kind, found.path) == ("entry", f"questions/_manifest/{entry.name}")
+    mend(Warehouse(warehouse.url), found)
+    assert not entry.exists()
+
+
 def test_a_clock_that_went_back_is_told_before_anything_is_written(warehouse: Warehouse) -> None:
     entry = next((Path(warehouse.url) / "questions" / "_manifest").glob("*.json"))
     os.utime(entry, (time.time() + 7_200, time.time() + 7_200))
