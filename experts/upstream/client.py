@@ -207,7 +207,7 @@ class UpstreamClient:
         return self._session.post(
             URL(url, encoded=True),
             data=data,
-            headers={name.title(): value for name, value in sent.items()},  # as the houses' own clients do
+            headers={name.title(): value for name, value in sent.items()},  # as the vendors' own clients do
             allow_redirects=False,
             proxy=address,
             proxy_auth=login,

@@ -150,7 +150,7 @@ def frame_of(content: Mapping[str, Any], ask: Ask, *, streamed: bool = False) ->
 
 
 def is_error(content: Mapping[str, Any]) -> bool:
-    """Tell whether an object without choices speaks of an error, in the shapes of several houses."""
+    """Tell whether an object without choices speaks of an error, in the shapes of several vendors."""
     if content.get("error") or content.get("errors") or content.get("object") == "error":
         return True
     if content.get("type") == "error" or content.get("success") is False:
