@@ -1,7 +1,8 @@
 r"""Whether two formulas mean the same: ``\frac{1}{2}`` and ``0.5``, ``(x+1)^2`` and ``x^2 + 2x + 1``.
 
 The comparison is math-verify's. It runs in a process of its own: computer algebra on a text that a model
-wrote may take for ever or fill the memory, and there a deadline and a limit can be set that hold.
+wrote may take for ever or fill the memory, and there limits can be set that hold. What is limited is the
+processor time that a pair takes, so that a busy machine does not decide what is right.
 """
 
 from __future__ import annotations
@@ -11,14 +12,17 @@ import contextlib
 import json
 import queue
 import re
+import signal
 import subprocess
 import sys
 import threading
 
 #: A longer text is not a formula that someone states as an answer.
 _LONGEST = 400
-_DEADLINE_S = 6.0
-_START_S = 60.0
+_CPU_S = 6.0
+#: For a process that neither works nor ends; far above what a crowded machine makes of ``_CPU_S``.
+_DEADLINE_S = 120.0
+_START_S = 120.0
 _MEMORY_BYTES = 4 << 30
 
 _COMMAND = re.compile(r"\\(?:[a-zA-Z]+|[{}])")
@@ -82,7 +86,7 @@ class _Checker:
             if process is None or process.stdin is None:
                 return None
             try:
-                process.stdin.write(json.dumps([stated, reference]) + "\n")
+                process.stdin.write(json.dumps([stated, reference, _CPU_S]) + "\n")
                 process.stdin.flush()
                 verdict = json.loads(self._replies.get(timeout=_DEADLINE_S))
             except (OSError, ValueError, queue.Empty):
@@ -126,7 +130,10 @@ atexit.register(_CHECKER.end)
 
 
 def _serve() -> None:
-    """Compare the pairs that come in, one JSON list a line; answer true or false, a line each."""
+    """Compare the pairs that come in, one JSON list a line with its limit; answer true or false, a line each.
+
+    A pair beyond its limit ends the process: no handler is asked, as none runs within a long multiplication.
+    """
     with contextlib.suppress(ImportError, ValueError, OSError):
         import resource
 
@@ -135,11 +142,16 @@ def _serve() -> None:
 
     print("ready", flush=True)
     for line in sys.stdin:
-        stated, reference = (f"${text.strip().strip('$')}$" for text in json.loads(line))
+        *pair, cpu_s = json.loads(line)
+        stated, reference = (f"${text.strip().strip('$')}$" for text in pair)
+        signal.setitimer(signal.ITIMER_PROF, cpu_s)
         try:
-            equal = verify(parse(reference), parse(stated))
+            # math-verify's own limits are by the clock on the wall, and make "wrong" of what took too long.
+            read = [parse(text, parsing_timeout=None) for text in (reference, stated)]
+            equal = verify(*read, timeout_seconds=None)
         except Exception:  # whatever SymPy makes of it, the two were not found equal
             equal = False
+        signal.setitimer(signal.ITIMER_PROF, 0)
         print(json.dumps(bool(equal)), flush=True)
 
 

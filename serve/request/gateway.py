@@ -145,7 +145,9 @@ class Gateway:
         except asyncio.CancelledError:
             here = asyncio.current_task()
             if task.cancelled() and here is not None and not here.cancelling():
-                raise ApiError(503, "the endpoint is stopping", code="stopping", retry_after_s=5) from None
+                raise ApiError(
+                    503, "the endpoint is shutting down", code="shutting_down", retry_after_s=5
+                ) from None
             self._leave(task, visit)
             raise
 

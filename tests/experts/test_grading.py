@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import threading
 
 import pytest
 from hypothesis import given
@@ -152,11 +155,28 @@ def test_dates_scores_ranges_and_codes_are_words(questions_of, text: str, answer
 
 
 def test_a_formula_that_never_ends_is_unscored(questions_of, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("experts.grading.symbolic._DEADLINE_S", 0.0)
     row = {"prompt": "?", "answer": "(x+1)^2"}
-    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (None, "symbolic@3")
-    monkeypatch.undo()
-    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (1.0, "symbolic@3")  # a new process
+    for limit in ("_CPU_S", "_DEADLINE_S"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"experts.grading.symbolic.{limit}", 1e-6)
+            assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (None, "symbolic@3"), limit
+        assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (1.0, "symbolic@3")  # a new process
+
+
+def test_a_machine_busy_with_other_things_does_not_decide_what_is_right(questions_of) -> None:
+    from experts.grading.symbolic import _CHECKER
+
+    row = {"prompt": "?", "answer": "(x+1)^2"}
+    assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (1.0, "symbolic@3")
+    assert _CHECKER._process is not None
+    worker = _CHECKER._process.pid
+    os.kill(worker, signal.SIGSTOP)  # as good as never having its turn
+    goes_on = threading.Timer(7.0, os.kill, (worker, signal.SIGCONT))
+    goes_on.start()
+    try:
+        assert graded(questions_of, row, RawAnswer(text="x^2+2x+1")) == (1.0, "symbolic@3")
+    finally:
+        goes_on.join()
 
 
 @pytest.mark.parametrize("text", ["9^{9^{9^{9}}}", "\\frac{" * 150, "x^{2^{100000}}", "1000000!"])

@@ -221,6 +221,6 @@ def test_stopping_waits_for_the_books(run, upstream):
         return refused.value
 
     gateway, key, refused = run(scenario)
-    assert (refused.status, refused.code) == (503, "stopping")
+    assert (refused.status, refused.code) == (503, "shutting_down")
     assert key.spent_usd >= upstream.billed_usd > 0
     assert isinstance(gateway.ledger, WatchedLedger)
