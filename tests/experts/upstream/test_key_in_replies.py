@@ -39,9 +39,8 @@ def test_whole(spelling):
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_streamed(spelling):
     reader = StreamReader(ASK, TokenCounter(SPEC), secrets=(KEY,))
-    piece = (
-        '{"choices": [{"index": 0, "delta": {"content": %s}, "finish_reason": "stop"}]}' % SPELLINGS[spelling]
-    )
+    piece = '{"choices": [{"index": 0, "delta": {"content": KEY}, "finish_reason": "stop"}]}'
+    piece = piece.replace("KEY", SPELLINGS[spelling])
     read = reader.feed(f"data: {piece}\n\ndata: [DONE]\n\n".encode()) + reader.end()
     assert all(isinstance(one, Piece) for one in read)
     told = json.dumps([one.body for one in read])
