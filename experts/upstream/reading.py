@@ -156,6 +156,8 @@ def is_error(content: Mapping[str, Any]) -> bool:
         return True
     if content.get("type") == "error" or content.get("success") is False:
         return True
+    if content.get("promptFeedback"):  # Google's own words: what was asked is withheld
+        return True
     base = content.get("base_resp")
     if isinstance(base, dict) and base.get("status_code"):
         return True
