@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from experts.backends.registry import BACKENDS
+from experts.backends.registry import BACKENDS, is_known
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec, Resources
@@ -100,7 +100,7 @@ def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> Expe
         if loc:
             where += f", field {'.'.join(map(str, loc))}"
         raise InputError(what, where=where, fix=fix) from None
-    if spec.backend in BACKENDS:
+    if is_known(spec):
         return spec
     where = f"{place(path, descend(node, ('backend',)))}, expert {label}, field backend"
     raise InputError(
