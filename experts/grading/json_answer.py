@@ -39,6 +39,7 @@ _EATEN = re.compile(
     "\t(?=ext|imes|heta|an|frac|ilde)|\f(?=rac|orall)|\b(?=oxed|eta|inom|ar)|\r(?=ight|ho)|\n(?=eq|abla)"
 )
 _EATEN_LETTER = {"\t": "t", "\f": "f", "\b": "b", "\r": "r", "\n": "n"}
+_FOR, _AGAINST = ("true", "yes", "correct", "right"), ("false", "no", "incorrect", "wrong")
 #: So many attempts at reading JSON, so many keys, levels and characters of a value; no answer lies beyond.
 _ATTEMPTS, _KEYS, _LEVELS, _LONGEST = 16, 40, 4, 2000
 
@@ -90,6 +91,9 @@ def _pick(value: Any, level: int = 0) -> Iterator[str]:
     )
     for _, key in ranked:
         yield from _write(value[key], level)
+    if len(value) > 1 and all(len(key.strip()) == 1 and key.strip().isalpha() for key in value):
+        yield from _favoured(value)
+        return
     if len(value) == 1 and not ranked:
         (key, only), *_ = value.items()
         if len(key.strip()) == 1 and isinstance(only, str):
@@ -99,6 +103,23 @@ def _pick(value: Any, level: int = 0) -> Iterator[str]:
     for part in reversed(list(value.values())):
         if isinstance(part, dict | list):
             yield from _pick(part, level + 1)
+
+
+def _favoured(options: dict[str, Any]) -> Iterator[str]:
+    """Of ``{"A": false, "B": true}`` and ``{"A": 0.1, "B": 0.9}`` the letter that is put above the others."""
+    weights: dict[str, float] = {}
+    for key, value in options.items():
+        word = str(value).strip().casefold()
+        if word in _FOR or word in _AGAINST:
+            weights[key] = float(word in _FOR)
+        else:
+            try:
+                weights[key] = float(word.rstrip("%"))
+            except ValueError:
+                return
+    best = max(weights.values())
+    if list(weights.values()).count(best) == 1:
+        yield max(weights, key=lambda key: weights[key])
 
 
 def _write(value: Any, level: int) -> Iterator[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 # Every run is bounded: a search is linear in the text, whatever the text.
 _OPEN = r"[\s(\[{*\"'“‘`$_<]{0,12}"
@@ -18,13 +18,18 @@ _RULED_OUT = (
 )
 _NO_LETTER = (
     # "B or C" names neither, and "A good guess" none.
-    rf"(?!{_SHUT}\s{{0,3}}(?:\b(?:or|and)\b|[/&+,])\s{{0,3}}[(\[*\"']{{0,4}}[A-Z]{_END}(?!['’]\w))"
-    r"(?!\s{1,3}(?!(?:because|since|as|is|was|due|given|which|and|but|so|would|must|seems|it)\b)[a-z])"
+    rf"(?!{_SHUT}\s{{0,3}}(?:\b(?:or|and)\b|[/&+,])\s{{0,3}}[(\[*\"']{{0,4}}[A-Z]{_END}(?!['’]\w)(?!{_RULED_OUT}))"
+    r"(?!\s{1,3}(?!(?:because|since|as|is|was|due|given|which|and|but|so|would|must|seems|it)\b"
+    r"|(?:rather than|instead of|over)\s{1,3}(?:[a-z]{1,12}\s{1,3})?[(\[*\"']{0,4}[A-Z]\b)[a-z])"
     rf"(?!{_RULED_OUT})"
 )
 _WORDS = r"(?i:options?|choices?|letters?|answers?)"
-_LETTER = re.compile(rf"{_OPEN}(?:{_WORDS}\s{{1,3}}{_OPEN})?([A-Z]){_END}{_NO_LETTER}")
-_SMALL_LETTER = re.compile(r"[\s*\"'`$_]*(?:\(([a-z])\).*|([a-z])(?:[).:]\s.*|[\W_]*))", re.DOTALL)
+_LETTER = re.compile(rf"{_OPEN}(?:{_WORDS}\s{{1,3}}{_OPEN})?([A-Z])(?![\"']\s{{0,3}}:){_END}{_NO_LETTER}")
+_SMALL_LETTER = re.compile(
+    rf"[\s*\"'`$_]*(?:{_WORDS}\s{{1,3}})?"
+    r"(?:\(([a-z])\).*|([a-z])(?:[).:]\s.*|[\W_]*))",
+    re.DOTALL,
+)
 _BEHIND = re.compile(r"(?s:.{1,400}?)\s{1,3}[(\[]([A-Z])[)\]][.*\s]{0,5}")
 
 #: Clauses that say of a letter that it is the answer; group 1 is the letter.
@@ -47,7 +52,8 @@ _MENTIONED = re.compile(
 # Letters that are set apart from the words around them, so that they mean an option.
 _SET_APART = re.compile(
     r"(?<![A-Za-z0-9])[(\[]([A-Z])[)\]]|\*\*[(\[]?([A-Z])[)\]]?[.:]?\*\*|[\"“'`]([A-Z])[\"”'`]"
-    r"|(?:\b(?i:so|thus|therefore|hence|is|be|but)[,:]?\s{1,3}|[:：是为選选]\s{0,3})([A-Z])(?=\s{0,3}(?:[.!。]|$))"
+    r"|(?:\b(?i:so|thus|therefore|hence|is|be|but|es|est|ist|è|é)[,:]?\s{1,3}|[:：是为選选は]\s{0,3})([A-Z])"
+    r"(?=\s{0,3}(?:[.!。]|です|$))"
 )
 _DENIED = re.compile(
     r"(?:\b(?i:not|never|neither|nor|rules?\sout|ruled\sout|ruling\sout|eliminates?|eliminated|eliminating|excludes?"
@@ -55,8 +61,29 @@ _DENIED = re.compile(
     rf"(?:(?i:be|option|choice|answer|letter)s?\s{{1,3}}){{0,2}}{_OPEN}([A-Z]){_END}"
     rf"|(?<![A-Za-z0-9'’])([A-Z])(?={_RULED_OUT})"
 )
+# Options gone through one by one, each with what is thought of it.
+_LABEL = re.compile(
+    r"(?:^|(?<=[.;,!|✓✔✅✗✘❌])[ \t]{1,3})[ \t>|*•+-]{0,8}"
+    rf"(?:{_WORDS}[ \t]{{1,3}})?[(\[*\"']{{0,4}}([A-Z])"
+    r"(?:[)\]*\"']{0,4}[ \t]{0,3}[:.)\]=|–—-][*)]{0,3}|(?=[ \t]{0,3}[✓✔✅✗✘❌])|(?=[ \t]{1,3}(?i:is|are)\b))",
+    re.MULTILINE,
+)
+_JUDGED = re.compile(
+    r"[\s*_|:–—-]{0,8}(?:(?i:(?:this|that|it|option|choice|answer|one|statement)\s){0,2}(?i:is|are)\s"
+    r"(?i:\w{1,12}ly\s)?)?"
+    r"(?:(?P<no>(?i:no(?=\s*(?:[.,;!|]|$))|not\s(?:correct|right|true|the|it|this)|wrong|incorrect|false"
+    r"|untrue|invalid|eliminated|impossible|ruled out)\b"
+    r"|(?i:is|are)n['’]t\b|[✗✘❌×])|(?P<yes>(?i:yes|right|correct|true)\b|[✓✔✅]))"
+)
+_VERDICT_WITHIN = re.compile(
+    r"\b(?i:is|are)\s(?i:\w{1,12}ly\s)?(?:(?P<no>(?i:not|wrong|incorrect|false)\b)|(?P<yes>(?i:right|correct|true)\b))"
+    r"|(?P<cross>[✗✘❌])|(?P<tick>[✓✔✅])"
+)
+#: An option that says so itself: beside such ones a verdict cannot be told from the option.
+_VERDICT_WORDS = frozenset(("yes", "no", "true", "false", "right", "wrong", "correct", "incorrect"))
 #: Of a longer text only the end is searched for letters among words.
 _TAIL = 20_000
+_LONGEST_VERDICT = 400
 _DENIAL = re.compile(r"(?:\bnot|n['’]t|\bnever|\bneither)\s+$", re.IGNORECASE)
 _NOT_BUT = re.compile(
     rf"(?i:not)\s{{1,3}}(?:{_WORDS}\s{{1,3}})?{_OPEN}\w{{1,40}}(?: \w{{1,40}}){{0,4}}?{_SHUT}"
@@ -103,6 +130,31 @@ def chosen_letters(text: str) -> Iterator[tuple[int, str]]:
                 r"(?i)\b(?:not|n['’]t|never|neither)\s+$", text[max(0, match.start() - 10) : match.start()]
             ):
                 yield match.start(), match[1]
+
+
+def letter_verdicts(text: str, options: Sequence[str]) -> dict[str, bool]:
+    """Return for each letter what a text that goes through the options one by one says of it.
+
+    Nothing where the text does not speak so, or where the options are such words themselves.
+
+    >>> letter_verdicts("A: wrong\\nB: right", ["3", "4"]), letter_verdicts("A. No", ["No", "Yes"])
+    ({'A': False, 'B': True}, {})
+    """
+    if any(option.strip().casefold().split(" ")[0].strip(".,;") in _VERDICT_WORDS for option in options):
+        return {}
+    text = text[-_TAIL:]
+    labels = [label for label in _LABEL.finditer(text) if "A" <= label[1] < chr(ord("A") + len(options))]
+    ends = [*(label.start() for label in labels[1:]), len(text)]
+    verdicts: dict[str, bool] = {}
+    for label, end in zip(labels, ends, strict=False):
+        said = text[label.end() : min(end, label.end() + _LONGEST_VERDICT)]
+        own = options[ord(label[1]) - ord("A")].strip()
+        if said.strip().casefold().startswith(own.casefold()):
+            said = said.strip()[len(own) :]
+        found = _JUDGED.match(said) or _VERDICT_WITHIN.search(said.split("\n", 1)[0])
+        if found:
+            verdicts[label[1]] = (found.lastgroup or "") in ("yes", "tick")
+    return verdicts if len(verdicts) > 1 else {}
 
 
 def mentioned_letter(text: str, letters: str) -> str | None:

@@ -13,6 +13,7 @@ from experts.grading.letters import (
     chosen_letters,
     fold_letters,
     leading_letter,
+    letter_verdicts,
     mentioned_letter,
 )
 from experts.grading.markup import find_boxes, join_digit_groups, text_macros_removed, unwrap
@@ -73,6 +74,7 @@ class _Options:
 
     def __init__(self, choices: Sequence[str]) -> None:
         self._letters = LETTERS[: len(choices)]
+        self._written = choices
         self._texts = [normalise_text(unwrap(choice)) for choice in choices]
         self._longest = max(map(len, self._texts), default=0)
 
@@ -82,8 +84,16 @@ class _Options:
             for answer in json_answers(text):
                 if (index := self.read(answer, depth + 1)) is not None:
                     return index
-        for candidate in (*_tagged(text), *self._stated(text), text, _first_line(text)):
+        for candidate in (*_tagged(text), *self._stated(text)):
             if (index := self._named(candidate)) is not None:
+                return index
+        if verdicts := letter_verdicts(text, self._written):
+            right = [letter for letter, is_right in verdicts.items() if is_right]
+            if len(right) == 1:
+                return self._index(right[0])
+        for candidate in (text, _first_line(text)):
+            index = self._named(candidate)
+            if index is not None and verdicts.get(self._letters[index : index + 1], True):
                 return index
         letter = mentioned_letter(text, self._letters)
         return self._index(letter) if letter else None

@@ -45,6 +45,11 @@ class Ask:
         return "messages" in self.body
 
     @property
+    def repeated_characters(self) -> int:
+        """How much of the answers may be the prompt again, which is no completion."""
+        return self.prompt_characters * self.answers if self.body.get("echo") else 0
+
+    @property
     def most_usd(self) -> float:
         """The most that an upstream that obeys its limits bills for it; infinite where nothing limits it."""
         if math.isinf(self.most_prompt_tokens) or math.isinf(self.most_completion_tokens):

@@ -21,6 +21,7 @@ class Usage:
         claimed_usd: what that comes to by the price list, as far as it is a number; bounded.
         reasoning_tokens: those of the completion that were thoughts, as told.
         tells_cached: whether the upstream says how much it had cached, be it none.
+        has_overrun: whether it told of more completion tokens than were allowed.
     """
 
     prompt_tokens: int
@@ -31,6 +32,7 @@ class Usage:
     claimed_usd: float = 0.0
     reasoning_tokens: int = 0
     tells_cached: bool = False
+    has_overrun: bool = False
 
     def cost_usd(self, price: Price) -> float:
         """Return what the tokens cost by a price list."""

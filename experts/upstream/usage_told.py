@@ -15,7 +15,7 @@ from experts.upstream.usage import Usage
 _MOST_PROMPT_TOKENS = 20e6
 #: What a host may put before a request and bill. It is beyond what is set aside, so not all of it is charged.
 _HOSTS_PROMPT = 4096
-_LONGEST_TOKEN = 256  # characters; runs of blanks are the longest
+LONGEST_TOKEN = 256  # characters; runs of blanks are the longest
 _MOST_CLAIMED_USD = 100_000.0
 _CLAIM_CHARACTERS = 200
 _CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
@@ -49,9 +49,12 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
         # Anthropic's own words leave out of the input what was read from, or put into, the cache.
         apart = (usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens"))
         prompt += sum(_count(value) or 0 for value in apart)
-    completion = _count(usage.get("completion_tokens", usage.get("output_tokens")))
+    told_completion = (_count(usage.get(name)) for name in ("completion_tokens", "output_tokens"))
+    completion = next((count for count in told_completion if count is not None), None)
     total = _count(usage.get("total_tokens"))
     reasoning = _reasoning(usage)
+    if completion is not None and total is None and reasoning > completion:
+        completion += reasoning  # it cannot lie within
     if prompt is not None and completion is not None and total is not None:
         surplus = total - prompt - completion
         if surplus > 0 and completion + surplus <= ask.most_completion_tokens:
@@ -61,7 +64,8 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
     most_prompt = _most_prompt(ask)
     if prompt is not None and not (1 if ask.prompt_characters else 0) <= prompt <= most_prompt:
         prompt = None
-    least = math.ceil(written / _LONGEST_TOKEN)
+    least = math.ceil(max(0, written - ask.repeated_characters) / LONGEST_TOKEN)
+    has_overrun = completion is not None and completion > ask.most_completion_tokens
     if completion is not None and not least <= completion <= ask.most_completion_tokens:
         completion = None
     if prompt is not None and completion is not None:
@@ -82,6 +86,7 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
         is_estimated=True,
         claimed=None if told is None else _claim(told),
         claimed_usd=_claimed_usd(ask, usage),
+        has_overrun=has_overrun,
     )
 
 

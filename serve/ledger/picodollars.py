@@ -17,14 +17,14 @@ def to_pico(usd: Any) -> int | None:
     >>> to_pico(0.25), to_pico(-1.0), to_pico(float("nan")), to_pico("1")
     (250000000000, 0, None, None)
     """
-    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or math.isnan(usd):
+    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or usd != usd:
         return None
     return round(float(min(max(usd, 0.0), MOST_USD)) * PICO_PER_USD)
 
 
 def bound_pico(usd: Any) -> int:
     """Return a bound in picodollars, rounded up; one that is no number bounds nothing: it is the most."""
-    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or math.isnan(usd):
+    if isinstance(usd, bool) or not isinstance(usd, (int, float)) or usd != usd:
         return round(MOST_USD * PICO_PER_USD)
     return math.ceil(float(min(max(usd, 0.0), MOST_USD)) * PICO_PER_USD)
 

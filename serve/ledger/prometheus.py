@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -70,6 +69,6 @@ class Metrics:
 
 def _amount(told: Any) -> float:
     """Return a number that a counter takes: 0 for what is none, and nothing below 0."""
-    if isinstance(told, bool) or not isinstance(told, (int, float)) or math.isnan(told):
+    if isinstance(told, bool) or not isinstance(told, (int, float)) or told != told:
         return 0.0
     return float(min(max(told, 0), _MOST))

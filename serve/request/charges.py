@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from experts.backends.registry import may_bill_failures
 from experts.upstream import Ask, Failure, TokenCounter, Usage
+from experts.upstream.usage_told import LONGEST_TOKEN
 from serve.ledger.messages import MOST_USD
 
 #: Seconds in which an upstream goes on writing before it notices that nobody reads.
@@ -104,15 +105,20 @@ def charge_cut_stream(
 
 
 def is_beyond(ask: Ask, usage: Usage, written: int) -> bool:
-    """Tell whether an answer has certainly gone past the tokens that it was allowed."""
-    if written > _MOST_CHARACTERS_PER_TOKEN * ask.most_completion_tokens:
-        return True
-    return not usage.is_estimated and usage.completion_tokens > ask.most_completion_tokens
+    """Tell whether an answer has certainly gone past the tokens that it was allowed, by its length.
+
+    A few tokens may be long words or runs of blanks, and a text completion may repeat its prompt. Where the
+    upstream tells a count that can be, that counts.
+    """
+    if not usage.is_estimated:
+        return False
+    most = _MOST_CHARACTERS_PER_TOKEN * ask.most_completion_tokens + LONGEST_TOKEN
+    return written - ask.repeated_characters > most
 
 
 def has_overrun(ask: Ask, usage: Usage, written: int) -> bool:
     """Tell whether an answer went past what it was allowed, by its length or by its upstream's claim."""
-    return is_beyond(ask, usage, written) or usage.claimed_usd > ask.most_usd
+    return usage.has_overrun or is_beyond(ask, usage, written) or usage.claimed_usd > ask.most_usd
 
 
 def _claimed_usd(ask: Ask, usage: Usage, written: int, counter: TokenCounter) -> float:

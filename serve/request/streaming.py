@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from experts.upstream import Failure, FailureKind, Usage
-from experts.upstream.counting import characters_of
+from experts.upstream.shape.choices import written_in as written_in_choice
 from serve.experts.client import Body, OpenStream, StreamPiece
 from serve.request.background import Background
 
 LEAVING_S = 0.25  # in which what has been written for a caller who left is still counted
 _SILENCE_S = 0.05
-_SAID = ("content", "reasoning_content", "refusal")
 
 
 class Incoming:
@@ -166,11 +165,4 @@ def text_of(answer: Body, part: str) -> str:
 
 def written_in(answer: Body, part: str) -> int:
     """Return the characters that all choices of an answer, or of a piece of one, hold."""
-    written = 0
-    for choice in answer.get("choices") or ():
-        said = choice.get(part) or {"content": choice.get("text")}
-        texts = [text for name in _SAID if isinstance(text := said.get(name), str)]
-        calls = said.get("tool_calls") or ()
-        texts += [str(call["function"].get("arguments") or "") for call in calls if call.get("function")]
-        written += sum(map(characters_of, texts))
-    return written
+    return sum(written_in_choice(choice, part) for choice in answer.get("choices") or ())

@@ -46,13 +46,30 @@ class Coalescer(Generic[Item, Result]):
         return await future
 
     async def _send_waiting(self) -> None:
-        while self._waiting:
-            group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
-            await self._send_group(group)
+        group: list[tuple[Item, asyncio.Future[Result]]] = []
+        try:
+            while self._waiting:
+                group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                await self._send_group(group)
+        except asyncio.CancelledError:  # nobody sends any more: whoever waits must not wait for ever
+            for _, future in (*group, *self._waiting):
+                future.cancel()
+            self._waiting.clear()
+            raise
+
+    async def _call(self, items: list[Item]) -> Sequence[Result]:
+        """Send items; a call that was cancelled on its way, and not by us, is one that failed."""
+        try:
+            return await self._send(items)
+        except asyncio.CancelledError:
+            here = asyncio.current_task()
+            if here is None or here.cancelling():
+                raise
+            raise ConnectionError("the call was cancelled on its way") from None
 
     async def _send_group(self, group: list[tuple[Item, asyncio.Future[Result]]]) -> None:
         try:
-            results = await self._send([item for item, _ in group])
+            results = await self._call([item for item, _ in group])
             if len(results) != len(group):
                 raise RuntimeError(f"{len(results)} results came for {len(group)} items")
         except Exception as error:

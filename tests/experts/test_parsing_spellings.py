@@ -178,6 +178,55 @@ def test_nothing_after_an_unclosed_thought_is_an_answer(thought: str, tag: str) 
     assert final_answer(f"<{tag}>{thought}</{tag}>\nParis") == "Paris"
 
 
+VERDICTS = {
+    "Option {}: {}.": ("no", "yes"),
+    "{}: {}": ("wrong", "right"),
+    "{}) {}": ("incorrect", "correct"),
+    "({}) is {}, as one sees.": ("wrong", "correct"),
+    "{}. This is {}.": ("not correct", "correct"),
+    "- {} {}": ("❌", "✅"),
+    "| {} | {} |": ("False", "True"),
+}
+
+
+@given(st.sampled_from(sorted(VERDICTS)), st.integers(0, 3), st.sampled_from(["\n", " "]))
+def test_options_gone_through_one_by_one_are_read_by_their_verdicts(
+    way: str, right: int, between: str
+) -> None:
+    said = VERDICTS[way]
+    if between == " " and not way.endswith("."):
+        between = "\n"
+    text = between.join(way.format("ABCD"[i], said[i == right]) for i in range(4))
+    assert parse_choice(text, METALS) == right
+    assert parse_choice(f"{text}\n\nAnswer: A", METALS) == 0
+
+
+@given(st.integers(0, 3), st.booleans())
+def test_json_that_weighs_the_options_is_read_by_the_weights(right: int, yes_or_no: bool) -> None:
+    weights = {
+        letter: (i == right if yes_or_no else 0.7 if i == right else 0.1) for i, letter in enumerate("ABCD")
+    }
+    assert parse_choice(json.dumps(weights), METALS) == right
+    assert parse_choice(json.dumps(dict.fromkeys("ABCD", False if yes_or_no else 0.25)), METALS) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "choices", "index"),
+    [
+        ("A. No", ["No", "Yes"], 0),
+        ("B) False", ["True", "False"], 1),
+        ("B. No other metal rusts.", METALS, 1),
+        ("I choose B over A", METALS, 1),
+        ("Choose C rather than option B.", METALS, 2),
+        ("The answer is A, B is wrong", METALS, 0),
+        ("My answer: option (b)", METALS, 1),
+        ("Die Antwort ist B.", METALS, 1),
+    ],
+)
+def test_a_verdict_is_told_from_an_option_and_a_comparison_from_a_doubt(text, choices, index) -> None:
+    assert parse_choice(text, choices) == index
+
+
 HOSTILE = """
 <answer> </answer> <answer \\boxed{ \\boxed{{ { } \\text{ ####@ # answer@is@ answer:@ answer@to@
 option@ (A)@ A@or@ not@A@ A@is@wrong@ <think> </think> <think " ' {" {"a": {"answer": "answer":@

@@ -93,3 +93,28 @@ def test_a_caller_that_goes_away_does_not_spoil_the_group():
         return await stays
 
     assert asyncio.run(go()) == 20
+
+
+def test_a_call_that_is_cancelled_on_its_way_leaves_nobody_waiting():
+    async def send(group):
+        await asyncio.sleep(0.001)
+        raise asyncio.CancelledError
+
+    results = gather(Coalescer(send, most=2), range(5))
+    assert [type(result) for result in results] == [ConnectionError] * 5
+
+
+def test_a_sender_that_is_ended_leaves_nobody_waiting():
+    async def go():
+        async def send(group):
+            await asyncio.sleep(60)
+
+        coalescer = Coalescer(send, most=2)
+        calls = [asyncio.ensure_future(coalescer(item)) for item in range(5)]
+        await asyncio.sleep(0.01)
+        coalescer._sender.cancel()
+        async with asyncio.timeout(2):
+            await asyncio.wait(calls)
+        return [call.cancelled() for call in calls]
+
+    assert asyncio.run(go()) == [True] * 5

@@ -242,3 +242,14 @@ def test_reserving_and_settling_takes_well_under_a_millisecond(ledger):
         ledger.settle(f"r{n}", 0.1)
         took.append(time.perf_counter() - start)
     assert sorted(took)[100] < 5e-3
+
+
+@pytest.mark.parametrize("amount", [10**400, -(10**400), float("nan"), float("inf"), "1", None, [1], True])
+def test_an_amount_that_no_money_can_be_ends_its_call_all_the_same(ledger, amount):
+    key_id, _ = ledger.create_key("ann", budget_usd=1.0)
+    ledger.reserve(key_id, "r1", [0.5], likely_usd=[0.25], **LIFETIME)
+    ledger.extend("r1", amount)
+    settled = ledger.settle("r1", amount, disputed_usd=amount, key_id=key_id)
+    assert 0 <= settled.charged_usd <= 0.5
+    books = spent(ledger, key_id)
+    assert (books.spent_usd, books.reserved_usd) == (settled.charged_usd, 0)

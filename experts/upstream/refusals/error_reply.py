@@ -34,7 +34,7 @@ _TEXTS = (
     "error",
     "raw",
 )
-_CODES = ("code", "type", "status", "error_code", "reason", "error_type", "err_code")
+_CODES = ("code", "type", "status", "error_code", "reason", "error_type", "err_code", "blockReason")
 #: What some servers repeat of the request in their errors: a caller's words are no reason for anything.
 _ECHOES = frozenset(("input", "ctx", "body", "request", "messages", "prompt", "url", "loc"))
 _ECHO = re.compile(r"['\"]?\b(input|body|messages|prompt)['\"]\s*:")
@@ -86,7 +86,8 @@ class ErrorReply:
     @cached_property
     def param(self) -> str | None:
         """The field that it names apart."""
-        return next((value for value in _values(self.content, ("param",)) if value), None)
+        named = next((value for value in _values(self.content, ("param",)) if value), None)
+        return named or next(_places(self.content), None)
 
     @cached_property
     def _asked_text(self) -> str:
@@ -147,7 +148,7 @@ def _kind(reply: ErrorReply, param: str | None, retry_after_s: float | None) -> 
     may_be_param = status in (400, 403, 404, 422, 501) or (status in (405, 500) and reply.param is not None)
     if may_be_param and param is not None:
         return FailureKind.REFUSED_PARAMETER
-    if status in _OF_THE_REQUEST or status in (403, 451, 500, 503, 404):
+    if (400 <= status < 500 and status not in (401, 407)) or status in (500, 503):
         if status != 503 and says(words.CONTENT_FILTER):
             return FailureKind.CONTENT_FILTER
         if status not in (403, 451) and says(words.CONTEXT_OVERFLOW):
@@ -231,6 +232,19 @@ def _values(content: Any, names: tuple[str, ...], depth: int = 6) -> Iterator[st
         for name, value in content.items():
             if name not in _ECHOES and isinstance(value, dict | list):
                 yield from _values(value, names, depth - 1)
+
+
+def _places(content: Any, depth: int = 6) -> Iterator[str]:
+    """Yield the fields that a validator names by their way through the body: ``["body", "logit_bias"]``."""
+    if depth < 0:
+        return
+    if isinstance(content, dict):
+        way = content.get("loc")
+        if isinstance(way, list) and way and all(isinstance(step, str | int) for step in way):
+            yield ".".join(str(step)[:60] for step in way[:6])
+        content = [inner for name, inner in content.items() if name not in _ECHOES]
+    for inner in content[:10] if isinstance(content, list) else ():
+        yield from _places(inner, depth - 1)
 
 
 def _text_of_page(page: str) -> str:

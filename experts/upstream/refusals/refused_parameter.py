@@ -20,7 +20,9 @@ _UNSUPPORTED = re.compile(r"unsupported|unknown|not_supported|unrecogni[sz]ed|ex
 _SPELLINGS = {
     "logprobs": r"(?:top[_ -]?)?log[_ -]?prob(?:abilitie)?s?",
     "top_logprobs": r"top[_ -]?log[_ -]?prob(?:abilitie)?s?",
-    "tools": r"tools|tool (?:use|calling|calls)|function calling",
+    "tools": r"tools|tool (?:use|calling|calls|choice)|function calling",
+    "presence_penalty": r"(?:presence[_ -]?)?penalty",
+    "frequency_penalty": r"(?:frequency[_ -]?)?penalty",
 }
 
 

@@ -52,7 +52,7 @@ def _read_choice(entry: dict[str, Any], is_chat: bool) -> Choice:
         message = {"content": message if message is not None else entry.get("text")}
     read = read_message(message)
     calls = _whole_calls(message.get("tool_calls"))
-    written = written_characters(read) + sum(map(_characters_of_call, calls))
+    written = written_characters(read) + sum(map(characters_of_call, calls))
     finish, error = read_finish(entry)
     if is_chat:
         read = {"role": "assistant", "content": None} | read | ({"tool_calls": calls} if calls else {})
@@ -138,7 +138,11 @@ def flatten(content: Any) -> tuple[str | None, str]:
 
 def written_characters(read: dict[str, Any]) -> int:
     """Return the characters of what :func:`read_message` returned; thoughts told twice count once."""
-    thoughts = max((characters_of(read.get(name) or "") for name in _THOUGHTS), default=0)
+    thoughts = max(characters_of(as_text(read.get(name))) for name in _THOUGHTS)
+    details = read.get("reasoning_details")
+    parts = [part for part in details if isinstance(part, dict)] if isinstance(details, list) else []
+    told = (as_text(part.get(name)) for part in parts for name in ("text", "summary", "data"))
+    thoughts = max(thoughts, sum(map(characters_of, told)))
     call = read.get("function_call") or {}
     said = [
         read.get("content") or "",
@@ -147,6 +151,21 @@ def written_characters(read: dict[str, Any]) -> int:
         call.get("arguments", ""),
     ]
     return thoughts + sum(map(characters_of, said))
+
+
+def written_in(choice: dict[str, Any], part: str) -> int:
+    """Return the characters of a choice in OpenAI's shape: of its ``message``, ``delta`` or text."""
+    said = choice.get(part)
+    if not isinstance(said, dict):
+        return characters_of(as_text(choice.get("text")))
+    calls = [call for call in said.get("tool_calls") or () if isinstance(call, dict)]
+    return written_characters(said) + sum(map(characters_of_call, calls))
+
+
+def characters_of_call(call: dict[str, Any]) -> int:
+    """Return the characters of a tool call, or of a piece of one."""
+    _, _, name, arguments = read_call(call)
+    return characters_of(name) + characters_of(arguments)
 
 
 def read_logprobs(told: Any) -> dict[str, Any] | None:
@@ -161,7 +180,7 @@ def as_text(value: Any) -> str:
 
 def read_call(told: dict[str, Any]) -> tuple[str, str, str, str]:
     """Return a tool call's id, type, name and arguments (or a piece of each; empty where it has none)."""
-    kind = as_text(told.get("type")) or "function"
+    kind = as_text(told.get("type")) or ("custom" if "custom" in told else "function")
     inner = told.get(kind) if isinstance(told.get(kind), dict) else told.get("function")
     inner = inner if isinstance(inner, dict) else {}
     arguments = inner.get("arguments", inner.get("input"))
@@ -187,11 +206,6 @@ def _whole_calls(told: Any) -> list[dict[str, Any]]:
         if name:
             calls.append(word_call(call_id or f"call_{len(calls)}", kind, name, arguments))
     return calls
-
-
-def _characters_of_call(call: dict[str, Any]) -> int:
-    inner = call[call["type"]]
-    return characters_of(inner["name"]) + characters_of(inner.get("arguments", inner.get("input", "")))
 
 
 def _arguments(told: Any) -> str:

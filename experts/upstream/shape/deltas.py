@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from experts.upstream.counting import characters_of
 from experts.upstream.shape import choices as shape
 
 
@@ -51,7 +50,7 @@ class ChoiceStream:
             delta = {} if delta["content"] is None else delta
         read = self._join(shape.read_message(delta))
         calls = self._read_calls(delta.get("tool_calls"))
-        written = shape.written_characters(read) + sum(map(_characters_of, calls))
+        written = shape.written_characters(read) + sum(map(shape.characters_of_call, calls))
         shows = written > 0 or any(name in read for name in ("audio", "images")) or bool(calls)
         self.written += written
         self.shows |= shows
@@ -123,11 +122,3 @@ class ChoiceStream:
             self._calls[key] = call
         self._last = call
         return call
-
-
-def _characters_of(call: dict[str, Any]) -> int:
-    kind = call.get("type") or ("function" if "function" in call else "custom")
-    inner = call.get(kind, {})
-    return characters_of(inner.get("name", "")) + characters_of(
-        inner.get("arguments", inner.get("input", ""))
-    )

@@ -237,3 +237,15 @@ def test_cached_tokens_have_their_own_price() -> None:
     assert isinstance(reply, Answer)
     assert reply.usage.cost_usd(spec.price) == pytest.approx((2 * 1.0 + 10 * 0.1 + 2 * 4.0) / 1e6)
     assert reply.body["usage"]["prompt_tokens_details"] == {"cached_tokens": 10}
+
+
+@pytest.mark.parametrize("more", [{}, {"total_tokens": 47}], ids=["no total", "a total"])
+def test_thoughts_that_cannot_lie_within_the_completion_are_counted(more: Any) -> None:
+    details = {"completion_tokens_details": {"reasoning_tokens": 31}}
+    usage = read({"prompt_tokens": 12, "completion_tokens": 4} | details | more, written=20, max_tokens=50)
+    assert usage == Usage(12, 35, reasoning_tokens=31)
+
+
+def test_a_null_does_not_hide_the_count_beside_it() -> None:
+    told = {"prompt_tokens": 12, "completion_tokens": None, "output_tokens": 9}
+    assert read(told) == Usage(12, 9)
