@@ -169,8 +169,6 @@ class UpstreamClient:
     def _read_whole(
         self, ask: Ask, response: aiohttp.ClientResponse, body: bytes, fields: dict[str, Any]
     ) -> Answer | Failure:
-        for secret in self._secrets:
-            body = body.replace(secret.encode(), b"***")
         kind = response.headers.get("content-type", "")
         if response.status < 300 and is_stream(kind, body):
             reader = StreamReader(
@@ -222,7 +220,7 @@ class UpstreamClient:
         return self._open().post(
             URL(url, encoded=True),
             data=data,
-            headers={name.title(): value for name, value in sent.items()},  # as the houses' own clients do
+            headers={name.title(): value for name, value in sent.items()},  # as the vendors' own clients do
             allow_redirects=False,
             proxy=address,
             proxy_auth=login,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from experts.catalogue.prompts import render_prompt
 from pipelines.answering.bulk import answer_questions
 from pipelines.answering.receipt import AnswerReceipt
 from warehouse import NotReadyError, Warehouse, first_of_each
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 
 #: The opponent in a comparison that is the question's own reference answer.
 REFERENCE = "reference"
+#: What no rule grades, of the views ``outcomes o`` and ``questions q``.
+_FOR_A_JUDGE = "(o.kind = 'judged' or (o.kind = 'choice' and q.answer = ''))"
+_WITH_OPTIONS = "{question}\n{choices}"
 
 
 @dataclass(frozen=True)
@@ -45,7 +49,7 @@ def judge_answers(
     budget_usd: float | None = None,
     connect: Callable[[], None] = lambda: None,
 ) -> JudgeReceipt:
-    """Judge the unscored answers to ``judged`` questions; needs a Ray connection where there are any.
+    """Judge the unscored answers that no rule grades; needs a Ray connection where there are any.
 
     Args:
         warehouse: where answers are, and where judgements go.
@@ -78,7 +82,8 @@ def judge_answers(
     opponent = None if against == REFERENCE else against
     if opponent is not None and not _has_judged_answers(warehouse, opponent):
         raise NotReadyError(
-            f"expert {opponent!r} has no answers to judged questions", fix="let it answer them first"
+            f"expert {opponent!r} has no answers to questions that a judge grades",
+            fix="let it answer them first",
         )
     answers = _judged_answers(warehouse, judge.name, opponent)
     open_rows = _unjudged(warehouse, answers, grader)
@@ -124,34 +129,48 @@ def _unjudged(warehouse: Warehouse, answers: pa.Table, grader: str) -> pa.Table:
 def _judged_answers(warehouse: Warehouse, judge: str, opponent: str | None) -> pa.Table:
     """Answers of current versions that wait for a judge, beside their questions.
 
-    They came without an error, hold a text, and have no score (a recording brings its own). With an opponent,
-    only those to which it has a text too, ``other``; scored or not, that is there to compare with.
+    They are answers to ``judged`` questions, and to multiple-choice questions whose right option nobody
+    knows; the options of these are put under the prompt, and an answer by likelihoods is its option. They
+    came without an error, say something, and have no score (a recording brings its own). With an opponent,
+    only those to which it has an answer too, ``other``; scored or not, that is there to compare with.
     """
-    other = ", b.text as other" if opponent else ""
+    said, other_said = (
+        f"coalesce({answers}.text, q.choices[{answers}.choice + 1])" for answers in ("a", "b")
+    )
+    other = f", {other_said} as other" if opponent else ""
     beside = (
         " join outcomes p on p.question_id = o.question_id and p.expert = $opponent and p.error is null"
         " join answers b on b.question_id = p.question_id and b.expert = p.expert"
-        " and b.expert_version = p.expert_version and b.text is not null"
+        f" and b.expert_version = p.expert_version and {other_said} is not null"
         if opponent
         else ""
     )
     with warehouse.connect() as connection:
-        return connection.sql(
-            f"select a.question_id, a.expert, a.expert_version, a.text, q.prompt, q.answer, q.domain{other}"
+        rows = connection.sql(
+            f"select a.question_id, a.expert, a.expert_version, {said} as text,"
+            f" q.prompt, q.choices, q.answer, q.domain{other}"
             " from outcomes o join answers a using (question_id, expert, expert_version)"
             f" join questions q on q.question_id = o.question_id{beside}"
-            " where o.kind = 'judged' and a.error is null and a.score is null and a.text is not null"
+            f" where {_FOR_A_JUDGE} and a.error is null and a.score is null and {said} is not null"
             " and o.expert != $judge and ($opponent is null or o.expert != $opponent)"
             " order by a.question_id, a.expert",
             params={"judge": judge, "opponent": opponent},
         ).to_arrow_table()
+    prompts = [
+        render_prompt(_WITH_OPTIONS, prompt, choices) if choices else prompt
+        for prompt, choices in zip(rows["prompt"].to_pylist(), rows["choices"].to_pylist(), strict=True)
+    ]
+    place = rows.schema.get_field_index("prompt")
+    return rows.set_column(place, "prompt", pa.array(prompts, pa.string())).drop_columns(["choices"])
 
 
 def _has_judged_answers(warehouse: Warehouse, expert: str) -> bool:
     with warehouse.connect() as connection:
         found = connection.execute(
-            "select 1 from outcomes join answers using (question_id, expert, expert_version)"
-            " where kind = 'judged' and text is not null and expert = ? limit 1",
+            "select 1 from outcomes o join answers a using (question_id, expert, expert_version)"
+            " join questions q on q.question_id = o.question_id"
+            f" where {_FOR_A_JUDGE} and coalesce(a.text, q.choices[a.choice + 1]) is not null"
+            " and o.expert = ? limit 1",
             [expert],
         )
         return found.fetchone() is not None

@@ -30,7 +30,7 @@ def judge(
     budget_usd: Annotated[float | None, typer.Option(help="What the judge may cost at most, in USD.")] = None,
     address: Annotated[str | None, typer.Option(help="Of a Ray cluster; a local one by default.")] = None,
 ) -> None:
-    """Judge the unscored answers to questions of kind `judged`; what is judged already is left alone."""
+    """Judge unscored answers to `judged` questions, and to choices whose right option nobody knows."""
     from experts import Rubric, load_catalogue
     from pipelines.answering.judging import judge_answers
     from pipelines.commands.screen import print_line

@@ -155,7 +155,7 @@ def import_questions(
     from pipelines.commands.screen import print_line
     from pipelines.questions import load_questions
     from pipelines.questions.loading.question_file import Reading
-    from pipelines.questions.loading.report import LoadReport
+    from pipelines.questions.loading.report import LoadReport, count_known
 
     reading, report = Reading(_mapping(columns), answers_from), LoadReport()
     questions = load_questions(path, round=round, reading=reading, report=report)
@@ -169,12 +169,18 @@ def import_questions(
             )
         print_line(f"{path}: {questions.num_rows:,} questions could be added; nothing is written")
         return
-    added = Home.open(home).warehouse().append("questions", questions, round=round)
+    warehouse = Home.open(home).warehouse()
+    sources = count_known(warehouse, questions)
+    added = warehouse.append("questions", questions, round=round)
     known = questions.num_rows - added
     print_line(
         f"{path}: {questions.num_rows:,} questions, {added:,} new"
         + (f", {known:,} there already" if known else "")
     )
+    named = set(questions["source"].to_pylist())
+    for source, count in sources.items():
+        if source not in named:
+            print_line(f"{path}: {count:,} of them are there under the source {source!r}, and stay so")
 
 
 def _mapping(text: str) -> dict[str, str]:

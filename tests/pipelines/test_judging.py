@@ -71,3 +71,29 @@ def test_without_an_open_answer_nobody_is_asked_and_no_cluster_needed(store: War
     assert (found.judged, found.unscored, found.judge.asked) == (0, 0, 0)
     with pytest.raises(InputError, match="nobody"):
         judge_answers(store, judge, round="r", run_id="1", against="nobody")
+
+
+def test_a_choice_whose_right_option_nobody_knows_is_judged(store: Warehouse) -> None:
+    choices = ["iron", "gold"]
+    questions = [
+        {"question_id": question_id("Which rusts?", choices, answer), "source": "t", "domain": "d",
+         "prompt": "Which rusts?", "choices": choices, "answer": answer, "kind": "choice"}
+        for answer in ("", "0")
+    ]  # fmt: skip
+    store.append("questions", pa.Table.from_pylist(questions, schema=QUESTIONS), round="r")
+    base = {
+        "expert_version": "1",
+        "round": "r",
+        "run_id": "r",
+        "created_at": datetime(2026, 1, 1, tzinfo=UTC),
+    }
+    for expert, said in (("a", {"text": "It is A."}), ("b", {"choice": 1}), ("c", {"error": "Timeout"})):
+        rows = [base | {"question_id": q["question_id"], "expert": expert} | said for q in questions]
+        table = pa.Table.from_pylist(rows, schema=ANSWERS)
+        store.append("answers", table, round="r", expert=expert)
+    rows = _judged_answers(store, "judge", None).to_pylist()
+    assert [(row["expert"], row["text"]) for row in rows] == [("a", "It is A."), ("b", "gold")]
+    assert {row["prompt"] for row in rows} == {"Which rusts?\nA. iron\nB. gold"}
+    assert {row["question_id"] for row in rows} == {questions[0]["question_id"]}
+    (row,) = _judged_answers(store, "judge", "b").to_pylist()
+    assert (row["text"], row["other"]) == ("It is A.", "gold")

@@ -31,6 +31,7 @@ def load(tmp_path, records, **options):
 OPTIONS = {"choices": ["iron", "gold", "neon", "salt"]}
 KNOWN = [  # what the records look like, the texts of the right answers, what every prompt holds
     ({"question": "q", "choices": ["iron", "gold"], "answer": 1}, "gold", "q"),
+    ({"question": "q", "answers": ["iron", "gold"], "correct_answer_id": 1}, "gold", "q"),
     ({"question": "q", "options": ["iron", "gold"], "answer": "B", "answer_index": 1}, "gold", "q"),
     (
         {"question": "q", "choices": {"text": ["iron", "gold"], "label": ["1", "2"]}, "answerKey": "2"},
@@ -146,6 +147,8 @@ FREE = [
     ({"conversations": [{"from": "human", "value": "q"}, {"from": "gpt", "value": "42"}]}, "42"),
     ({"prompt": [{"role": "user", "content": "q"}], "reward_model": {"ground_truth": "42"}}, "42"),
     ({"instruction": "q", "input": "", "output": "42"}, "42"),
+    ({"question": "q", "answer": None, "answer_number": 42}, "42"),
+    ({"question": "q", "final_ans": "42"}, "42"),
 ]
 
 
@@ -217,6 +220,27 @@ def test_what_is_left_out_is_told_with_an_example(tmp_path) -> None:
         "1 multiple-choice questions without an answer, first: line 5; they can be asked and judged, "
         "not graded",
     ]
+
+
+@pytest.mark.parametrize(
+    "unanswerable",
+    [{"answers": {"text": [], "answer_start": []}}, {"answers": [], "is_impossible": True}],
+)
+def test_questions_that_say_they_have_no_answer_are_left_out_and_counted(tmp_path, unanswerable) -> None:
+    report = LoadReport()
+    records = [{"question": "q?", "context": "c", "answers": {"text": ["x"], "answer_start": [0]}}]
+    records += [{"question": f"q{i}?", "context": "c", **unanswerable} for i in range(3)]
+    assert [row["answer"] for row in load(tmp_path, records, report=report)] == ["x"]
+    assert report.lines == [
+        "dropped 3 (its text does not answer it, so no answer can be graded), first: line 2"
+    ]
+    with pytest.raises(InputError, match="none of its questions has an answer"):
+        load(tmp_path, records[1:])
+
+
+def test_what_lacks_an_answer_is_refused_with_the_mapping(tmp_path) -> None:
+    with pytest.raises(InputError, match=r"--columns answer=NAME \(there are question, result\)"):
+        load(tmp_path, [{"question": "q?", "result": "42"}])
 
 
 def test_an_image_is_refused_by_its_place(tmp_path) -> None:

@@ -122,7 +122,11 @@ def read_question(
     answer = _read_choice(opened, options, bases or {}) if options else _read_reference(opened)
     written = json.dumps(verifier) if verifier else None
     if fault := GRADERS[kind].check_question(Asked(choices, answer, written)):
-        raise InputError(fault.says, where=f"{where}, field {_place(opened, fault.field)}", fix=fault.fix)
+        fix = fault.fix
+        if fault.field == "answer" and not opened.answers:
+            there = ", ".join(map(str, list(record)[:12]))
+            fix += f"; or name the column that holds it: --columns answer=NAME (there are {there})"
+        raise InputError(fault.says, where=f"{where}, field {_place(opened, fault.field)}", fix=fix)
     subject = _optional_text(record, "subject", where)
     return question_row(
         prompt=opened.prompt,

@@ -178,6 +178,18 @@ def _spans(record: Record, where: str) -> None:
             return
 
 
+def is_unanswerable(record: Mapping[str, Any]) -> bool:
+    """Tell whether a record of a reading set says that its text does not answer the question.
+
+    SQuAD 2 says so by ``is_impossible`` in its own files, and by a list of no texts elsewhere.
+    """
+    if record.get("is_impossible") is True:
+        return True
+    stated = record.get("answers")
+    texts = stated.get("text") if isinstance(stated, Mapping) else None
+    return isinstance(texts, list) and not texts and not found_in(record, "answer")
+
+
 def _first_answer(value: Mapping[str, Any] | Sequence[Any]) -> str | None:
     if isinstance(value, Mapping):
         for key in ("value", "text", "spans", "number"):

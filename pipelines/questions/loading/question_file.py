@@ -13,6 +13,7 @@ from experts.catalogue.option_answers import learn_bases
 from pipelines.questions.draft import Row, questions_table
 from pipelines.questions.loading.columns import NAMES, map_columns, report_unread, unread_columns
 from pipelines.questions.loading.fields import Opened, open_record, read_question
+from pipelines.questions.loading.layouts import is_unanswerable
 from pipelines.questions.loading.records import read_records, stem_of
 from pipelines.questions.loading.report import LoadReport
 from warehouse import InputError
@@ -76,12 +77,17 @@ def load_file(
     told.place = told.place or str(path)
     records = [(place, f"{path}, {place}", record) for place, record in read_records(path)]
     _check_mapping(path, [record for _, _, record in records], reading)
+    answerable = without_unanswerable(records, told)
     opened = [
         open_record(map_columns(record, reading.columns, where) if reading.columns else record, where=where)
-        for _, where, record in records
+        for _, where, record in answerable
     ]
     if not opened:
-        raise InputError("no question in it", where=str(path), fix="put one question a line or row")
+        raise InputError(
+            "none of its questions has an answer" if records else "no question in it",
+            where=str(path),
+            fix="put one question a line or row",
+        )
     bases = number_bases(opened, reading, told)
     rows = [
         read_question(one, source=source or stem_of(path), domain=domain, round=round, bases=bases)
@@ -89,10 +95,24 @@ def load_file(
     ]
     unread = dict.fromkeys(name for one in opened for name in unread_columns(one.record, one.used))
     report_unread(path, unread)
-    table = keep_each_once(zip([place for place, _, _ in records], rows, strict=True), told)
+    table = keep_each_once(zip([place for place, _, _ in answerable], rows, strict=True), told)
     if report is None:
         told.log()
     return table
+
+
+def without_unanswerable(
+    records: Iterable[tuple[str, str, dict[str, Any]]], report: LoadReport
+) -> list[tuple[str, str, dict[str, Any]]]:
+    """Count the records (place, path and place, record) that say they have no answer; return the others."""
+    kept = []
+    for place, where, record in records:
+        if is_unanswerable(record):
+            report.records += 1
+            report.drop("its text does not answer it, so no answer can be graded", place)
+        else:
+            kept.append((place, where, record))
+    return kept
 
 
 def _check_mapping(path: Path, records: list[dict[str, Any]], reading: Reading) -> None:
