@@ -10,6 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
+from experts.backends.registry import BACKENDS, is_known
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec, Resources
@@ -90,7 +91,7 @@ def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> Expe
             fix="give name, backend, model, price",
         )
     try:
-        return ExpertSpec.model_validate(entry)
+        spec = ExpertSpec.model_validate(entry)
     except ValidationError as failure:
         error = failure.errors()[0]
         loc = tuple(error["loc"])
@@ -99,6 +100,12 @@ def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> Expe
         if loc:
             where += f", field {'.'.join(map(str, loc))}"
         raise InputError(what, where=where, fix=fix) from None
+    if is_known(spec):
+        return spec
+    where = f"{place(path, descend(node, ('backend',)))}, expert {label}, field backend"
+    raise InputError(
+        f"no backend {spec.backend!r}", where=where, fix=_suggestion(spec.backend, tuple(BACKENDS))
+    )
 
 
 def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:

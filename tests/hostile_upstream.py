@@ -32,7 +32,7 @@ class Plan:
         usage: whether the reply tells the token counts; an object is told in place of the true ones.
         status: of the reply; other than 200 there is no answer.
         raw: the reply's body as it is, in place of an orderly one; of a stream, its pieces, in which a
-            number is a pause in seconds.
+            number is a pause in seconds. ``@AUTH@`` in it becomes the key that was sent.
         headers: laid over the reply's own.
         breaks: where the connection is broken: before the reply, or within its body.
         bills: whether work is billed although no answer came of it.
@@ -117,7 +117,7 @@ class HostileUpstream:
         # It works on whether or not anybody still listens, and bills all of it.
         await asyncio.sleep(words * plan.pace_s)
         bill.completion_tokens = words
-        content = b"".join(part for part in _parts(plan.raw) if isinstance(part, bytes))
+        content = b"".join(part for part in _parts(plan.raw, bill) if isinstance(part, bytes))
         if plan.raw is None:
             content = json.dumps(_answer(bill, plan, words)).encode()
             bill.told = plan.usage is True
@@ -141,7 +141,7 @@ class HostileUpstream:
         lines += [f"{name}: {value}" for name, value in plan.headers]
         writer.write("\r\n".join([*lines, "", ""]).encode("latin-1"))
         if plan.raw is not None:
-            for part in _parts(plan.raw):
+            for part in _parts(plan.raw, bill):
                 if isinstance(part, float):
                     await asyncio.sleep(part)
                 else:
@@ -193,8 +193,10 @@ def serve_hostile() -> Iterator[HostileUpstream]:
         thread.join(5)
 
 
-def _parts(raw: bytes | tuple[bytes | float, ...] | None) -> tuple[bytes | float, ...]:
-    return () if raw is None else (raw,) if isinstance(raw, bytes) else raw
+def _parts(raw: bytes | tuple[bytes | float, ...] | None, bill: Bill) -> tuple[bytes | float, ...]:
+    key = bill.headers.get("authorization", "").encode()
+    parts = () if raw is None else (raw,) if isinstance(raw, bytes) else raw
+    return tuple(part.replace(b"@AUTH@", key) if isinstance(part, bytes) else part for part in parts)
 
 
 def _usage(bill: Bill, plan: Plan) -> dict[str, Any] | None:

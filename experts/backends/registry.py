@@ -21,6 +21,11 @@ def kind_of(spec: ExpertSpec) -> BackendKind:
     return BACKENDS[spec.backend]
 
 
+def is_known(spec: ExpertSpec) -> bool:
+    """Tell whether there is a way to run an expert of this ``backend``."""
+    return spec.backend in BACKENDS
+
+
 def build_backend(spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> Backend:
     """Build the backend of an expert; for vLLM this loads the model.
 

@@ -49,7 +49,7 @@ class ExpertSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str = Field(min_length=1, max_length=200, description="the name shown everywhere, unique")
-    backend: Literal["vllm", "openai", "recorded"] = Field(description="what runs the model")
+    backend: str = Field(description="what runs the model: a row of experts/backends/registry.BACKENDS")
     model: str = Field(
         min_length=1, description="hub id, local folder, bundled:<name>, or the API's model name"
     )

@@ -6,6 +6,7 @@ import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from experts.catalogue.dialect import Dialect
@@ -21,6 +22,7 @@ from experts.upstream.reading import Answer, read_reply
 from experts.upstream.request import Ask
 from experts.upstream.shape.json_text import clean
 from experts.upstream.stream import StreamReader
+from experts.upstream.unasked_stream import is_stream, read_unasked
 
 if TYPE_CHECKING:
     import aiohttp
@@ -98,6 +100,8 @@ class UpstreamClient:
         *,
         stream: bool = False,
     ) -> _Reply | Failure:
+        with suppress(OSError, ValueError):  # certificates are read here, not within the time for an answer
+            self._open()
         ends_at = time.monotonic() + timeout_s
         left_s = timeout_s
         for _ in range(_MOST_REFUSALS):
@@ -165,15 +169,18 @@ class UpstreamClient:
     def _read_whole(
         self, ask: Ask, response: aiohttp.ClientResponse, body: bytes, fields: dict[str, Any]
     ) -> Answer | Failure:
-        for secret in self._secrets:
-            body = body.replace(secret.encode(), b"***")
+        kind = response.headers.get("content-type", "")
+        if response.status < 300 and is_stream(kind, body):
+            reader = StreamReader(
+                ask, self.counter, headers=response.headers, sent=fields, secrets=self._secrets
+            )
+            return read_unasked(reader, body)
         return read_reply(
             ask, response.status, response.headers, body, self.counter, sent=fields, secrets=self._secrets
         )
 
-    def _post(self, ask: Ask, fields: dict[str, Any], headers: dict[str, str]) -> Any:
+    def _open(self) -> aiohttp.ClientSession:
         import aiohttp
-        from yarl import URL
 
         if self._session is None:
             self._session = aiohttp.ClientSession(
@@ -187,6 +194,12 @@ class UpstreamClient:
                 cookie_jar=aiohttp.DummyCookieJar(),
                 requote_redirect_url=False,
             )
+        return self._session
+
+    def _post(self, ask: Ask, fields: dict[str, Any], headers: dict[str, str]) -> Any:
+        import aiohttp
+        from yarl import URL
+
         url = url_of(self.spec, is_chat=ask.is_chat)
         proxy = proxy_of(url)
         address = URL(proxy) if proxy else None
@@ -204,10 +217,10 @@ class UpstreamClient:
             name = self.dialect.key_header
             sent[name] = f"Bearer {self._key}" if name == "authorization" else self._key
         data = json.dumps(clean(fields), allow_nan=False).encode()
-        return self._session.post(
+        return self._open().post(
             URL(url, encoded=True),
             data=data,
-            headers={name.title(): value for name, value in sent.items()},  # as the houses' own clients do
+            headers={name.title(): value for name, value in sent.items()},  # as the vendors' own clients do
             allow_redirects=False,
             proxy=address,
             proxy_auth=login,

@@ -6,7 +6,7 @@ import json
 import re
 import time
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -68,7 +68,7 @@ def read_reply(
     counter: TokenCounter,
     *,
     sent: Mapping[str, Any] | None = None,
-    secrets: Iterable[str] = (),
+    secrets: Sequence[str] = (),
 ) -> Answer | Failure:
     """Judge a whole reply.
 
@@ -83,7 +83,7 @@ def read_reply(
         body: its bytes, decompressed.
         counter: of the expert; learns from bills that can be believed.
         sent: the fields as they were sent, where a dialect words them otherwise.
-        secrets: what a failure's message must not hold.
+        secrets: what nothing that is passed on may hold.
     """
     try:
         content = read_json(body)
@@ -108,7 +108,7 @@ def _read_content(
     content: dict[str, Any],
     counter: TokenCounter,
     sent: Mapping[str, Any] | None,
-    secrets: Iterable[str],
+    secrets: Sequence[str],
 ) -> Answer | Failure:
     choices = read_choices(content.get("choices"), is_chat=ask.is_chat)
     told = content.get("usage")
@@ -127,7 +127,8 @@ def _read_content(
             frame_of(content, ask)
             | {name: value for name, value in content.items() if name not in _OWN}
             | {"choices": [{"index": index, **choice.body} for index, choice in enumerate(good)]}
-            | {"usage": usage.to_openai()}
+            | {"usage": usage.to_openai()},
+            hide=tuple(secrets),
         )
     except ValueError as error:
         return _malformed(status, f"the API sent JSON that is {error}", usage)
@@ -150,7 +151,7 @@ def frame_of(content: Mapping[str, Any], ask: Ask, *, streamed: bool = False) ->
 
 
 def is_error(content: Mapping[str, Any]) -> bool:
-    """Tell whether an object without choices speaks of an error, in the shapes of several houses."""
+    """Tell whether an object without choices speaks of an error, in the shapes of several vendors."""
     if content.get("error") or content.get("errors") or content.get("object") == "error":
         return True
     if content.get("type") == "error" or content.get("success") is False:

@@ -38,7 +38,7 @@ class StreamReader:
         counter: of the expert; learns from bills that can be believed.
         headers: of the reply, for its failures.
         sent: the fields as they were sent, where a dialect words them otherwise.
-        secrets: what a failure's message must not hold.
+        secrets: what nothing that is passed on may hold.
     """
 
     def __init__(
@@ -167,7 +167,7 @@ class StreamReader:
         if not bodies:
             return []
         try:
-            return [Piece(clean(self._frame | {"choices": bodies}), shows)]
+            return [Piece(clean(self._frame | {"choices": bodies}, hide=self._secrets), shows)]
         except ValueError as error:
             return [self._fail(FailureKind.MALFORMED, f"the API sent a piece that is {error}")]
 

@@ -28,7 +28,7 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
     it has bytes (with what a host may add) or the context window holds; of the completion, no more than was
     allowed over all answers, and not none for a text. Each that cannot be is replaced by ours, and all is
     marked ``is_estimated``. Where the total is larger than both, what was written beside the completion
-    (reasoning, at some houses) belongs to it. Bills that are believed teach the counter.
+    (reasoning, at some vendors) belongs to it. Bills that are believed teach the counter.
 
     Args:
         told: the reply's ``usage``, whatever it is.
@@ -112,7 +112,7 @@ def _count(value: Any) -> int | None:
 
 
 def _cached(usage: dict[str, Any]) -> int:
-    """Return the cached prompt tokens, in the words of whichever house; 0 where none can be."""
+    """Return the cached prompt tokens, in any vendor's words; 0 where none can be."""
     told = [
         _inside(usage, name, "cached_tokens") for name in ("prompt_tokens_details", "input_tokens_details")
     ]

@@ -29,6 +29,14 @@ ExpertsOption = Annotated[str | None, typer.Option(help="Experts or globs, by co
 SourceOption = Annotated[
     str | None, typer.Option(help="Question sources to use, by commas, for example mmlu.")
 ]
+Lists = list[str] | None  # an option that may be repeated, and hold several names by commas each time
+ExpertsLists = Annotated[
+    Lists, typer.Option(help="Experts or globs, by commas: 'helm/*,gpt-4*'; may be repeated.")
+]
+SourcesLists = Annotated[
+    Lists, typer.Option(help="Question sources to use, by commas, for example mmlu; may be repeated.")
+]
+TrackOption = Annotated[bool, typer.Option(help="Log an MLflow run with the figures.")]
 EmbedderOption = Annotated[str, typer.Option(help=f"{describe_embedders()}, or several joined by +.")]
 #: What a predictor may be called, for the help of options.
 PREDICTOR_KINDS = describe_predictors()

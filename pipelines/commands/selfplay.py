@@ -20,7 +20,8 @@ CatalogueOption = Annotated[
     str | None, typer.Option(help="YAML file of experts; small real models by default.")
 ]
 PerDomain = Annotated[
-    int, typer.Option(min=1, help="Questions of a round for each domain; where they are aimed at is learned.")
+    int,
+    typer.Option(min=1, help="Questions of a round for each domain, on average: rounds learn where to aim."),
 ]
 
 
@@ -77,7 +78,7 @@ def selfplay(
     explore: Annotated[
         float,
         typer.Option(
-            help="Share of what asking everyone everything costs that a round may spend; whom is chosen."
+            help="What a round may spend, as a share of asking everyone everything; it chooses whom to ask."
         ),
     ] = 1.0,
     min_points_per_usd: Annotated[

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from orchestrator.text.registry import FAST_EMBEDDER
-from pipelines.commands.options import DEFAULT_HOME, EmbedderOption, HomeOption
+from pipelines.commands.options import (
+    DEFAULT_HOME,
+    EmbedderOption,
+    ExpertsLists,
+    HomeOption,
+    Lists,
+    SourcesLists,
+    TrackOption,
+)
 from pipelines.learning.cross_fitted import expected_success, held_out
 from warehouse.home import Home
 
 if TYPE_CHECKING:
     from universe.analysis.frontier import Budget
-    from universe.model.limits import Limits
-    from universe.model.program import Program
-    from universe.model.universe import Universe
     from warehouse import Outcomes
-
-Names = list[str] | None  # each may hold several, by commas
-Experts = Annotated[
-    Names, typer.Option(help="Experts or globs, by commas: 'helm/*,gpt-4*'; may be repeated.")
-]
-Source = Annotated[
-    Names, typer.Option(help="Question sources to use, by commas, for example mmlu; may be repeated.")
-]
-Track = Annotated[bool, typer.Option(help="Log an MLflow run with the figures.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -50,16 +47,16 @@ def choose(
     ] = None,
     max_usd_per_hour: Annotated[float | None, typer.Option(help="Hosting at most, in USD per hour.")] = None,
     price_weight: Annotated[float, typer.Option(help="Score that one USD per query is worth.")] = 0.0,
-    must_have: Annotated[Names, typer.Option(help="Experts that must be kept, by commas.")] = None,
-    must_not: Annotated[Names, typer.Option(help="Experts that must be left out, by commas.")] = None,
-    min_score: Annotated[Names, typer.Option(help="DOMAIN=SCORE that routing must reach, by commas.")] = None,
+    must_have: Annotated[Lists, typer.Option(help="Experts that must be kept, by commas.")] = None,
+    must_not: Annotated[Lists, typer.Option(help="Experts that must be left out, by commas.")] = None,
+    min_score: Annotated[Lists, typer.Option(help="DOMAIN=SCORE that routing must reach, by commas.")] = None,
     hosting: Annotated[Path | None, typer.Option(help="YAML: hosting of each expert, and the nodes.")] = None,
     queries_per_s: Annotated[float | None, typer.Option(help="Load to carry; buys replicas.")] = None,
     agreement: Annotated[
         float | None, typer.Option(help="Keep one of experts that agree on this share of questions.")
     ] = None,
-    experts: Experts = None,
-    source: Source = None,
+    experts: ExpertsLists = None,
+    source: SourcesLists = None,
     raw: Annotated[bool, typer.Option(help="Choose on the outcomes, not on expected success.")] = False,
     embedder: EmbedderOption = FAST_EMBEDDER,
     explain: Annotated[bool, typer.Option(help="Show what experts are worth and which limits bind.")] = True,
@@ -78,14 +75,15 @@ def choose(
     judge: Annotated[bool, typer.Option(help="Judge this way of choosing on held-out questions.")] = True,
     sample: Annotated[int | None, typer.Option(help="Solve on samples of so many questions.")] = None,
     time_limit_s: Annotated[float, typer.Option(help="Seconds until the best set so far is given.")] = 60.0,
-    track: Track = True,
+    track: TrackOption = True,
 ) -> None:
     """Choose the best set of experts within the limits, with a proof, and keep it for `universe apply`."""
     if context.invoked_subcommand:
         return
     from rich.console import Console
 
-    from universe.analysis.explain import binding_limits, marginal_values
+    from universe.analysis.explain import binding_limits, marginal_values, reasons_to_keep
+    from universe.analysis.frontier import trace_frontier
     from universe.analysis.robust import select_robust, uncertain_world
     from universe.model.hosting_file import HostingFile, read_hosting
     from universe.model.limits import Limits
@@ -94,8 +92,10 @@ def choose(
     from universe.pool_file import write_plan
     from universe.report.figures import draw_frontier, draw_marginal_values, draw_robustness
     from universe.report.tables import (
+        frontier_progress,
         render_binding,
         render_candidate,
+        render_frontier,
         render_held_out,
         render_marginal_values,
         render_robust,
@@ -123,7 +123,8 @@ def choose(
     )
     outcomes = _outcomes(here, experts, source)
     if agreement is not None:
-        limits = _exclude_alike(limits, near_identical(outcomes.experts, outcomes.score, agreement=agreement))
+        alike = near_identical(outcomes.experts, outcomes.score, agreement=agreement)
+        limits = replace(limits, exclusive=alike)
     costs = {name: entry for name, entry in file.experts.items() if name in outcomes.experts}
     expected = None if raw else expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings)
     settings: dict[str, Any] = {"expected": expected, "hosting": costs, "price_weight": price_weight}
@@ -160,17 +161,18 @@ def choose(
         console.print(render_marginal_values(values))
         console.print(render_binding(binding_limits(program, universe.objective)))
     if traced_budget:
-        traced = _trace(console, program, traced_budget, points, time_limit_s)
+        with frontier_progress(console) as on_point:
+            traced = trace_frontier(
+                program, traced_budget, points=points, time_limit_s=time_limit_s, on_point=on_point
+            )
+        console.print(render_frontier(traced))
         figures["frontier"] = draw_frontier(traced)
     if robust:
         worlds = uncertain_world(program, price_spread=price_spread, traffic_spread=traffic_spread)
         choice = select_robust(program, worlds, risk=risk, time_limit_s=time_limit_s)
         console.print(render_robust(choice))
         figures["robustness"] = draw_robustness(choice)
-    worth = {v.expert: v.value for v in values}
-    path = write_plan(
-        here.path, universe, {name: _reason(name, universe, worth) for name in universe.experts}
-    )
+    path = write_plan(here.path, universe, reasons_to_keep(universe, values))
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
     if track:
         from universe.report.mlflow_runs import log_universe
@@ -193,14 +195,14 @@ def apply(home: HomeOption = DEFAULT_HOME) -> None:
 
 def gaps(
     home: HomeOption = DEFAULT_HOME,
-    experts: Experts = None,
-    source: Source = None,
+    experts: ExpertsLists = None,
+    source: SourcesLists = None,
     embedder: EmbedderOption = FAST_EMBEDDER,
     target: Annotated[float | None, typer.Option(help="Level to reach, chance taken out.")] = None,
     margin: Annotated[float, typer.Option(help="How far below the level counts as a gap.")] = 0.1,
     score_price_usd: Annotated[float | None, typer.Option(help="USD that a right answer is worth.")] = None,
     briefs: Annotated[bool, typer.Option(help="Write out the briefs.")] = True,
-    track: Track = True,
+    track: TrackOption = True,
 ) -> None:
     """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
     from rich.console import Console
@@ -232,7 +234,7 @@ def gaps(
         console.print(f"MLflow run {run} in experiment 'gaps' holds the figure and the briefs.")
 
 
-def _outcomes(home: Home, experts: Names, source: Names) -> Outcomes:
+def _outcomes(home: Home, experts: Lists, source: Lists) -> Outcomes:
     from warehouse import load_outcomes
 
     names, sources = _split(experts) or None, _split(source) or None
@@ -264,7 +266,7 @@ def _cost_limit(usd_per_1k: float | None, usd: float | None) -> float | None:
     return usd_per_1k / 1000
 
 
-def _split(listed: Names) -> tuple[str, ...]:
+def _split(listed: Lists) -> tuple[str, ...]:
     from warehouse import split_names
 
     return tuple(split_names(listed))
@@ -280,20 +282,6 @@ def _floor(text: str) -> tuple[str, float]:
         raise InputError(f"{text!r} is not DOMAIN=SCORE", where="--min-score", fix="e.g. math=0.6") from error
 
 
-def _exclude_alike(limits: Limits, groups: tuple[tuple[str, ...], ...]) -> Limits:
-    from dataclasses import replace
-
-    return replace(limits, exclusive=groups)
-
-
-def _reason(name: str, universe: Universe, worth: dict[str, float]) -> str:
-    if name in universe.limits.must_have:
-        return "asked for"
-    lost = worth[name]
-    needed = "the limits need it" if lost == float("inf") else f"without it the score falls by {lost:.4f}"
-    return f"answers {universe.share[name]:.1%} of the queries; {needed}"
-
-
 def _frontier_budget(name: str) -> Budget:
     from warehouse import InputError
 
@@ -305,22 +293,3 @@ def _frontier_budget(name: str) -> Budget:
     if name not in names:
         raise InputError(f"no budget {name!r}", where="--frontier", fix="use cost, hosting or experts")
     return names[name]
-
-
-def _trace(console: Any, program: Program, budget: Budget, points: int, time_limit_s: float) -> Any:
-    from rich.progress import track as progress
-
-    from universe.analysis.frontier import default_budgets, trace_frontier
-    from universe.report.tables import render_frontier
-
-    values = default_budgets(program, budget, points)
-    bar = iter(progress(range(len(values)), description="frontier", console=console, transient=True))
-
-    def advance() -> None:
-        next(bar, None)
-
-    traced = trace_frontier(program, budget, values, time_limit_s=time_limit_s, on_point=lambda *_: advance())
-    for _ in bar:
-        pass
-    console.print(render_frontier(traced))
-    return traced

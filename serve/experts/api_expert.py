@@ -10,7 +10,7 @@ from experts.upstream import Ask, Failure, FailureKind, UpstreamClient, ask_of
 from serve.experts.client import StreamPiece, WholeAnswer
 from serve.transport.own_port import keep_port_on_this_machine
 
-#: What is passed on. The rest of OpenAI's fields, and those of other houses, change the price, the model or
+#: What is passed on. The rest of OpenAI's fields, and those of other vendors, change the price, the model or
 #: what is kept of a request (service_tier, models, provider, plugins, modalities, web_search_options,
 #: prediction, store), and the key is the operator's.
 _OPTIONS = (

@@ -105,7 +105,7 @@ def open_ledger(path: Path, *, timeout_s: float = 10.0) -> sqlite3.Connection:
 
 
 def remember_keys(path: Path) -> None:
-    """Note beside the ledger that it holds keys: a ledger that is lost is not a house that is open."""
+    """Note beside the ledger that it holds keys: an endpoint whose ledger is lost is not open to all."""
     mark = path.with_suffix(KEYS_MARK)
     with suppress(OSError):  # the keys are made all the same
         if not mark.exists():

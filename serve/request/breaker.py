@@ -18,7 +18,7 @@ from experts.upstream import Failure, FailureKind
 FAILURES_TO_REST = 3
 FIRST_REST_S = 5.0
 LONGEST_REST_S = 120.0
-LONGEST_WISH_S = 3_600.0  # of an upstream that asks to be left alone
+LONGEST_RETRY_AFTER_S = 3_600.0  # that an upstream is left alone for at its own wish
 _MOST_CALLERS = 10_000
 
 #: What a request may cause by itself: being long, or being odd.
@@ -129,13 +129,13 @@ class Breaker:
             del self._for_one[expert, caller or ""]
 
     def _fail(self, expert: str, failure: Failure, caller: str | None, now: float) -> None:
-        wish_s = max(0.0, min(failure.retry_after_s or 0.0, LONGEST_WISH_S))
-        at_once = failure.consequence.rest == "at_once" or wish_s > 0
-        least_s = max(failure.consequence.rest_s, wish_s)
+        retry_after_s = max(0.0, min(failure.retry_after_s or 0.0, LONGEST_RETRY_AFTER_S))
+        at_once = failure.consequence.rest == "at_once" or retry_after_s > 0
+        least_s = max(failure.consequence.rest_s, retry_after_s)
         row = self._for_all.setdefault(expert, _Row())
         if row.is_resting(now):
             # What was under way when the rest began says nothing new, but for how long the upstream wants it.
-            row.rests_until = max(row.rests_until, now + wish_s)
+            row.rests_until = max(row.rests_until, now + retry_after_s)
             return
         if caller is None or failure.kind not in _MAY_LIE_WITH_THE_REQUEST:
             row.failures += 1

@@ -67,7 +67,7 @@ def test_default_holds_two_real_models_of_different_price() -> None:
         ("replicas_max: 3", "replica_max: 3", 11, "did you mean 'replicas_max'"),
         ("name: large", "name: small", 6, "two experts are named 'small'"),
         ("model: org/small", "model: bundled:nothing", 4, "bundled:gemma-3-270m"),
-        ("backend: openai", "backend: carrier-pigeon", 7, "'vllm', 'openai' or 'recorded'"),
+        ("backend: openai", "backend: carrier-pigeon", 7, "use one of vllm, openai, recorded"),
         ("scoring: generate", "scoring: cloze", 6, "cloze needs the vllm backend"),
         ("model: org/small", "model: org/small\n    prompt: 'Q {quest}'", 5, "unknown placeholder {quest}"),
         ("model: org/small", "model: org/small\n    prompt: 'Q'", 5, "must contain {question}"),

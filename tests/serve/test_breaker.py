@@ -10,7 +10,7 @@ from serve.request.breaker import (
     FAILURES_TO_REST,
     FIRST_REST_S,
     LONGEST_REST_S,
-    LONGEST_WISH_S,
+    LONGEST_RETRY_AFTER_S,
     Breaker,
 )
 
@@ -82,7 +82,7 @@ def test_an_upstream_is_left_alone_for_as_long_as_it_asks(asked_s):
     clock = Clock()
     breaker = Breaker(clock)
     failed(breaker, Failure(FailureKind.BUSY, "slow down", retry_after_s=asked_s), caller="ann")
-    clock.now = min(asked_s, LONGEST_WISH_S) - 0.1
+    clock.now = min(asked_s, LONGEST_RETRY_AFTER_S) - 0.1
     assert breaker.resting(["a", "b"], "bob") == ("a",)
     clock.now += 0.2
     assert breaker.resting(["a"], "bob") == ()

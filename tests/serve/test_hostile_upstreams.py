@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import random
 import sqlite3
 import sys
@@ -31,6 +32,7 @@ experts:
     backend: openai
     model: {name}
     base_url: {url}
+    api_key_env: HOSTILE_UPSTREAM_KEY
     scoring: generate
     max_tokens: 30
     context_tokens: 4000
@@ -39,6 +41,7 @@ experts:
     price: {{usd_per_mtok_in: 1, usd_per_mtok_out: 1}}
 """
 PICO = 10**12
+SECRET = "sk-operators-own-7f3a9c51d2e84b06"
 GENERATED = settings(
     phases=[Phase.generate], deadline=None, database=None, derandomize=True,
     suppress_health_check=list(HealthCheck),
@@ -63,6 +66,7 @@ def home(orchestrator, tmp_path_factory):
 def url(home, upstream, ray_cluster):
     from serve.run import start_serving, stop_serving
 
+    os.environ["HOSTILE_UPSTREAM_KEY"] = SECRET
     entries = [CATALOGUE.format(name=name, url=upstream.url) for name in (ODD, SANE)]
     (home / "experts.yaml").write_text(entries[0] + entries[1].replace("\nexperts:\n", ""))
     config = ServeConfig(home=home, access="keys", catalogue=home / "experts.yaml", port=free_port())
@@ -313,3 +317,51 @@ def test_what_is_claimed_beyond_the_reservation_is_the_operators_dispute(url, ho
     billed_usd = sum(bill.usd for bill in upstream.bills[first:])
     assert billed_usd <= charged_usd < 10 * billed_usd
     assert disputed_usd > 1000
+
+
+#: Every way in which an upstream may hand the operator's key back.
+ECHOES = {
+    **{
+        f"status-{status}": Plan(status=status, raw=b'{"error": {"message": "wrong key @AUTH@"}}')
+        for status in (400, 401, 402, 403, 404, 408, 409, 410, 422, 425, 429, 451, 500, 502, 503, 529)
+    },
+    "page": Plan(status=401, raw=b"<html>@AUTH@</html>"),
+    "error-in-200": Plan(raw=b'{"error": {"message": "@AUTH@", "code": "@AUTH@", "param": "@AUTH@"}}'),
+    "cut": Plan(raw=b'{"choices": [{"message": {"content": "@AUTH@'),
+    "said": Plan(raw=b'{"choices": [{"message": {"role": "assistant", "content": "@AUTH@"}}]}'),
+    "header": Plan(status=429, raw=b"{}", headers=(("retry-after", SECRET), ("x-key", SECRET))),
+}
+
+
+def test_the_operators_key_comes_back_nowhere(url, home, upstream):
+    from ray._private.worker import _global_node
+
+    upstream.plans |= ECHOES
+    secret, first = make_key(home, "curious"), len(upstream.bills)
+
+    async def run():
+        async with aiohttp.ClientSession() as session:
+            asked = [
+                post(session, url, secret, ODD, name, stream=stream)
+                for name in ECHOES
+                for stream in (False, True)
+            ]
+            async with session.get(f"{url}/metrics") as metrics:
+                return [reply.text for reply in await asyncio.gather(*asked)], await metrics.text()
+
+    replies, metrics = asyncio.run(run())
+    assert len(replies) == 2 * len(ECHOES)
+    assert any(bill.headers.get("authorization") == f"Bearer {SECRET}" for bill in upstream.bills[first:])
+    assert [text for text in [*replies, metrics] if SECRET in text] == []
+    places = [home, Path(_global_node.get_session_dir_path())]
+    files = [path for place in places for path in place.rglob("*") if path.is_file()]
+    assert [path for path in files if SECRET.encode() in read_bytes(path)] == []
+    lines = [read_bytes(path) for path in Path("/proc").glob("[0-9]*/cmdline")]
+    assert [line for line in lines if SECRET.encode() in line] == []
+
+
+def read_bytes(path):
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""  # a socket, or gone

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from universe.model.program import Program
+from universe.model.universe import Universe
 from universe.solver.limit_tests import relaxations
 from universe.solver.routing import Router, Scenario
 from universe.solver.solve import solve_program
@@ -70,3 +71,16 @@ def binding_limits(program: Program, value: float, *, time_limit_s: float = 20.0
         if solution.best is not None and solution.best.value > value + 2e-5:
             found.append(BindingLimit(name, solution.best.value - value))
     return sorted(found, key=lambda b: -b.worth)
+
+
+def reasons_to_keep(universe: Universe, values: Sequence[MarginalValue]) -> dict[str, str]:
+    """Say in words why each expert of a universe is kept; ``values`` are those of its experts."""
+    lost = {value.expert: value.value for value in values}
+    return {name: _reason(name, universe, lost[name]) for name in universe.experts}
+
+
+def _reason(name: str, universe: Universe, lost: float) -> str:
+    if name in universe.limits.must_have:
+        return "asked for"
+    needed = "the limits need it" if lost == float("inf") else f"without it the score falls by {lost:.4f}"
+    return f"answers {universe.share[name]:.1%} of the queries; {needed}"

@@ -66,6 +66,13 @@ def search_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
         yield show
 
 
+@contextmanager
+def frontier_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
+    """Show how many points of the frontier are done."""
+    with console.status("tracing the frontier") as status:
+        yield lambda done, total: status.update(f"tracing the frontier: {done} of {total} points")
+
+
 def render_marginal_values(values: Sequence[MarginalValue], *, show_left_out: int = 6) -> Table:
     """What each kept expert carries, and what the best of the others would add."""
     table = Table(title="What each expert is worth (score)", title_justify="left")

@@ -1,1 +1,1 @@
-"""What upstreams say when they refuse: kinds, fields, waits, in each house's words."""
+"""What upstreams say when they refuse: kinds, fields, waits, in each vendor's words."""

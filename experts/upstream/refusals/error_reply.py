@@ -1,4 +1,4 @@
-"""An upstream's refusal: what kind of failure it is, by its status and its house's words."""
+"""An upstream's refusal: what kind of failure it is, by its status and its vendor's words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long an upstream asks to be left alone, in the words of whichever house."""
+"""How long an upstream asks to be left alone, in any vendor's words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the houses word what is wrong: patterns over a reply's codes and message, in small letters."""
+"""How vendors word what is wrong: patterns over a reply's codes and message, in small letters."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ ACCOUNT_EMPTY = _any(
     r"欠费",
     r"(monthly|account|usage) (spend|budget|usage) ?(limit|cap)?[^.]{0,20}(reached|exceeded)",
 )
-#: These as well, unless a wait is told: some houses call a limit per minute a quota.
+#: These as well, unless a wait is told: some vendors call a limit per minute a quota.
 ACCOUNT_EMPTY_OR_BUSY = _any(
     r"\bquota\b",
     r"billing",

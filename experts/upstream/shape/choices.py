@@ -209,7 +209,7 @@ def _whole_calls(told: Any) -> list[dict[str, Any]]:
 
 
 def _arguments(told: Any) -> str:
-    """Return a call's arguments as the text they should be: some houses send the object itself."""
+    """Return a call's arguments as the text they should be: some vendors send the object itself."""
     if isinstance(told, str):
         return as_text(told)
     return "" if told is None else json.dumps(told, ensure_ascii=False, default=str)

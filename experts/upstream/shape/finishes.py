@@ -1,4 +1,4 @@
-"""Why an answer ended, in the words of whichever house."""
+"""Why an answer ended, in any vendor's words."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _WITHHELD = (
     *("content_filter", "content-filter", "contentfilter", "safety", "recitation", "prohibited_content"),
     *("blocklist", "spii", "sensitive", "refusal", "guardrail_intervened", "moderation", "image_safety"),
 )
-#: Reasons to end in other houses' words.
+#: Reasons to end in other vendors' words.
 FINISHES = {
     **dict.fromkeys(
         ("stop", "end_turn", "eos", "eos_token", "stop_sequence", "complete", "completed", "end"), "stop"

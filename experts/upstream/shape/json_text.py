@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 #: A reply is some ten levels deep; what is deeper is an attack on readers, or a mistake.
@@ -33,8 +34,13 @@ def read_json(data: bytes | str) -> Any:
         raise ValueError("nested too deep") from None
 
 
-def clean(value: Any, depth: int = DEEPEST) -> Any:
+def clean(value: Any, depth: int = DEEPEST, *, hide: Sequence[str] = ()) -> Any:
     """Return a copy without what is no JSON: NaN and infinities become null, half surrogates U+FFFD.
+
+    Args:
+        value: of JSON, as :func:`read_json` gives it.
+        depth: how deep it may be nested.
+        hide: what no text in it may hold, such as the key that an API sends back.
 
     Raises:
         ValueError: it is nested too deep.
@@ -44,14 +50,23 @@ def clean(value: Any, depth: int = DEEPEST) -> Any:
     if isinstance(value, Unbounded):
         return None
     if isinstance(value, str):
-        return clean_text(value)
+        return _hidden(clean_text(value), hide)
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
-        return {clean_text(str(key)): clean(inner, depth - 1) for key, inner in value.items()}
+        return {
+            _hidden(clean_text(str(key)), hide): clean(inner, depth - 1, hide=hide)
+            for key, inner in value.items()
+        }
     if isinstance(value, list | tuple):
-        return [clean(inner, depth - 1) for inner in value]
+        return [clean(inner, depth - 1, hide=hide) for inner in value]
     return value
+
+
+def _hidden(text: str, hide: Sequence[str]) -> str:
+    for secret in hide:
+        text = text.replace(secret, "***")
+    return text
 
 
 def clean_text(text: str) -> str:

@@ -1,4 +1,4 @@
-"""Each house's words for what is wrong, and what follows from them."""
+"""Each vendor's words for what is wrong, and what follows from them."""
 
 from __future__ import annotations
 

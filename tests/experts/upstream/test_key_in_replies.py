@@ -1,0 +1,59 @@
+"""A key that an upstream sends back, in whatever spelling, is in nothing that is passed on."""
+
+import json
+
+import pytest
+
+from experts import ExpertSpec, Price
+from experts.upstream.counting import TokenCounter
+from experts.upstream.reading import Answer, read_reply
+from experts.upstream.request import ask_of
+from experts.upstream.stream import Piece, StreamReader
+
+KEY = "sk-operators-own-7f3a9c51"
+SPELLINGS = {
+    "plain": json.dumps(KEY),
+    "escaped": '"' + "".join(f"\\u{ord(char):04x}" for char in KEY) + '"',
+    "inside": json.dumps(f"it is {KEY}, twice {KEY}"),
+}
+SPEC = ExpertSpec(
+    name="e",
+    backend="openai",
+    model="m",
+    price=Price(usd_per_mtok_in=1, usd_per_mtok_out=1),
+    context_tokens=99,
+)
+ASK = ask_of(SPEC, {"messages": [{"role": "user", "content": "Which key?"}], "max_tokens": 20})
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_whole(spelling):
+    said = '{"choices": [{"message": {"role": "assistant", "content": %s}}], "x": {%s: 1}}'
+    body = (said % (SPELLINGS[spelling], SPELLINGS[spelling])).encode()
+    answer = read_reply(ASK, 200, {}, body, TokenCounter(SPEC), secrets=(KEY,))
+    assert isinstance(answer, Answer)
+    assert "***" in answer.text
+    assert KEY not in json.dumps(answer.body)
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_streamed(spelling):
+    reader = StreamReader(ASK, TokenCounter(SPEC), secrets=(KEY,))
+    piece = '{"choices": [{"index": 0, "delta": {"content": KEY}, "finish_reason": "stop"}]}'
+    piece = piece.replace("KEY", SPELLINGS[spelling])
+    read = reader.feed(f"data: {piece}\n\ndata: [DONE]\n\n".encode()) + reader.end()
+    assert all(isinstance(one, Piece) for one in read)
+    told = json.dumps([one.body for one in read])
+    assert "***" in told
+    assert KEY not in told
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+def test_unstreamed_where_a_stream_was_asked_for(spelling):
+    reader = StreamReader(ASK, TokenCounter(SPEC), secrets=(KEY,))
+    body = '{"choices": [{"message": {"role": "assistant", "content": KEY}}]}'
+    body = body.replace("KEY", SPELLINGS[spelling])
+    read = reader.feed(body.encode()) + reader.end()
+    told = json.dumps([one.body for one in read if isinstance(one, Piece)])
+    assert "***" in told
+    assert KEY not in told
