@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -85,6 +86,20 @@ def test_lost_entries_are_found_kept_and_taken_in_again(warehouse: Warehouse) ->
             assert "50 of 50" in mend(fresh, finding)
     assert findings(warehouse) == []
     assert Warehouse(warehouse.url).scan("questions").num_rows == 150
+
+
+def test_an_entry_that_was_lost_a_moment_ago_is_found_while_others_write(warehouse: Warehouse) -> None:
+    lost = warehouse.files("questions")[1]
+    (Path(warehouse.url) / "questions" / "_manifest" / f"{lost.name}.json").unlink()
+    writer = threading.Thread(
+        target=lambda: [
+            Warehouse(warehouse.url).append("questions", rows(200 + i, 1), round="w") for i in range(20)
+        ]
+    )
+    writer.start()
+    while writer.is_alive():  # what is being written is not taken for lost
+        assert findings(Warehouse(warehouse.url)) == [("uncounted", lost.path)]
+    writer.join()
 
 
 def test_damaged_and_lost_files_are_set_aside_and_asked_anew(warehouse: Warehouse) -> None:
