@@ -193,9 +193,13 @@ class Warehouse:
         self, table_name: str, entries: Sequence[ManifestEntry], columns: Sequence[str] | None = None
     ) -> pa.Table:
         try:
-            return self._dataset(table_name, entries).to_table(columns=list(columns) if columns else None)
+            table = self._dataset(table_name, entries).to_table(columns=list(columns) if columns else None)
+            # The head of a page, which says how many rows it has, is in no checksum of the file's own.
+            if table.num_rows != (written := sum(entry.rows for entry in entries)):
+                raise OSError(f"it has {table.num_rows:,} rows, of {written:,} that were written")
         except (pa.ArrowException, OSError) as error:
             raise self._unreadable(table_name, error) from error
+        return table
 
     def _check_footers(self, table_name: str, entries: Sequence[ManifestEntry]) -> None:
         """See once that the ends of files on this disk are as they were written; pages check themselves."""
