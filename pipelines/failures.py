@@ -160,7 +160,7 @@ def _ray(error: BaseException) -> InputError | None:
 
 
 def _arrow(error: BaseException) -> InputError | None:
-    if not _from(error, "pyarrow", "duckdb"):
+    if not _from(error, "pyarrow", "duckdb", "_duckdb"):
         return None
     return InputError(
         f"a table cannot be read or written: {first_line(error)}",

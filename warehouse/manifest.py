@@ -46,7 +46,9 @@ class Manifest:
     def entries(self) -> dict[str, ManifestEntry]:
         """Return the entries by name, as they are now."""
         listed = self._store.list(self._folder)
-        names = {PurePosixPath(path).stem for path in listed if path.endswith(".json")}
+        # Names with a dot in front are of the system that copied the folder ("._x.json" of a Mac).
+        files = [PurePosixPath(path) for path in listed]
+        names = {path.stem for path in files if path.suffix == ".json" and not path.name.startswith(".")}
         self.newest_s = max(listed.values(), default=0.0)
         for name in sorted(names - self._entries.keys() - self._replaced):
             try:
@@ -77,8 +79,8 @@ class Manifest:
                     fix="use the version that wrote it, or a newer one",
                 )
             entry = ManifestEntry(**body)
-            if not isinstance(entry.path, str) or type(entry.rows) is not int:
-                raise TypeError("path and rows are not what they should be")
+            if wrong := self._wrong_fields(entry):
+                raise TypeError(f"{' and '.join(wrong)} cannot be right")
             return entry, replaced
         except InputError:
             raise
@@ -88,6 +90,21 @@ class Manifest:
                 where=where,
                 fix="delete this file, then `leeroo warehouse check --mend` takes its data file in again",
             ) from error
+
+    def _wrong_fields(self, entry: ManifestEntry) -> list[str]:
+        table = self._folder.partition("/")[0]
+        right = {
+            "path": isinstance(entry.path, str)
+            and entry.path.startswith(f"{table}/")
+            and ".." not in PurePosixPath(entry.path).parts,
+            "rows": type(entry.rows) is int and entry.rows >= 0,
+            "round": isinstance(entry.round, str),
+            "expert": entry.expert is None or isinstance(entry.expert, str),
+            "schema": type(entry.schema) is int,
+            "sha256": entry.sha256 is None or isinstance(entry.sha256, str),
+            "footer": entry.footer is None or isinstance(entry.footer, str),
+        }
+        return [name for name, is_right in right.items() if not is_right]
 
     def commit(self, entry: ManifestEntry, *, replaces: Sequence[str] = ()) -> None:
         """Make a data file count, and in the same step make those it replaces count no more."""

@@ -58,6 +58,17 @@ _LATEX_WORD = re.compile(r"\\(?:text(?:bf|it|rm)?|math(?:rm|bf|it|sf)|mbox)\s?\{
 _DASHES = re.compile("[\u2010\u2011\u2012\u2013\u2212\ufe63\uff0d]")  # hyphens, the en dash and minus signs
 _CURRENCY = re.compile(r"(?:(?:US|A|C|NZ|HK)?\\?[$€£¥₹]|\b(?:USD|EUR|GBP|Rs\.?))\s?(?=[-+]?[\d.])")
 _SCALES = {"hundred": 100, "thousand": 1000, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SUFFIXES = {"k": "thousand", "m": "million", "mn": "million", "b": "billion", "bn": "billion"}
+# "$2.5M" and "2k"; without a sign of money an M is metres or mega, and a K kelvin.
+_SUFFIXED = re.compile(
+    r"(?:(?<=\d)(k)\b|([$€£¥₹]\s?\d{1,3}(?:[\d,]{0,20}\d)?(?:\.\d{1,10})?)\s?([kKMB]|mn|bn)\b)"
+)
+_NEGATIVE = re.compile(
+    r"(?:\bnegative|(?:^|(?<=\bis )|(?<=: )|(?<== ))minus)\s(?=[$€£]?\.?\d)", re.IGNORECASE
+)
+#: What stands between two numbers of which neither is stated: "18 or 19", "between 17 and 18".
+_EITHER = re.compile(r"\s{0,3}(?:[^\W\d]{1,20}\s{1,3})?or\s{1,3}")
+_BETWEEN = re.compile(r"\bbetween\s{1,3}$", re.IGNORECASE)
 _PERCENT = re.compile(r"\s?\\?%|\s?per\s?cent\b|\s?percent\b")
 # Between two numbers: a sign of equality leads to the result, an operator only towards one.
 _EQUALS = re.compile(r"[=≈≃]|\b(?:equals|makes|gives|is)\b")
@@ -154,9 +165,26 @@ def stated_number(statement: str, *, prose: bool = False) -> Number | None:
     else:
         chosen = _result(plain, tokens, last=prose)
     token = tokens[chosen] if chosen is not None else None
-    if token is None or token["number"] is None:
+    if chosen is None or token is None or token["number"] is None:
         return None
-    return _number(token, plain[token.end() :], currency, continental=continental)
+    number = _number(token, plain[token.end() :], currency, continental=continental)
+    for first in (chosen - 1, chosen):
+        if 0 <= first < len(tokens) - 1 and _are_either(plain, *tokens[first : first + 2]):
+            other = tokens[first if first != chosen else chosen + 1]
+            also = _number(other, plain[other.end() :], currency, continental=continental)
+            if number is None or also is None or not same_number(number, also):
+                return None
+    return number
+
+
+def _are_either(plain: str, first: re.Match[str], second: re.Match[str]) -> bool:
+    """Whether two numbers are a choice of which nothing is chosen, or the ends of a range."""
+    if first["number"] is None or second["number"] is None:
+        return False
+    between = plain[first.end() : second.start()]
+    return bool(_EITHER.fullmatch(between)) or (
+        between.strip() == "and" and bool(_BETWEEN.search(plain[max(0, first.start() - 12) : first.start()]))
+    )
 
 
 def _result(plain: str, tokens: list[re.Match[str]], *, last: bool) -> int | None:
@@ -261,6 +289,8 @@ def _prepare(text: str) -> tuple[str, bool]:
         )
         text = re.sub(r"\\(?:left|right|displaystyle|,|;|!|:| |quad)", " ", text).replace("\\%", "%")
     text = _SCIENTIFIC.sub(lambda m: f"e{m[1] or m[2] or m[3].translate(_SUPERSCRIPTS)}", text)
+    text = _NEGATIVE.sub("-", text)
+    text = _SUFFIXED.sub(lambda m: f"{m[2] or ''} {_SUFFIXES[(m[1] or m[3]).lower()]}", text)
     without = _CURRENCY.sub("", text)
     # A lone "$" is mathematics, not money: "$x = 5$".
     currency = without != text and not re.fullmatch(r"\s*\$[^$]*\$.*", text, re.DOTALL)

@@ -178,3 +178,23 @@ def test_mixed_numbers(whole: int, above: int, below: int, spelling: str) -> Non
 def test_no_text_is_too_odd(text: str) -> None:
     for number in (parse_number(text), stated_number(text), stated_number(text, prose=True)):
         assert number is None or isinstance(str(number), str)
+
+
+@pytest.mark.parametrize(
+    ("text", "reference", "right"),
+    [
+        ("18 or 19", "18", False),
+        ("The answer is 18 eggs or 19.", "18", False),
+        ("between 17 and 18", "17", False),
+        ("The answer is between 17 and 18.", "18", False),
+        ("1/2 or 0.5", "0.5", True),
+        ("minus 5", "-5", True),
+        ("The answer is negative 5.", "-5", True),
+        ("7 minus 5 is 2", "2", True),
+        ("The answer is US$2.5M.", "2500000", True),
+        ("The answer is 2k.", "2000", True),
+        ("5 m", "5 m", True),
+    ],
+)
+def test_two_numbers_state_neither_and_signs_and_scales_may_be_words(text, reference, right) -> None:
+    assert matches(text, reference) is right

@@ -251,7 +251,7 @@ def test_reading_is_linear_in_the_length(unit: str, before: str) -> None:
     assert longer < 15 * max(shorter, 0.02)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(
     st.lists(st.sampled_from(lines_of(JSON_B) + lines_of(SPELT_B) + HOSTILE.split()), max_size=6).map(
         "\n".join

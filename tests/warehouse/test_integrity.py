@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 from pathlib import Path
 
@@ -87,6 +88,20 @@ def test_lost_entries_are_found_kept_and_taken_in_again(warehouse: Warehouse) ->
     assert Warehouse(warehouse.url).scan("questions").num_rows == 150
 
 
+def test_an_entry_that_was_lost_a_moment_ago_is_found_while_others_write(warehouse: Warehouse) -> None:
+    lost = warehouse.files("questions")[1]
+    (Path(warehouse.url) / "questions" / "_manifest" / f"{lost.name}.json").unlink()
+    writer = threading.Thread(
+        target=lambda: [
+            Warehouse(warehouse.url).append("questions", rows(200 + i, 1), round="w") for i in range(20)
+        ]
+    )
+    writer.start()
+    while writer.is_alive():  # what is being written is not taken for lost
+        assert findings(Warehouse(warehouse.url)) == [("uncounted", lost.path)]
+    writer.join()
+
+
 def test_damaged_and_lost_files_are_set_aside_and_asked_anew(warehouse: Warehouse) -> None:
     first, second, _ = data_files(warehouse)
     first.write_bytes(first.read_bytes()[:-20])
@@ -129,6 +144,19 @@ def test_entries_of_other_versions(warehouse: Warehouse) -> None:
     entries[1].write_text(json.dumps(newer | {"colour": "red"}))
     with pytest.raises(InputError, match=r"newer version .*colour"):
         Warehouse(warehouse.url).scan("questions")
+
+
+@pytest.mark.parametrize(
+    "field", [{"path": None}, {"path": "../../x"}, {"rows": -1}, {"schema": "x"}, {"round": 5}, {"expert": 1}]
+)
+def test_an_entry_whose_fields_cannot_be_right_is_damaged_and_mended(warehouse: Warehouse, field) -> None:
+    entry = next((Path(warehouse.url) / "questions" / "_manifest").glob("*.json"))
+    entry.write_text(json.dumps(json.loads(entry.read_text()) | field))
+    (entry.parent / "._copied.json").write_bytes(b"\0\5\x16\7")  # what a Mac leaves beside a copied file
+    (found,) = [f for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
+    assert (found.kind, found.path) == ("entry", f"questions/_manifest/{entry.name}")
+    mend(Warehouse(warehouse.url), found)
+    assert not entry.exists()
 
 
 def test_a_clock_that_went_back_is_told_before_anything_is_written(warehouse: Warehouse) -> None:
