@@ -174,7 +174,7 @@ class UpstreamClient:
             reader = StreamReader(
                 ask, self.counter, headers=response.headers, sent=fields, secrets=self._secrets
             )
-            return read_unasked(reader, body)
+            return read_unasked(reader, body, self._secrets)
         return read_reply(
             ask, response.status, response.headers, body, self.counter, sent=fields, secrets=self._secrets
         )

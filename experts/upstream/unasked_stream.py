@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from experts.upstream.failure import Failure
 from experts.upstream.reading import Answer
+from experts.upstream.shape.json_text import clean
 from experts.upstream.stream import StreamReader
 
 _STARTS = (b"data:", b"event:", b": ")
@@ -17,8 +19,11 @@ def is_stream(kind: str, body: bytes) -> bool:
     return "text/event-stream" in kind.lower() or body.lstrip(b"\xef\xbb\xbf\r\n ").startswith(_STARTS)
 
 
-def read_unasked(reader: StreamReader, body: bytes) -> Answer | Failure:
-    """Return the answer that the pieces of a stream make together, or the failure in them."""
+def read_unasked(reader: StreamReader, body: bytes, secrets: Iterable[str] = ()) -> Answer | Failure:
+    """Return the answer that the pieces of a stream make together, or the failure in them.
+
+    A secret is hidden in the whole as well: it may have come in two pieces.
+    """
     choices: dict[int, dict[str, Any]] = {}
     frame: dict[str, Any] = {}
     for item in (*reader.feed(body), *reader.end()):
@@ -37,7 +42,7 @@ def read_unasked(reader: StreamReader, body: bytes) -> Answer | Failure:
         "choices": [choices[index] for index in sorted(choices)],
         "usage": reader.usage.to_openai(),
     }
-    return Answer(whole, reader.usage)
+    return Answer(clean(whole, hide=tuple(secrets)), reader.usage)
 
 
 def _add(choice: dict[str, Any], piece: dict[str, Any]) -> None:

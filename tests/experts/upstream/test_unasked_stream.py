@@ -66,3 +66,10 @@ def test_certificates_are_not_read_within_the_time_for_an_answer(monkeypatch: py
     monkeypatch.setattr(client, "tls_context", read_slowly)
     reply, _ = ask(answer_fine, timeout_s=0.8)
     assert isinstance(reply, Answer), reply
+
+
+def test_a_key_that_comes_in_two_pieces_is_hidden() -> None:
+    act = events(piece({"content": "my key is sk-abc"}), piece({"content": "defgh."}), END)
+    reply, _ = ask(act, key="sk-abcdefgh")
+    assert isinstance(reply, Answer)
+    assert "abcdefgh" not in json.dumps(reply.body)
