@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.spec import ExpertSpec
-from experts.upstream.address import proxy_of, tls_context, url_of
+from experts.upstream.address import proxy_of, url_of
 from experts.upstream.connection import Clock, failure_of, read_body
 from experts.upstream.counting import TokenCounter
 from experts.upstream.credentials import read_key
 from experts.upstream.dialect import word_request
 from experts.upstream.failure import Failure, FailureKind
 from experts.upstream.open_stream import UpstreamStream
+from experts.upstream.pool import ConnectionPool
 from experts.upstream.reading import Answer, read_reply
 from experts.upstream.request import Ask
 from experts.upstream.shape.json_text import clean
@@ -29,9 +30,6 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 32 << 20  # of a whole reply, decompressed
 _MOST_ERROR_BYTES = 1 << 20
-_MOST_HEADER = 64 << 10
-_KEPT_OPEN_S = 4.0  # servers close idle connections after five seconds and more: ours is closed first
-_CONNECT_S = 10.0  # to an address that says nothing at all: nothing was sent
 _MOST_REFUSALS = 6  # fields that are given up for one request
 
 _Reply = TypeVar("_Reply")
@@ -48,17 +46,21 @@ class UpstreamClient:
     Args:
         spec: the expert.
         key: of its API; empty for a server that needs none; read from the environment when not given.
+        pool: the connections of this process, to be closed by their owner; its own when not given.
 
     Raises:
         InputError: the key is missing, or holds what no header can.
     """
 
-    def __init__(self, spec: ExpertSpec, key: str | None = None) -> None:
+    def __init__(
+        self, spec: ExpertSpec, key: str | None = None, *, pool: ConnectionPool | None = None
+    ) -> None:
         self.spec = spec
         self.counter = TokenCounter(spec)
         self.dialect: Dialect = spec.dialect
         self._key = read_key(spec) if key is None else key
-        self._session: aiohttp.ClientSession | None = None
+        self._owns_pool = pool is None
+        self._pool = pool or ConnectionPool()
 
     async def answer(
         self, ask: Ask, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -87,9 +89,9 @@ class UpstreamClient:
         return await self._ask(ask, dict(headers or {}), timeout_s, send, stream=True)
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        """Close all connections that are its own."""
+        if self._owns_pool:
+            await self._pool.aclose()
 
     async def _ask(
         self,
@@ -101,7 +103,7 @@ class UpstreamClient:
         stream: bool = False,
     ) -> _Reply | Failure:
         with suppress(OSError, ValueError):  # certificates are read here, not within the time for an answer
-            self._open()
+            self._pool.session()
         ends_at = time.monotonic() + timeout_s
         left_s = timeout_s
         for _ in range(_MOST_REFUSALS):
@@ -179,23 +181,6 @@ class UpstreamClient:
             ask, response.status, response.headers, body, self.counter, sent=fields, secrets=self._secrets
         )
 
-    def _open(self) -> aiohttp.ClientSession:
-        import aiohttp
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_KEPT_OPEN_S, ssl=tls_context(), enable_cleanup_closed=True
-                ),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-                max_line_size=_MOST_HEADER,
-                max_field_size=_MOST_HEADER,
-                read_bufsize=_MOST_HEADER,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                requote_redirect_url=False,
-            )
-        return self._session
-
     def _post(self, ask: Ask, fields: dict[str, Any], headers: dict[str, str]) -> Any:
         import aiohttp
         from yarl import URL
@@ -217,7 +202,7 @@ class UpstreamClient:
             name = self.dialect.key_header
             sent[name] = f"Bearer {self._key}" if name == "authorization" else self._key
         data = json.dumps(clean(fields), allow_nan=False).encode()
-        return self._open().post(
+        return self._pool.session().post(
             URL(url, encoded=True),
             data=data,
             headers={name.title(): value for name, value in sent.items()},  # as the vendors' own clients do
