@@ -11,7 +11,7 @@ from experts.upstream.failure import CONSEQUENCES, Consequence, Failure, Failure
 from experts.upstream.open_stream import UpstreamStream
 from experts.upstream.pool import ConnectionPool
 from experts.upstream.reading import Answer, read_reply
-from experts.upstream.request import Ask, ask_of
+from experts.upstream.request import Ask, Extent, ask_of, measure
 from experts.upstream.stream import Piece, StreamReader
 from experts.upstream.usage import Usage
 
@@ -22,6 +22,7 @@ __all__ = [
     "ConnectionPool",
     "Consequence",
     "Dialect",
+    "Extent",
     "Failure",
     "FailureKind",
     "Piece",
@@ -32,6 +33,7 @@ __all__ = [
     "Usage",
     "ask_of",
     "hand_over_keys",
+    "measure",
     "read_key",
     "read_reply",
     "scrub",

@@ -72,7 +72,7 @@ def test_questions_are_imported_and_queried(tmp_path: Path) -> None:
     assert "2 questions, 0 new" in leeroo("import", "questions", str(path), *home).stdout
     again = path.rename(tmp_path / "renamed.parquet")
     told = leeroo("import", "questions", str(again), *home).stdout
-    assert "2 of them are there under the source 'q', and stay so" in told
+    assert "2 of 2 there already stood under the source 'q'; they are now under 'renamed'" in told
     run = leeroo("sql", "select domain, round, count(*) n from questions group by all", *home, "-o", "csv")
     assert run.stdout.split() == ["domain,round,n", "sums,imported,2"]
     wrong = leeroo("sql", "select nothing from questions", *home)
