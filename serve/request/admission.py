@@ -94,7 +94,6 @@ class Admission:
             request=request,
             caller=caller,
             began=began,
-            body=body,
             asks=asks,
             order=order,
             plan=plan,
