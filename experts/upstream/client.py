@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -21,12 +20,13 @@ from experts.upstream.open_stream import UpstreamStream
 from experts.upstream.pool import ConnectionPool
 from experts.upstream.reading import Answer, read_reply
 from experts.upstream.request import Ask
-from experts.upstream.shape.json_text import clean
+from experts.upstream.shape.json_text import write_json
 from experts.upstream.stream import StreamReader
 from experts.upstream.unasked_stream import is_stream, read_unasked
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
 _MOST_BYTES = 32 << 20  # of a whole reply, decompressed
 _MOST_ERROR_BYTES = 1 << 20
@@ -61,6 +61,7 @@ class UpstreamClient:
         self._key = read_key(spec) if key is None else key
         self._owns_pool = pool is None
         self._pool = pool or ConnectionPool()
+        self._ways: dict[bool, tuple[URL, URL | None, aiohttp.BasicAuth | None]] = {}
 
     async def answer(
         self, ask: Ask, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -182,16 +183,10 @@ class UpstreamClient:
         )
 
     def _post(self, ask: Ask, fields: dict[str, Any], headers: dict[str, str]) -> Any:
-        import aiohttp
-        from yarl import URL
-
-        url = url_of(self.spec, is_chat=ask.is_chat)
-        proxy = proxy_of(url)
-        address = URL(proxy) if proxy else None
-        login = None
-        if address is not None and address.user:
-            login = aiohttp.BasicAuth(address.user, address.password or "")
-            address = address.with_user(None)
+        way = self._ways.get(ask.is_chat)
+        if way is None:
+            way = self._ways[ask.is_chat] = _find_way(url_of(self.spec, is_chat=ask.is_chat))
+        url, proxy, login = way
         sent = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         sent |= {"user-agent": "leeroo-orchestrator"} | {
             name.lower(): value for name, value in headers.items()
@@ -201,16 +196,28 @@ class UpstreamClient:
         if self._key:
             name = self.dialect.key_header
             sent[name] = f"Bearer {self._key}" if name == "authorization" else self._key
-        data = json.dumps(clean(fields), allow_nan=False).encode()
         return self._pool.session().post(
-            URL(url, encoded=True),
-            data=data,
+            url,
+            data=write_json(fields),
             headers={name.title(): value for name, value in sent.items()},  # as the vendors' own clients do
             allow_redirects=False,
-            proxy=address,
+            proxy=proxy,
             proxy_auth=login,
         )
 
     @property
     def _secrets(self) -> tuple[str, ...]:
         return (self._key,) if len(self._key) >= 4 else ()
+
+
+def _find_way(url: str) -> tuple[URL, URL | None, aiohttp.BasicAuth | None]:
+    """Return an address as it is called, the proxy on the way to it, and who we are to that."""
+    import aiohttp
+    from yarl import URL
+
+    found = proxy_of(url)
+    proxy, login = URL(found) if found else None, None
+    if proxy is not None and proxy.user:
+        login = aiohttp.BasicAuth(proxy.user, proxy.password or "")
+        proxy = proxy.with_user(None)
+    return URL(url, encoded=True), proxy, login
