@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experts.upstream import Answer, Failure, FailureKind, Usage, client
+from experts.upstream import Answer, Failure, FailureKind, Usage, pool
 from tests.experts.upstream.asking import END, ROLE, answer_fine, ask, events
 from tests.experts.upstream.scripted_socket import piece
 
