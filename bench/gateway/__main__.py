@@ -72,9 +72,9 @@ def main() -> None:
         with _profile(endpoint, options.profile) if profiling and endpoint else contextlib.nullcontext():
             uvloop.run(_measure(compared, endpoint, options, figures, console))
         figures["memory_mib"] = {way.name: memory_mib(way.roots) for way in compared[1:]}
-    _report(figures, console)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        _report(figures, console)  # before all is stopped, which takes a while
+        if options.json:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def _start(
