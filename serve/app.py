@@ -17,8 +17,10 @@ from warehouse.home import absolute_url, warehouse_elsewhere
 
 #: In deployments that compute little, Ray need not pass every call from thread to thread.
 ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+#: A decision is smaller than what it takes to share one out.
+ONE_CORE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 LIGHT: dict[str, Any] = {
-    "ray_actor_options": {"num_cpus": 0.1, "runtime_env": {"env_vars": ONE_LOOP}},
+    "ray_actor_options": {"num_cpus": 0.1, "runtime_env": {"env_vars": ONE_LOOP | ONE_CORE}},
     "max_ongoing_requests": 10_000,
 }
 

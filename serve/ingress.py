@@ -31,7 +31,7 @@ class Ingress:
         keep_port_on_this_machine()
         clients = [HandleClient(spec, handle) for spec, handle in zip(specs, experts, strict=True)]
         by_name = {client.spec.name: client for client in clients}
-        self._gateway = Gateway(config, RouterHandle(router), BookkeeperHandle(bookkeeper), by_name)
+        self._gateway = Gateway(config, RouterHandle(router, config), BookkeeperHandle(bookkeeper), by_name)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the web application; Ray Serve calls this once, in the replica."""

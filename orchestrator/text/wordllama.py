@@ -8,6 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from orchestrator.text.embedder import Vectors, WeightsIdentity
+from orchestrator.text.mapped_arrays import map_arrays
 from orchestrator.text.tokens import tokenise, unit_rows
 from orchestrator.text.weights import find_weights, identify_weights
 
@@ -25,7 +26,6 @@ class WordLlamaEmbedder:
     widths = (256,)
 
     def __init__(self) -> None:
-        from safetensors.numpy import load_file
         from tokenizers import Tokenizer
 
         self._files = find_weights(PACKAGE, TOKENIZER, TABLE)
@@ -33,7 +33,7 @@ class WordLlamaEmbedder:
         self._tokenizer = Tokenizer.from_file(str(tokenizer))
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._table = np.ascontiguousarray(load_file(table)["embedding.weight"], dtype=np.float32)
+        self._table = map_arrays(table)["embedding.weight"]  # of 16 bits; all processes of a node share it
 
     @cached_property
     def weights(self) -> tuple[WeightsIdentity, ...]:
@@ -46,5 +46,5 @@ class WordLlamaEmbedder:
         last_row = len(self._table) - 1
         for row, ids in enumerate(tokenise(self._tokenizer, texts, add_special_tokens=False)):
             if ids:
-                out[row] = self._table[np.minimum(ids, last_row)].sum(axis=0)
+                out[row] = self._table[np.minimum(ids, last_row)].astype(np.float32).sum(axis=0)
         return unit_rows(out)

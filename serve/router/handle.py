@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ray.serve.handle import DeploymentHandle
 
+from serve.config import ServeConfig
 from serve.router.messages import Query, Ruling
+from serve.router.nearby import NearbyDecider
 from serve.transport.coalescing import Coalescer
 from serve.transport.patient_call import call, local_caller
 from warehouse import InputError
 
 
 class RouterHandle:
-    """Talks to the router's deployment."""
+    """Decides here where the router's embeddings are static; else its deployment does."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, config: ServeConfig) -> None:
         self._handle = handle
+        self._nearby = NearbyDecider(config, partial(call, handle.lineup))
         # Small groups, so that the first of many requests need not wait for the decisions on all.
         self._decide: Coalescer[Query, Ruling | InputError] = Coalescer(
             local_caller(handle, "decide"), most=8
@@ -22,11 +27,13 @@ class RouterHandle:
 
     async def decide(self, query: Query) -> Ruling:
         """Decide on one query; InputError when nobody may answer."""
-        ruling = await self._decide(query)
+        decider = self._nearby.get()
+        ruling = decider.decide([query])[0] if decider else await self._decide(query)
         if isinstance(ruling, InputError):
             raise ruling
         return ruling
 
     async def version(self) -> str:
         """Return the version of the champion in use."""
-        return str(await call(self._handle.version))
+        decider = self._nearby.get()
+        return decider.champion.version if decider else str(await call(self._handle.version))

@@ -11,7 +11,7 @@ from serve.experts.api_expert import ApiExpert
 from serve.experts.client import StreamPiece, WholeAnswer, read_opening
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.messages import Life, Unbooked
-from serve.router.deployment import Loaded, rule_all
+from serve.router.deciding import Loaded, rule_all
 from serve.router.messages import Query, Ruling
 from warehouse import InputError
 
