@@ -32,7 +32,7 @@ def find_version(config: ServeConfig) -> str:
     """Return the version that should be served now.
 
     Raises:
-        InputError: there is no champion.
+        NotReadyError: there is no champion.
     """
     if config.router_dir is not None:
         return config.router_dir.name
@@ -65,7 +65,7 @@ def find_directory(config: ServeConfig, version: str) -> Path:
     """Return the directory on this node in which a version is saved.
 
     Raises:
-        InputError: there is no such version.
+        NotReadyError: there is no such version.
     """
     if config.router_dir is not None:
         return config.router_dir
@@ -78,7 +78,7 @@ def load_router(config: ServeConfig) -> tuple[str, Orchestrator]:
     """Return the champion's name and its orchestrator.
 
     Raises:
-        InputError: there is no champion.
+        NotReadyError: there is no champion.
     """
     version = find_version(config)
     return version, Orchestrator.load(find_directory(config, version))

@@ -8,11 +8,10 @@ import logging
 from serve.config import ServeConfig
 from serve.router.champion import find_challenger, find_directory, find_version
 from serve.router.deciding import Decider, Loaded, load
-from serve.router.messages import Lineup, Query, Ruling
+from serve.router.messages import Lineup, Query, Refused, Ruling
 from serve.router.nearby import lineup_of
 from serve.transport.local_call import Address, LocalServer
 from serve.transport.own_port import keep_port_on_this_machine
-from warehouse import InputError
 
 logger = logging.getLogger("ray.serve")
 
@@ -39,8 +38,8 @@ class Router:
         """Return where :meth:`decide` can be called on this node."""
         return await self._local.address()
 
-    async def decide(self, queries: list[Query]) -> list[Ruling | InputError]:
-        """Decide on the queries; an InputError, as a value, stands for one that nobody may answer."""
+    async def decide(self, queries: list[Query]) -> list[Ruling | Refused]:
+        """Decide on the queries; an error, as a value, stands for one that nobody may answer."""
         self._watch()
         return self._decider.decide(queries)
 

@@ -7,11 +7,10 @@ from functools import partial
 from ray.serve.handle import DeploymentHandle
 
 from serve.config import ServeConfig
-from serve.router.messages import Query, Ruling
+from serve.router.messages import Query, Refused, Ruling
 from serve.router.nearby import NearbyDecider
 from serve.transport.coalescing import Coalescer
 from serve.transport.patient_call import call, local_caller
-from warehouse import InputError
 
 
 class RouterHandle:
@@ -21,15 +20,13 @@ class RouterHandle:
         self._handle = handle
         self._nearby = NearbyDecider(config, partial(call, handle.lineup))
         # Small groups, so that the first of many requests need not wait for the decisions on all.
-        self._decide: Coalescer[Query, Ruling | InputError] = Coalescer(
-            local_caller(handle, "decide"), most=8
-        )
+        self._decide: Coalescer[Query, Ruling | Refused] = Coalescer(local_caller(handle, "decide"), most=8)
 
     async def decide(self, query: Query) -> Ruling:
-        """Decide on one query; InputError when nobody may answer."""
+        """Decide on one query; InputError or NobodyMayAnswerError where it cannot be."""
         decider = self._nearby.get()
         ruling = decider.decide([query])[0] if decider else await self._decide(query)
-        if isinstance(ruling, InputError):
+        if isinstance(ruling, Refused):
             raise ruling
         return ruling
 

@@ -16,9 +16,9 @@ from pydantic import (
     model_validator,
 )
 
+from serve.wire.presets import Preset
+
 ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
-Preset = Literal["quality", "balanced", "economy"]
-PRESETS: tuple[Preset, ...] = ("quality", "balanced", "economy")
 
 _MAX_MESSAGES = 2_048
 _PARTS_OF_TEXT = ("text", "refusal")

@@ -86,17 +86,6 @@ def test_sql_on_an_empty_home_has_every_view(tmp_path: Path) -> None:
         assert run.stdout.split() == ["n", "0"], run.stderr
 
 
-def test_what_a_key_may_be_given_is_what_the_endpoint_knows() -> None:
-    from typing import get_args
-
-    from pipelines.commands.keys import Period, Preset
-    from serve.ledger import ledger
-    from serve.wire import protocol
-
-    assert [period.value for period in Period] == list(get_args(ledger.Period))
-    assert [preset.value for preset in Preset] == list(get_args(protocol.Preset))
-
-
 def test_a_round_as_a_ray_job_is_the_same_command(tmp_path: Path) -> None:
     command = [
         sys.executable,
