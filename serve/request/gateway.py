@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from experts.upstream import Failure, TokenCounter
+from experts.upstream import Ask, Failure, TokenCounter
 from serve.config import ServeConfig
 from serve.experts.client import Body, ExpertClient
 from serve.ledger.messages import Caller
@@ -25,6 +25,7 @@ from serve.request.permissions import permitted
 from serve.request.planning import ROUTED_NAMES
 from serve.request.streamed_answer import StreamedAnswer
 from serve.request.streaming import text_of, written_in
+from serve.request.turns import Turns, ask_in_turn
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import ROUTED, FeedbackRequest, RouteReply, RouteRequest
 
@@ -53,6 +54,9 @@ class Gateway:
 
     def __post_init__(self) -> None:
         self._counters = {name: TokenCounter(client.spec) for name, client in self.experts.items()}
+        self._turns = {
+            name: Turns(client.at_once) for name, client in self.experts.items() if client.at_once is not None
+        }
 
     @property
     def _admission(self) -> Admission:
@@ -188,13 +192,13 @@ class Gateway:
         kept: dict[str, Any] = {}
         try:
             answered = await self._ask(
-                job, books, lambda client, timeout_s: client.answer(job.body, timeout_s)
+                job, books, lambda client, ask, timeout_s: client.answer(ask, timeout_s)
             )
             name, usage = answered.expert.spec.name, answered.value.usage
             cost_usd = books.charge(name, usage, written_in(answered.value.body, "message"))
             kept = kept_of(job, name, usage, cost_usd, text_of(answered.value.body, "message"))
         finally:
-            await books.settle(**kept)
+            books.settle(**kept)
         report = answer_report(job, answered, permitted(self.experts, caller)) | costs(job)
         return answered.value.body | {"leeroo": report}
 
@@ -205,10 +209,10 @@ class Gateway:
         books = self._books(job)
         try:
             answered = await self._ask(
-                job, books, lambda client, timeout_s: client.open_stream(job.body, timeout_s)
+                job, books, lambda client, ask, timeout_s: client.open_stream(ask, timeout_s)
             )
         except BaseException:
-            await books.settle()
+            books.settle()
             raise
         report = answer_report(job, answered, permitted(self.experts, caller))
         streamed = StreamedAnswer(job, books, answered, report, self.background)
@@ -223,6 +227,16 @@ class Gateway:
         self,
         job: InFlight,
         books: RequestBooks,
-        ask: Callable[[ExpertClient, float], Awaitable[T | Failure]],
+        ask: Callable[[ExpertClient, Ask, float], Awaitable[T | Failure]],
     ) -> Answered[T]:
-        return await first_answer(job.order, ask, job.began + self.config.deadline_s, books)
+        async def ask_one(client: ExpertClient, timeout_s: float) -> T | Failure:
+            name = client.spec.name
+            return await ask_in_turn(
+                self._turns.get(name),
+                job,
+                name,
+                lambda left_s: ask(client, job.asks[name], left_s),
+                timeout_s,
+            )
+
+        return await first_answer(job.order, ask_one, job.began + self.config.deadline_s, books)
