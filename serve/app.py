@@ -63,5 +63,5 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
 
 
 def _with_env(variables: dict[str, str]) -> dict[str, Any]:
-    actor = {**LIGHT["ray_actor_options"], "runtime_env": {"env_vars": ONE_LOOP | variables}}
+    actor = {**LIGHT["ray_actor_options"], "runtime_env": {"env_vars": ONE_LOOP | ONE_CORE | variables}}
     return {**LIGHT, "ray_actor_options": actor}
