@@ -33,6 +33,7 @@ class Router:
             logger.exception("cannot load the challenger; the champion decides alone")
         self._polling: asyncio.Task[None] | None = None
         self._local = LocalServer(self.decide)
+        self._lineup_local = LocalServer(self.lineup)
 
     async def address(self) -> Address:
         """Return where :meth:`decide` can be called on this node."""
@@ -43,7 +44,11 @@ class Router:
         self._watch()
         return self._decider.decide(queries)
 
-    async def lineup(self) -> Lineup:
+    async def lineup_address(self) -> Address:
+        """Return where :meth:`lineup` can be called on this node."""
+        return await self._lineup_local.address()
+
+    async def lineup(self, _asked: None = None) -> Lineup:
         """Return the versions that decide now, and where they lie."""
         self._watch()
         return lineup_of(self._decider)

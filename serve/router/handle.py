@@ -10,6 +10,7 @@ from serve.config import ServeConfig
 from serve.router.messages import Query, Refused, Ruling
 from serve.router.nearby import NearbyDecider
 from serve.transport.coalescing import Coalescer
+from serve.transport.local_call import LocalCaller
 from serve.transport.patient_call import call, local_caller
 
 
@@ -18,7 +19,8 @@ class RouterHandle:
 
     def __init__(self, handle: DeploymentHandle, config: ServeConfig) -> None:
         self._handle = handle
-        self._nearby = NearbyDecider(config, partial(call, handle.lineup))
+        find_lineup = LocalCaller(partial(call, handle.lineup_address), partial(call, handle.lineup))
+        self._nearby = NearbyDecider(config, partial(find_lineup, None))
         # Small groups, so that the first of many requests need not wait for the decisions on all.
         self._decide: Coalescer[Query, Ruling | Refused] = Coalescer(local_caller(handle, "decide"), most=8)
 

@@ -15,7 +15,7 @@ from serve.router.messages import Lineup, Saved
 
 logger = logging.getLogger("ray.serve")
 
-LOOK_S = 2.0  # between looks at the line-up; with the router's own it stays below ten
+LOOK_S = 1.0  # between looks at the line-up; with the router's own it stays below ten
 
 
 def this_node() -> str:
