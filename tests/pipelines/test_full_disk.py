@@ -108,10 +108,15 @@ def test_the_journal_of_paid_calls_on_a_full_disk(disk: Path) -> None:
     journal = Journal(FileStore(disk), "j/one")
     ballast = fill(disk, 20_000)
     written = 0
-    with pytest.raises(OSError, match="space"):
+
+    def write_until_full() -> None:
+        nonlocal written
         for number in range(10_000):
             journal.write({"n": number, "answer": "x" * 100})
             written += 1
+
+    with pytest.raises(OSError, match="space"):
+        write_until_full()
     ballast.unlink()
     journal.write({"n": "after"})
     kept = [record["n"] for record in read_journal(FileStore(disk), "j/one")]
