@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TypeVar
 
@@ -88,6 +89,21 @@ class Turns:
             elif turn.exception() is None:  # its turn came as it left
                 self.free(caller)
             raise
+
+    @asynccontextmanager
+    async def turn(self, caller: str, patience_s: float) -> AsyncIterator[None]:
+        """Hold a place while the block runs; who has waited so long for one goes without."""
+        has_place = True
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.take(caller)
+        except (TimeoutError, QueueFullError):
+            has_place = False
+        try:
+            yield
+        finally:
+            if has_place:
+                self.free(caller)
 
     def free(self, caller: str) -> None:
         """Give a place back."""

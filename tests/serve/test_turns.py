@@ -5,6 +5,7 @@ import statistics
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -22,7 +23,7 @@ from serve.config import ServeConfig
 from serve.experts.deployments import called
 from serve.experts.direct import DirectClient
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from serve.ledger.messages import hash_secret
+from serve.ledger.messages import Caller, hash_secret
 from serve.request.gateway import Gateway
 from serve.request.turns import QueueFullError, Turns
 from serve.wire.api_errors import ApiError
@@ -304,3 +305,82 @@ def test_an_upstream_never_sees_more_at_once_than_it_takes(upstream):
         return seen
 
     assert max(asyncio.run(asyncio.wait_for(go(), 30))) == 3
+
+
+# The door.
+
+
+class SlowLedger(LocalLedger):
+    """Takes a while to reserve; notes for whom, in which order, and how many at once."""
+
+    def __init__(self, config):
+        super().__init__(config)
+        self.order, self.at_once, self.most = [], 0, 0
+        self.wait_s = 0.01
+
+    async def reserve(self, reservation):
+        self.order.append(reservation.caller.key_id)
+        self.at_once += 1
+        self.most = max(self.most, self.at_once)
+        await asyncio.sleep(self.wait_s)
+        self.at_once -= 1
+        return await super().reserve(reservation)
+
+
+def test_a_crowd_at_the_door_does_not_stand_before_another_key(upstream):
+    async def go():
+        gateway = make_gateway(upstream, SlowLedger, concurrency=200)
+        many, one = await caller_of(gateway, "many"), await caller_of(gateway, "one")
+        crowd = [asking(gateway, many, "plain") for _ in range(60)]
+        await until(lambda: len(gateway.ledger.order) > 2)
+        answered = await asking(gateway, one, "plain")
+        place = gateway.ledger.order.index(one.key_id)
+        await asyncio.gather(*crowd)
+        await gateway.drain(5)
+        await gateway.experts["alpha"].aclose()
+        return gateway, answered, place
+
+    gateway, answered, place = asyncio.run(go())
+    assert answered["leeroo"]["cost_usd"] > 0
+    assert place <= 9
+    assert gateway.ledger.most <= 4
+    assert len(gateway.ledger.order) == 61
+
+
+def test_who_waited_long_at_the_door_goes_in_all_the_same(upstream, monkeypatch):
+    monkeypatch.setattr("serve.request.gateway._DOOR_PATIENCE_S", 0.1)
+
+    async def go():
+        gateway = make_gateway(upstream, SlowLedger, concurrency=200)
+        gateway.ledger.wait_s = 1.0
+        caller = await caller_of(gateway, "many")
+        began = time.monotonic()
+        answers = await asyncio.gather(*(asking(gateway, caller, "plain") for _ in range(20)))
+        took_s = time.monotonic() - began
+        await gateway.drain(5)
+        await gateway.experts["alpha"].aclose()
+        return gateway, answers, took_s
+
+    gateway, answers, took_s = asyncio.run(go())
+    assert len(answers) == 20
+    assert gateway.ledger.most > 4
+    assert took_s < 3
+    assert (gateway._door.at_once, gateway._door.waiting) == (0, 0)
+    assert all(answer["leeroo"]["latency_s"] > 0.9 for answer in answers)  # the wait is part of it
+
+
+def test_when_a_key_has_taken_all_places_others_find_a_few(upstream):
+    gateway = make_gateway(upstream)
+    object.__setattr__(gateway.config, "max_in_flight", 16)
+    with ExitStack() as stack:
+        for _ in range(16):
+            stack.enter_context(gateway.admit(Caller("many")))
+        with pytest.raises(ApiError, match="too many"):
+            stack.enter_context(gateway.admit(Caller("many")))
+        stack.enter_context(gateway.admit(Caller("one")))
+        stack.enter_context(gateway.admit(Caller("two")))
+        for name in ("one", "three", None):
+            with pytest.raises(ApiError, match="too many"):
+                stack.enter_context(gateway.admit(Caller(name)))
+    assert gateway._in_flight == 0
+    assert not gateway._in_flight_of
