@@ -39,7 +39,7 @@ class Ingress:
         }
         self._gateway = Gateway(
             config,
-            RouterHandle(router),
+            RouterHandle(router, config),
             BookkeeperHandle(bookkeeper, is_alone=config.ingress_replicas == 1),
             by_name,
         )

@@ -20,7 +20,7 @@ from serve.app import build
 from serve.config import ServeConfig
 from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from serve.router.deployment import is_canary
+from serve.router.deciding import is_canary
 from warehouse import Warehouse
 
 sys.path.insert(0, str(Path(__file__).parent))
