@@ -11,6 +11,7 @@ from experts.backends.base import (
 from experts.backends.bundled import default_cache_dir, resolve_model
 from experts.backends.hardware import Hardware, Problem, probe_hardware
 from experts.backends.kinds.vllm import cpu_memory_gib
+from experts.backends.preloading import Preload, find_preloads
 from experts.backends.recorded_folder import read_recorded_folder
 from experts.backends.registry import build_backend, build_backends, check_loadable, check_runnable
 from experts.backends.spend_cap import SpendCap
@@ -39,6 +40,7 @@ __all__ = [
     "Catalogue",
     "ExpertSpec",
     "Hardware",
+    "Preload",
     "Price",
     "Problem",
     "Resources",
@@ -53,6 +55,7 @@ __all__ = [
     "cpu_memory_gib",
     "default_cache_dir",
     "engine_options",
+    "find_preloads",
     "grade",
     "has_error",
     "judge_grader",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from experts import Catalogue, ExpertSpec, Hardware
+    from experts import Catalogue, ExpertSpec, Hardware, Preload
 
 #: What the doctor looks for: name, distributions of which one is enough, whether the project runs without.
 COMPONENTS = (
@@ -88,6 +88,7 @@ class Diagnosis:
     disks: tuple[Disk, ...]
     catalogue: Path
     experts: tuple[ExpertCheck, ...]
+    preloads: tuple[Preload, ...] = ()  # libraries that make an engine on the CPU faster
     books: Books | None = None  # where there are none yet
 
     @property
@@ -133,6 +134,7 @@ class Diagnosis:
                 "cpu_dtype": hardware.cpu_dtype,
                 "gpus": [asdict(gpu) for gpu in hardware.gpus],
             },
+            "preloads": {preload.name: preload.library for preload in self.preloads},
             "disks": [
                 {"purpose": disk.purpose, "path": str(disk.path), "free_gib": round(disk.free_gib, 2)}
                 for disk in self.disks
@@ -159,6 +161,8 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
     `home` and `cache` need not exist yet. Loads no heavy library and changes nothing; of experts that nothing
     else keeps from running, the hub is asked for the configuration if model or adapter lie there.
     """
+    from experts import find_preloads
+
     return Diagnosis(
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
@@ -169,6 +173,7 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
             Disk("this installation's state", home, measure_free_gib(home)),
             Disk("converted models", cache, measure_free_gib(cache)),
         ),
+        preloads=find_preloads(),
         books=find_books(home),
         catalogue=catalogue.path,
         experts=tuple(

@@ -13,6 +13,7 @@ from typing import Any
 from experts.backends.bundled import resolve_model
 from experts.backends.engine_loop import EngineLoop
 from experts.backends.hardware import probe_hardware
+from experts.backends.preloading import preload_env
 from experts.catalogue.bundled_models import BUNDLED_PREFIX
 from experts.catalogue.spec import ExpertSpec
 from warehouse import CannotRunError, InputError
@@ -27,7 +28,9 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
     On the CPU: one process (it starts in seconds instead of a minute), 1 GiB of KV cache, threads not
     bound to cores (beside Ray, binding piles the engines onto the same ones) and asleep while they wait for
     each other (spinning, they take the cores from whatever else runs). On a GPU vLLM's own defaults stand.
-    A variable that is set already keeps its value. Ray actors get this as ``runtime_env``'s ``env_vars``.
+    A variable that is set already keeps its value; LD_PRELOAD gets the libraries of
+    :mod:`experts.backends.preloading` beside what it holds. They count where a process starts with this: Ray
+    actors get it as ``runtime_env``'s ``env_vars``.
     """
     defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     if spec.model.startswith(BUNDLED_PREFIX) or Path(spec.model).is_dir():
@@ -41,7 +44,8 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
             "OMP_WAIT_POLICY": "passive",
             "OMP_NUM_THREADS": str(declared if declared > 1 else probe_hardware().cpu_count),
         }
-    return {name: os.environ.get(name, value) for name, value in defaults.items()}
+    preloads = preload_env() if spec.resources.num_gpus == 0 else {}
+    return preloads | {name: os.environ.get(name, value) for name, value in defaults.items()}
 
 
 def engine_options(spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> dict[str, Any]:

@@ -89,6 +89,9 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     machine.add_row("CPUs", str(hardware.cpu_count))
     machine.add_row("CPU flags that matter", " ".join(telling_flags(hardware)) or "none")
     machine.add_row("Number format on the CPU", hardware.cpu_dtype)
+    for preload in diagnosis.preloads:
+        lacks = f"not at hand; engines on the CPU are slower without ({preload.fix})"
+        machine.add_row(f"{preload.name} for the engine", "yes" if preload.library else lacks)
     gpus = [f"{gpu.name}, {gpu.memory_gib:.0f} GiB" for gpu in hardware.gpus]
     machine.add_row("GPUs", "\n".join(map(escape, gpus)) or "none")
     machine.add_row("Memory", f"{hardware.memory_gib:.1f} GiB")

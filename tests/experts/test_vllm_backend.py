@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
 from typing import Any
 
 import numpy as np
 import pytest
 
-from experts import ExpertSpec, answer_and_grade, backend_env, engine_options, grade, load_catalogue
+from experts import (
+    ExpertSpec,
+    answer_and_grade,
+    backend_env,
+    engine_options,
+    find_preloads,
+    grade,
+    load_catalogue,
+)
 from experts.catalogue_file import DEFAULT_CATALOGUE
 from warehouse import ANSWERS, RAW_ANSWERS
 
@@ -37,6 +46,16 @@ def test_cpu_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert int(env["OMP_NUM_THREADS"]) >= 1
     monkeypatch.setenv("VLLM_CPU_KVCACHE_SPACE", "7")
     assert backend_env(load_catalogue().experts[0])["VLLM_CPU_KVCACHE_SPACE"] == "7"
+
+
+def test_what_is_preloaded_stands_beside_what_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    cpu, gpu = load_catalogue().experts[0], GPU_NODE.get("qwen2.5-7b")
+    monkeypatch.setenv("LD_PRELOAD", "mine.so")
+    libraries = [preload.library for preload in find_preloads() if preload.library]
+    assert backend_env(cpu)["LD_PRELOAD"].split(":") == ["mine.so", *libraries]
+    assert "LD_PRELOAD" not in backend_env(gpu)
+    monkeypatch.setenv("LD_PRELOAD", backend_env(cpu)["LD_PRELOAD"])
+    assert backend_env(cpu)["LD_PRELOAD"] == os.environ["LD_PRELOAD"]
 
 
 def test_gpu_keeps_the_engines_own_defaults() -> None:
