@@ -8,6 +8,7 @@ import os
 import platform
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 _VARIABLE = "LD_PRELOAD"
 
@@ -45,5 +46,5 @@ def _intel_openmp() -> str | None:
         files = importlib.metadata.files("intel-openmp") or ()
     except importlib.metadata.PackageNotFoundError:
         return None
-    paths = (file.locate().resolve() for file in files if file.name == "libiomp5.so")
+    paths = (Path(file.locate()).resolve() for file in files if file.name == "libiomp5.so")
     return next((str(path) for path in paths if path.is_file()), None)
