@@ -16,6 +16,7 @@ import multiprocessing
 import os
 import tempfile
 import time
+from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -80,11 +81,23 @@ def run_bare(spec: ExpertSpec, questions: pa.Table) -> tuple[float, float, int]:
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=generate_bare, args=(there, spec, prompts_of(questions)), daemon=True)
-    process.start()
+    with preloaded(spec):  # too late once the process runs
+        process.start()
     there.close()
     found: tuple[float, float, int] = here.recv()
     process.join()
     return found
+
+
+@contextlib.contextmanager
+def preloaded(spec: ExpertSpec) -> Iterator[None]:
+    """Let processes that are started meanwhile load what our engines do; this one goes on as it is."""
+    before = os.environ.get("LD_PRELOAD", "")
+    os.environ["LD_PRELOAD"] = backend_env(spec).get("LD_PRELOAD", before)
+    try:
+        yield
+    finally:
+        os.environ["LD_PRELOAD"] = before
 
 
 def prompts_of(questions: pa.Table) -> list[str]:
