@@ -11,13 +11,16 @@ from functools import cache
 from pathlib import Path
 
 _VARIABLE = "LD_PRELOAD"
+_OPENMP = ("libiomp", "libgomp", "libomp")
+_ALLOCATORS = ("tcmalloc", "jemalloc", "mimalloc")
 
 
 @dataclass(frozen=True)
 class Preload:
-    """One of them: what it is, where it lies (None where it is not at hand), and how to get it."""
+    """One of them: what it is, libraries of its kind, where it lies (None: not at hand), how to get it."""
 
     name: str
+    kind: tuple[str, ...]
     library: str | None
     fix: str
 
@@ -26,17 +29,24 @@ class Preload:
 def find_preloads() -> tuple[Preload, ...]:
     """Look for them on this machine; Intel's is for x86."""
     tcmalloc = ctypes.util.find_library("tcmalloc_minimal")
-    found = [Preload("tcmalloc", tcmalloc, "apt-get install libtcmalloc-minimal4")]
+    found = [Preload("tcmalloc", _ALLOCATORS, tcmalloc, "apt-get install libtcmalloc-minimal4")]
     if platform.machine() == "x86_64":
-        found.insert(0, Preload("Intel's OpenMP", _intel_openmp(), "pip install intel-openmp"))
+        found.insert(0, Preload("Intel's OpenMP", _OPENMP, _intel_openmp(), "pip install intel-openmp"))
     return tuple(found)
 
 
 def preload_env() -> dict[str, str]:
-    """Return the environment variable that loads those at hand; what it holds already stays in it."""
-    asked = [name for name in os.environ.get(_VARIABLE, "").split(":") if name]
-    found = [preload.library for preload in find_preloads() if preload.library]
-    libraries = list(dict.fromkeys([*asked, *found]))
+    """Return the environment variable that loads those at hand; what it holds stays in it, and goes first.
+
+    Of a kind that is there already there is no second one: vLLM refuses to start with two OpenMP libraries.
+    """
+    held = os.environ.get(_VARIABLE, "")
+    libraries = [held] if held else []
+    libraries += [
+        preload.library
+        for preload in find_preloads()
+        if preload.library and not any(name in held for name in preload.kind)
+    ]
     return {_VARIABLE: ":".join(libraries)} if libraries else {}
 
 

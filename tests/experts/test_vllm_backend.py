@@ -56,6 +56,8 @@ def test_what_is_preloaded_stands_beside_what_was(monkeypatch: pytest.MonkeyPatc
     assert "LD_PRELOAD" not in backend_env(gpu)
     monkeypatch.setenv("LD_PRELOAD", backend_env(cpu)["LD_PRELOAD"])
     assert backend_env(cpu)["LD_PRELOAD"] == os.environ["LD_PRELOAD"]
+    monkeypatch.setenv("LD_PRELOAD", "/lib/libgomp-1.so.1:/lib/libjemalloc.so.2")
+    assert backend_env(cpu)["LD_PRELOAD"] == os.environ["LD_PRELOAD"]
 
 
 def test_gpu_keeps_the_engines_own_defaults() -> None:
