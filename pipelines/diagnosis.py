@@ -89,6 +89,7 @@ class Diagnosis:
     catalogue: Path
     experts: tuple[ExpertCheck, ...]
     books: Books | None = None  # where there are none yet
+    front: str = ""  # what takes an endpoint's requests here, and why
 
     @property
     def problems(self) -> tuple[tuple[str, str, str], ...]:
@@ -137,6 +138,7 @@ class Diagnosis:
                 {"purpose": disk.purpose, "path": str(disk.path), "free_gib": round(disk.free_gib, 2)}
                 for disk in self.disks
             ],
+            "front": self.front,
             "books": None if self.books is None else asdict(self.books),
             "catalogue": str(self.catalogue),
             "experts": [
@@ -170,6 +172,7 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
             Disk("converted models", cache, measure_free_gib(cache)),
         ),
         books=find_books(home),
+        front=find_front(),
         catalogue=catalogue.path,
         experts=tuple(
             ExpertCheck(
@@ -197,6 +200,13 @@ def find_books(home: Path) -> Books | None:
     except InputError as error:
         return Books(0.0, (error.what,))
     return Books(audit.disputed_usd, audit.faults)
+
+
+def find_front() -> str:
+    """Say what would take the requests of an endpoint on this machine."""
+    from serve.front.choice import look_at_front
+
+    return look_at_front().told
 
 
 def find_problems(spec: ExpertSpec, hardware: Hardware) -> tuple[tuple[str, str], ...]:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pipelines.ray_address import check_ray_address
 from pipelines.ray_folders import ray_folder, remove_sessions_of
@@ -46,11 +46,15 @@ def _stay_on_this_machine() -> None:
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None = None) -> Iterator[None]:
+def ray_session(address: str | None = None, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
 
     Inside a Ray job, or where ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
     process and ends it afterwards. A connection that is there already is used and left open.
+
+    Args:
+        environment: what the processes of a cluster that is started here find in their environment; what this
+            process's own says goes first.
     """
     import ray
 
@@ -63,7 +67,7 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        for name, value in SERVE_SETTINGS.items():
+        for name, value in (SERVE_SETTINGS | dict(environment or {})).items():
             os.environ.setdefault(name, value)
         _stay_on_this_machine()
         folder = ray_folder()

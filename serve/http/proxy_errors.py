@@ -29,11 +29,10 @@ def middlewares() -> list[Middleware]:
 DIED = ApiError(
     503, "the endpoint died while it worked on this; ask again", code="restarting", retry_after_s=2
 )
-_REFUSALS = {
-    404: ApiError(503, "no endpoint runs here now", code="shutting_down", retry_after_s=5),
-    408: ApiError(504, "the time for this request ran out", code="timeout"),
-    503: ApiError(503, "the endpoint is starting again", code="restarting", retry_after_s=2),
-}
+GONE = ApiError(503, "no endpoint runs here now", code="shutting_down", retry_after_s=5)
+TIMED_OUT = ApiError(504, "the time for this request ran out", code="timeout")
+STARTING_AGAIN = ApiError(503, "the endpoint is starting again", code="restarting", retry_after_s=2)
+_REFUSALS = {404: GONE, 408: TIMED_OUT, 503: STARTING_AGAIN}
 
 
 class ErrorShape:
