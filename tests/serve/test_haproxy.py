@@ -387,3 +387,78 @@ def test_the_doctor_cleans_up_after_a_front_whose_process_is_gone(folder, replic
     remove_left(found)
     assert haproxy.wait(5) == -signal.SIGKILL
     assert not left.exists()
+
+
+INGRESS = """
+import asyncio, sys, uvicorn
+from serve.http.last_words import Witness
+from serve.http.proxy_errors import _LAST_WORDS, ErrorShape
+
+async def app(scope, receive, send):
+    await receive()
+    kind = b"application/json" if scope["path"] == "/whole" else b"text/event-stream"
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
+    pieces = 3 if scope["path"] == "/short" else 10_000
+    for n in range(pieces):
+        await send({"type": "http.response.body", "body": b"data: %d\\n\\n" % n, "more_body": n < pieces - 1})
+        await asyncio.sleep(0.02)
+
+uvicorn.run(ErrorShape(app, witness=Witness(_LAST_WORDS)), port=int(sys.argv[1]), log_level="warning")
+"""
+
+
+@pytest.fixture
+def ingress(folder):
+    """A process that sends streams, behind HAProxy; the URL, and the process."""
+    port, own_port = free_port(), free_port()
+    process = subprocess.Popen([sys.executable, "-c", INGRESS, str(own_port)])
+    wait_for(own_port, 60)
+    write_launcher(folder, HAPROXY.path)
+    (folder / "haproxy.cfg").write_text(
+        launcher.correct(as_ray_writes_it(folder, port, [own_port]).replace(" check", ""), folder)
+    )
+    haproxy = subprocess.Popen([HAPROXY.path, "-db", "-f", folder / "haproxy.cfg"], stderr=subprocess.DEVNULL)
+    wait_for(port)
+    yield f"http://127.0.0.1:{port}", process
+    for started in (process, haproxy):
+        started.kill()
+        started.wait()
+
+
+def test_streams_of_an_ingress_that_is_killed_end_with_an_error_event(ingress):
+    url, process = ingress
+    with httpx.Client() as client:
+        for _ in range(3):  # the connections of streams that have ended are left alone
+            assert client.post(f"{url}/short", json={}).text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
+    told, lost = [], []
+
+    def ask(path):
+        try:
+            told.append(httpx.post(f"{url}/{path}", json={}, timeout=20).text)
+        except httpx.RemoteProtocolError:
+            lost.append(path)
+
+    clients = [threading.Thread(target=ask, args=(path,)) for path in ("stream",) * 4 + ("whole",)]
+    for client in clients:
+        client.start()
+    time.sleep(1)
+    (witness,) = psutil.Process(process.pid).children()
+    process.kill()
+    for client in clients:
+        client.join()
+    assert lost == ["whole"]
+    assert len(told) == 4
+    for text in told:
+        *pieces, error, done, _ = text.split("\n\n")
+        assert len(pieces) > 3
+        assert '"stream_cut"' in error
+        assert done == "data: [DONE]"
+    witness.wait(5)
+
+
+def test_a_witness_that_is_killed_costs_no_stream(ingress):
+    url, process = ingress
+    for _ in range(2):
+        assert httpx.post(f"{url}/short", json={}).text.endswith("data: 2\n\n")
+        for witness in psutil.Process(process.pid).children():
+            witness.kill()
