@@ -1,4 +1,4 @@
-"""When an ingress is killed, another process ends its streams with an error event, as OpenAI's clients expect.
+"""When an ingress is killed, another process ends its streams with an error event, as OpenAI's clients want.
 
 Behind HAProxy nobody else could: it passes on what an ingress sends and has no words of its own in the middle
 of an answer. The process shares the connections of streams that are under way, and writes to them only when
