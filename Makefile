@@ -5,14 +5,15 @@ BIN := .venv/bin
 ARGS ?=
 
 # A benchmark is offered once its module is there.
-BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve)))
+BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve))) \
+	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-kills lint format doctor serve ui bench $(BENCHES) clean clean-all
 
 help: ## list these habits
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@$(foreach target,$(BENCHES),printf '  make %-12s %s\n' '$(target)' 'run bench/$(target:bench-%=%).py alone';)
+	@$(foreach target,$(BENCHES),printf '  make %-12s %s\n' '$(target)' 'run bench/$(target:bench-%=%)$(if $(wildcard $(target:bench-%=bench/%.py)),.py) alone';)
 	@echo '  Options for a command go into ARGS: make test ARGS="-k routing", make serve ARGS="--port 8001".'
 
 setup: ## create .venv with everything (one to four minutes; the second time it is a no-op)

@@ -36,7 +36,7 @@ from orchestrator.evaluation.metrics import aiq, interval, question_weights
 from orchestrator.selection.explorer import choose_pairs, complete_scores, group_questions
 from orchestrator.selection.sweep import multiplier_grid, points_of
 from orchestrator.text.splits import Split, split_by_text
-from warehouse import InputError, Outcomes
+from warehouse import LeerooError, Outcomes
 
 SHARES = (0.1, 0.25, 0.5)  # of the cost of all answers to the training questions
 WAVES = 4  # a round of questions each
@@ -108,7 +108,7 @@ def main() -> None:
     console = Console(width=150)
     try:
         pools = read_pools(arguments.recorded)
-    except InputError as error:
+    except LeerooError as error:
         sys.exit(str(error))
     arguments.out.mkdir(parents=True, exist_ok=True)
     for name in arguments.pools:

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from bench.routing_data import add_recorded_argument, read_pools
 from bench.routing_pools import BASELINES, OURS, compare_pools
-from warehouse import InputError
+from warehouse import LeerooError
 
 PARTS = ("pools", "streams", "batch", "latency", "probes", "limits")
 
@@ -38,7 +38,7 @@ def main() -> None:
     parts = PARTS if arguments.parts == "all" else arguments.parts.split(",")
     try:
         pools = read_pools(arguments.recorded)
-    except InputError as error:
+    except LeerooError as error:
         sys.exit(str(error))
     if "pools" in parts:
         compare_pools(arguments, [pools[name] for name in arguments.pools], console)

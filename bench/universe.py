@@ -21,7 +21,7 @@ from bench.universe_gaps import print_gaps
 from bench.universe_proof import print_brute_force, print_frontier
 from bench.universe_robust import print_robust
 from bench.universe_scale import print_masters, print_scale, print_textbook
-from warehouse import InputError
+from warehouse import LeerooError
 
 Part = Callable[[Path, Path, Console], None]
 PARTS: dict[str, Part] = {
@@ -50,7 +50,7 @@ def main() -> None:
         parser.error(f"no part {unknown[0]!r}; there are {', '.join(PARTS)}")
     try:
         read_pools(arguments.recorded)
-    except InputError as error:
+    except LeerooError as error:
         sys.exit(str(error))
     arguments.out.mkdir(parents=True, exist_ok=True)
     console = Console(width=190)

@@ -136,8 +136,9 @@ class Orchestrator:
         """Read what :meth:`save` wrote.
 
         Raises:
-            InputError: the directory holds no orchestrator, or one of a newer format; or the embedder's
-                weights are missing, or are not those that it was trained with.
+            NotReadyError: the directory holds no orchestrator.
+            InputError: it is of a newer format.
+            CannotRunError: the embedder's weights are missing, or not those that it was trained with.
         """
         path = Path(directory) / "orchestrator.json"
         if not path.is_file():

@@ -29,7 +29,7 @@ def choose_probes(
     Questions are the likelier to be chosen the more the known experts' answers to them differ.
 
     Raises:
-        InputError: there are no questions to choose from.
+        NotReadyError: there are no questions to choose from.
     """
     split = frozen_split(outcomes.prompts)
     candidates = np.sort(np.concatenate([split.train, split.validation]))
@@ -65,7 +65,8 @@ def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orche
         probes: what it and the known experts scored and cost on the probe questions.
 
     Raises:
-        InputError: it is in the pool already, or answered fewer than 10 probes.
+        InputError: it is in the pool already.
+        TooFewError: it answered fewer than 10 probes.
     """
     if name in orchestrator.experts:
         raise InputError(f"{name!r} is in the pool already", fix=f"`leeroo experts retire {name}` first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,18 @@ class TrainedRouter:
     metrics: dict[str, float]
 
 
+def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
+    """See that a router can be made of these, before anything is read, asked or paid for.
+
+    Raises:
+        InputError: no predictor or embedder has that name.
+        CannotRunError: the package with the embedder's weights is missing.
+    """
+    for kind in predictors:
+        build_predictor(kind)
+    load_embedder(embedder)
+
+
 def train_router(
     outcomes: Outcomes,
     *,
@@ -46,7 +59,7 @@ def train_router(
     versions are compared on.
 
     Raises:
-        InputError: no expert has an answer, or there are too few questions.
+        TooFewError: no expert has an answer, or there are too few questions.
     """
     outcomes = outcomes.answered()
     split = frozen_split(outcomes.prompts)

@@ -212,13 +212,13 @@ def find_front() -> str:
 def find_problems(spec: ExpertSpec, hardware: Hardware) -> tuple[tuple[str, str], ...]:
     """What keeps an expert from running here, in pairs of what is wrong and how to mend it."""
     from experts import check_loadable, check_runnable
-    from warehouse import InputError
+    from warehouse import CannotRunError, InputError
 
     if problems := check_runnable(spec, hardware):
         return tuple((problem.what, problem.fix) for problem in problems)
     try:
         check_loadable(spec, where=spec.name, convert=False)
-    except InputError as error:
+    except (InputError, CannotRunError) as error:
         return ((error.what, error.fix or "correct the catalogue"),)
     return ()
 

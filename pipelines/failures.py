@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 
-from warehouse.errors import CannotRunError, InputError
+from warehouse.errors import CannotRunError, InputError, LeerooError
 
 #: What the operating system says of a place, and what to do.
 _PLACES = {
@@ -35,14 +35,14 @@ _LOCKED = "another program has locked the database"
 _RESTORE = "restore it from a copy; `leeroo warehouse check` looks at the tables"
 
 
-def explain(error: BaseException) -> InputError | None:
+def explain(error: BaseException) -> LeerooError | None:
     """The message for an exception that we did not raise ourselves; None where we know no better than it.
 
     The whole chain of causes is looked through: libraries wrap what happened into words of their own.
     """
     chain = list(_causes(error))
     for cause in chain:
-        if isinstance(cause, InputError):
+        if isinstance(cause, LeerooError):
             return cause
     for read in (_sqlite, _mlflow, _ray, _arrow, _network, _place, _package):
         for cause in reversed(chain):  # the first thing that went wrong says most
@@ -86,7 +86,7 @@ def _from(error: BaseException, *packages: str) -> bool:
     return type(error).__module__.partition(".")[0] in packages
 
 
-def _sqlite(error: BaseException) -> InputError | None:
+def _sqlite(error: BaseException) -> LeerooError | None:
     text = str(error)
     if not _from(error, "sqlite3", "sqlalchemy") and "sqlite3." not in text:
         return None
@@ -115,7 +115,7 @@ def _database(error: BaseException) -> str:
     return "the home's mlflow.db" if "mlflow" in names or "sqlalchemy" in names else "a database of the home"
 
 
-def _mlflow(error: BaseException) -> InputError | None:
+def _mlflow(error: BaseException) -> LeerooError | None:
     if not _from(error, "mlflow"):
         return None
     text = first_line(error)
@@ -130,7 +130,7 @@ def _mlflow(error: BaseException) -> InputError | None:
     )
 
 
-def _ray(error: BaseException) -> InputError | None:
+def _ray(error: BaseException) -> LeerooError | None:
     text = str(error)
     if isinstance(error, ConnectionError) and "Ray" in text:
         return InputError(
@@ -159,7 +159,7 @@ def _ray(error: BaseException) -> InputError | None:
     return None
 
 
-def _arrow(error: BaseException) -> InputError | None:
+def _arrow(error: BaseException) -> LeerooError | None:
     if not _from(error, "pyarrow", "duckdb", "_duckdb"):
         return None
     return InputError(
@@ -169,7 +169,7 @@ def _arrow(error: BaseException) -> InputError | None:
     )
 
 
-def _network(error: BaseException) -> InputError | None:
+def _network(error: BaseException) -> LeerooError | None:
     is_http = _from(error, "requests", "urllib3", "httpx", "httpcore", "aiohttp", "openai", "huggingface_hub")
     if not is_http and not isinstance(error, (ConnectionError, TimeoutError)):
         return None
@@ -182,7 +182,7 @@ def _network(error: BaseException) -> InputError | None:
     )
 
 
-def _place(error: BaseException) -> InputError | None:
+def _place(error: BaseException) -> LeerooError | None:
     if not isinstance(error, OSError):
         return None
     number = error.errno
@@ -195,7 +195,7 @@ def _place(error: BaseException) -> InputError | None:
     return InputError(what, where=" -> ".join(named) or first_line(error), fix=fix)
 
 
-def _package(error: BaseException) -> InputError | None:
+def _package(error: BaseException) -> LeerooError | None:
     if not isinstance(error, ModuleNotFoundError) or not error.name:
         return None
     return CannotRunError(

@@ -11,9 +11,12 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from experts.upstream.credentials import KEY_FOLDERS, key_folders_place
+
 #: Seconds that the processes of a cluster may take to end after their driver said so.
 _ENDING_S = 5
 _SESSION = re.compile(r"session_[\d_-]+_(\d+)")
+_KEYS = re.compile(rf"{KEY_FOLDERS}(\d+)-\w+")
 
 
 @dataclass(frozen=True)
@@ -55,15 +58,15 @@ def remove_sessions_of(pid: int) -> None:
 
 
 def find_left() -> list[LeftFolder]:
-    """What commands that were killed left: sessions and fronts whose process is gone, traces of errors."""
+    """What commands that were killed left: sessions, keys and fronts whose process is gone; traces of errors."""
     import tempfile
 
     from serve.front.choice import find_left_fronts
 
     left = [
-        session
-        for session in _sessions()
-        if not _lives(_pid_of(session)) and not _in_use(session)
+        folder
+        for folder in [*_sessions(), *_key_folders()]
+        if not _lives(_pid_of(folder)) and not _in_use(folder)
     ]  # fmt: skip
     traces = Path(tempfile.gettempdir()).glob("leeroo-trace-*.log")
     left += find_left_fronts()
@@ -110,8 +113,20 @@ def _sessions() -> list[Path]:
     )
 
 
-def _pid_of(session: Path) -> int:
-    found = _SESSION.fullmatch(session.name)
+def _key_folders() -> list[Path]:
+    """Folders in which processes of this user handed keys of APIs to others."""
+    return sorted(
+        path
+        for path in key_folders_place().glob(f"{KEY_FOLDERS}*")
+        if _KEYS.fullmatch(path.name)
+        and path.is_dir()
+        and not path.is_symlink()
+        and path.stat().st_uid == os.getuid()
+    )
+
+
+def _pid_of(folder: Path) -> int:
+    found = _SESSION.fullmatch(folder.name) or _KEYS.fullmatch(folder.name)
     return int(found.group(1)) if found else 0
 
 
@@ -125,15 +140,16 @@ def _lives(pid: int) -> bool:
     return True
 
 
-def _in_use(session: Path) -> bool:
+def _in_use(folder: Path) -> bool:
     """Tell whether a process was started with this folder: Ray's own outlive their driver by seconds."""
-    wanted = os.fsencode(session.name)
+    wanted = os.fsencode(folder.name)
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if wanted in (process / "cmdline").read_bytes() and int(process.name) != os.getpid():
-                return True
+            told = (process / "cmdline").read_bytes() + (process / "environ").read_bytes()
         except OSError:
             continue
+        if wanted in told and int(process.name) != os.getpid():
+            return True
     return False
 
 

@@ -6,6 +6,7 @@ import contextlib
 import logging
 import os
 import sys
+import traceback
 from collections.abc import Iterator, Mapping
 
 from pipelines.ray_address import check_ray_address
@@ -14,6 +15,10 @@ from pipelines.ray_folders import ray_folder, remove_sessions_of
 #: Logical CPUs of a local cluster at least. They are book-keeping: engines, Ray Data tasks and Serve replicas
 #: share the machine's real cores, and would wait for each other for ever on a two-core laptop otherwise.
 MIN_LOGICAL_CPUS = 8
+#: How often a cluster is started before its failure is told.
+START_ATTEMPTS = 2
+
+_log = logging.getLogger(__name__)
 
 
 #: What this project wants of Ray Serve where it starts the cluster; what the environment says goes first.
@@ -45,6 +50,44 @@ def _stay_on_this_machine() -> None:
         ray_constants.ENABLE_RAY_CLUSTER = False
 
 
+def _start_cluster() -> None:
+    """Start a cluster in this process; once more where Ray gave up because the machine is too busy.
+
+    Ray waits 30 s for its own processes, whatever else the machine does, and that wait cannot be set.
+    """
+    import ray
+
+    folder = ray_folder()
+    for attempt in range(START_ATTEMPTS):
+        try:
+            ray.init(
+                _temp_dir=str(folder) if folder else None,
+                address="local",  # not what an earlier `ray start` on this machine left behind
+                num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
+                include_dashboard=False,
+                logging_level=logging.WARNING,
+                log_to_driver=False,
+            )
+            return
+        except Exception as error:
+            ray.shutdown()
+            _end_half_started(error)
+            remove_sessions_of(os.getpid())
+            if "timed out" not in str(error) or attempt == START_ATTEMPTS - 1:
+                raise
+            _log.warning("Ray did not start within its 30 s: this machine is busy. Trying once more.")
+
+
+def _end_half_started(error: BaseException) -> None:
+    """End the processes of a node that did not start: Ray itself forgets them until this process ends."""
+    from ray._private.node import Node
+
+    for frame, _ in traceback.walk_tb(error.__traceback__):
+        if isinstance(node := frame.f_locals.get("self"), Node):
+            node.kill_all_processes(check_alive=False, allow_graceful=True, wait=True)
+            return
+
+
 @contextlib.contextmanager
 def ray_session(address: str | None = None, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
@@ -70,15 +113,7 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
         for name, value in (SERVE_SETTINGS | dict(environment or {})).items():
             os.environ.setdefault(name, value)
         _stay_on_this_machine()
-        folder = ray_folder()
-        ray.init(
-            _temp_dir=str(folder) if folder else None,
-            address="local",  # not what an earlier `ray start` on this machine left behind
-            num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
-            include_dashboard=False,
-            logging_level=logging.WARNING,
-            log_to_driver=False,
-        )
+        _start_cluster()
     try:
         yield
     finally:

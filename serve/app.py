@@ -27,7 +27,7 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
     """Return the application that ``serve run serve.app:build home=...`` and ``leeroo serve`` deploy.
 
     Raises:
-        InputError: a setting is wrong, there is no champion, or an expert cannot be served. Nothing starts.
+        LeerooError: a setting is wrong, there is no champion, or an expert cannot be served. Nothing starts.
     """
     # From a command line or a configuration file, an endpoint is closed unless it says otherwise.
     config = args if isinstance(args, ServeConfig) else ServeConfig.parse({"access": "keys", **args})

@@ -39,7 +39,7 @@ def deploy_config(config: ServeConfig) -> dict[str, Any]:
     """Return the endpoint as Ray Serve's configuration; it fits Serve's schema.
 
     Raises:
-        InputError: a setting is wrong, there is no champion, or an expert cannot be served.
+        LeerooError: a setting is wrong, there is no champion, or an expert cannot be served.
     """
     settings = config.model_dump(mode="json", exclude_defaults=True) | {"access": config.access}
     if config.access == "auto":

@@ -32,7 +32,7 @@ def start_serving(
         on_status: told now and then of each deployment's status, for progress.
 
     Raises:
-        InputError: a setting is wrong, there is no champion, an expert cannot be served or did not start,
+        LeerooError: a setting is wrong, there is no champion, an expert cannot be served or did not start,
             or Serve already listens elsewhere on this cluster.
     """
     from ray import serve as ray_serve

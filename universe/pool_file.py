@@ -55,7 +55,8 @@ def apply_plan(home: Path, plan: Path | None = None) -> tuple[Path, list[str]]:
         plan: file of another universe than the last one.
 
     Raises:
-        InputError: no universe was chosen yet, or the file is damaged.
+        NotReadyError: no universe was chosen yet.
+        InputError: the file is damaged.
     """
     plan = plan or home / PLAN_NAME
     if not plan.exists():
@@ -78,7 +79,8 @@ def read_pool(home: Path) -> list[str]:
     """Experts of the pool in use.
 
     Raises:
-        InputError: no pool is in use, or the file is damaged.
+        NotReadyError: no pool is in use.
+        InputError: the file is damaged.
     """
     path = home / POOL_NAME
     if not path.exists():

@@ -9,8 +9,8 @@ from warehouse.errors import (
     NotReadyError,
     TooFewError,
 )
+from warehouse.keys import first_of_each
 from warehouse.outcomes import Outcomes, load_outcomes, match_names, split_names
-from warehouse.repeats import first_of_each
 from warehouse.schemas import (
     ANSWERS,
     DECISIONS,

@@ -1,7 +1,8 @@
 """What can go wrong, as people are told it: one clear message that says what, where and how to mend it.
 
 Each class says who can mend it, and has the exit code of a command that ends in it (``exit_code``); the table
-for users is in docs/formats.md.
+for users is in docs/formats.md. None is a kind of another: who catches one means that one. Who tells a person
+whatever it is, as the command line does, catches :class:`LeerooError`.
 """
 
 from __future__ import annotations
@@ -36,31 +37,31 @@ class InputError(LeerooError):
     """Something a person gave is wrong: an option, a file, a name, an address. Nothing was written."""
 
 
-class NotReadyError(InputError):
+class NotReadyError(LeerooError):
     """Something has to be run first: there is no champion, version, pool, plan or outcome yet."""
 
     exit_code = 3
 
 
-class TooFewError(InputError):
+class TooFewError(LeerooError):
     """There are too few questions or answers for what was asked of them."""
 
     exit_code = 4
 
 
-class InfeasibleError(InputError):
+class InfeasibleError(LeerooError):
     """What was asked for cannot all hold: a budget below the cheapest choice, limits that clash."""
 
     exit_code = 5
 
 
-class CannotRunError(InputError):
+class CannotRunError(LeerooError):
     """This machine or a service cannot do it: a package, a GPU, a key, the hub, Ray or Serve is not there."""
 
     exit_code = 6
 
 
-class NobodyMayAnswerError(InputError):
+class NobodyMayAnswerError(LeerooError):
     """Every expert that could answer this request was excluded by it or by its key."""
 
 

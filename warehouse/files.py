@@ -85,6 +85,15 @@ class FileStore:
         with contextlib.suppress(FileNotFoundError):
             self.filesystem.delete_file(self.path(name))
 
+    def move(self, name: str, to: str) -> None:
+        """Move what stands under a name, a folder too; another name is made up where ``to`` is taken."""
+        target = self.path(to)
+        if self.is_local:
+            _make_folder(Path(target).parent)
+        if self.filesystem.get_file_info(target).type != pafs.FileType.NotFound:
+            target = f"{target}.{uuid.uuid4().hex[:8]}"
+        self.filesystem.move(self.path(name), target)
+
     @contextlib.contextmanager
     def lock(self, folder: str) -> Iterator[None]:
         """Take turns with other processes on this machine; no lock on an object store."""

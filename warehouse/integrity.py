@@ -49,11 +49,19 @@ def inspect_tables(warehouse: Warehouse) -> Iterator[Inspection]:
 
 
 def mend(warehouse: Warehouse, finding: Finding) -> str:
-    """Put one finding right; return what was done.
+    """Put one finding right; return what was done, or what keeps it from being done.
 
     An uncounted file that can be read is taken in: rows whose key is there already stay single. A damaged or
-    lost file stops counting (its entry is set aside), so that its questions are open again.
+    lost file stops counting (its entry is set aside), so that its questions are open again. What stands
+    in place of a file, a folder too, is moved aside as it is.
     """
+    try:
+        return _mend(warehouse, finding)
+    except OSError as error:  # of this one alone: the others can be put right
+        return f"left as it is: {str(error).splitlines()[0]}"
+
+
+def _mend(warehouse: Warehouse, finding: Finding) -> str:
     files = warehouse.file_store
     if finding.kind == "uncounted":
         parts = dict(part.partition("=")[::2] for part in PurePosixPath(finding.path).parts if "=" in part)
@@ -74,8 +82,7 @@ def mend(warehouse: Warehouse, finding: Finding) -> str:
     files.write(f"{finding.table}/_set_aside/{name}.json", files.read(entry))
     files.delete(entry)
     if finding.kind == "damaged":
-        files.write(f"{finding.table}/_set_aside/{name}.bin", files.read(finding.path))
-        files.delete(finding.path)
+        files.move(finding.path, f"{finding.table}/_set_aside/{name}.bin")
     if finding.kind == "entry":
         return "set aside; `leeroo warehouse check --mend` once more takes its rows in again"
     return "set aside: its rows no longer count"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from warehouse.repeats import first_of_each
 from warehouse.schemas import KEYS
 
 
@@ -26,6 +25,16 @@ class KnownKeys:
         if len(self._chunks) != 1:
             self._chunks = [pa.chunked_array(self._chunks, pa.string()).combine_chunks()]
         return self._chunks[0]
+
+
+def first_of_each(keys: pa.ChunkedArray | pa.Array) -> pa.Array:
+    """Return the numbers (int64, rising) of the rows that hold a key for the first time.
+
+    >>> first_of_each(pa.array(["b", "a", "b"])).to_pylist()
+    [0, 1]
+    """
+    table = pa.table({"key": keys, "row": pa.array(range(len(keys)), pa.int64())})
+    return table.group_by("key", use_threads=False).aggregate([("row", "min")])["row_min"].combine_chunks()
 
 
 def join_keys(table_name: str, rows: pa.Table) -> pa.ChunkedArray:

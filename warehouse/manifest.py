@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import math
+import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
 from warehouse.errors import InputError
@@ -32,6 +35,20 @@ class ManifestEntry:
         """The file's name without its ending; the manifest entry has the same."""
         return PurePosixPath(self.path).stem
 
+    def seal(self, content: bytes) -> ManifestEntry:
+        """Return the entry with the checksums of its file's bytes."""
+        return replace(self, sha256=sha256(content), footer=sha256(content[-footer_size(content) :]))
+
+
+def sha256(content: bytes) -> str:
+    """Hash bytes, as hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def footer_size(end: bytes) -> int:
+    """Bytes of the end of a Parquet file, as its last 8 tell: what describes its columns, and these 8."""
+    return int.from_bytes(end[-8:-4], "little") + 8
+
 
 class Manifest:
     """The entries of one table, one small JSON file each, read incrementally."""
@@ -53,8 +70,8 @@ class Manifest:
         for name in sorted(names - self._entries.keys() - self._replaced):
             try:
                 content = self._store.read(f"{self._folder}/{name}.json")
-            except FileNotFoundError:  # compacted away between the listing and the read
-                continue
+            except FileNotFoundError:  # replaced between the listing and the read: look again for by what
+                return self.entries()
             entry, replaced = self._parse(name, content)
             self._replaced.update(replaced)
             self._entries[name] = entry
@@ -65,6 +82,33 @@ class Manifest:
     def replaced(self) -> set[str]:
         """Names of files that others have taken the place of, as of the last look at the entries."""
         return set(self._replaced)
+
+    def uncounted(self, *, writing_s: float) -> list[str]:
+        """List the data files that no entry names, though none has taken their place.
+
+        Args:
+            writing_s: files younger than this are just being written, and left out.
+        """
+        named = {entry.path for entry in self.entries().values()}
+        oldest = time.time() - writing_s if writing_s else math.inf
+        return sorted(
+            path
+            for path, changed in self._data_files().items()
+            if path not in named and PurePosixPath(path).stem not in self._replaced and changed < oldest
+        )
+
+    def remove_replaced(self, *, older_s: float, writing_s: float) -> None:
+        """Remove the data files that others have taken the place of, and what broken writes left."""
+        kept = {entry.path for entry in self.entries().values()} | set(self.uncounted(writing_s=writing_s))
+        oldest = time.time() - older_s
+        for path, changed in self._data_files((".parquet", ".tmp")).items():
+            if path not in kept and changed < oldest:
+                self._store.delete(path)
+
+    def _data_files(self, endings: tuple[str, ...] = (".parquet",)) -> dict[str, float]:
+        table = self._folder.partition("/")[0]
+        every = self._store.list(table, recursive=True)
+        return {path: changed for path, changed in every.items() if path.endswith(endings)}
 
     def _parse(self, name: str, content: bytes) -> tuple[ManifestEntry, list[str]]:
         where = self._store.path(f"{self._folder}/{name}.json")

@@ -120,7 +120,7 @@ def load_outcomes(
     Args:
         warehouse: where the answers are.
         experts: names or globs to keep, in this order; all by default, by name.
-        sources: question sources to keep (for example ``mmlu``).
+        sources: question sources to keep (for example ``mmlu``): what was brought under one of them.
         rounds: rounds whose answers to keep.
 
     Raises:
@@ -128,11 +128,14 @@ def load_outcomes(
         InputError: a name or glob of ``experts`` matches nobody.
     """
     connection = warehouse.connect()
-    conditions, parameters = [], []
-    for column, wanted in (("source", sources), ("round", rounds)):
-        if wanted:
-            conditions.append(f"{column} in ({', '.join('?' * len(wanted))})")
-            parameters += list(wanted)
+    conditions: list[str] = []
+    parameters: list[list[str]] = []
+    if sources:  # a question may have been brought under several
+        conditions.append("list_has_any(sources, ?)")
+        parameters.append(list(sources))
+    if rounds:
+        conditions.append("list_contains(?, round)")
+        parameters.append(list(rounds))
     where = f"where {' and '.join(conditions)}" if conditions else ""
     answers = connection.sql(
         "select question_id, expert, score, cost_usd, prompt_tokens, completion_tokens, latency_s"
@@ -224,7 +227,10 @@ def _matching(available: Sequence[str], pattern: str) -> list[str]:
 
 
 def _distinct(connection: DuckDBPyConnection, column: str) -> list[str]:
-    rows = connection.sql(f"select distinct {column} from outcomes where {column} is not null order by 1")
+    values = "unnest(sources)" if column == "source" else column
+    rows = connection.sql(
+        f"select distinct name from (select {values} as name from outcomes) where name is not null order by 1"
+    )
     return [str(value) for (value,) in rows.fetchall()]
 
 

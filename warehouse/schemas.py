@@ -30,7 +30,8 @@ def _schema(name: str, fields: Sequence[tuple[str, pa.DataType]], required: Sequ
 
 #: One row per question. ``answer`` is the index of the right choice as text ("0", "1", ...) when ``kind`` is
 #: ``choice``, else the reference answer. ``verifier`` is JSON ``{"name": ..., "payload": {...}}`` when
-#: ``kind`` is ``verified``. ``difficulty`` runs from 0 (easiest) upwards within a subject.
+#: ``kind`` is ``verified``. ``difficulty`` runs from 0 (easiest) upwards within a subject. ``source`` is what
+#: the last import called it; ``sources`` has all that it was brought under, null where that is one.
 QUESTIONS = _schema(
     "questions",
     [
@@ -47,6 +48,7 @@ QUESTIONS = _schema(
         ("round", pa.string()),
         ("parent_id", pa.string()),
         ("created_at", pa.timestamp("us", tz="UTC")),
+        ("sources", pa.list_(pa.string())),
     ],
     required=["question_id", "source", "domain", "prompt", "answer", "kind"],
 )
@@ -224,3 +226,16 @@ def conform(table_name: str, rows: pa.Table) -> pa.Table:
             raise InputError("a required value is missing", where=f"{where}, row {row + 1}", fix="fill it in")
         columns.append(column)
     return pa.table(columns, schema=schema)
+
+
+def readable(schema: pa.Schema) -> pa.Schema:
+    """Allow nulls everywhere: an older file may lack any column."""
+    return pa.schema([field.with_nullable(True) for field in schema], metadata=schema.metadata)
+
+
+def fill_round(rows: pa.Table, round: str) -> pa.Table:
+    """Put rows that name no round into this one; a table without rounds stays as it is."""
+    place = rows.schema.get_field_index("round")
+    if place < 0 or not rows["round"].null_count:
+        return rows
+    return rows.set_column(place, rows.schema.field(place), pc.fill_null(rows["round"], round))

@@ -12,12 +12,10 @@ the keys of their rows: a batch that is retried lands on the same name and chang
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from pathlib import Path, PurePosixPath
+from collections.abc import Collection, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -27,9 +25,10 @@ import pyarrow.parquet as pq
 
 from warehouse.errors import CannotRunError, InputError
 from warehouse.files import FileStore
+from warehouse.filing import Filing, plan_filing
 from warehouse.keys import KnownKeys, drop_repeats, join_keys
-from warehouse.manifest import Manifest, ManifestEntry
-from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, table_schema
+from warehouse.manifest import Manifest, ManifestEntry, footer_size, sha256
+from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, fill_round, readable, table_schema
 
 if TYPE_CHECKING:
     import duckdb
@@ -69,7 +68,8 @@ class Warehouse:
     def append(self, table_name: str, rows: pa.Table, *, round: str, expert: str | None = None) -> int:
         """Add rows whose key is not there yet; return how many were written.
 
-        The write is atomic: after a crash at any moment the rows are either all there or not at all.
+        The write is atomic: after a crash at any moment the rows are either all there or not at all. Rows
+        that name no round are of this one.
 
         Args:
             table_name: questions, answers, judgements or decisions.
@@ -80,7 +80,7 @@ class Warehouse:
         Raises:
             InputError: a required column is absent or holds nulls, a column is unknown, or a type differs.
         """
-        rows = conform(table_name, rows)
+        rows = fill_round(conform(table_name, rows), round)
         if rows.num_rows == 0:
             return 0
         with self._turn, self._files.lock(table_name):
@@ -91,14 +91,38 @@ class Warehouse:
             if rows.num_rows == 0:
                 return 0
             keys = join_keys(table_name, rows)
-            folder = f"{table_name}/round={quote(round, safe='')}"
-            if expert is not None:
-                folder += f"/expert={quote(expert, safe='')}"
-            path = f"{folder}/{_name_of(keys.to_pylist())}.parquet"
-            entry = ManifestEntry(path, rows.num_rows, round, expert, SCHEMA_VERSION)
+            entry = _entry_of(table_name, rows, round, expert, keys.to_pylist())
             self._write(rows, entry)
             known.add(entry.name, keys)
         return int(rows.num_rows)
+
+    def file_questions(self, rows: pa.Table, *, round: str, keep_rounds: Collection[str] = ()) -> Filing:
+        """Add the questions that are new, and put those that are stored under the source and round given.
+
+        Content, id and answers of a stored question stay as they are; its ``sources`` keep what it was
+        brought under before. All of it is one commit, as an append is.
+
+        Args:
+            rows: columns of the QUESTIONS table; optional columns may be absent.
+            round: what they are filed under, where the rows name no other.
+            keep_rounds: stored questions of these rounds stay in them: their records refer to them.
+
+        Raises:
+            InputError: as :meth:`append`.
+        """
+        given = fill_round(conform("questions", rows), round)
+        with self._turn, self._files.lock("questions"):
+            self._check_clock("questions")
+            given = drop_repeats("questions", given)
+            is_new = self.missing("questions", given)
+            stored = ((entry, self._read("questions", [entry])) for entry in self.files("questions"))
+            plan = plan_filing(stored, given, is_new, keep_rounds)
+            if plan.rows.num_rows:
+                # Of what was replaced earlier the files lie there still: whose rows they hold stays known.
+                former = sorted(self._manifests["questions"].replaced()) if plan.replaced else []
+                entry = _entry_of("questions", plan.rows, round, None, plan.name_parts)
+                self._write(plan.rows, entry, [*plan.replaced, *former])
+        return plan.filing
 
     def missing(self, table_name: str, keys: pa.Table, *, expert: str | None = None) -> pa.ChunkedArray:
         """Tell for each row (boolean) whether its key is absent from the table.
@@ -132,11 +156,10 @@ class Warehouse:
                     continue
                 rows = drop_repeats(table_name, self._read(table_name, group))
                 names = sorted(entry.name for entry in group)
-                path = f"{group[0].path.rsplit('/', 1)[0]}/{_name_of(names)}.parquet"
-                entry = ManifestEntry(path, rows.num_rows, round_name, expert, SCHEMA_VERSION)
+                entry = _entry_of(table_name, rows, round_name, expert, names)
                 self._write(rows, entry, [*names, *former])
                 merged_files += len(group)
-            self._remove_orphans(table_name)
+            self._manifests[table_name].remove_replaced(older_s=ORPHAN_AGE_S, writing_s=WRITING_S)
         return merged_files
 
     def scan(self, table_name: str, columns: Sequence[str] | None = None) -> pa.Table:
@@ -177,8 +200,7 @@ class Warehouse:
         import pyarrow.dataset as pads  # here, because it loads pandas, which `leeroo --help` can do without
 
         # An older file may lack any column, so the reading side allows nulls everywhere.
-        required = table_schema(table_name)
-        schema = pa.schema([field.with_nullable(True) for field in required], metadata=required.metadata)
+        schema = readable(table_schema(table_name))
         if not entries:
             return pads.dataset(schema.empty_table())
         self._check_footers(table_name, entries)
@@ -207,8 +229,8 @@ class Warehouse:
             if entry.footer is None or entry.name in self._sound or not self._files.is_local:
                 continue
             try:
-                size = _footer_size(self._files.read_end(entry.path, 8))
-                if _hash(self._files.read_end(entry.path, size)) != entry.footer:
+                size = footer_size(self._files.read_end(entry.path, 8))
+                if sha256(self._files.read_end(entry.path, size)) != entry.footer:
                     raise OSError(f"{entry.path} is not as it was written")
             except OSError as error:
                 raise self._unreadable(table_name, error) from error
@@ -227,8 +249,7 @@ class Warehouse:
         pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
         content = sink.getvalue().to_pybytes()
         self._files.write(entry.path, content)
-        entry = replace(entry, sha256=_hash(content), footer=_hash(content[-_footer_size(content) :]))
-        self._manifests[entry.path.split("/", 1)[0]].commit(entry, replaces=replaces)
+        self._manifests[entry.path.split("/", 1)[0]].commit(entry.seal(content), replaces=replaces)
 
     def _known_keys(self, table_name: str, expert: str | None) -> KnownKeys:
         """The committed keys; only files that this object has not looked into yet are opened."""
@@ -253,24 +274,8 @@ class Warehouse:
         A crash between file and entry leaves one, and so does the loss of an entry. Their rows do not count
         until ``leeroo warehouse check --mend`` takes them in. Files of the last minutes are being written.
         """
-        named = {entry.path for entry in self.files(table_name)}
-        replaced = self._manifests[table_name].replaced()
-        oldest = time.time() - writing_s if writing_s else math.inf
-        return sorted(
-            path
-            for path, changed in self._files.list(table_name, recursive=True).items()
-            if path.endswith(".parquet")
-            and path not in named
-            and PurePosixPath(path).stem not in replaced
-            and changed < oldest
-        )
-
-    def _remove_orphans(self, table_name: str) -> None:
-        kept = {entry.path for entry in self.files(table_name)} | set(self.uncounted(table_name))
-        oldest = time.time() - ORPHAN_AGE_S
-        for path, changed in self._files.list(table_name, recursive=True).items():
-            if path.endswith((".parquet", ".tmp")) and path not in kept and changed < oldest:
-                self._files.delete(path)
+        table_schema(table_name)
+        return self._manifests[table_name].uncounted(writing_s=writing_s)
 
     def _check_clock(self, table_name: str) -> None:
         """Of two versions of an expert, the one that answered last counts: time must not run back."""
@@ -283,14 +288,12 @@ class Warehouse:
             )
 
 
-def _hash(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()
-
-
-def _footer_size(end: bytes) -> int:
-    """Bytes of the end of a Parquet file, as its last 8 tell: what describes its columns, and these 8."""
-    return int.from_bytes(end[-8:-4], "little") + 8
-
-
-def _name_of(parts: Iterable[str]) -> str:
-    return hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:24]
+def _entry_of(
+    table_name: str, rows: pa.Table, round: str, expert: str | None, parts: Iterable[str]
+) -> ManifestEntry:
+    """The entry of a file in its partition, named by the hash of these texts."""
+    folder = f"{table_name}/round={quote(round, safe='')}"
+    if expert is not None:
+        folder += f"/expert={quote(expert, safe='')}"
+    name = hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:24]
+    return ManifestEntry(f"{folder}/{name}.parquet", rows.num_rows, round, expert, SCHEMA_VERSION)

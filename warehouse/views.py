@@ -23,7 +23,8 @@ judged as (
     from judgements group by question_id, expert, expert_version
 )
 select
-    a.question_id, q.source, q.domain, q.subject, q.kind, q.difficulty, a.expert, a.expert_version,
+    a.question_id, q.source, coalesce(q.sources, [q.source]) as sources, q.domain, q.subject, q.kind,
+    q.difficulty, a.expert, a.expert_version,
     a.choice, coalesce(a.score, j.score) as score, coalesce(a.grader, j.grader) as grader,
     a.prompt_tokens, a.completion_tokens, a.cost_usd, a.latency_s, a.error, a.round, a.created_at
 from answers a

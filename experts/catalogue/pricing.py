@@ -14,6 +14,8 @@ Tokens = TypeVar("Tokens", float, NDArray[np.float64])
 
 _MTOK = 1e6
 _SECONDS_PER_HOUR = 3600.0
+#: Of English text, about; for forecasts and where a recording has no counts. Never for what somebody pays.
+CHARACTERS_PER_TOKEN = 4.0
 
 
 class Price(BaseModel):

@@ -10,7 +10,7 @@ from experts.upstream.dialect import Dialect, word_request
 from experts.upstream.failure import CONSEQUENCES, Consequence, Failure, FailureKind
 from experts.upstream.open_stream import UpstreamStream
 from experts.upstream.reading import Answer, read_reply
-from experts.upstream.request import Ask, ask_of
+from experts.upstream.request import Ask, Extent, ask_of, measure
 from experts.upstream.stream import Piece, StreamReader
 from experts.upstream.usage import Usage
 
@@ -20,6 +20,7 @@ __all__ = [
     "Ask",
     "Consequence",
     "Dialect",
+    "Extent",
     "Failure",
     "FailureKind",
     "Piece",
@@ -30,6 +31,7 @@ __all__ = [
     "Usage",
     "ask_of",
     "hand_over_keys",
+    "measure",
     "read_key",
     "read_reply",
     "scrub",

@@ -12,7 +12,7 @@ from experts.upstream.failure import Failure, FailureKind
 from experts.upstream.request import Ask, ask_of
 from experts.upstream.stream import Piece
 from experts.upstream.usage import Usage
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 _QUESTION = [{"role": "user", "content": "Reply with the word yes."}]
 _MOST_TOKENS = 16
@@ -62,7 +62,7 @@ async def check_expert(spec: ExpertSpec) -> CheckResult:
     found = CheckResult(spec.name)
     try:
         client = UpstreamClient(spec)
-    except InputError as error:
+    except (InputError, CannotRunError) as error:
         found.notes.append(f"it cannot be asked: {error}")
         return found
     try:

@@ -19,6 +19,8 @@ from warehouse import CannotRunError
 
 #: Names a file that only its owner can read, with keys by the names of their variables.
 KEYS_FILE = "LEEROO_KEYS_FILE"
+#: What the names of the folders of such files begin with; the number of the process that made one follows.
+KEY_FOLDERS = "leeroo-keys-"
 
 _LEAST_SECRET = 4  # characters: what is shorter stands in ordinary words as well
 _LONGEST_LINE = 300
@@ -46,7 +48,7 @@ def read_key(spec: ExpertSpec) -> str:
     It stands in the environment, or was handed over by the process that started this one.
 
     Raises:
-        InputError: the variable that ``api_key_env`` names is not set, or holds what no HTTP header can.
+        CannotRunError: the variable that ``api_key_env`` names is not set, or holds what no HTTP header can.
     """
     if spec.api_key_env is None:
         return ""
@@ -92,9 +94,15 @@ def hand_over_keys(specs: Iterable[ExpertSpec]) -> dict[str, str]:
     return {KEYS_FILE: str(path)}
 
 
+def key_folders_place() -> Path:
+    """Where the folders of keys lie, of all processes of this user."""
+    return Path(os.environ.get("XDG_RUNTIME_DIR") or tempfile.gettempdir())
+
+
 @cache
-def _key_folder(_process: int) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="leeroo-keys-", dir=os.environ.get("XDG_RUNTIME_DIR") or None))
+def _key_folder(process: int) -> Path:
+    # Named by its process: where that is killed, its folder is known to be of nobody any more.
+    folder = Path(tempfile.mkdtemp(prefix=f"{KEY_FOLDERS}{process}-", dir=key_folders_place()))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     return folder
 

@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+import orjson
+
 from experts.catalogue.spec import ExpertSpec
 from experts.upstream.counting import characters_of
 
@@ -15,6 +17,7 @@ _TOKENS_OF_HOST = 256  # what a host may put before it all: a system prompt, rul
 _CHARACTERS_AROUND = 12  # a message, for the likely count: the marks of a chat template
 _CHARACTERS_PER_PICTURE = 4_000  # for the likely count; its address, or its data, says nothing of it
 _TEXT_PARTS = frozenset(("text", "refusal", "input_text", "output_text"))
+_LONG = 10_000  # characters of a text
 _NOT_READ = frozenset(("model", "stream", "stream_options", "user", "n", "best_of", "seed", "metadata"))
 
 
@@ -57,8 +60,48 @@ class Ask:
         return self.spec.price.cost_usd(self.most_prompt_tokens, self.most_completion_tokens)
 
 
-def ask_of(spec: ExpertSpec, body: dict[str, Any]) -> Ask:
-    """Return a request with the most that it can come to.
+@dataclass(frozen=True)
+class Extent:
+    """What a body comes to, whoever is asked; :func:`measure` makes it.
+
+    Attributes:
+        bytes: of all of it as JSON, with what a template and a host may put around it.
+        characters: of what is to be read, as :func:`~experts.upstream.counting.characters_of` measures.
+        is_text: whether there are no pictures, sounds or files.
+        prompts: how many requests it is.
+        answers: how many were asked for, over all prompts.
+        tries: how many are made, the best of which are returned.
+        limit: the completion tokens of one answer that it names; 0 for none.
+    """
+
+    bytes: int
+    characters: int
+    is_text: bool
+    prompts: int
+    answers: int
+    tries: int
+    limit: int
+
+
+def measure(body: dict[str, Any]) -> Extent:
+    """Return what a body comes to. It is the same for every expert, so a request is measured once."""
+    messages = _list_of(body.get("messages"))
+    prompts = _count_prompts(body.get("prompt"))
+    answers = _count_of(body.get("n")) * prompts
+    limits = [_count_of(body.get(name), 0) for name in ("max_completion_tokens", "max_tokens")]
+    return Extent(
+        bytes=_body_bytes(body) + _TOKENS_PER_MESSAGE * (1 + len(messages)) + _TOKENS_OF_HOST,
+        characters=_characters_to_read(body),
+        is_text=not any(map(_is_more_than_text, messages)),
+        prompts=prompts,
+        answers=answers,
+        tries=answers * _count_of(body.get("best_of")),
+        limit=max(limits),  # engines differ in which of the two wins
+    )
+
+
+def ask_of(spec: ExpertSpec, body: dict[str, Any], extent: Extent | None = None) -> Ask:
+    """Return a request with the most that it can come to; ``extent`` is that of the body, where it is known.
 
     No tokeniser makes more tokens of a text than it has bytes, and whatever an engine reads (messages, tools,
     schemas) is in the body. An image, a sound or a file may be any number of tokens: it fills the context
@@ -66,48 +109,62 @@ def ask_of(spec: ExpertSpec, body: dict[str, Any]) -> Ask:
     window where that is known. Some engines bill the prompt once for every answer of ``n``, and a list of
     prompts is as many requests.
     """
+    extent = extent or measure(body)
     window = math.inf if spec.context_tokens is None else float(spec.context_tokens)
-    messages = _list_of(body.get("messages"))
-    size = len(json.dumps(body, ensure_ascii=False, default=str).encode("utf-8", "replace"))
-    size += len(json.dumps(spec.dialect.body, default=str).encode()) if spec.dialect.body else 0
-    size += _TOKENS_PER_MESSAGE * (1 + len(messages)) + _TOKENS_OF_HOST
-    prompt = math.inf if any(map(_is_more_than_text, messages)) else float(size)
-    prompts = _count_prompts(body.get("prompt"))
-    answers = _count_of(body.get("n")) * prompts
-    tries = answers * _count_of(body.get("best_of"))
-    limits = [_count_of(body.get(name), 0) for name in ("max_completion_tokens", "max_tokens")]
-    longest = float(max(limits) or spec.max_tokens)  # engines differ in which of the two wins
-    if not spec.dialect.sends_limit:
-        longest = math.inf
+    size = extent.bytes + (_json_bytes(spec.dialect.body) if spec.dialect.body else 0)
+    prompt = float(size) if extent.is_text else math.inf
+    longest = float(extent.limit or spec.max_tokens) if spec.dialect.sends_limit else math.inf
     return Ask(
         spec=spec,
         body=body,
-        prompt_characters=_characters_to_read(body),
-        most_prompt_tokens=min(prompt, window * prompts) * max(1, tries // prompts),
-        most_completion_tokens=min(longest, window) * tries,
-        answers=answers,
+        prompt_characters=extent.characters,
+        most_prompt_tokens=min(prompt, window * extent.prompts) * max(1, extent.tries // extent.prompts),
+        most_completion_tokens=min(longest, window) * extent.tries,
+        answers=extent.answers,
     )
 
 
+def _body_bytes(body: dict[str, Any]) -> int:
+    """Return what :func:`_json_bytes` does, without looking for marks in texts as long as a book."""
+    messages, texts = _list_of(body.get("messages")), []
+    for index, message in enumerate(messages):
+        content = message.get("content") if isinstance(message, dict) else None
+        if isinstance(content, str) and len(content) > _LONG:
+            texts.append(content)
+            messages = [*messages[:index], {**message, "content": ""}, *messages[index + 1 :]]
+    hollow = {**body, "messages": messages} if texts else body
+    return sum(map(_json_bytes, texts)) + _json_bytes(hollow)
+
+
+def _json_bytes(value: Any) -> int:
+    """Return the bytes of a value as JSON with blanks between its parts, as templates write it."""
+    try:
+        text = orjson.dumps(value)
+    except TypeError:  # a number of more than 64 bits, half a character, 254 lists in each other
+        return len(json.dumps(value, ensure_ascii=False, default=str).encode("utf-8", "replace"))
+    return len(text) if isinstance(value, str) else len(text) + text.count(b",") + text.count(b":")
+
+
 def _characters_to_read(body: dict[str, Any]) -> int:
-    pictures, texts = 0, []
-    for message in _list_of(body.get("messages")):
+    characters, pictures = 0, 0
+    messages = _list_of(body.get("messages"))
+    for message in messages:
         if not isinstance(message, dict):
             continue
         for part in _parts(message):
             if str(part.get("type")) in _TEXT_PARTS:
-                texts.append(str(part.get("text") or part.get("refusal") or ""))
+                characters += characters_of(str(part.get("text") or part.get("refusal") or ""))
             else:
                 pictures += 1
-        beside = {name: value for name, value in message.items() if name != "content" and value}
-        texts.append(json.dumps(beside, ensure_ascii=False, default=str))
+        characters += _json_bytes(
+            {name: value for name, value in message.items() if name != "content" and value}
+        )
     rest = {
         k: v for k, v in body.items() if k != "messages" and k not in _NOT_READ and isinstance(v, list | dict)
     }
-    texts += [json.dumps(rest, ensure_ascii=False, default=str)] if rest else []
-    texts.append(str(body["prompt"]) if isinstance(body.get("prompt"), str) else "")
-    around = _CHARACTERS_AROUND * (1 + len(_list_of(body.get("messages"))))
-    return sum(map(characters_of, texts)) + _CHARACTERS_PER_PICTURE * pictures + around
+    characters += _json_bytes(rest) if rest else 0
+    characters += characters_of(body["prompt"]) if isinstance(body.get("prompt"), str) else 0
+    return characters + _CHARACTERS_PER_PICTURE * pictures + _CHARACTERS_AROUND * (1 + len(messages))
 
 
 def _is_more_than_text(message: Any) -> bool:

@@ -43,7 +43,8 @@ def compare_routers(
         cache_dir: where embeddings are kept, if anywhere.
 
     Raises:
-        InputError: outcomes of an expert are lacking, or too few held-out questions that all answered.
+        NotReadyError: outcomes of an expert are lacking.
+        TooFewError: too few held-out questions that all answered.
     """
     names = list(dict.fromkeys(name for router in routers.values() for name in router.experts))
     absent = [name for name in names if name not in outcomes.experts]

@@ -71,7 +71,7 @@ def measure_improvement(
     zero-router), chosen with hindsight.
 
     Raises:
-        InputError: fewer than ``MIN_QUESTIONS`` such questions.
+        TooFewError: fewer than ``MIN_QUESTIONS`` such questions.
     """
     names = list(dict.fromkeys([*(before.experts if before else ()), *after.experts]))
     outcomes = frozen.only(names)

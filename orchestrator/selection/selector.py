@@ -53,7 +53,7 @@ def select_batch(prediction: Prediction, budget_usd: float) -> BatchSelection:
     Pisinger, *Knapsack Problems* (2004), chapter 11.
 
     Raises:
-        InputError: even the cheapest expert for every query costs more than the budget.
+        InfeasibleError: even the cheapest expert for every query costs more than the budget.
     """
     success, cost = prediction.success, prediction.cost_usd
     low = _evaluate(_cheapest(success, cost), success, cost)

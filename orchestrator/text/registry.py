@@ -18,7 +18,7 @@ from orchestrator.text.minilm import MiniLmEmbedder
 from orchestrator.text.shallow_minilm import ShallowMiniLmEmbedder
 from orchestrator.text.tokens import unit_rows
 from orchestrator.text.wordllama import WordLlamaEmbedder
-from warehouse import InputError
+from warehouse import CannotRunError, InputError, LeerooError
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,8 @@ def load_embedder(name: str, *, cache_dir: Path | None = None) -> Embedder:
         cache_dir: where vectors are kept, by weights and text.
 
     Raises:
-        InputError: no embedder has that name, or the package that carries its weights is missing.
+        InputError: no embedder has that name.
+        CannotRunError: the package that carries its weights is missing.
     """
     parts: list[Embedder] = []
     for part in name.split("+"):
@@ -59,13 +60,13 @@ def load_embedder(name: str, *, cache_dir: Path | None = None) -> Embedder:
     return parts[0] if len(parts) == 1 else JoinedEmbedder(parts)
 
 
-def check_embedders(name: str = DEFAULT_EMBEDDER) -> dict[str, InputError]:
+def check_embedders(name: str = DEFAULT_EMBEDDER) -> dict[str, LeerooError]:
     """What is wrong with the weights of the embedders that ``name`` joins; empty if all are here."""
-    found = {}
+    found: dict[str, LeerooError] = {}
     for part in name.split("+"):
         try:
             load_embedder(part)
-        except InputError as error:
+        except (InputError, CannotRunError) as error:
             found[part] = error
     return found
 

@@ -33,7 +33,7 @@ def split_by_text(prompts: Sequence[str], *, seed: int) -> Split:
     mean over five seeds is then a figure for the whole set, free of the luck of which fifth was drawn.
 
     Raises:
-        InputError: there are too few different questions to fill three parts.
+        TooFewError: there are too few different questions to fill three parts.
     """
     unique, group = np.unique(text_keys(prompts), return_inverse=True)
     if len(unique) < 10:

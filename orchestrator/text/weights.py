@@ -17,7 +17,7 @@ def find_weights(package: str, *files: str) -> list[Path]:
     """Where the files of an installed data package lie, found without importing it.
 
     Raises:
-        InputError: the package is not installed, or a file of it is missing.
+        CannotRunError: the package is not installed, or a file of it is missing.
     """
     install = f"pip install --force-reinstall {package.replace('_', '-')}"
     spec = importlib.util.find_spec(package)

@@ -165,14 +165,6 @@ def set_champion(tracking_uri: str, version: str, *, note: str = "") -> None:
         client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
 
 
-def crown_first(tracking_uri: str, version: str) -> bool:
-    """Make a version champion if there is none yet; tell whether it did."""
-    if champion_version(tracking_uri) is not None:
-        return False
-    set_champion(tracking_uri, version, note="first version")
-    return True
-
-
 def rollback(tracking_uri: str) -> tuple[str, str]:
     """Make the champion before this one champion again; return (restored, replaced).
 

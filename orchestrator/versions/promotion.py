@@ -99,3 +99,11 @@ def challenge_champion(
     return Standing(
         version, former, comparison.won or force, verdict, str(comparison), force and not comparison.won
     )
+
+
+def crown_first(registry: str, version: str) -> bool:
+    """Make a version champion if there is none yet; tell whether it did."""
+    if champion_version(registry) is not None:
+        return False
+    set_champion(registry, version, note="first version")
+    return True

@@ -17,7 +17,7 @@ from pipelines.answering.paid_calls import PaidCalls
 from pipelines.answering.round_cap import holder_prefix
 from pipelines.answering.taking_in import take_in_journals
 from pipelines.answering.worth_keeping import is_lost
-from warehouse import InputError, Warehouse
+from warehouse import LeerooError, Warehouse
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
@@ -68,7 +68,7 @@ class ExpertActor:
         self._backends: dict[str, Backend] = {}
         try:
             self._backends = build_backends(specs)
-        except InputError as error:  # a key is missing, or a folder: for a person to mend, so in their words
+        except LeerooError as error:  # a key is missing, or a folder: for a person to mend, so in their words
             self._cannot_start = str(error)
         self._warehouse = Warehouse(warehouse_url)
         self._round, self._run_id = round, run_id

@@ -21,7 +21,7 @@ from pipelines.answering.receipt import AnswerReceipt, Course, count_answers
 from pipelines.answering.round_cap import hold_cap, holder_prefix
 from pipelines.answering.stream import Work, stream_receipts
 from pipelines.answering.taking_in import take_in_journals, unrecorded_usd
-from warehouse import InputError, Warehouse
+from warehouse import LeerooError, Warehouse
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
@@ -167,7 +167,7 @@ def answer_as_group(run: Work, group: OpenWork, on_progress: Progress) -> list[A
             on_progress(receipt["expert"], receipt["rows"])
             if receipt["problem"]:
                 course.problems.setdefault(receipt["expert"], []).append(receipt["problem"])
-    except InputError:
+    except LeerooError:
         raise
     except Exception as error:  # an engine that cannot start or keeps dying must not end the others' round
         course.broken = _reason(error)

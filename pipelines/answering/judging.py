@@ -63,7 +63,7 @@ def judge_answers(
         connect: called before the judge is asked, and only then.
 
     Raises:
-        InputError: the opponent has no answers.
+        NotReadyError: the opponent has no answers.
     """
     from experts import (
         Rubric,

@@ -2,30 +2,15 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from serve.ledger.messages import Period
+from serve.wire.presets import Preset
 from warehouse.home import Home
-
-
-class Period(StrEnum):
-    """How long a budget lasts."""
-
-    DAY = "day"
-    MONTH = "month"
-    TOTAL = "total"
-
-
-class Preset(StrEnum):
-    """What the model name ``leeroo`` may mean."""
-
-    QUALITY = "quality"
-    BALANCED = "balanced"
-    ECONOMY = "economy"
 
 
 def register(app: typer.Typer) -> None:
@@ -43,7 +28,7 @@ def create_key(
     budget_usd: Annotated[
         float | None, typer.Option(help="What it may spend per period; no limit if not given.")
     ] = None,
-    period: Annotated[Period, typer.Option(help="How long the budget lasts.")] = Period.MONTH,
+    period: Annotated[Period, typer.Option(help="How long the budget lasts.")] = "month",
     paced_over: Annotated[
         int | None,
         typer.Option(
@@ -65,10 +50,10 @@ def create_key(
     key_id, secret = Ledger(Home.open(home).path / LEDGER_FILE).create_key(
         name,
         budget_usd=budget_usd,
-        period=period.value,
+        period=period,
         requests_per_minute=requests_per_minute,
         experts=expert,
-        preset=preset.value if preset else None,
+        preset=preset,
         paced_over=paced_over,
     )
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")

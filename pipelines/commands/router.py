@@ -47,10 +47,12 @@ def train(
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from rich.console import Console
 
-    from orchestrator.versions.mlflow_registry import champion_version, crown_first
+    from orchestrator.train import check_router_settings
+    from orchestrator.versions.mlflow_registry import champion_version
+    from orchestrator.versions.promotion import crown_first
     from pipelines.commands.screen import print_training
     from pipelines.learning.pool_outcomes import load_pool_outcomes
-    from pipelines.learning.training import check_router_settings, train_version
+    from pipelines.learning.training import train_version
 
     place = Home.open(home)
     check_router_settings([predictor], embedder)
@@ -110,9 +112,9 @@ def evaluate(
     from orchestrator.evaluation.evaluate import evaluate_router
     from orchestrator.evaluation.report_files import write_report
     from orchestrator.evaluation.report_tables import render_pairs, render_report
+    from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import log_evaluation
     from pipelines.learning.pool_outcomes import load_pool_outcomes
-    from pipelines.learning.training import check_router_settings
     from warehouse import InputError, split_names
     from warehouse.mlflow_store import open_store
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
 from warehouse.home import Home
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from warehouse.filing import Filing
 
 
 class Output(StrEnum):
@@ -115,24 +120,29 @@ def import_recorded(
     """Bring recorded outcomes of real models in, as experts that can be studied but not called."""
     from experts.backends.recorded_folder import read_recorded_folder
     from pipelines.commands.screen import print_line
+    from pipelines.selfplay.round_record import RoundFolder
 
-    warehouse = Home.open(home).warehouse()
+    here = Home.open(home)
+    warehouse = here.warehouse()
     # All folders are read before anything is written: a bad one leaves the warehouse as it was.
     notes: dict[Path, list[str]] = {folder: [] for folder in folders}
     read = [(folder, *read_recorded_folder(folder, notes=notes[folder])) for folder in folders]
     for folder, questions, answers, specs in read:
         for line in notes[folder]:
             print_line(f"{folder}: {line}")
-        added = warehouse.append("questions", questions, round="recorded")
+        filing = warehouse.file_questions(
+            questions, round="recorded", keep_rounds=RoundFolder(here.rounds).names()
+        )
         rows = sum(
             warehouse.append("answers", part, round="recorded", expert=spec.name)
             for spec in specs
             if (part := answers.filter(_equals(answers["expert"], spec.name))).num_rows
         )
         print_line(
-            f"{folder}: {questions.num_rows:,} questions ({added:,} new), {len(specs)} experts,"
+            f"{folder}: {questions.num_rows:,} questions ({filing.added:,} new), {len(specs)} experts,"
             f" {answers.num_rows:,} answers ({rows:,} new)"
         )
+        _tell_moved(str(folder), filing, questions)
 
 
 def import_questions(
@@ -151,11 +161,15 @@ def import_questions(
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, write nothing.")] = False,
 ) -> None:
-    """Check a file of questions and add those that are new; says what is left out and why."""
+    """Check a file of questions and add those that are new; says what is left out and why.
+
+    Questions that are stored already are filed under this source and round from now on.
+    """
     from pipelines.commands.screen import print_line
     from pipelines.questions import load_questions
     from pipelines.questions.loading.question_file import Reading
-    from pipelines.questions.loading.report import LoadReport, count_known
+    from pipelines.questions.loading.report import LoadReport
+    from pipelines.selfplay.round_record import RoundFolder
 
     reading, report = Reading(_mapping(columns), answers_from), LoadReport()
     questions = load_questions(path, round=round, reading=reading, report=report)
@@ -169,18 +183,29 @@ def import_questions(
             )
         print_line(f"{path}: {questions.num_rows:,} questions could be added; nothing is written")
         return
-    warehouse = Home.open(home).warehouse()
-    sources = count_known(warehouse, questions)
-    added = warehouse.append("questions", questions, round=round)
-    known = questions.num_rows - added
-    print_line(
-        f"{path}: {questions.num_rows:,} questions, {added:,} new"
-        + (f", {known:,} there already" if known else "")
+    here = Home.open(home)
+    filing = here.warehouse().file_questions(
+        questions, round=round, keep_rounds=RoundFolder(here.rounds).names()
     )
-    named = set(questions["source"].to_pylist())
-    for source, count in sources.items():
-        if source not in named:
-            print_line(f"{path}: {count:,} of them are there under the source {source!r}, and stay so")
+    print_line(
+        f"{path}: {questions.num_rows:,} questions, {filing.added:,} new"
+        + (f", {filing.known:,} there already" if filing.known else "")
+    )
+    _tell_moved(path, filing, questions)
+
+
+def _tell_moved(place: str, filing: Filing, questions: pa.Table) -> None:
+    """Name the sources from under which stored questions were taken."""
+    from pipelines.commands.screen import print_line
+
+    named = sorted(set(questions["source"].to_pylist()))
+    now = repr(named[0]) if len(named) == 1 else "the sources that they have here"
+    for source, count in filing.moved.items():
+        if named != [source]:
+            print_line(
+                f"{place}: {count:,} of {filing.known:,} there already stood under the source {source!r};"
+                f" they are now under {now}, and `--source {source}` still finds them"
+            )
 
 
 def _mapping(text: str) -> dict[str, str]:

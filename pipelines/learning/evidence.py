@@ -85,7 +85,7 @@ def read_questions(warehouse: Warehouse, ids: Sequence[str], *, keeper: Path) ->
         keeper: folder of the records that name them.
 
     Raises:
-        InputError: some are not in the warehouse any more.
+        NotReadyError: some are not in the warehouse any more.
     """
     table = warehouse.scan("questions")
     place = pc.index_in(pa.array(ids, pa.string()), value_set=table["question_id"].combine_chunks())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -27,21 +26,6 @@ class TrainingResult:
     version: str
     report: EvaluationReport | None
     is_new: bool = True  # False where the same training had been registered before; it is not evaluated again
-
-
-def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
-    """See that a router can be made of these, before anything is read, asked or paid for.
-
-    Raises:
-        InputError: no predictor or embedder has that name, or the package with the embedder's weights is
-            missing.
-    """
-    from orchestrator.predictors.registry import build_predictor
-    from orchestrator.text.registry import load_embedder
-
-    for kind in predictors:
-        build_predictor(kind)
-    load_embedder(embedder)
 
 
 def train_version(

@@ -49,8 +49,8 @@ def make_questions(
         allow_fewer: return what there is when a domain cannot fill ``per_domain``, instead of raising.
 
     Raises:
-        InputError: unknown domain, no generator at that difficulty, a count under one, or a domain with fewer
-            questions than asked (unless ``allow_fewer``).
+        InputError: unknown domain, no generator at that difficulty, or a count under one.
+        TooFewError: a domain has fewer questions than asked (unless ``allow_fewer``).
     """
     if per_domain < 1:
         raise InputError(

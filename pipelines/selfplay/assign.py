@@ -12,13 +12,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from experts.catalogue.pricing import CHARACTERS_PER_TOKEN
 from pipelines.selfplay.events import Assigned
 from warehouse import Outcomes, router_text
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
 
-CHARACTERS_PER_TOKEN = 4.0
 CHOICE_TOKENS = 1.0  # of the completion that an option takes
 
 

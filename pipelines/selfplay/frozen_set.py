@@ -38,7 +38,8 @@ def freeze_questions(
         record: of the frozen set.
 
     Raises:
-        InputError: no question falls to it, or the home's set came from elsewhere.
+        TooFewError: no question falls to it.
+        InputError: the home's set came from elsewhere.
     """
     made_now: list[SetAside | None] = []
 
@@ -70,7 +71,7 @@ def check_affordable(
     """See that a budget covers what lacks of the experts' answers to the frozen set.
 
     Raises:
-        InputError: it does not.
+        InfeasibleError: it does not.
     """
     from pipelines.answering.open_work import find_open_work
 

@@ -66,7 +66,8 @@ def load_runnable(path: str | None) -> Catalogue:
     """Load the catalogue and see that every expert's model is there and can run, before any work.
 
     Raises:
-        InputError: a bad catalogue, or an expert that cannot be asked here (named, with the mend).
+        InputError: a bad catalogue.
+        CannotRunError: an expert that cannot be asked here (named, with the mend).
     """
     from experts import check_loadable, check_runnable, load_catalogue, probe_hardware
     from experts.backends.registry import kind_of

@@ -111,6 +111,10 @@ class RoundFolder:
         """The record of a round, of the frozen set, or of a run."""
         return RoundRecord(self.folder / f"{name}.json")
 
+    def names(self) -> frozenset[str]:
+        """Rounds whose records refer to questions, the frozen set among them."""
+        return frozenset({FROZEN, *(path.stem for path in self.folder.glob("*.json"))})
+
     def used_ids(self) -> list[str]:
         """Ids of the questions that rounds of this home have been given."""
         records = (RoundRecord(path) for path in sorted(self.folder.glob("*.json")))

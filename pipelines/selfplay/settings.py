@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.text.registry import DEFAULT_EMBEDDER
-from pipelines.learning.training import check_router_settings
 from pipelines.questions.sources.base import QuestionSettings
 from pipelines.selfplay.round_record import FROZEN, RUN_PREFIX
 from warehouse import InputError
@@ -162,4 +161,6 @@ class SelfplaySettings:
                 where="--limit without --questions",
                 fix="use --per-domain for generators",
             )
+        from orchestrator.train import check_router_settings
+
         check_router_settings([self.router.predictor], self.router.embedder)

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from fastapi import Body, Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response, StreamingResponse
+from fastapi import APIRouter, Body, Depends, FastAPI, Request
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from starlette.types import Receive, Scope, Send
 
@@ -19,9 +18,11 @@ from serve.http.body_limit import BodyLimit
 from serve.http.draining import Draining
 from serve.http.error_replies import add_error_handlers
 from serve.http.local_names import LocalNames
+from serve.http.reading import JsonReply, ReadOnce
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ApiError
+from serve.wire.json_text import write_json
 from serve.wire.protocol import (
     ChatReply,
     ChatRequest,
@@ -90,7 +91,9 @@ def create_api(gateway: Gateway) -> FastAPI:
     gateway.ledger.life.count_background = gateway.background.count
     app.add_middleware(Draining, life=gateway.ledger.life, end_background=gateway.drain)
 
-    @app.post(
+    asked = APIRouter(route_class=ReadOnce)
+
+    @asked.post(
         "/v1/chat/completions",
         responses={200: {"model": ChatReply, **_STREAM}, **_REFUSALS},
         response_model=None,
@@ -99,14 +102,14 @@ def create_api(gateway: Gateway) -> FastAPI:
         """Answer a conversation: routed if ``model`` is leeroo, else by the expert it names."""
         return await _complete(gateway, request, caller)
 
-    @app.post(
+    @asked.post(
         "/v1/completions", responses={200: {"model": TextReply, **_STREAM}, **_REFUSALS}, response_model=None
     )
     async def completions(request: Annotated[TextRequest, Body()], caller: FromKey) -> Response:
         """Go on with a text: routed if ``model`` is leeroo, else by the expert it names."""
         return await _complete(gateway, request, caller)
 
-    @app.post("/v1/route", responses=_REFUSALS)
+    @asked.post("/v1/route", responses=_REFUSALS)
     async def route(request: Annotated[RouteRequest, Body()], caller: FromKey) -> RouteReply:
         """Say who would answer, with the forecasts behind it, and ask nobody.
 
@@ -116,11 +119,13 @@ def create_api(gateway: Gateway) -> FastAPI:
         with gateway.admit():
             return await gateway.route(request, caller)
 
-    @app.post("/v1/feedback", responses=_REFUSALS)
+    @asked.post("/v1/feedback", responses=_REFUSALS)
     async def feedback(request: Annotated[FeedbackRequest, Body()], caller: FromKey) -> FeedbackReply:
         """Say how good an answer was: the score stands beside its decision in the decisions table."""
         await gateway.add_feedback(request, caller)
         return FeedbackReply()
+
+    app.include_router(asked)
 
     @app.get("/v1/models", responses={401: _REFUSALS[401]})
     async def models(caller: FromKey) -> ModelList:
@@ -174,7 +179,7 @@ async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller
     if not request.stream:
         with gateway.admit():
             answer = await gateway.answer(request, caller)
-        return JSONResponse(answer, headers=_headers(answer["leeroo"]))
+        return JsonReply(answer, headers=_headers(answer["leeroo"]))
     with ExitStack() as stack:
         stack.enter_context(gateway.admit())
         report, pieces = await gateway.stream(request, caller)
@@ -201,15 +206,15 @@ class EventStream(StreamingResponse):
             await self._pieces.aclose()
 
 
-async def _events(pieces: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[str]:
+async def _events(pieces: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:
     try:
         async for piece in pieces:
-            yield f"data: {json.dumps(piece, separators=(',', ':'), allow_nan=False)}\n\n"
+            yield b"data: %b\n\n" % write_json(piece)
     except Exception:  # the headers are out: what is left is to say it in the stream's own words
         logger.exception("a stream failed")
         failed = ApiError(500, "the endpoint failed on this request", code="internal_error")
-        yield f"data: {json.dumps(failed.body())}\n\n"
-    yield "data: [DONE]\n\n"
+        yield b"data: %b\n\n" % write_json(failed.body())
+    yield b"data: [DONE]\n\n"
 
 
 def _headers(report: dict[str, Any]) -> dict[str, str]:

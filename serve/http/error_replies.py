@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
@@ -15,6 +17,13 @@ def error_reply(error: ApiError) -> JSONResponse:
     return JSONResponse(error.body(), error.status, error.headers())
 
 
+def refuse_field(place: Sequence[int | str], message: str) -> ApiError:
+    """Return the error of a field that does not fit, in pydantic's words."""
+    param = ".".join(map(str, place)) or None
+    told = f"{message.removeprefix('Value error, ')}{f' (field {param})' if param else ''}"
+    return ApiError(400, told, param=param, code="invalid_request")
+
+
 def add_error_handlers(app: FastAPI) -> None:
     """Make every error of the application come out in OpenAI's shape."""
 
@@ -25,9 +34,7 @@ def add_error_handlers(app: FastAPI) -> None:
     @app.exception_handler(RequestValidationError)
     async def refuse_invalid(_request: Request, error: RequestValidationError) -> JSONResponse:
         first = error.errors()[0]
-        param = ".".join(str(part) for part in first["loc"] if part != "body") or None
-        message = f"{first['msg'].removeprefix('Value error, ')}{f' (field {param})' if param else ''}"
-        return error_reply(ApiError(400, message, param=param, code="invalid_request"))
+        return error_reply(refuse_field([part for part in first["loc"] if part != "body"], first["msg"]))
 
     @app.exception_handler(Exception)
     async def own_up(_request: Request, _error: Exception) -> JSONResponse:

@@ -2,7 +2,8 @@
 
 The middleware here runs in the proxy and puts them into OpenAI's error shape. Where HAProxy is the front it
 runs around each ingress itself; what HAProxy says is worded in ``serve.front.haproxy``. Ray loads it where
-the cluster was started with ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.http.proxy_errors:middlewares``.
+the cluster was started with
+``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.http.proxy_errors:middlewares``.
 """
 
 from __future__ import annotations

@@ -19,15 +19,13 @@ from typing import Any, Literal
 
 from serve.ledger.calls import CallBook, allowance_usd, period_start
 from serve.ledger.ledger_file import LEDGER_FILE, open_ledger, remember_keys, savepoint, transaction
-from serve.ledger.messages import Caller, Grant, Refusal, Settled, hash_secret
+from serve.ledger.messages import Caller, Grant, Period, Refusal, Settled, hash_secret
 from serve.ledger.picodollars import PICO_PER_USD
 from warehouse import InputError
 
 __all__ = ["LEDGER_FILE", "KeyRecord", "Ledger", "Period"]
 
 MOST_BUDGET_USD = 1_000_000.0
-
-Period = Literal["day", "month", "total"]
 
 
 @dataclass(frozen=True)

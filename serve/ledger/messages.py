@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+Period = Literal["day", "month", "total"]  # how long a budget lasts
 MOST_USD = 10_000.0  # a bound, cost or claim of one call beyond this is cut to it
 
 

@@ -12,7 +12,7 @@ class RouterClient(Protocol):
     """What the gateway needs of the router."""
 
     async def decide(self, query: Query) -> Ruling:
-        """Decide on one query; InputError when nobody may answer."""
+        """Decide on one query; InputError or NobodyMayAnswerError where it cannot be."""
         ...
 
     async def version(self) -> str:

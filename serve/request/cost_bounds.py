@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from experts import ExpertSpec
-from experts.upstream import Ask, ask_of
+from experts.upstream import Ask, ask_of, measure
 
 
 def asks_of(specs: Iterable[ExpertSpec], body: dict[str, Any]) -> dict[str, Ask]:
     """Return a request as each expert would be asked, by its name: with the most that it can come to."""
-    return {spec.name: ask_of(spec, body) for spec in specs}
+    extent = measure(body)
+    return {spec.name: ask_of(spec, body, extent) for spec in specs}

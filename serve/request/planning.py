@@ -14,7 +14,8 @@ from serve.request.in_flight import CompletionRequest, Plan
 from serve.request.permissions import allowed, permitted, query_of, refuse_limits
 from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError
-from serve.wire.protocol import PRESETS, ROUTED
+from serve.wire.presets import PRESETS
+from serve.wire.protocol import ROUTED
 from warehouse import InputError, NobodyMayAnswerError
 
 ROUTED_NAMES = (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS))

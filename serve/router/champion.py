@@ -30,7 +30,7 @@ def find_version(config: ServeConfig) -> str:
     """Return the version that should be served now.
 
     Raises:
-        InputError: there is no champion.
+        NotReadyError: there is no champion.
     """
     if config.router_dir is not None:
         return config.router_dir.name
@@ -63,7 +63,7 @@ def load_router(config: ServeConfig, version: str | None = None) -> tuple[str, O
     """Return a version's name and its orchestrator; the champion when no version is named.
 
     Raises:
-        InputError: there is no champion, or no such version.
+        NotReadyError: there is no champion, or no such version.
     """
     if config.router_dir is not None:
         return config.router_dir.name, Orchestrator.load(config.router_dir)

@@ -12,7 +12,7 @@ from typing import Any
 from orchestrator import Decision, Orchestrator
 from serve.config import ServeConfig
 from serve.router.champion import find_challenger, find_version, load_router
-from serve.router.messages import Query, Ruling
+from serve.router.messages import Query, Refused, Ruling
 from serve.router.paced_price import RecentForecasts, pace
 from serve.transport.local_call import Address, LocalServer
 from serve.transport.own_port import keep_port_on_this_machine
@@ -28,10 +28,10 @@ class Loaded:
     version: str
     orchestrator: Orchestrator
 
-    def rule(self, queries: Sequence[Query]) -> list[Ruling | InputError]:
+    def rule(self, queries: Sequence[Query]) -> list[Ruling | Refused]:
         """Decide on every query; one that nobody may answer gets the error in its place."""
         return [
-            decision if isinstance(decision, InputError) else Ruling(decision, self.version)
+            decision if isinstance(decision, Refused) else Ruling(decision, self.version)
             for decision in decide_all(self.orchestrator, queries)
         ]
 
@@ -43,7 +43,7 @@ def rule_all(
     *,
     canary_share: float,
     shadow: bool,
-) -> list[Ruling | InputError]:
+) -> list[Ruling | Refused]:
     """Decide on every query: the champion, or the challenger for its canary share of the questions.
 
     With ``shadow`` the challenger decides on the champion's questions too, for the record. A challenger that
@@ -53,7 +53,7 @@ def rule_all(
         return champion.rule(queries)
     tried = [index for index, query in enumerate(queries) if is_canary(query.text, canary_share)]
     canaries = zip(tried, _try(challenger, [queries[index] for index in tried]), strict=True)
-    ruled: dict[int, Ruling | InputError] = {
+    ruled: dict[int, Ruling | Refused] = {
         index: ruling for index, ruling in canaries if isinstance(ruling, Ruling)
     }
     kept = [index for index in range(len(queries)) if index not in ruled]
@@ -66,7 +66,7 @@ def rule_all(
     return [ruled[index] for index in range(len(queries))]
 
 
-def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | InputError | None]:
+def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | Refused | None]:
     try:
         return challenger.rule(queries)
     except Exception:
@@ -83,17 +83,17 @@ def is_canary(text: str, share: float) -> bool:
     return place < share
 
 
-def decide_all(orchestrator: Orchestrator, queries: Sequence[Query]) -> list[Decision | InputError]:
+def decide_all(orchestrator: Orchestrator, queries: Sequence[Query]) -> list[Decision | Refused]:
     """Decide on every query; one that nobody may answer gets the error in its place."""
-    decided: list[Decision | InputError | None] = [None] * len(queries)
+    decided: list[Decision | Refused | None] = [None] * len(queries)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, query in enumerate(queries):
         groups.setdefault(query.limits, []).append(index)
     for members in groups.values():
         texts = [queries[index].text for index in members]
         try:
-            decisions: list[Decision | InputError] = list(_decide(orchestrator, texts, queries[members[0]]))
-        except InputError as error:
+            decisions: list[Decision | Refused] = list(_decide(orchestrator, texts, queries[members[0]]))
+        except (InputError, NobodyMayAnswerError) as error:
             # A cost limit is judged query by query: find out which of the group it spoils.
             decisions = (
                 [error] if len(texts) == 1 else [_decide_or_error(orchestrator, queries[i]) for i in members]
@@ -103,10 +103,10 @@ def decide_all(orchestrator: Orchestrator, queries: Sequence[Query]) -> list[Dec
     return [decision for decision in decided if decision is not None]
 
 
-def _decide_or_error(orchestrator: Orchestrator, query: Query) -> Decision | InputError:
+def _decide_or_error(orchestrator: Orchestrator, query: Query) -> Decision | Refused:
     try:
         return _decide(orchestrator, [query.text], query)[0]
-    except InputError as error:
+    except (InputError, NobodyMayAnswerError) as error:
         return error
 
 
@@ -148,8 +148,8 @@ class Router:
         """Return where :meth:`decide` can be called on this node."""
         return await self._local.address()
 
-    async def decide(self, queries: list[Query]) -> list[Ruling | InputError]:
-        """Decide on the queries; an InputError, as a value, stands for one that nobody may answer."""
+    async def decide(self, queries: list[Query]) -> list[Ruling | Refused]:
+        """Decide on the queries; an error, as a value, stands for one that nobody may answer."""
         self._watch()
         champion = self._champion
         ruled = rule_all(

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from ray.serve.handle import DeploymentHandle
 
-from serve.router.messages import Query, Ruling
+from serve.router.messages import Query, Refused, Ruling
 from serve.transport.coalescing import Coalescer
 from serve.transport.patient_call import call, local_caller
-from warehouse import InputError
 
 
 class RouterHandle:
@@ -16,14 +15,12 @@ class RouterHandle:
     def __init__(self, handle: DeploymentHandle) -> None:
         self._handle = handle
         # Small groups, so that the first of many requests need not wait for the decisions on all.
-        self._decide: Coalescer[Query, Ruling | InputError] = Coalescer(
-            local_caller(handle, "decide"), most=8
-        )
+        self._decide: Coalescer[Query, Ruling | Refused] = Coalescer(local_caller(handle, "decide"), most=8)
 
     async def decide(self, query: Query) -> Ruling:
-        """Decide on one query; InputError when nobody may answer."""
+        """Decide on one query; InputError or NobodyMayAnswerError where it cannot be."""
         ruling = await self._decide(query)
-        if isinstance(ruling, InputError):
+        if isinstance(ruling, Refused):
             raise ruling
         return ruling
 

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import Decision
+from warehouse import InputError, NobodyMayAnswerError
+
+#: Why a query is not decided on, as a value: the request is wrong, or it excludes everybody.
+Refused = InputError | NobodyMayAnswerError
 
 
 @dataclass(frozen=True)

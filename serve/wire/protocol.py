@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import Annotated, Any, Literal, Self
 
@@ -11,14 +10,15 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    PrivateAttr,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
 
+from serve.wire.presets import Preset
+
 ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
-Preset = Literal["quality", "balanced", "economy"]
-PRESETS: tuple[Preset, ...] = ("quality", "balanced", "economy")
 
 _MAX_MESSAGES = 2_048
 _PARTS_OF_TEXT = ("text", "refusal")
@@ -44,15 +44,6 @@ class Message(BaseModel):
                 raise ValueError("each part needs a type that is a text, such as text or image_url")
             if kind in _PARTS_OF_TEXT and not isinstance(part.get(kind), str):
                 raise ValueError(f"a part of type {kind} needs a text named {kind}")
-        return content
-
-    @field_validator("content")
-    @classmethod
-    def _is_unicode(cls, content: str | list[dict[str, Any]] | None) -> str | list[dict[str, Any]] | None:
-        try:
-            json.dumps(content, ensure_ascii=False).encode()
-        except UnicodeEncodeError:
-            raise ValueError("not Unicode: a surrogate stands alone") from None
         return content
 
     @property
@@ -111,14 +102,16 @@ class CompletionOptions(Constraints):
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
     user: str | None = Field(None, max_length=256, description="who asks, for the operator's records")
 
+    _for_expert: dict[str, Any] = PrivateAttr(default_factory=dict)
+
     @model_validator(mode="after")
-    def _is_json(self) -> Self:
-        """Look at all that goes on unread: Python's JSON reader takes more than JSON, and experts do not."""
+    def _can_be_passed_on(self) -> Self:
         try:
-            for name, value in self.for_expert().items():
-                json.dumps({name: value}, ensure_ascii=False, allow_nan=False).encode()
+            self._for_expert = self.model_dump(
+                exclude_unset=True, exclude=_EXTENSIONS | {"model", "stream", "stream_options"}
+            )
         except (ValueError, RecursionError):
-            raise ValueError(f"{name!r} is not JSON: a number without a value, or half a character") from None
+            raise ValueError("it is nested too deep") from None
         return self
 
     @property
@@ -127,10 +120,8 @@ class CompletionOptions(Constraints):
         return bool(self.stream_options and self.stream_options.include_usage)
 
     def for_expert(self) -> dict[str, Any]:
-        """Return the request without our extensions, as an expert gets it."""
-        return self.model_dump(
-            exclude_unset=True, exclude=_EXTENSIONS | {"model", "stream", "stream_options"}
-        )
+        """Return the request without our extensions, as an expert gets it: once made, not to be changed."""
+        return self._for_expert
 
 
 class ChatRequest(CompletionOptions):
@@ -156,9 +147,16 @@ class ChatRequest(CompletionOptions):
 
 def last_asked(messages: Sequence[Message]) -> str:
     """Return the last thing the user said that is a text, else the last text, else nothing."""
-    spoken = [message for message in messages if message.text.strip()]
-    asked = [message for message in spoken if message.role == "user"]
-    return (asked or spoken)[-1].text if spoken else ""
+    spoken = ""
+    for message in reversed(messages):
+        if message.role == "user" or not spoken:
+            text = message.text
+            if not text or text.isspace():
+                continue
+            if message.role == "user":
+                return text
+            spoken = text
+    return spoken
 
 
 def _only_text(prompt: object) -> object:

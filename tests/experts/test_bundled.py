@@ -14,7 +14,7 @@ from experts import default_cache_dir, load_catalogue, resolve_model
 from experts.backends import bundled
 from experts.backends.bundled import is_converted
 from experts.catalogue.bundled_models import BUNDLED_MODELS
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 SMOLLM = "bundled:smollm2-135m-instruct"
 
@@ -98,7 +98,7 @@ def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "path", [str(tmp_path), *sys.path])
     model = dataclasses.replace(BUNDLED_MODELS[SMOLLM], parts=(("fake_weights", "weights.gguf"),))
     monkeypatch.setitem(BUNDLED_MODELS, SMOLLM, model)
-    with pytest.raises(InputError, match="SHA-256"):
+    with pytest.raises(CannotRunError, match="SHA-256"):
         resolve_model(SMOLLM, tmp_path / "cache")
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experts import ExpertSpec, Price, check_loadable
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 
 def spec(model: str, **fields: object) -> ExpertSpec:
@@ -49,7 +49,7 @@ def test_what_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match=r"'no-such/model' cannot be loaded from the hub"):
+    with pytest.raises(CannotRunError, match=r"'no-such/model' cannot be loaded from the hub"):
         check_loadable(spec("no-such/model"), where="c.yaml")
 
 

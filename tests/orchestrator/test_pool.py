@@ -10,7 +10,7 @@ from orchestrator.predictors.mean_prior import prior_of_price
 from orchestrator.text.splits import frozen_split
 from orchestrator.versions.mlflow_registry import champion_version, load_champion, rollback, versions
 from orchestrator.versions.promotion import challenge_champion
-from warehouse import InputError
+from warehouse import InputError, NotReadyError, TooFewError
 
 ALGEBRA = "Question: ring ideal field kernel polynomial root?"
 
@@ -94,7 +94,7 @@ def test_retiring_is_immediate_and_leaves_the_others_alone(full):
 def test_an_expert_cannot_be_added_twice_or_from_nothing(outcomes, full):
     with pytest.raises(InputError, match="already"):
         add_expert(full, "chemist", outcomes)
-    with pytest.raises(InputError, match="too few"):
+    with pytest.raises(TooFewError, match="too few"):
         add_expert(retire_expert(full, "chemist"), "chemist", outcomes.take(np.arange(5)))
 
 
@@ -118,7 +118,7 @@ def test_promotion_refuses_the_worse_promotes_the_better_and_rolls_back(outcomes
     untested = challenge_champion(uri, again, few)
     assert (untested.promoted, untested.test, champion_version(uri)) == (False, None, better)
     assert untested.verdict.startswith("could not be tested: only ")
-    with pytest.raises(InputError, match="no outcomes are at hand"):  # lacking is not too few: it is told
+    with pytest.raises(NotReadyError, match="no outcomes are at hand"):  # lacking is not too few: it is told
         challenge_champion(uri, again, outcomes.only(["chemist"]), force=True)
     forced = challenge_champion(uri, again, outcomes, force=True, reason="drill")
     assert (forced.promoted, forced.forced) == (True, True)

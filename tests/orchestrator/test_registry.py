@@ -4,7 +4,7 @@ import pytest
 
 from orchestrator import load_champion, load_version, log_version, rollback, set_champion
 from orchestrator.versions.mlflow_registry import versions
-from warehouse import InputError
+from warehouse import NotReadyError
 from warehouse.mlflow_store import point_mlflow
 
 TEXT = "Question: ring ideal field kernel polynomial root?"
@@ -12,13 +12,13 @@ TEXT = "Question: ring ideal field kernel polynomial root?"
 
 def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
     uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
-    with pytest.raises(InputError, match="no router is champion"):
+    with pytest.raises(NotReadyError, match="no router is champion"):
         load_champion(uri)
     first = log_version(orchestrator, tracking_uri=uri, metrics={"x": 1.0})
     set_champion(uri, first)
     second = log_version(orchestrator, tracking_uri=uri)
     assert [v.aliases for v in versions(uri)] == [("challenger",), ("champion",)]
-    with pytest.raises(InputError, match="replaced no earlier"):
+    with pytest.raises(NotReadyError, match="replaced no earlier"):
         rollback(uri)
     set_champion(uri, second, note="looks right")
     loaded, version = load_champion(uri)
@@ -35,7 +35,7 @@ def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
     assert rollback(uri) == (first, unaliased)
     assert "rolled back" in newest.note
     assert {v.version: v for v in versions(uri)}[first].metrics["x"] == 1.0
-    with pytest.raises(InputError, match="no router version"):
+    with pytest.raises(NotReadyError, match="no router version"):
         load_version(uri, "99")
 
     import mlflow
@@ -64,5 +64,5 @@ def test_another_store_is_another_registry(orchestrator, tmp_path):
     first, second = (f"sqlite:///{tmp_path / name}.db" for name in ("one", "two"))
     point_mlflow(first)
     set_champion(first, log_version(orchestrator, tracking_uri=first))
-    with pytest.raises(InputError, match="no router is champion"):
+    with pytest.raises(NotReadyError, match="no router is champion"):
         load_champion(second)

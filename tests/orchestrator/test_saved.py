@@ -12,7 +12,7 @@ from orchestrator import Orchestrator, load_embedder
 from orchestrator.text import weights
 from orchestrator.text.embedding_cache import CachedEmbedder
 from orchestrator.text.registry import EMBEDDERS
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 
 #: Made by the version before the rooms: a kNN in an MLflow model from code, and a stack with an expert added.
 SAVED = Path(__file__).parent / "saved"
@@ -81,10 +81,10 @@ def test_missing_weights_are_found_before_a_text_is_read(name, monkeypatch, tmp_
         submodule_search_locations = (str(tmp_path),)
 
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(InputError, match="not installed"):
+    with pytest.raises(CannotRunError, match="not installed"):
         load_embedder(name)
     monkeypatch.setattr(weights.importlib.util, "find_spec", lambda package: Spec)
-    with pytest.raises(InputError, match="weights are missing") as refused:
+    with pytest.raises(CannotRunError, match="weights are missing") as refused:
         load_embedder(f"wordllama+{name}")
     assert "pip install" in str(refused.value)
 

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator import Prediction, select_at_multiplier, select_batch
-from warehouse import InputError
+from warehouse import InfeasibleError
 
 
 def made_up(n, m, seed):
@@ -57,5 +57,5 @@ def test_gap_is_tiny_on_a_large_batch():
 
 def test_a_budget_below_the_cheapest_choice_is_bad_input():
     p = made_up(10, 3, 2)
-    with pytest.raises(InputError, match="does not cover"):
+    with pytest.raises(InfeasibleError, match="does not cover"):
         select_batch(p, 0.5 * p.cost_usd.min(axis=1).sum())

@@ -72,7 +72,7 @@ def test_questions_are_imported_and_queried(tmp_path: Path) -> None:
     assert "2 questions, 0 new" in leeroo("import", "questions", str(path), *home).stdout
     again = path.rename(tmp_path / "renamed.parquet")
     told = leeroo("import", "questions", str(again), *home).stdout
-    assert "2 of them are there under the source 'q', and stay so" in told
+    assert "2 of 2 there already stood under the source 'q'; they are now under 'renamed'" in told
     run = leeroo("sql", "select domain, round, count(*) n from questions group by all", *home, "-o", "csv")
     assert run.stdout.split() == ["domain,round,n", "sums,imported,2"]
     wrong = leeroo("sql", "select nothing from questions", *home)
@@ -84,17 +84,6 @@ def test_sql_on_an_empty_home_has_every_view(tmp_path: Path) -> None:
     for view in ("questions", "answers", "decisions", "outcomes"):
         run = leeroo("sql", f"select count(*) n from {view}", "--home", str(tmp_path), "-o", "csv")
         assert run.stdout.split() == ["n", "0"], run.stderr
-
-
-def test_what_a_key_may_be_given_is_what_the_endpoint_knows() -> None:
-    from typing import get_args
-
-    from pipelines.commands.keys import Period, Preset
-    from serve.ledger import ledger
-    from serve.wire import protocol
-
-    assert [period.value for period in Period] == list(get_args(ledger.Period))
-    assert [preset.value for preset in Preset] == list(get_args(protocol.Preset))
 
 
 def test_a_round_as_a_ray_job_is_the_same_command(tmp_path: Path) -> None:

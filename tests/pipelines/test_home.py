@@ -13,7 +13,7 @@ from pipelines.cli import app
 from serve.config import ServeConfig
 from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from warehouse import InputError, Warehouse
+from warehouse import InputError, LeerooError, Warehouse
 from warehouse.home import Home
 
 
@@ -24,7 +24,7 @@ def leeroo(*arguments: str | Path) -> Result:
 def refusal(*arguments: str | Path) -> str:
     """The message of a command that must end in one."""
     result = leeroo(*arguments)
-    assert isinstance(result.exception, InputError), result.output
+    assert isinstance(result.exception, LeerooError), result.output
     return str(result.exception)
 
 

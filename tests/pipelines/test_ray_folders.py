@@ -61,6 +61,47 @@ def test_only_what_killed_commands_left_is_removed(folder: Path, tmp_path: Path)
     assert find_left() == []
 
 
+def test_keys_of_a_killed_start_are_found(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed, a process cannot remove the file by which it handed keys over; a living one keeps its own."""
+    place = tmp_path / "runtime"
+    place.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
+    program = (
+        "import sys, time\n"
+        "from experts import load_catalogue\n"
+        "from experts.upstream.credentials import hand_over_keys\n"
+        "spec = load_catalogue().get('smollm2-135m').model_copy(update={'api_key_env': 'A_KEY'})\n"
+        "print(*hand_over_keys([spec]).values(), flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", program],
+            stdout=subprocess.PIPE,
+            env={**os.environ, "A_KEY": "secret"},
+            text=True,
+        )
+        for _ in range(2)
+    ]
+    try:
+        paths = [Path(process.stdout.readline().strip()) for process in started if process.stdout]
+        assert all(path.read_text() == '{"A_KEY": "secret"}' for path in paths)
+        assert find_left() == []
+        started[0].kill()
+        started[0].wait()
+        assert [found.path for found in find_left()] == [paths[0].parent]
+        shown = CliRunner().invoke(app, ["doctor", "--clean", "--home", str(tmp_path / "home")]).output
+        assert str(paths[0].parent) in shown
+        assert not paths[0].parent.exists()
+        assert paths[1].exists()
+    finally:
+        for process in started:
+            process.kill()
+            process.wait()
+
+
 def test_a_session_that_a_process_still_uses_is_kept(folder: Path) -> None:
     used = session(folder, ended_pid())
     program = "import sys, time; print('on', flush=True); time.sleep(60)"

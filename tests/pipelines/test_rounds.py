@@ -26,7 +26,7 @@ from pipelines.selfplay.results import RoundResult
 from pipelines.selfplay.round_record import FROZEN, RoundFolder
 from pipelines.selfplay.run import play, run_selfplay
 from pipelines.selfplay.settings import AskingSettings, RoundPlan, RouterSettings, SelfplaySettings
-from warehouse import InputError, Warehouse
+from warehouse import InfeasibleError, InputError, Warehouse
 from warehouse.home import Home
 
 CATALOGUE = """\
@@ -113,7 +113,7 @@ def test_how_much_of_a_file_is_frozen_is_told(tmp_path, catalogue):
         catalogue=str(catalogue.path),
     )
     told = []
-    with pytest.raises(InputError, match="do not cover"):  # so that nobody is asked
+    with pytest.raises(InfeasibleError, match="do not cover"):  # so that nobody is asked
         run_selfplay(settings, Home.open(tmp_path / "home"), told.append)
     assert told == [FrozenSet(5, str(frozen), fallen, 60)]
 

@@ -14,7 +14,7 @@ from orchestrator import log_version, set_champion, train_router
 from pipelines.cli import app
 from pipelines.query_file import read_query_file
 from tests.orchestrator.synthetic import make_outcomes
-from warehouse import InputError
+from warehouse import InfeasibleError, InputError
 
 OUTCOMES = make_outcomes(300)
 OUTCOMES.score[:, 3] = 1  # the dear one knows everything
@@ -50,7 +50,7 @@ def test_a_batch_keeps_its_budget_jointly(home: Path, tmp_path: Path) -> None:
         success[budget_usd] = np.mean([row["expected_success"] for row in rows])
     assert success[0.05] < success[0.15] < success[1.0]
     assert {row["expert"] for row in rows} == {"generalist"}
-    with pytest.raises(InputError, match="does not cover the cheapest"):
+    with pytest.raises(InfeasibleError, match="does not cover the cheapest"):
         run(home, str(queries), "--budget-usd", "0.001", "--out", str(out))
 
 

@@ -13,7 +13,7 @@ from orchestrator.predictors.registry import offered_predictors
 from pipelines.cli import app
 from pipelines.commands.options import PREDICTOR_KINDS
 from tests.pipelines.recorded_home import import_recorded, train
-from warehouse import InputError
+from warehouse import LeerooError
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
 ) -> None:
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
     run = CliRunner().invoke(app, [*arguments, "--home", str(tmp_path / "home")])
-    assert isinstance(run.exception, InputError), run.output
+    assert isinstance(run.exception, LeerooError), run.output
     assert says in str(run.exception)
     assert "To mend it" in str(run.exception)
     assert not (tmp_path / "home" / "ledger.db").exists()

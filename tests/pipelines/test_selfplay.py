@@ -15,7 +15,7 @@ from pipelines.selfplay.results import SelfplayResult
 from pipelines.selfplay.round_record import RoundRecord, Step
 from pipelines.selfplay.run import run_selfplay
 from pipelines.selfplay.settings import AskingSettings, RouterSettings, SelfplaySettings, UniverseSettings
-from warehouse import InputError, Warehouse, load_outcomes
+from warehouse import InfeasibleError, InputError, Warehouse, load_outcomes
 from warehouse.home import Home
 
 pytestmark = pytest.mark.e2e
@@ -113,7 +113,7 @@ def test_a_judge_grades_the_answers_of_a_round_at_its_own_cost(
         catalogue=str(catalogue),
     )
     home = Home.open(tmp_path / "home")
-    with pytest.raises(InputError):  # found out once the answers are there, and mended then
+    with pytest.raises(InfeasibleError):  # found out once the answers are there, and mended then
         run_selfplay(replace(config, universe=UniverseSettings(max_cost_usd=1e-12)), home)
     store = home.warehouse()
     paid = store.scan("answers").num_rows

@@ -12,8 +12,7 @@ from serve.experts.client import StreamPiece, WholeAnswer, read_opening
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.messages import Life, Unbooked
 from serve.router.deployment import Loaded, rule_all
-from serve.router.messages import Query, Ruling
-from warehouse import InputError
+from serve.router.messages import Query, Refused, Ruling
 
 BROKEN = Failure(FailureKind.SERVER_ERROR, "engine dead")
 BUSY = Failure(FailureKind.BUSY, "busy")
@@ -31,7 +30,7 @@ class LocalRouter:
 
     async def decide(self, query: Query) -> Ruling:
         (ruling,) = rule_all(self.champion, self.challenger, [query], canary_share=0, shadow=True)
-        if isinstance(ruling, InputError):
+        if isinstance(ruling, Refused):
             raise ruling
         return ruling
 

@@ -3,7 +3,7 @@ import pytest
 from serve.config import ServeConfig, served_experts
 from serve.router.champion import find_version
 from universe.pool_file import read_pool
-from warehouse import InputError
+from warehouse import InputError, NotReadyError
 
 KNOWN = ("smollm2-135m", "gemma-3-270m")
 
@@ -50,5 +50,5 @@ def test_settings_are_checked():
 
 def test_an_empty_home_is_told_what_to_do(tmp_path, monkeypatch):
     monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
-    with pytest.raises(InputError, match="leeroo selfplay"):
+    with pytest.raises(NotReadyError, match="leeroo selfplay"):
         find_version(ServeConfig(home=tmp_path))

@@ -20,7 +20,7 @@ from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.request.gateway import Gateway
 from serve.router.deployment import Router
 from serve.router.messages import Query
-from warehouse import InputError
+from warehouse import InputError, LeerooError
 
 REQUESTS = 240
 CHEAP_USD, DEAR_USD = 150 * 0.01e-6, 150 * 0.02e-6  # what the scripted answers cost
@@ -35,7 +35,7 @@ class OneRouter:
 
     async def decide(self, query):
         (ruling,) = await self._router.decide([query])
-        if isinstance(ruling, InputError):
+        if isinstance(ruling, LeerooError):
             raise ruling
         return ruling
 

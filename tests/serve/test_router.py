@@ -8,7 +8,7 @@ from orchestrator.versions.mlflow_registry import log_version, set_champion
 from serve.config import ServeConfig
 from serve.router.deployment import Loaded, Router, decide_all, rule_all
 from serve.router.messages import Query
-from warehouse import InputError, NobodyMayAnswerError
+from warehouse import NobodyMayAnswerError
 
 
 def test_a_batch_decides_as_each_alone_and_errors_stay_where_they_belong(orchestrator):
@@ -44,7 +44,7 @@ def test_one_impossible_limit_does_not_spoil_the_others_of_its_group(orchestrato
     limit = sum(costs) / 2
     assert costs[0] != costs[1]
     decided = decide_all(orchestrator, [Query(short, max_cost_usd=limit), Query(long, max_cost_usd=limit)])
-    assert sorted(isinstance(decision, InputError) for decision in decided) == [False, True]
+    assert sorted(isinstance(decision, NobodyMayAnswerError) for decision in decided) == [False, True]
 
 
 QUESTIONS = [f"What is {n} + {n * 7}?" for n in range(200)]
@@ -74,7 +74,7 @@ def test_a_shadow_decides_too_and_nobody_follows_it(orchestrator):
     (refused,) = rule_all(
         champion, challenger, [Query("x", max_cost_usd=1e-12)], canary_share=0.5, shadow=True
     )
-    assert isinstance(refused, InputError)
+    assert isinstance(refused, NobodyMayAnswerError)
 
 
 def test_what_a_challenger_cannot_decide_falls_to_the_champion(orchestrator):

@@ -27,7 +27,7 @@ from universe.solver.routing import Router, Scenario
 from universe.solver.sampling import solve_by_sampling
 from universe.solver.select import select_universe, universe_program
 from universe.solver.solve import solve_program
-from warehouse import InputError
+from warehouse import InfeasibleError, InputError, NotReadyError
 
 
 def test_marginal_values_are_what_sets_lose_and_gain() -> None:
@@ -72,7 +72,7 @@ def test_the_conflict_named_is_smallest(limits: Limits, conflict: set[str]) -> N
     outcomes = table()
     program = universe_program(outcomes, expected=truth(outcomes), limits=limits)
     assert set(conflicting_limits(program)) == conflict
-    with pytest.raises(InputError) as error:
+    with pytest.raises(InfeasibleError) as error:
         select_universe(outcomes, expected=truth(outcomes), limits=limits)
     assert all(name in str(error.value) for name in conflict)
 
@@ -111,7 +111,7 @@ def test_a_candidate_breaks_even_where_its_price_eats_its_gain() -> None:
     assert value.break_even_usd == pytest.approx(2.0, rel=5e-3)
     assert value_candidate(replace(program, price_weight=0.0), "maths").break_even_usd == math.inf
     assert value_candidate(program, "cheap").break_even_usd == 0.0
-    with pytest.raises(InputError, match="nobody"):
+    with pytest.raises(NotReadyError, match="nobody"):
         value_candidate(program, "nobody")
 
 

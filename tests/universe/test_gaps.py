@@ -14,7 +14,7 @@ from universe.analysis.regions import find_regions
 from universe.model.expectation import Expected
 from universe.report.figures import draw_frontier, draw_gaps, draw_marginal_values
 from universe.report.tables import render_gaps
-from warehouse import InputError, Outcomes
+from warehouse import InputError, Outcomes, TooFewError
 
 WORDS = {"law": "court judge contract", "maths": "integral prime matrix", "music": "chord melody tempo"}
 
@@ -101,7 +101,7 @@ def test_bad_requests_are_refused() -> None:
     with pytest.raises(InputError, match="margin"):
         find_gaps(outcomes, expected, ["cheap"], vectors, margin=2.0)
     few, part = outcomes.take(np.arange(39)), Expected(expected.score[:39], expected.cost_usd[:39])
-    with pytest.raises(InputError, match="too few"):
+    with pytest.raises(TooFewError, match="too few"):
         find_gaps(few, part, ["cheap"], vectors[:39])
 
 

@@ -165,3 +165,37 @@ def test_a_clock_that_went_back_is_told_before_anything_is_written(warehouse: Wa
     with pytest.raises(CannotRunError, match=r"clock is 1[12]. minutes behind"):
         Warehouse(warehouse.url).append("questions", rows(500, 1), round="r")
     assert Warehouse(warehouse.url).scan("questions").num_rows == 150
+
+
+@pytest.mark.parametrize("inside", [[], ["notes.txt"], ["deep/er/notes.txt", "x.bin"]])
+def test_a_folder_in_place_of_a_data_file_is_moved_aside(warehouse: Warehouse, inside: list[str]) -> None:
+    """As a copy or a sync that went wrong leaves one; what lies in it is kept, and twice is no trouble."""
+    for _ in range(2):
+        path = data_files(warehouse)[0]
+        kept = rows(0, 150).filter(pa.array([True] * 150))
+        path.unlink()
+        for name in inside:
+            (path / name).parent.mkdir(parents=True, exist_ok=True)
+            (path / name).write_text("kept")
+        path.mkdir(exist_ok=True)
+        found = [f for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
+        assert [(f.kind, f.path.endswith(path.name)) for f in found] == [("damaged", True)]
+        assert mend(Warehouse(warehouse.url), found[0]).startswith("set aside")
+        assert findings(warehouse) == []
+        assert Warehouse(warehouse.url).scan("questions").num_rows == 100
+        assert Warehouse(warehouse.url).append("questions", kept, round="r") == 50
+    aside = list(Path(warehouse.url).glob("questions/_set_aside/*.bin*/**/*.txt"))
+    assert len(aside) == 2 * len([name for name in inside if name.endswith(".txt")])
+
+
+def test_what_cannot_be_put_right_is_told(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder under the name of an entry: its rows wait, and the check goes on."""
+    (entry, *_) = sorted(Path(warehouse.url).glob("questions/_manifest/*.json"))
+    entry.unlink()
+    entry.mkdir()
+    found = [f for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
+    assert [f.kind for f in found] == ["uncounted"]
+    assert mend(Warehouse(warehouse.url), found[0]).startswith("left as it is: ")
+    entry.rmdir()
+    assert mend(Warehouse(warehouse.url), found[0]) == "taken in: 50 of 50 rows were missing"
+    assert findings(warehouse) == []

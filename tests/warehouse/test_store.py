@@ -242,7 +242,7 @@ def test_the_filter_that_leaves_nothing_is_named(tmp_path: Path) -> None:
         ({"sources": ["here"], "experts": ["nobody"]}, r"no expert matches 'nobody'"),
         ({"experts": ["nobody*"]}, r"no expert matches 'nobody\*'"),
     ):
-        with pytest.raises(InputError, match=message):
+        with pytest.raises((InputError, NotReadyError), match=message):
             load_outcomes(store, **filters)
     assert load_outcomes(store, sources=["here", "elsewhere"]).experts == ("expert-here",)
 

@@ -37,7 +37,8 @@ def value_candidate(program: Program, candidate: str, *, time_limit_s: float = 3
     finds the break-even to 0.1%.
 
     Raises:
-        InputError: the candidate has no outcomes, or the limits allow no universe without it.
+        NotReadyError: the candidate has no outcomes.
+        InfeasibleError: the limits allow no universe without it.
     """
     if candidate not in program.experts:
         raise NotReadyError(

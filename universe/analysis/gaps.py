@@ -93,7 +93,8 @@ def find_gaps(
         seed: of clusters and resamples.
 
     Raises:
-        InputError: shapes do not agree, an expert is unknown, or there are too few questions.
+        InputError: shapes do not agree, or an expert is unknown.
+        TooFewError: there are too few questions.
     """
     if len(embeddings) != len(outcomes) or expected.score.shape != outcomes.score.shape:
         raise InputError("embeddings, expected and outcomes must have the same questions", where="find_gaps")

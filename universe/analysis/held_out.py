@@ -45,7 +45,8 @@ def route_held_out(
         seed: of the bootstrap.
 
     Raises:
-        InputError: an expert has no column, or no picked answer has an outcome.
+        InputError: an expert has no column.
+        TooFewError: no picked answer has an outcome.
     """
     unknown = [name for name in experts if name not in outcomes.experts]
     if unknown or not experts:

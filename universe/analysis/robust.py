@@ -87,7 +87,7 @@ def select_robust(
     Every query limit (mean cost, domain scores, loads) must hold in every world, each routed for itself.
 
     Raises:
-        InputError: no set holds the limits in every world.
+        InfeasibleError: no set holds the limits in every world.
     """
     risk = risk or Risk(weight=1.0)
     nominal = solve_program(program, time_limit_s=time_limit_s)

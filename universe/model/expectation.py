@@ -36,7 +36,7 @@ def cross_fit(outcomes: Outcomes, fit_predict: FitPredict, *, folds: int = 5, se
         seed: of the fold assignment.
 
     Raises:
-        InputError: fewer than ``folds`` distinct questions.
+        TooFewError: fewer than ``folds`` distinct questions.
     """
     _, text = np.unique(text_keys(outcomes.prompts), return_inverse=True)
     distinct = int(text.max()) + 1 if len(text) else 0
@@ -75,7 +75,7 @@ def raw_outcomes(outcomes: Outcomes) -> tuple[Expected, NDArray[np.int64]]:
         The expectation on the complete questions, and their positions.
 
     Raises:
-        InputError: no question was answered by every expert.
+        TooFewError: no question was answered by every expert.
     """
     complete = np.flatnonzero(np.isfinite(outcomes.score).all(axis=1))
     if len(complete) == 0:

@@ -113,6 +113,7 @@ def build_program(
 
     Raises:
         InputError: a number is impossible; the message names the field, the expert and the row.
+        InfeasibleError: the limits exclude each other.
     """
     limits = limits or Limits()
     experts = tuple(experts)

@@ -123,7 +123,7 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
     """The universe of a solution; experts that get no traffic and need not be there are left out.
 
     Raises:
-        InputError: the solution is empty: no set holds all the limits, or none was found in time.
+        InfeasibleError: the solution is empty: no set holds all the limits, or none was found in time.
     """
     best = solution.best
     if best is None:

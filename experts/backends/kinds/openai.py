@@ -10,7 +10,7 @@ from experts.backends.hardware import Hardware, Problem
 from experts.backends.kind import BackendKind
 from experts.catalogue.spec import ExpertSpec
 from experts.upstream.credentials import read_key
-from warehouse import InputError
+from warehouse import CannotRunError
 
 
 def _build(specs: Sequence[ExpertSpec], _cache_dir: str | Path | None) -> dict[str, Backend]:
@@ -22,7 +22,7 @@ def _build(specs: Sequence[ExpertSpec], _cache_dir: str | Path | None) -> dict[s
 def _check_runnable(spec: ExpertSpec, _hardware: Hardware) -> list[Problem]:
     try:
         read_key(spec)
-    except InputError as error:
+    except CannotRunError as error:
         return [Problem(error.what, error.fix or "")]
     return []
 

@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from experts.backends.recording.tables import check_text, note_dropped, note_unread, read_amounts, read_table
+from experts.catalogue.pricing import CHARACTERS_PER_TOKEN
 from experts.catalogue.prompts import LETTERS
 from experts.catalogue.spec import ExpertSpec
 from warehouse import ANSWERS, InputError
@@ -27,7 +28,6 @@ _PROMPT_TOKENS, _COMPLETION_TOKENS = ("prompt_tokens", "input_tokens"), ("comple
 _COST, _LATENCY_S, _LATENCY_MS = ("cost_usd", "cost"), ("latency_s", "latency"), ("latency_ms",)
 _KNOWN: tuple[str, ...] = (*_NEEDED, "response", "completion_chars", *_PROMPT_TOKENS, *_COMPLETION_TOKENS)
 _KNOWN += (*_COST, *_LATENCY_S, *_LATENCY_MS)
-_CHARACTERS_PER_TOKEN = 4
 _MOST = float(np.iinfo(np.int32).max)
 
 
@@ -94,7 +94,7 @@ def _table(joined: pd.DataFrame, specs: list[ExpertSpec]) -> pa.Table:
 
     characters = joined["characters"]
     unrecorded = np.where(joined["is_choice"], 1.0, math.nan)
-    estimate = np.where(characters.isna(), unrecorded, np.ceil(characters / _CHARACTERS_PER_TOKEN))
+    estimate = np.where(characters.isna(), unrecorded, np.ceil(characters / CHARACTERS_PER_TOKEN))
     completion_tokens = joined["told_out"].where(joined["told_out"].notna(), estimate).to_numpy()
     prompt_tokens = joined["told_in"].where(joined["told_in"].notna(), joined["prompt_tokens"]).to_numpy()
     per_token = np.array([spec.price.usd_per_token for spec in specs])  # [m, 2]: prompt, completion

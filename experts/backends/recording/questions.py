@@ -12,6 +12,7 @@ import pyarrow as pa
 from experts.backends.recording.tables import check_text, note_dropped, note_unread, read_amounts, read_table
 from experts.catalogue.option_answers import learn_bases, resolve
 from experts.catalogue.options import Options, is_missing, read_options
+from experts.catalogue.pricing import CHARACTERS_PER_TOKEN
 from warehouse import QUESTIONS, InputError, question_id
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
 
 _NEEDED = ("question_id", "subject", "domain", "question")
 _KNOWN = (*_NEEDED, "choices", "answer", "prompt_tokens_0shot")
-_CHARACTERS_PER_TOKEN = 4
 _MOST = float(np.iinfo(np.int32).max)
 
 
@@ -66,7 +66,7 @@ def read_questions(path: Path, source: str, notes: list[str]) -> tuple[pa.Table,
         note_dropped(
             int(again.sum()), "the same question again; its answers count for the first", path, example, notes
         )
-    estimate = np.ceil(frame["question"].str.len() / _CHARACTERS_PER_TOKEN)
+    estimate = np.ceil(frame["question"].str.len() / CHARACTERS_PER_TOKEN)
     told = read_amounts(frame, ["prompt_tokens_0shot"], str(path), most=_MOST)
     tokens = pd.DataFrame(
         {

@@ -5,12 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from warehouse import Warehouse
 
 _log = logging.getLogger(__name__)
 
@@ -47,17 +41,6 @@ class LoadReport:
         """Log every line, for callers that show no report."""
         for line in self.lines:
             _log.warning("%s: %s", self.place, line)
-
-
-def count_known(warehouse: Warehouse, questions: pa.Table) -> dict[str, int]:
-    """Return how many of these questions are stored already, by the source under which they are."""
-    with warehouse.connect() as connection:
-        connection.register("loaded", questions.select(["question_id"]))
-        found = connection.execute(
-            "select q.source, count(*) from questions q join loaded using (question_id)"
-            " group by 1 order by 2 desc, 1"
-        ).fetchall()
-    return {str(source): int(count) for source, count in found}
 
 
 def report_of(reports: Iterable[LoadReport]) -> list[str]:
