@@ -58,7 +58,7 @@ def remove_sessions_of(pid: int) -> None:
 
 
 def find_left() -> list[LeftFolder]:
-    """What commands that were killed left: sessions, keys and fronts whose process is gone; traces of errors."""
+    """What killed commands left: sessions, keys and fronts whose process is gone, and traces of errors."""
     import tempfile
 
     from serve.front.choice import find_left_fronts
