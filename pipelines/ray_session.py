@@ -110,8 +110,10 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
         ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        for name, value in (SERVE_SETTINGS | dict(environment or {})).items():
+        for name, value in SERVE_SETTINGS.items():
             os.environ.setdefault(name, value)
+        added = {name: value for name, value in (environment or {}).items() if name not in os.environ}
+        os.environ.update(added)
         _stay_on_this_machine()
         _start_cluster()
     try:
@@ -119,6 +121,8 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
     finally:
         ray.shutdown()
         if not named:
+            for name in added:  # they were for this cluster alone
+                os.environ.pop(name, None)
             remove_sessions_of(os.getpid())
 
 

@@ -29,7 +29,7 @@ class Witness:
         with theirs:
             subprocess.Popen(
                 [sys.executable, "-IS", __file__, str(os.getpid())],
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,

@@ -132,7 +132,7 @@ def test_a_folder_that_is_not_ours_is_not_used(tmp_path: Path, monkeypatch: pyte
     (tmp_path / f"leeroo-ray-{os.getuid()}").symlink_to(elsewhere)
     assert ray_folder() is None
     assert elsewhere.stat().st_mode & 0o777 == 0o755
-    assert find_left() == []
+    assert not [found for found in find_left() if tmp_path in found.path.parents]
 
 
 def test_the_front_of_a_command_that_was_killed_is_removed(folder: Path, tmp_path: Path) -> None:
