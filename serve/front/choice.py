@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal, Self
 
 from serve.front.haproxy import SWITCH, find_haproxy, haproxy_settings, own_places, write_launcher
+from serve.front.launcher import ALONE
 from warehouse import InputError
 
 FrontName = Literal["auto", "haproxy", "python"]
@@ -76,6 +77,7 @@ def choose_front(wish: FrontName, longest_request_s: float) -> Front:
     haproxy = find_haproxy()
     assert not isinstance(haproxy, str)
     folder = Path(tempfile.mkdtemp(prefix=f"leeroo-{os.getpid()}-", dir=_root()))
+    (folder / ALONE).touch()
     settings = haproxy_settings(write_launcher(folder, haproxy.path), longest_request_s)
     return Front("haproxy", front.why, settings | own_places(folder), folder)
 

@@ -17,6 +17,7 @@ import signal
 import sys
 from pathlib import Path
 
+ALONE = "alone"  # a file: this machine is the whole cluster
 STATE = "front.json"  # who runs here; beside Ray's configuration
 _PR_SET_PDEATHSIG = 1
 _SECTION = re.compile(r"(global|defaults|frontend|backend|listen)\b")
@@ -35,7 +36,8 @@ def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S) -> st
     """Return a configuration of Ray's as this project wants it.
 
     Errors are worded as OpenAI does, headers have a time limit, the socket that rules HAProxy is its owner's
-    alone; and where HAProxy listens on the loopback, nothing of it listens elsewhere.
+    alone; and where HAProxy listens on the loopback, or this machine is the whole cluster, nothing of it but
+    the endpoint listens.
 
     Raises:
         ValueError: it is not made as Ray 2.60 makes it.
@@ -45,7 +47,7 @@ def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S) -> st
     bound = [line.split()[1] for line in front if line.split()[:1] == ["bind"]]
     if len(bound) != 1 or "defaults" not in sections or "backend default_backend" not in sections:
         raise ValueError("this is no configuration as Ray Serve 2.60 makes it")
-    if _LOOPBACK.fullmatch(bound[0]):
+    if _LOOPBACK.fullmatch(bound[0]) or (folder / ALONE).exists():
         for name in _WATCHED:
             sections.pop(name, None)
     lines = [line for line in sections["defaults"] if line.split()[:1] != ["errorfile"]]

@@ -159,6 +159,8 @@ def test_what_ray_writes_is_corrected_and_valid(folder, servers, host):
     (folder / "haproxy.cfg").write_text(text := launcher.correct(raw, folder))
     bound = [line.split()[1] for line in text.splitlines() if line.split()[:1] == ["bind"]]
     assert len(bound) == (3 if host == "0.0.0.0" else 1), bound
+    (folder / launcher.ALONE).touch()  # a cluster of one machine, open to a network or not
+    assert launcher.correct(raw, folder).count("\n    bind ") == 1
     assert text.count("\n    server ") == len(servers)
     assert "mode 666" not in text
     assert "127.0.0.1:514" not in text
