@@ -1,4 +1,4 @@
-"""The Ray Serve application: ingress, router and one deployment per expert, from catalogue and champion."""
+"""The Ray Serve application: ingress, router, bookkeeper and the experts that run here."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from typing import Any
 
 from ray import serve as ray_serve
 
+from experts.upstream import hand_over_keys
 from serve.checks import check_settings
 from serve.config import ServeConfig, served_experts
-from serve.experts.deployments import bind_expert
+from serve.experts.deployments import bind_expert, called
 from serve.ingress import Ingress
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.router.champion import load_router, tracking_uri
@@ -45,7 +46,20 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
         config = config.model_copy(update={"tracking_uri": tracking_uri(config)})
     _, orchestrator = load_router(config)
     specs = served_experts(config, orchestrator.experts)
+    from_ingress = [
+        spec for spec in specs if (row := called(spec)) and row.share(spec, config.ingress_replicas)
+    ]
     router = ray_serve.deployment(Router, name="router", **LIGHT).bind(config)
     bookkeeper = ray_serve.deployment(Bookkeeper, name="bookkeeper", **LIGHT).bind(config)
-    ingress = ray_serve.deployment(Ingress, name="ingress", num_replicas=config.ingress_replicas, **LIGHT)
+    ingress = ray_serve.deployment(
+        Ingress,
+        name="ingress",
+        num_replicas=config.ingress_replicas,
+        **_with_env(hand_over_keys(from_ingress)),
+    )
     return ingress.bind(config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs])
+
+
+def _with_env(variables: dict[str, str]) -> dict[str, Any]:
+    actor = {**LIGHT["ray_actor_options"], "runtime_env": {"env_vars": ONE_LOOP | variables}}
+    return {**LIGHT, "ray_actor_options": actor}

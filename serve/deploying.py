@@ -12,9 +12,9 @@ from typing import Any
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
+from experts.upstream.credentials import KEYS_FILE
 from serve.app import build
 from serve.config import ServeConfig
-from serve.experts.api_expert import ApiExpert
 from serve.front.haproxy import haproxy_settings
 from serve.http.proxy_errors import IMPORT_PATH as FRONT
 from serve.run import APP_NAME
@@ -103,10 +103,10 @@ def _bound_deployments(app: Any) -> list[Any]:
 def _deployment(bound: Any) -> dict[str, Any]:
     """Return one deployment as the schema words it."""
     actor = dict(bound.ray_actor_options)
-    if bound.func_or_class is ApiExpert:
-        actor.pop(
-            "runtime_env", None
-        )  # it names a file with the key here; the nodes' environment must give it there
+    if runtime_env := actor.get("runtime_env"):
+        # The file with keys lies here; the nodes' environment must give them there.
+        env = {name: value for name, value in runtime_env.get("env_vars", {}).items() if name != KEYS_FILE}
+        actor["runtime_env"] = {**runtime_env, "env_vars": env}
     described: dict[str, Any] = {
         "name": bound.name,
         "ray_actor_options": actor,

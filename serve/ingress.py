@@ -1,4 +1,4 @@
-"""The ingress deployment: the web application, wired to the router's and the experts' handles."""
+"""The ingress deployment: the web application, wired to the router, the ledger and the experts."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ from ray import serve as ray_serve
 from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec
+from experts.upstream import ConnectionPool
 from serve.config import ServeConfig
+from serve.experts.client import ExpertClient
+from serve.experts.deployments import called
 from serve.experts.handle import HandleClient
 from serve.http.api import create_api
 from serve.ledger.handle import BookkeeperHandle
@@ -26,13 +29,26 @@ class Ingress:
         specs: tuple[ExpertSpec, ...],
         router: DeploymentHandle,
         bookkeeper: DeploymentHandle,
-        experts: list[DeploymentHandle],
+        experts: list[DeploymentHandle | None],
     ) -> None:
         keep_port_on_this_machine()
-        clients = [HandleClient(spec, handle) for spec, handle in zip(specs, experts, strict=True)]
-        by_name = {client.spec.name: client for client in clients}
+        pool = ConnectionPool()
+        by_name = {
+            spec.name: _client(spec, handle, pool, config.ingress_replicas)
+            for spec, handle in zip(specs, experts, strict=True)
+        }
         self._gateway = Gateway(config, RouterHandle(router), BookkeeperHandle(bookkeeper), by_name)
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the web application; Ray Serve calls this once, in the replica."""
         return create_api(self._gateway)
+
+
+def _client(
+    spec: ExpertSpec, handle: DeploymentHandle | None, pool: ConnectionPool, ingresses: int
+) -> ExpertClient:
+    if handle is not None:
+        return HandleClient(spec, handle)
+    row = called(spec)
+    assert row is not None, spec.backend
+    return row.client(spec, pool, row.share(spec, ingresses))

@@ -9,6 +9,7 @@ from experts.upstream.credentials import hand_over_keys, read_key, scrub
 from experts.upstream.dialect import Dialect, word_request
 from experts.upstream.failure import CONSEQUENCES, Consequence, Failure, FailureKind
 from experts.upstream.open_stream import UpstreamStream
+from experts.upstream.pool import ConnectionPool
 from experts.upstream.reading import Answer, read_reply
 from experts.upstream.request import Ask, Extent, ask_of, measure
 from experts.upstream.stream import Piece, StreamReader
@@ -18,6 +19,7 @@ __all__ = [
     "CONSEQUENCES",
     "Answer",
     "Ask",
+    "ConnectionPool",
     "Consequence",
     "Dialect",
     "Extent",

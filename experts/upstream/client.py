@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
@@ -11,27 +10,26 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.spec import ExpertSpec
-from experts.upstream.address import proxy_of, tls_context, url_of
+from experts.upstream.address import proxy_of, url_of
 from experts.upstream.connection import Clock, failure_of, read_body
 from experts.upstream.counting import TokenCounter
 from experts.upstream.credentials import read_key
 from experts.upstream.dialect import word_request
 from experts.upstream.failure import Failure, FailureKind
 from experts.upstream.open_stream import UpstreamStream
+from experts.upstream.pool import ConnectionPool
 from experts.upstream.reading import Answer, read_reply
 from experts.upstream.request import Ask
-from experts.upstream.shape.json_text import clean
+from experts.upstream.shape.json_text import write_json
 from experts.upstream.stream import StreamReader
 from experts.upstream.unasked_stream import is_stream, read_unasked
 
 if TYPE_CHECKING:
     import aiohttp
+    from yarl import URL
 
 _MOST_BYTES = 32 << 20  # of a whole reply, decompressed
 _MOST_ERROR_BYTES = 1 << 20
-_MOST_HEADER = 64 << 10
-_KEPT_OPEN_S = 4.0  # servers close idle connections after five seconds and more: ours is closed first
-_CONNECT_S = 10.0  # to an address that says nothing at all: nothing was sent
 _MOST_REFUSALS = 6  # fields that are given up for one request
 
 _Reply = TypeVar("_Reply")
@@ -48,17 +46,22 @@ class UpstreamClient:
     Args:
         spec: the expert.
         key: of its API; empty for a server that needs none; read from the environment when not given.
+        pool: the connections of this process, to be closed by their owner; its own when not given.
 
     Raises:
         InputError: the key is missing, or holds what no header can.
     """
 
-    def __init__(self, spec: ExpertSpec, key: str | None = None) -> None:
+    def __init__(
+        self, spec: ExpertSpec, key: str | None = None, *, pool: ConnectionPool | None = None
+    ) -> None:
         self.spec = spec
         self.counter = TokenCounter(spec)
         self.dialect: Dialect = spec.dialect
         self._key = read_key(spec) if key is None else key
-        self._session: aiohttp.ClientSession | None = None
+        self._owns_pool = pool is None
+        self._pool = pool or ConnectionPool()
+        self._ways: dict[bool, tuple[URL, URL | None, aiohttp.BasicAuth | None]] = {}
 
     async def answer(
         self, ask: Ask, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -87,9 +90,9 @@ class UpstreamClient:
         return await self._ask(ask, dict(headers or {}), timeout_s, send, stream=True)
 
     async def aclose(self) -> None:
-        """Close all connections."""
-        if self._session is not None:
-            await self._session.close()
+        """Close all connections that are its own."""
+        if self._owns_pool:
+            await self._pool.aclose()
 
     async def _ask(
         self,
@@ -101,7 +104,7 @@ class UpstreamClient:
         stream: bool = False,
     ) -> _Reply | Failure:
         with suppress(OSError, ValueError):  # certificates are read here, not within the time for an answer
-            self._open()
+            self._pool.session()
         ends_at = time.monotonic() + timeout_s
         left_s = timeout_s
         for _ in range(_MOST_REFUSALS):
@@ -179,34 +182,11 @@ class UpstreamClient:
             ask, response.status, response.headers, body, self.counter, sent=fields, secrets=self._secrets
         )
 
-    def _open(self) -> aiohttp.ClientSession:
-        import aiohttp
-
-        if self._session is None:
-            self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    limit=0, keepalive_timeout=_KEPT_OPEN_S, ssl=tls_context(), enable_cleanup_closed=True
-                ),
-                timeout=aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S),
-                max_line_size=_MOST_HEADER,
-                max_field_size=_MOST_HEADER,
-                read_bufsize=_MOST_HEADER,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                requote_redirect_url=False,
-            )
-        return self._session
-
     def _post(self, ask: Ask, fields: dict[str, Any], headers: dict[str, str]) -> Any:
-        import aiohttp
-        from yarl import URL
-
-        url = url_of(self.spec, is_chat=ask.is_chat)
-        proxy = proxy_of(url)
-        address = URL(proxy) if proxy else None
-        login = None
-        if address is not None and address.user:
-            login = aiohttp.BasicAuth(address.user, address.password or "")
-            address = address.with_user(None)
+        way = self._ways.get(ask.is_chat)
+        if way is None:
+            way = self._ways[ask.is_chat] = _find_way(url_of(self.spec, is_chat=ask.is_chat))
+        url, proxy, login = way
         sent = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         sent |= {"user-agent": "leeroo-orchestrator"} | {
             name.lower(): value for name, value in headers.items()
@@ -216,16 +196,28 @@ class UpstreamClient:
         if self._key:
             name = self.dialect.key_header
             sent[name] = f"Bearer {self._key}" if name == "authorization" else self._key
-        data = json.dumps(clean(fields), allow_nan=False).encode()
-        return self._open().post(
-            URL(url, encoded=True),
-            data=data,
+        return self._pool.session().post(
+            url,
+            data=write_json(fields),
             headers={name.title(): value for name, value in sent.items()},  # as the vendors' own clients do
             allow_redirects=False,
-            proxy=address,
+            proxy=proxy,
             proxy_auth=login,
         )
 
     @property
     def _secrets(self) -> tuple[str, ...]:
         return (self._key,) if len(self._key) >= 4 else ()
+
+
+def _find_way(url: str) -> tuple[URL, URL | None, aiohttp.BasicAuth | None]:
+    """Return an address as it is called, the proxy on the way to it, and who we are to that."""
+    import aiohttp
+    from yarl import URL
+
+    found = proxy_of(url)
+    proxy, login = URL(found) if found else None, None
+    if proxy is not None and proxy.user:
+        login = aiohttp.BasicAuth(proxy.user, proxy.password or "")
+        proxy = proxy.with_user(None)
+    return URL(url, encoded=True), proxy, login

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from experts import ExpertSpec
-from experts.upstream import Failure, FailureKind, Usage
+from experts.upstream import Ask, Failure, FailureKind, Usage
 
 Body = dict[str, Any]  # a completion, or one piece of a streamed one, in OpenAI's shape
 
@@ -40,23 +40,36 @@ class OpenStream:
     """A stream that has shown something, or has ended as an answer may: it can no longer be replaced."""
 
     opening: tuple[StreamPiece, ...]
-    rest: AsyncGenerator[StreamPiece | Failure, None]
+    rest: Rest
+
+
+class Rest(Protocol):
+    """The pieces of a stream that are still to come; closed, it stops the work on them."""
+
+    async def __anext__(self) -> StreamPiece | Failure: ...
+    async def aclose(self) -> None: ...  # noqa: D102
 
 
 class ExpertClient(Protocol):
-    """What the gateway needs of an expert. Cancelling a call stops the work on it."""
+    """What the gateway needs of an expert. Cancelling a call stops the work on it.
+
+    Attributes:
+        spec: the expert.
+        at_once: how many requests this process may send it at once; None where its deployment sees to that.
+    """
 
     spec: ExpertSpec
+    at_once: int | None
 
     async def is_running(self) -> bool:
-        """Tell whether a replica is up, or one is still starting."""
+        """Tell whether it can be asked, or is still starting."""
         ...
 
-    async def answer(self, body: Body, timeout_s: float) -> WholeAnswer | Failure:
+    async def answer(self, ask: Ask, timeout_s: float) -> WholeAnswer | Failure:
         """Answer in one piece."""
         ...
 
-    async def open_stream(self, body: Body, timeout_s: float) -> OpenStream | Failure:
+    async def open_stream(self, ask: Ask, timeout_s: float) -> OpenStream | Failure:
         """Begin to answer; returns with the first piece that shows, so that a failure can still be mended."""
         ...
 

@@ -1,25 +1,81 @@
-"""One Ray Serve deployment per expert, from its entry in the catalogue."""
+"""How an expert is served: by a Ray Serve deployment of its own, or asked by the ingress where it is."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from ray import serve as ray_serve
 
 from experts import ExpertSpec, backend_env
-from experts.upstream import hand_over_keys
-from serve.experts.api_expert import ApiExpert
+from experts.upstream import ConnectionPool
+from serve.experts.client import ExpertClient
+from serve.experts.direct import DirectClient
 from serve.experts.vllm_expert import VllmExpert
+from warehouse import InputError
 
 #: Conversations that one CPU or GPU replica works on at once; further ones wait in the queue of their sender.
 MAX_ONGOING = 64
 MAX_QUEUED = 256
 
 
+class Hosted(NamedTuple):
+    """An expert in a deployment of its own.
+
+    Attributes:
+        answers: what its replicas are.
+        at_once: how many requests one of them works on at once.
+        actor: what its process holds.
+    """
+
+    answers: type[Any]
+    at_once: Callable[[ExpertSpec], int]
+    actor: Callable[[ExpertSpec], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Called:
+    """An expert that runs elsewhere: every ingress asks it.
+
+    Attributes:
+        client: makes what asks it, in an ingress, with so many requests at once.
+        at_once: how many requests the whole endpoint sends it at once.
+    """
+
+    client: Callable[[ExpertSpec, ConnectionPool, int], ExpertClient]
+    at_once: Callable[[ExpertSpec], int]
+
+    def share(self, spec: ExpertSpec, ingresses: int) -> int:
+        """Return how many requests each of the ingresses may send at once: an equal share, rounded down.
+
+        So they never send more together. What is left over is nobody's.
+
+        Raises:
+            InputError: it is less than one.
+        """
+        share = self.at_once(spec) // ingresses
+        if not share:
+            raise InputError(
+                f"expert {spec.name!r} takes {self.at_once(spec)} requests at once, and {ingresses} ingresses"
+                " are to share them",
+                fix="raise its `concurrency:`, or use fewer `ingress_replicas`",
+            )
+        return share
+
+
+def called(spec: ExpertSpec) -> Called | None:
+    """Return how an expert is asked by the ingress itself; None where it has a deployment."""
+    row = DEPLOYMENTS.get(spec.backend)
+    return row if isinstance(row, Called) else None
+
+
 def bind_expert(spec: ExpertSpec) -> Any:
-    """Return the bound deployment of an expert: engine or API client, hardware and autoscaling."""
-    return ray_serve.deployment(DEPLOYMENTS[spec.backend][0], **deployment_options(spec)).bind(spec)
+    """Return the bound deployment of an expert: engine, hardware and autoscaling; None where it has none."""
+    row = DEPLOYMENTS[spec.backend]
+    if isinstance(row, Called):
+        return None
+    return ray_serve.deployment(row[0], **deployment_options(spec)).bind(spec)
 
 
 def _engine_actor(spec: ExpertSpec) -> dict[str, Any]:
@@ -35,24 +91,19 @@ def _engine_actor(spec: ExpertSpec) -> dict[str, Any]:
     return actor | {"runtime_env": {"env_vars": backend_env(spec)}}
 
 
-def _client_actor(spec: ExpertSpec) -> dict[str, Any]:
-    handed_over = hand_over_keys([spec])
-    return {"num_cpus": 0} | ({"runtime_env": {"env_vars": handed_over}} if handed_over else {})
-
-
-#: By backend: what answers, how many requests one replica works on at once, and what its process holds.
-DEPLOYMENTS: dict[
-    str, tuple[type[Any], Callable[[ExpertSpec], int], Callable[[ExpertSpec], dict[str, Any]]]
-] = {
-    "vllm": (VllmExpert, lambda _spec: MAX_ONGOING, _engine_actor),
-    "openai": (ApiExpert, lambda spec: spec.concurrency, _client_actor),
+#: One row for each backend that can be served.
+DEPLOYMENTS: dict[str, Hosted | Called] = {
+    "vllm": Hosted(VllmExpert, lambda _spec: MAX_ONGOING, _engine_actor),
+    "openai": Called(DirectClient, lambda spec: spec.concurrency),
 }
 
 
 def deployment_options(spec: ExpertSpec) -> dict[str, Any]:
-    """Return what Ray Serve should know of an expert: name, hardware, replicas, queue."""
+    """Return what Ray Serve should know of an expert with a deployment: name, hardware, replicas, queue."""
     resources = spec.resources
-    _, at_once, actor_of = DEPLOYMENTS[spec.backend]
+    row = DEPLOYMENTS[spec.backend]
+    assert not isinstance(row, Called), spec.backend
+    _, at_once, actor_of = row
     options: dict[str, Any] = {
         "name": deployment_name(spec.name),
         "max_ongoing_requests": at_once(spec),

@@ -12,7 +12,7 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec
-from experts.upstream import Failure, FailureKind
+from experts.upstream import Ask, Failure, FailureKind
 from serve.experts.client import Body, OpenStream, StreamPiece, WholeAnswer, read_opening
 
 #: The replica keeps the time, and says what came in it; this is for one that does not.
@@ -20,7 +20,9 @@ _GRACE_S = 0.5
 
 
 class HandleClient:
-    """Talks to an expert's deployment."""
+    """Talks to an expert's deployment, whose handle and replicas count what is sent to them."""
+
+    at_once: int | None = None
 
     def __init__(self, spec: ExpertSpec, handle: DeploymentHandle) -> None:
         self.spec = spec
@@ -33,20 +35,20 @@ class HandleClient:
         deployments = status.applications[self._handle.app_name].deployments
         return bool(deployments[self._handle.deployment_name].replica_states.get("RUNNING"))
 
-    async def answer(self, body: Body, timeout_s: float) -> WholeAnswer | Failure:
+    async def answer(self, ask: Ask, timeout_s: float) -> WholeAnswer | Failure:
         """See :class:`ExpertClient`. When time runs out the replica is told to stop."""
         try:
             async with asyncio.timeout(timeout_s + _GRACE_S):
-                answer: WholeAnswer | Failure = await self._handle.answer.remote(body, timeout_s)
+                answer: WholeAnswer | Failure = await self._handle.answer.remote(ask.body, timeout_s)
                 return answer
         except Exception as error:
             return failure_of(error, timeout_s)
 
-    async def open_stream(self, body: Body, timeout_s: float) -> OpenStream | Failure:
+    async def open_stream(self, ask: Ask, timeout_s: float) -> OpenStream | Failure:
         """See :class:`ExpertClient`."""
         try:
             async with asyncio.timeout(timeout_s + _GRACE_S):
-                return await read_opening(self._pieces(body, timeout_s))
+                return await read_opening(self._pieces(ask.body, timeout_s))
         except Exception as error:
             return failure_of(error, timeout_s)
 

@@ -116,7 +116,7 @@ def create_api(gateway: Gateway) -> FastAPI:
         Counts as a request of the key's minute. Of a text longer than 8,000 characters the router reads the
         first and the last 4,000, and the length.
         """
-        with gateway.admit():
+        with gateway.admit(caller):
             return await gateway.route(request, caller)
 
     @asked.post("/v1/feedback", responses=_REFUSALS)
@@ -177,11 +177,11 @@ def _card(gateway: Gateway, name: str, owner: str) -> ModelCard:
 
 async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller) -> Response:
     if not request.stream:
-        with gateway.admit():
+        with gateway.admit(caller):
             answer = await gateway.answer(request, caller)
         return JsonReply(answer, headers=_headers(answer["leeroo"]))
     with ExitStack() as stack:
-        stack.enter_context(gateway.admit())
+        stack.enter_context(gateway.admit(caller))
         report, pieces = await gateway.stream(request, caller)
         held = stack.pop_all()  # the place is held until the last piece is sent
     return EventStream(pieces, held, _headers(report))

@@ -205,6 +205,8 @@ class Bookkeeper:
         settled = self._ledger.settle(
             entry.request_id, entry.cost_usd, disputed_usd=entry.disputed_usd, key_id=caller.key_id
         )
+        if entry.answer is None and not entry.decisions:
+            return settled
         try:
             with self._ledger.alone():
                 self._keep(entry)
@@ -217,7 +219,8 @@ class Bookkeeper:
     def _keep(self, entry: Settlement) -> None:
         """Keep what is known of an answer beside its cost."""
         caller, answer = entry.caller, entry.answer
-        self._ledger.keep_decisions(entry.decisions, caller.key_id)
+        if entry.decisions:
+            self._ledger.keep_decisions(entry.decisions, caller.key_id)
         if entry.conversation and answer:
             self._ledger.remember_expert(entry.conversation, answer.expert)
         if caller.key_id is not None and caller.is_paced and answer and entry.expected_usd is not None:

@@ -17,6 +17,7 @@ from serve.ledger.ledger_file import transaction
 from serve.ledger.messages import Grant, Refusal, Settled
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bounded, to_pico
 
+EXPIRED_EVERY_S = 1.0  # how often a reservation looks for calls whose time ran out
 THINNED_OVER = 0.02  # share of the foreseen requests over which the last of a paced budget is spread
 NOBODY = ""  # the key of calls that nobody is charged for
 
@@ -26,6 +27,7 @@ class CallBook:
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self._db = db
+        self._expired_at = 0.0
 
     def reserve(
         self,
@@ -40,7 +42,8 @@ class CallBook:
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost."""
         with transaction(self._db):
-            self.expire(now)
+            if not 0 <= now - self._expired_at < EXPIRED_EVERY_S:
+                self.expire(now)
             key = self._valid_key(key_id)
             if isinstance(key, Refusal):
                 return key
@@ -164,6 +167,7 @@ class CallBook:
             (now, now, now + 60),
         )
         self._end("expires_at < ?", now)
+        self._expired_at = now
 
     def free_calls_of(self, owner: str) -> int:
         """End the calls of a process that died; return how many there were."""

@@ -31,6 +31,8 @@ from serve.wire.api_errors import ApiError
 
 logger = logging.getLogger("ray.serve")
 
+_SETTLED_WITHIN_S = 0.02  # nobody waits for a settlement: it goes with the next request's reservation
+
 
 class BookkeeperHandle:
     """Talks to the bookkeeper's deployment; see :class:`serve.ledger.bookkeeper.Bookkeeper`.
@@ -72,8 +74,8 @@ class BookkeeperHandle:
         return written
 
     async def settle(self, settlement: Settlement) -> Settled:
-        """Charge a call and keep what is to be kept of it."""
-        written = await self._write(settlement)
+        """Charge a call and keep what is to be kept of it; sent before any reservation that comes later."""
+        written = await self._write(settlement, within_s=_SETTLED_WITHIN_S)
         if not isinstance(written, Settled):
             raise _unbooked(written)
         return written

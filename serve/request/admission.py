@@ -85,7 +85,7 @@ class Admission:
                 )
         except BaseException:
             giving_back = self._give_back(reserving, Settlement(reservation.request_id, caller, 0.0))
-            await asyncio.shield(self.background.start(giving_back))
+            self.background.start(giving_back, is_booking=True)
             raise
         left_usd = grant.remaining_usd
         budget_usd = None if left_usd is None else left_usd + grant.reserved_usd
@@ -94,7 +94,6 @@ class Admission:
             request=request,
             caller=caller,
             began=began,
-            body=body,
             asks=asks,
             order=order,
             plan=plan,

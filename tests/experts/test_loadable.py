@@ -77,7 +77,7 @@ def test_a_made_up_adapter_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     import huggingface_hub.constants
 
     monkeypatch.setattr(huggingface_hub.constants, "HF_HUB_OFFLINE", True)
-    with pytest.raises(InputError, match="'adapters/made-up' is no folder here"):
+    with pytest.raises(CannotRunError, match="'adapters/made-up' is no folder here"):
         check_loadable(
             spec("bundled:smollm2-135m-instruct", lora="adapters/made-up"), where="c.yaml", convert=False
         )

@@ -9,7 +9,7 @@ import pytest
 
 from experts import ExpertSpec, answer_and_grade, build_backend
 from tests.scripted_api import ChatHandler, completion, serve_chat
-from warehouse import InputError
+from warehouse import CannotRunError
 
 CHOICE = {"prompt": "2 + 2?", "choices": ["3", "4", "5"], "answer": "1"}
 FREE = {"prompt": "Capital of France?", "answer": "Paris"}
@@ -211,7 +211,7 @@ def test_requests_in_flight_are_bounded(questions_of) -> None:
 
 def test_missing_key_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TEST_KEY", raising=False)
-    with pytest.raises(InputError, match="TEST_KEY"):
+    with pytest.raises(CannotRunError, match="TEST_KEY"):
         build_backend(make_spec("http://127.0.0.1:1/v1", api_key_env="TEST_KEY"))
 
 

@@ -227,5 +227,5 @@ def test_what_nobody_knows_the_cost_of_is_not_free():
     outcomes.cost_usd[:, 3] = np.nan
     with pytest.raises(InputError, match="no answer of generalist has a cost"):
         train_router(outcomes, embedder="wordllama", predictor="knn")
-    with pytest.raises(InputError, match="at a known cost, of 300 that they answered"):
+    with pytest.raises(TooFewError, match="at a known cost, of 300 that they answered"):
         evaluate_router(outcomes, embedder="wordllama")

@@ -12,7 +12,7 @@ from orchestrator import Orchestrator, load_embedder
 from orchestrator.text import weights
 from orchestrator.text.embedding_cache import CachedEmbedder
 from orchestrator.text.registry import EMBEDDERS
-from warehouse import CannotRunError, InputError
+from warehouse import CannotRunError
 
 #: Made by the version before the rooms: a kNN in an MLflow model from code, and a stack with an expert added.
 SAVED = Path(__file__).parent / "saved"
@@ -56,7 +56,7 @@ def test_a_router_says_whose_weights_it_needs(orchestrator, tmp_path):
     for change in ({"checksum": "0" * 64}, {"version": 2}):
         other = known | {"package": "wordllama 9.9"} | change
         path.write_text(json.dumps(header | {"weights": [other]}))
-        with pytest.raises(InputError, match="learned with other weights of wordllama") as refused:
+        with pytest.raises(CannotRunError, match="learned with other weights of wordllama") as refused:
             Orchestrator.load(tmp_path)
         assert "install wordllama 9.9 again" in str(refused.value)
         assert "leeroo train" in str(refused.value)

@@ -10,7 +10,7 @@ from orchestrator.train import train_router
 from orchestrator.versions.mlflow_registry import champion_version, log_version
 from orchestrator.versions.promotion import challenge_champion
 from pipelines.learning.training import complete_outcomes
-from warehouse import InputError, Outcomes
+from warehouse import Outcomes, TooFewError
 from warehouse.home import Home
 
 
@@ -65,7 +65,7 @@ def test_a_first_router_is_compared_with_the_best_mix_of_single_experts(router):
 def test_a_router_against_itself_gains_nothing(router):
     bought = measure_improvement(router, router, outcomes(100, seed=2), 2.0)
     assert bought.difference == Estimate(0.0, 0.0, 0.0)
-    with pytest.raises(InputError, match="10 frozen questions"):
+    with pytest.raises(TooFewError, match="10 frozen questions"):
         measure_improvement(router, router, outcomes(10, seed=2), 2.0)
 
 

@@ -162,7 +162,7 @@ def test_a_function_with_the_decorator_is_all_that_a_new_generator_takes():
 
         table = make_questions(["music"], per_domain=4)
         assert table["subject"].to_pylist() == ["intervals"] * 4
-        with pytest.raises(InputError, match="4 questions left"):
+        with pytest.raises(TooFewError, match="4 questions left"):
             make_questions(["music"], per_domain=5)
         assert make_questions(["music"], per_domain=5, allow_fewer=True).num_rows == 4
     finally:

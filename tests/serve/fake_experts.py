@@ -4,10 +4,9 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from experts import load_catalogue
-from experts.upstream import Ask, Failure, FailureKind, TokenCounter, Usage, ask_of
+from experts.upstream import Ask, Failure, FailureKind, TokenCounter, Usage
 from experts.upstream.usage_told import count_usage
 from orchestrator import Decision
-from serve.experts.api_expert import ApiExpert
 from serve.experts.client import StreamPiece, WholeAnswer, read_opening
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.messages import Life, Unbooked
@@ -41,6 +40,8 @@ class LocalRouter:
 class ScriptedExpert:
     """Fails as its script says, one entry a request, and answers once the script is done."""
 
+    at_once = None
+
     def __init__(self, name: str, *script: Failure, cut_after: int | None = None):
         self.spec = load_catalogue().get(name)
         self.script = list(script)
@@ -51,7 +52,8 @@ class ScriptedExpert:
     async def is_running(self):
         return self.running
 
-    async def answer(self, body: dict[str, Any], timeout_s: float):
+    async def answer(self, ask: Ask, timeout_s: float):
+        body = ask.body
         self.bodies.append(body)
         if self.script:
             return self.script.pop(0)
@@ -68,11 +70,11 @@ class ScriptedExpert:
         }
         return WholeAnswer(answer, USAGE)
 
-    async def open_stream(self, body: dict[str, Any], timeout_s: float):
-        self.bodies.append(body)
+    async def open_stream(self, ask: Ask, timeout_s: float):
+        self.bodies.append(ask.body)
         if self.script:
             return self.script.pop(0)
-        return await read_opening(self._counted(ask_of(self.spec, body)))
+        return await read_opening(self._counted(ask))
 
     async def _counted(self, ask: Ask) -> AsyncGenerator[StreamPiece | Failure, None]:
         written, counter = 0, TokenCounter(self.spec)
@@ -128,23 +130,6 @@ class LocalLedger:
         (written,) = await self._bookkeeper.write([entry])
         assert not isinstance(written, Unbooked), written
         return written
-
-
-class DirectExpert:
-    """The real expert behind an API, without Ray between."""
-
-    def __init__(self, spec):
-        self.spec = spec
-        self.replica = ApiExpert(spec)
-
-    async def is_running(self):
-        return True
-
-    async def answer(self, body, timeout_s):
-        return await self.replica.answer(body, timeout_s)
-
-    async def open_stream(self, body, timeout_s):
-        return await read_opening(self.replica.stream(body, timeout_s))
 
 
 class FixedRouter:

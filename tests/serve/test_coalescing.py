@@ -118,3 +118,40 @@ def test_a_sender_that_is_ended_leaves_nobody_waiting():
         return [call.cancelled() for call in calls]
 
     assert asyncio.run(go()) == [True] * 5
+
+
+def test_a_patient_item_goes_before_the_next_that_is_not_and_alone_when_its_time_is_over():
+    groups = []
+    coalescer = Coalescer(recorder(groups), most=4)
+
+    async def go():
+        patient = asyncio.create_task(coalescer(1, within_s=30.0))
+        await asyncio.sleep(0.01)
+        assert groups == []
+        assert await coalescer(2) == 20
+        assert await patient == 10
+        began = asyncio.get_running_loop().time()
+        assert await coalescer(3, within_s=0.05) == 30
+        assert 0.04 < asyncio.get_running_loop().time() - began < 5
+        return await coalescer(4)
+
+    assert asyncio.run(go()) == 40
+    assert groups == [[1, 2], [3], [4]]
+
+
+@given(st.lists(st.tuples(st.sampled_from([0.0, 0.0, 0.003, 0.02]), st.integers(0, 3)), max_size=25))
+@settings(deadline=None, max_examples=40)
+def test_items_are_sent_in_the_order_they_came_patient_or_not(steps):
+    groups = []
+    coalescer = Coalescer(recorder(groups), most=3)
+
+    async def go():
+        tasks = []
+        for number, (within_s, wait_ms) in enumerate(steps):
+            tasks.append(asyncio.create_task(coalescer(number, within_s=within_s)))
+            await asyncio.sleep(wait_ms / 1000)
+        return await asyncio.wait_for(asyncio.gather(*tasks), 5)
+
+    assert asyncio.run(go()) == [number * 10 for number in range(len(steps))]
+    assert [item for group in groups for item in group] == list(range(len(steps)))
+    assert all(len(group) <= 3 for group in groups)

@@ -7,6 +7,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
+from serve.app import ONE_LOOP
 from serve.config import ServeConfig
 from serve.deploying import deploy_config, write_deploy_config
 from serve.ledger.ledger import LEDGER_FILE, Ledger
@@ -44,10 +45,11 @@ def test_every_deployment_is_described_and_no_secret_is_written(router_dir, tmp_
         "router",
         "bookkeeper",
         "expert:smollm2-135m",
-        "expert:gemma-3-270m",
         "ingress",
     ]
     assert described["ingress"]["num_replicas"] == 2
+    assert "LEEROO_KEYS_FILE" not in text  # it lies on this machine, for as long as this process lives
+    assert described["ingress"]["ray_actor_options"]["runtime_env"]["env_vars"] == ONE_LOOP
     assert described["bookkeeper"]["num_replicas"] == 1
     scaling = described["expert:smollm2-135m"]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 3)

@@ -12,7 +12,7 @@ from fake_experts import BROKEN, BUSY, SLOW, TOO_LONG, ScriptedExpert
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experts.upstream import CONSEQUENCES, Failure, FailureKind
+from experts.upstream import CONSEQUENCES, Failure, FailureKind, ask_of
 from serve.request.dispatch import Attempt, first_answer, refusal
 from serve.wire.api_errors import ApiError
 
@@ -88,7 +88,9 @@ def test_nobody_waits_for_an_expert_that_is_busy_while_another_is_at_hand():
         ScriptedExpert("smollm2-135m"),
     ]
     began = time.monotonic()
-    answered, _ = run(experts, lambda client, timeout_s: client.answer({"prompt": "x"}, timeout_s))
+    answered, _ = run(
+        experts, lambda client, timeout_s: client.answer(ask_of(client.spec, {"prompt": "x"}), timeout_s)
+    )
     assert answered.expert.spec.name == "smollm2-135m"
     assert time.monotonic() - began < 2
 

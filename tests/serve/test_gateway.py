@@ -254,7 +254,7 @@ def test_a_stream_that_breaks_off_ends_with_an_error_event(orchestrator):
 
 def test_more_requests_than_places_get_429_at_once(orchestrator):
     gateway = endpoint(orchestrator, *both(), max_in_flight=1)
-    with gateway.admit():
+    with gateway.admit(Caller()):
         reply = ask(gateway)
     assert reply.status_code == 429
     assert reply.headers["retry-after"] == "1"
@@ -291,7 +291,7 @@ def test_deciding_takes_a_place_too(orchestrator):
         async with http(gateway) as web:
             return await web.post("/v1/route", json={"query": "x"})
 
-    with gateway.admit():
+    with gateway.admit(Caller()):
         assert asyncio.run(send()).status_code == 429
     assert asyncio.run(send()).status_code == 200
 

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 
 from experts import ExpertSpec
 from serve.config import ServeConfig
+from serve.experts.direct import DirectClient
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Grant, hash_secret
 from serve.request import books
@@ -28,7 +29,7 @@ from serve.wire.protocol import ChatRequest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from fake_experts import DirectExpert, FixedRouter, LocalLedger
+from fake_experts import FixedRouter, LocalLedger
 from hostile_upstream import USD_PER_TOKEN, Plan, serve_hostile
 
 BUDGET_USD = 0.05
@@ -142,7 +143,7 @@ def spec_of(name, upstream, **fields):
 def make_gateway(upstream, ledger_type=WatchedLedger, rng=None, **fields):
     config = ServeConfig(home=Path(tempfile.mkdtemp(prefix="leeroo-test-")), access="keys", deadline_s=5.0)
     specs = [spec_of(name, upstream, **fields) for name in ("alpha", "beta")]
-    experts = {spec.name: DirectExpert(spec) for spec in specs}
+    experts = {spec.name: DirectClient(spec) for spec in specs}
     return Gateway(config, FixedRouter("alpha", "beta"), ledger_type(config, rng), experts)
 
 
@@ -182,7 +183,7 @@ async def finish(gateway):
     await asyncio.sleep(0.01)
     await gateway.drain(10.0)
     for expert in gateway.experts.values():
-        await expert.replica._client.aclose()
+        await expert.aclose()
 
 
 def billed(upstream, name):

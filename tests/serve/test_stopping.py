@@ -44,9 +44,9 @@ class SlowExpert(ScriptedExpert):
         super().__init__(name)
         self.may = asyncio.Event()
 
-    async def answer(self, body, timeout_s):
+    async def answer(self, ask, timeout_s):
         await self.may.wait()
-        return await super().answer(body, timeout_s)
+        return await super().answer(ask, timeout_s)
 
     async def _rest(self):
         yield self._piece({"content": "one"})

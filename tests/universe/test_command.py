@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from pipelines.commands.universe import register
 from universe.model.hosting_file import read_hosting
-from warehouse import InputError, NotReadyError, Warehouse, conform, question_id
+from warehouse import InfeasibleError, InputError, NotReadyError, Warehouse, conform, question_id
 
 runner = CliRunner()
 
@@ -160,7 +160,7 @@ def test_the_cost_limit_and_the_frontier_have_one_unit(home: Path) -> None:
     assert 0 < 1000 * plan["expected_cost_usd"] <= 0.15
     with pytest.raises(InputError, match="are one limit"):
         run(*command, "--max-usd-per-1k", "0.15", "--max-cost-usd", "0.00015")
-    with pytest.raises(InputError, match=r"0\.001 USD per 1,000 queries is below the 0\.01 "):
+    with pytest.raises(InfeasibleError, match=r"0\.001 USD per 1,000 queries is below the 0\.01 "):
         run(*command, "--max-usd-per-1k", "0.001")
     traced = " ".join(run(*command, "--frontier", "cost", "--points", "3").split())
     assert "in $ per 1,000 queries (--max-usd-per-1k)" in traced

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from pathlib import Path
@@ -59,8 +60,12 @@ def test_the_command_line_tells_each_in_one_line(capsys, monkeypatch, kind, wrap
 
     monkeypatch.delenv("LEEROO_DEBUG", raising=False)
     monkeypatch.setattr(sys, "argv", ["leeroo"])
-    with pytest.raises(SystemExit) as ended:
-        run_app(app)
+    mask = os.umask(0o077)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            run_app(app)  # which sets the mask for its process, and this one goes on
+    finally:
+        os.umask(mask)
     shown = capsys.readouterr()
     assert ended.value.code == kind.exit_code
     assert shown.err == "leeroo: here: it does not work. To mend it: do that\n"

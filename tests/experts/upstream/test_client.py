@@ -22,7 +22,7 @@ from tests.experts.upstream.scripted_socket import (
     make_spec,
     serve,
 )
-from warehouse import InputError
+from warehouse import CannotRunError
 
 
 def test_an_answer_comes_with_its_bill_and_the_expert_named() -> None:
@@ -288,10 +288,10 @@ def test_a_key_is_trimmed_or_its_variable_named(monkeypatch: pytest.MonkeyPatch)
     assert UpstreamClient(spec)._key == "sk-abc"
     for bad in ("sk-\u00e4bc", "sk-a\nbc", "sk a", " ", "sk-\x7f"):
         monkeypatch.setenv("KEY_OF_THE_TEST", bad)
-        with pytest.raises(InputError, match="KEY_OF_THE_TEST"):
+        with pytest.raises(CannotRunError, match="KEY_OF_THE_TEST"):
             UpstreamClient(spec)
     monkeypatch.delenv("KEY_OF_THE_TEST")
-    with pytest.raises(InputError, match="KEY_OF_THE_TEST is not set"):
+    with pytest.raises(CannotRunError, match="KEY_OF_THE_TEST is not set"):
         UpstreamClient(spec)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from experts.upstream import Answer, Failure, FailureKind, Usage, client
+from experts.upstream import Answer, Failure, FailureKind, Usage, pool
 from tests.experts.upstream.asking import END, ROLE, answer_fine, ask, events
 from tests.experts.upstream.scripted_socket import piece
 
@@ -57,13 +57,13 @@ def test_one_that_ends_before_its_answer_is_a_failure() -> None:
 
 
 def test_certificates_are_not_read_within_the_time_for_an_answer(monkeypatch: pytest.MonkeyPatch) -> None:
-    read = client.tls_context
+    read = pool.tls_context
 
     def read_slowly() -> Any:
         time.sleep(1.0)
         return read()
 
-    monkeypatch.setattr(client, "tls_context", read_slowly)
+    monkeypatch.setattr(pool, "tls_context", read_slowly)
     reply, _ = ask(answer_fine, timeout_s=0.8)
     assert isinstance(reply, Answer), reply
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from experts import ExpertSpec
-from experts.upstream import Failure, FailureKind
-from serve.experts.api_expert import ApiExpert
+from experts.upstream import Failure, FailureKind, ask_of
+from serve.experts.direct import DirectClient
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -36,13 +36,16 @@ def ask(upstream):
 
     def ask(body, *, stream=False):
         async def go():
-            expert = ApiExpert(spec)
+            expert = DirectClient(spec)
             try:
-                if stream:
-                    return [piece async for piece in expert.stream(body, 5.0)]
-                return await expert.answer(body, 5.0)
+                if not stream:
+                    return await expert.answer(ask_of(spec, body), 5.0)
+                opened = await expert.open_stream(ask_of(spec, body), 5.0)
+                if isinstance(opened, Failure):
+                    return [opened]
+                return [*opened.opening, *[piece async for piece in opened.rest]]
             finally:
-                await expert._client.aclose()
+                await expert.aclose()
 
         upstream.requests.clear()
         return asyncio.run(go())

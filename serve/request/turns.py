@@ -1,0 +1,234 @@
+"""Who may ask an expert next: so many requests at once, and the callers that wait take turns.
+
+While a request waits nothing is sent, and nothing can be billed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import TypeVar
+
+from experts.upstream import Failure, FailureKind, Usage
+from serve.experts.client import OpenStream, Rest, StreamPiece
+from serve.request.in_flight import InFlight
+
+T = TypeVar("T")
+
+MOST_WAITING = 256
+#: How long a place is kept for a caller who was answered: who asks one thing after the other finds it free.
+KEPT_S = 2.0
+_NOTHING = Usage(0, 0)
+
+
+class QueueFullError(Exception):
+    """As many requests wait as may."""
+
+
+class Turns:
+    """The places at one expert, and who waits for one.
+
+    A place goes to the caller who holds the fewest, else to whoever waited longest for a turn: a caller with
+    a hundred requests waits for its own, not a caller with one for them. Up to half of the places are kept
+    for callers who were answered a moment ago and hold none. Where the queue is full, the caller with the
+    most requests in it gives up its last to one who has fewer.
+
+    Args:
+        places: requests at once.
+        most_waiting: requests beyond them.
+        clock: in seconds.
+    """
+
+    def __init__(
+        self, places: int, most_waiting: int = MOST_WAITING, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._places, self._most_waiting, self._clock = places, most_waiting, clock
+        self._free = places
+        self._held: dict[str, int] = {}
+        self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # in whose turn it is
+        self._waiting_count = 0
+        self._answered: OrderedDict[str, float] = (
+            OrderedDict()
+        )  # who holds none and waits for none, and since
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait."""
+        return self._waiting_count
+
+    @property
+    def at_once(self) -> int:
+        """How many requests have a place."""
+        return self._places - self._free
+
+    async def take(self, caller: str) -> None:
+        """Wait for a place; :meth:`free` gives it back. Who stops waiting frees its place in the queue.
+
+        Raises:
+            QueueFullError: too many wait, and this caller has as many of them as any other.
+        """
+        self._answered.pop(caller, None)
+        if not self._waiting and self._free > self._kept():
+            self._hold(caller)
+            return
+        if self._waiting_count >= self._most_waiting:
+            self._make_room(caller)
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.setdefault(caller, deque()).append(turn)
+        self._waiting_count += 1
+        self._let_in()
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.cancelled():
+                self._forget(caller, turn)
+            elif turn.exception() is None:  # its turn came as it left
+                self.free(caller)
+            raise
+
+    @asynccontextmanager
+    async def turn(self, caller: str, patience_s: float) -> AsyncIterator[None]:
+        """Hold a place while the block runs; who has waited so long for one goes without."""
+        has_place = True
+        try:
+            async with asyncio.timeout(patience_s):
+                await self.take(caller)
+        except (TimeoutError, QueueFullError):
+            has_place = False
+        try:
+            yield
+        finally:
+            if has_place:
+                self.free(caller)
+
+    def free(self, caller: str) -> None:
+        """Give a place back."""
+        self._free += 1
+        self._held[caller] -= 1
+        if not self._held[caller]:
+            del self._held[caller]
+            if caller not in self._waiting:
+                self._answered[caller] = self._clock()
+        self._let_in()
+
+    def _let_in(self) -> None:
+        while self._waiting and self._free > self._kept():
+            caller = min(self._waiting, key=lambda name: self._held.get(name, 0))
+            turn = self._waiting[caller].popleft()
+            self._waiting_count -= 1
+            if self._waiting[caller]:
+                self._waiting.move_to_end(caller)
+            else:
+                del self._waiting[caller]
+            if not turn.done():
+                self._hold(caller)
+                turn.set_result(None)
+
+    def _hold(self, caller: str) -> None:
+        self._free -= 1
+        self._held[caller] = self._held.get(caller, 0) + 1
+
+    def _kept(self) -> int:
+        """Return how many places nobody who waits may take."""
+        oldest = self._clock() - KEPT_S
+        while self._answered and next(iter(self._answered.values())) < oldest:
+            self._answered.popitem(last=False)
+        return min(len(self._answered), self._places // 2)
+
+    def _make_room(self, caller: str) -> None:
+        longest = max(self._waiting, key=lambda name: len(self._waiting[name]))
+        if len(self._waiting[longest]) <= len(self._waiting.get(caller, ())) + 1:
+            raise QueueFullError
+        turn = self._waiting[longest].pop()
+        self._waiting_count -= 1
+        if not turn.done():
+            turn.set_exception(QueueFullError())
+
+    def _forget(self, caller: str, turn: asyncio.Future[None]) -> None:
+        queue = self._waiting.get(caller)
+        if queue and turn in queue:
+            queue.remove(turn)
+            self._waiting_count -= 1
+            if not queue:
+                del self._waiting[caller]
+
+
+async def ask_in_turn(
+    turns: Turns | None,
+    job: InFlight,
+    name: str,
+    ask: Callable[[float], Awaitable[T | Failure]],
+    timeout_s: float,
+) -> T | Failure:
+    """Ask an expert once it is this caller's turn. The wait is part of the time; a stream keeps its place.
+
+    Args:
+        turns: at this expert; None where there is no need to wait here.
+        job: the request; nobody counts as asked while it waits.
+        name: of the expert.
+        ask: asks it, within so many seconds.
+        timeout_s: for both.
+    """
+    if turns is None:
+        return await ask(timeout_s)
+    caller, began = job.caller.key_id or "", time.monotonic()
+    job.asked = None
+    try:
+        async with asyncio.timeout(timeout_s):
+            await turns.take(caller)
+    except QueueFullError:
+        return Failure(FailureKind.BUSY, "it has too many requests waiting", in_time_of_caller=True)
+    except TimeoutError:
+        message = f"its turn did not come within {timeout_s:.3g} s"
+        return Failure(FailureKind.TIMEOUT, message, usage=_NOTHING, in_time_of_caller=True)
+    job.asked = name
+    place = _Place(turns, caller)
+    try:
+        value = await ask(max(0.001, timeout_s - (time.monotonic() - began)))
+    except BaseException:
+        place.free()
+        raise
+    if isinstance(value, OpenStream):
+        return replace(value, rest=_HeldRest(value.rest, place))
+    place.free()
+    return value
+
+
+class _Place:
+    """A place at an expert, given back once."""
+
+    def __init__(self, turns: Turns, caller: str) -> None:
+        self._turns, self._caller = turns, caller
+        self._is_held = True
+
+    def free(self) -> None:
+        if self._is_held:
+            self._is_held = False
+            self._turns.free(self._caller)
+
+
+class _HeldRest:
+    """What is still to come of a stream that holds a place until it ends."""
+
+    def __init__(self, rest: Rest, place: _Place) -> None:
+        self._rest, self._place = rest, place
+
+    async def __anext__(self) -> StreamPiece | Failure:
+        try:
+            piece = await anext(self._rest)
+        except BaseException:
+            self._place.free()
+            raise
+        if isinstance(piece, Failure):
+            self._place.free()
+        return piece
+
+    async def aclose(self) -> None:
+        try:
+            await self._rest.aclose()
+        finally:
+            self._place.free()

@@ -1,0 +1,89 @@
+"""A disk that is really full: one message, soon; nothing is lost or there twice once there is room again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from warehouse import Warehouse
+
+ROOT = Path(__file__).parents[2]
+SOON_S = 5.0
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 2 MB of its own."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    mount = shutil.which("mount")
+    if (
+        mount is None
+        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=False).returncode
+    ):
+        pytest.skip("a file system can be mounted by root alone")
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "-l", place], check=True)
+
+
+def fill(disk: Path, left: int) -> Path:
+    """Fill the disk up to so many bytes."""
+    ballast = disk / "ballast"
+    ballast.write_bytes(bytes(max(0, shutil.disk_usage(disk).free - left)))
+    return ballast
+
+
+def leeroo(home: Path, *arguments: str | Path) -> tuple[int, str, float]:
+    """Run a command; exit code, what it says of errors, and CPU seconds of it: other work must not count."""
+    environment = {
+        name: value for name, value in os.environ.items() if not name.startswith(("LEEROO_", "MLFLOW_"))
+    }
+    before = sum(os.times()[2:4])
+    done = subprocess.run(
+        [sys.executable, "-m", "pipelines.cli", *map(str, arguments), "--home", home],
+        capture_output=True, text=True, cwd=ROOT, env=environment, timeout=120, check=False,
+    )  # fmt: skip
+    assert "Traceback" not in done.stdout + done.stderr
+    return done.returncode, done.stderr, sum(os.times()[2:4]) - before
+
+
+def told(home: Path, *arguments: str | Path) -> str:
+    began = time.monotonic()
+    code, message, busy_s = leeroo(home, *arguments)
+    assert code == 2, message
+    assert len(message.strip().splitlines()) == 1, message
+    assert "full" in message
+    assert time.monotonic() - began < SOON_S + 20 * busy_s
+    return message
+
+
+def many_questions(path: Path, count: int = 6_000) -> Path:
+    lines = (json.dumps({"prompt": f"{n}: {os.urandom(60).hex()}?", "answer": str(n)}) for n in range(count))
+    path.write_text("\n".join(lines))
+    return path
+
+
+def test_an_import_into_a_full_disk(tmp_path: Path, disk: Path) -> None:
+    home, few, many = disk / "home", tmp_path / "few.jsonl", many_questions(tmp_path / "many.jsonl")
+    few.write_text("\n".join(many.read_text().splitlines()[:10]))
+    assert leeroo(home, "import", "questions", few)[0] == 0
+    ballast = fill(disk, 0)
+    assert "To mend it" in told(home, "import", "questions", many)
+    store = Warehouse(home / "warehouse")
+    assert {row["source"] for row in store.scan("questions").to_pylist()} == {"few"}
+    assert store.scan("questions").num_rows == 10
+    ballast.unlink()
+    assert leeroo(home, "import", "questions", many)[0] == 0
+    rows = Warehouse(home / "warehouse").scan("questions")
+    assert rows.num_rows == len(set(rows["question_id"].to_pylist())) == 6_000
+    assert leeroo(home, "warehouse", "check")[0] == 0
