@@ -206,7 +206,7 @@ def test_headers_that_come_byte_by_byte_end_with_the_connection(served, sent):
         slow.settimeout(0.2)
         slow.sendall(sent)
         reply = b""
-        while time.monotonic() - began < 10:
+        while time.monotonic() - began < 15:
             with contextlib.suppress(TimeoutError):
                 got = slow.recv(4000)
                 if not got:
@@ -214,7 +214,7 @@ def test_headers_that_come_byte_by_byte_end_with_the_connection(served, sent):
                 reply += got
             with contextlib.suppress(OSError):
                 slow.sendall(b"x" if sent else b"")
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 10
     assert reply.startswith(b"HTTP/1.1 408 ") or not reply
 
 
@@ -234,8 +234,8 @@ def test_a_refusal_before_the_body_is_passed_on(served):
 def test_a_client_that_leaves_is_seen_to_leave(served):
     Replica.left.clear()
     with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{served}/works", json={}, timeout=0.5)
-    assert Replica.left.wait(3)
+        httpx.post(f"{served}/works", json={}, timeout=httpx.Timeout(30, read=1))
+    assert Replica.left.wait(10)
 
 
 NODE = """
@@ -283,7 +283,7 @@ class Node:
             return False
 
 
-def soon(condition, seconds=5.0):
+def soon(condition, seconds=10.0):
     began = time.monotonic()
     while not condition():
         assert time.monotonic() - began < seconds
@@ -344,7 +344,7 @@ def test_haproxy_that_its_manager_ends_stays_away(node):
 
 def test_nothing_is_left_when_the_node_is_killed(node):
     node.process.kill()
-    soon(lambda: not node.haproxies(), 8)
+    soon(lambda: not node.haproxies())
 
 
 def test_the_front_is_what_runs_here_and_says_so(monkeypatch, tmp_path):
