@@ -233,8 +233,9 @@ def test_a_refusal_before_the_body_is_passed_on(served):
 
 def test_a_client_that_leaves_is_seen_to_leave(served):
     Replica.left.clear()
-    with pytest.raises(httpx.ReadTimeout):
-        httpx.post(f"{served}/works", json={}, timeout=httpx.Timeout(30, read=1))
+    with socket.create_connection(("127.0.0.1", int(served.rpartition(":")[2]))) as client:
+        client.sendall(b"POST /works HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
+        time.sleep(1)
     assert Replica.left.wait(10)
 
 
@@ -432,18 +433,24 @@ def test_streams_of_an_ingress_that_is_killed_end_with_an_error_event(ingress):
     with httpx.Client() as client:
         for _ in range(3):  # the connections of streams that have ended are left alone
             assert client.post(f"{url}/short", json={}).text == "data: 0\n\ndata: 1\n\ndata: 2\n\n"
-    told, lost = [], []
+    begun, told, lost = [], [], []
 
     def ask(path):
+        text = ""
         try:
-            told.append(httpx.post(f"{url}/{path}", json={}, timeout=20).text)
-        except httpx.RemoteProtocolError:
+            with httpx.stream("POST", f"{url}/{path}", json={}, timeout=30) as reply:
+                for piece in reply.iter_text():
+                    begun.extend([] if text else [path])
+                    text += piece
+            told.append(text)
+        except httpx.HTTPError:
             lost.append(path)
 
     clients = [threading.Thread(target=ask, args=(path,)) for path in ("stream",) * 4 + ("whole",)]
     for client in clients:
         client.start()
-    time.sleep(1)
+    soon(lambda: len(begun) == 5, 30)
+    time.sleep(0.2)
     (witness,) = psutil.Process(process.pid).children()
     process.kill()
     for client in clients:
@@ -452,7 +459,7 @@ def test_streams_of_an_ingress_that_is_killed_end_with_an_error_event(ingress):
     assert len(told) == 4
     for text in told:
         *pieces, error, done, _ = text.split("\n\n")
-        assert len(pieces) > 3
+        assert len(pieces) > 1
         assert '"stream_cut"' in error
         assert done == "data: [DONE]"
     witness.wait(5)

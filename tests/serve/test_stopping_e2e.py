@@ -117,7 +117,11 @@ class Endpoint:
             time.sleep(0.2)
 
     def named(self, part):
-        return [p for p in self.root.children(recursive=True) if part in "".join(p.cmdline()[:1])]
+        found = []
+        for process in self.root.children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # gone meanwhile
+                found += [process] if part in "".join(process.cmdline()[:1]) else []
+        return found
 
     def left(self):
         """What still runs from the folder of its front."""
