@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.predictors.base import Prediction, Predictor
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.registry import predictor_from_state
-from orchestrator.predictors.states import read_states, write_states
+from orchestrator.predictors.states import ARRAYS, SETTINGS, read_states, write_states
 from orchestrator.selection.value import net_value
 from orchestrator.text.embedder import Embedder, WeightsIdentity
 from orchestrator.text.queries import read_queries
@@ -36,6 +36,7 @@ class Decision:
     reason: str
 
 
+HEADER = "orchestrator.json"
 _RENAMED = {"cost": "economy"}  # presets of routers that were saved under an earlier name
 
 
@@ -129,18 +130,22 @@ class Orchestrator:
         }
         states = {"predictor": self.predictor.state(), "cost": self.cost.state()}
         write_states(directory, states)
-        (directory / "orchestrator.json").write_text(json.dumps(header, indent=2, default=str) + "\n")
+        (directory / HEADER).write_text(json.dumps(header, indent=2, default=str) + "\n")
 
     @classmethod
-    def load(cls, directory: Path) -> Self:
+    def load(cls, directory: Path, *, mapped: bool = False) -> Self:
         """Read what :meth:`save` wrote.
+
+        Args:
+            directory: where it was saved.
+            mapped: leave the arrays in their file, for other processes to share; it can then only decide.
 
         Raises:
             NotReadyError: the directory holds no orchestrator.
             InputError: it is of a newer format.
             CannotRunError: the embedder's weights are missing, or not those that it was trained with.
         """
-        path = Path(directory) / "orchestrator.json"
+        path = Path(directory) / HEADER
         if not path.is_file():
             raise NotReadyError(
                 "no orchestrator is saved here", where=str(directory), fix="train one: `leeroo train`"
@@ -154,7 +159,7 @@ class Orchestrator:
             )
         embedder = load_embedder(header["embedder"])
         _refuse_other_weights(embedder, header.get("weights", []), path)
-        states = read_states(Path(directory))
+        states = read_states(Path(directory), mapped=mapped)
         return cls(
             embedder=embedder,
             predictor=predictor_from_state(states["predictor"]),
@@ -220,6 +225,11 @@ class Orchestrator:
             multiplier=float(multiplier),
             reason=reason,
         )
+
+
+def saved_files(directory: Path) -> tuple[Path, ...]:
+    """Return the files that :meth:`Orchestrator.save` writes."""
+    return directory / HEADER, directory / SETTINGS, directory / ARRAYS
 
 
 def _refuse_other_weights(embedder: Embedder, saved: Sequence[Mapping[str, Any]], path: Path) -> None:

@@ -18,8 +18,10 @@ from warehouse.home import absolute_url, warehouse_elsewhere
 
 #: In deployments that compute little, Ray need not pass every call from thread to thread.
 ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
+#: A decision is smaller than what it takes to share one out.
+ONE_CORE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 LIGHT: dict[str, Any] = {
-    "ray_actor_options": {"num_cpus": 0.1, "runtime_env": {"env_vars": ONE_LOOP}},
+    "ray_actor_options": {"num_cpus": 0.1, "runtime_env": {"env_vars": ONE_LOOP | ONE_CORE}},
     "max_ongoing_requests": 10_000,
 }
 
@@ -61,5 +63,5 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
 
 
 def _with_env(variables: dict[str, str]) -> dict[str, Any]:
-    actor = {**LIGHT["ray_actor_options"], "runtime_env": {"env_vars": ONE_LOOP | variables}}
+    actor = {**LIGHT["ray_actor_options"], "runtime_env": {"env_vars": ONE_LOOP | ONE_CORE | variables}}
     return {**LIGHT, "ray_actor_options": actor}

@@ -37,7 +37,12 @@ class Ingress:
             spec.name: _client(spec, handle, pool, config.ingress_replicas)
             for spec, handle in zip(specs, experts, strict=True)
         }
-        self._gateway = Gateway(config, RouterHandle(router), BookkeeperHandle(bookkeeper), by_name)
+        self._gateway = Gateway(
+            config,
+            RouterHandle(router, config),
+            BookkeeperHandle(bookkeeper, is_alone=config.ingress_replicas == 1),
+            by_name,
+        )
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the web application; Ray Serve calls this once, in the replica."""

@@ -31,8 +31,7 @@ class FeatureScale:
 
     def apply(self, queries: Queries) -> NDArray[np.float32]:
         """Return features [n, d + s]."""
-        raw = np.hstack([queries.embeddings, queries.surface])
-        features: NDArray[np.float32] = (raw - self.centre) / self.scale
+        features: NDArray[np.float32] = (queries.joined - self.centre) / self.scale
         return features
 
     def arrays(self) -> dict[str, NDArray[Any]]:

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.text.mapped_arrays import map_arrays
+
 SETTINGS, ARRAYS = "states.json", "states.safetensors"
 
 
@@ -36,7 +38,7 @@ class State:
 
 
 def write_states(directory: Path, states: dict[str, State]) -> None:
-    """Write named states as one JSON and one safetensors file."""
+    """Write named states as one JSON and one safetensors file; who has mapped the former file keeps it."""
     from safetensors.numpy import save_file
 
     settings = {name: state.header() for name, state in states.items()}
@@ -45,14 +47,17 @@ def write_states(directory: Path, states: dict[str, State]) -> None:
         for name, state in states.items()
         for key, array in state.prefixed(name).items()
     }
-    save_file(arrays, directory / ARRAYS)
+    new = directory / f"{ARRAYS}.new"
+    save_file(arrays, new)
+    new.replace(directory / ARRAYS)
     (directory / SETTINGS).write_text(json.dumps(settings, indent=1) + "\n")
 
 
-def read_states(directory: Path) -> dict[str, State]:
-    """Read what :func:`write_states` wrote."""
+def read_states(directory: Path, *, mapped: bool = False) -> dict[str, State]:
+    """Read what :func:`write_states` wrote; ``mapped`` arrays share memory, and are read only."""
     from safetensors.numpy import load_file
 
     settings: dict[str, Any] = json.loads((directory / SETTINGS).read_text())
-    everything = State("", {}, load_file(directory / ARRAYS))
+    path = directory / ARRAYS
+    everything = State("", {}, map_arrays(path) if mapped else load_file(path))
     return {name: everything.part(header, name) for name, header in settings.items()}

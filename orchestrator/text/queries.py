@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +16,9 @@ from warehouse import Outcomes
 #: Characters at either end of a long text that are embedded; what lies between adds little, and a megabyte
 #: would take seconds, in which nobody else's query is decided.
 READ_AT_EITHER_END = 4_000
+_ASCII = [chr(code) for code in range(128)]
+_ASCII_DIGITS = "".join(filter(str.isdigit, _ASCII)).encode()
+_ASCII_LETTERS_AND_SPACE = "".join(c for c in _ASCII if c.isalpha() or c.isspace()).encode()
 SURFACE_FEATURES = ("log_characters", "log_lines", "digit_share", "symbol_share", "mean_word_length")
 
 
@@ -27,6 +32,11 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.embeddings)
+
+    @cached_property
+    def joined(self) -> NDArray[np.float32]:
+        """Embeddings and surface side by side [n, d + s]."""
+        return np.concatenate([self.embeddings, self.surface], axis=1)
 
     def take(self, index: NDArray[np.intp]) -> Queries:
         """Return some of the queries."""
@@ -71,8 +81,7 @@ def take_ends(text: str) -> str:
 def _surface(whole: str) -> tuple[float, ...]:
     text = take_ends(whole)
     length = max(len(text), 1)
-    digits = sum(map(str.isdigit, text))
-    letters_or_space = sum(map(str.isalpha, text)) + sum(map(str.isspace, text))
+    digits, letters_or_space = _count_kinds(text)
     words = max(len(text.split()), 1)
     return (
         float(np.log(max(len(whole), 1))),
@@ -81,3 +90,15 @@ def _surface(whole: str) -> tuple[float, ...]:
         (length - digits - letters_or_space) / length,
         length / words,
     )
+
+
+def _count_kinds(text: str) -> tuple[int, int]:
+    """Return how many characters are digits, and how many letters or blanks."""
+    if text.isascii():
+        rest = text.encode().translate(None, _ASCII_DIGITS)
+        return len(text) - len(rest), len(rest) - len(rest.translate(None, _ASCII_LETTERS_AND_SPACE))
+    digits = letters_or_space = 0
+    for character, count in Counter(text).items():
+        digits += count * character.isdigit()
+        letters_or_space += count * (character.isalpha() + character.isspace())
+    return digits, letters_or_space

@@ -27,12 +27,13 @@ class EmbedderKind:
 
     build: Callable[[], Embedder]
     about: str
+    is_static: bool = False  # a token's vector does not depend on the text around it: fast enough to wait for
 
 
 EMBEDDERS = {
     "minilm-int8": EmbedderKind(MiniLmEmbedder, "contextual"),
     "minilm-shallow": EmbedderKind(ShallowMiniLmEmbedder, "the same, cut short"),
-    "wordllama": EmbedderKind(WordLlamaEmbedder, "static, fast"),
+    "wordllama": EmbedderKind(WordLlamaEmbedder, "static, fast", is_static=True),
 }
 DEFAULT_EMBEDDER = "minilm-int8+wordllama"
 FAST_EMBEDDER = "wordllama"  # where every question is embedded only to be compared with others
@@ -58,6 +59,11 @@ def load_embedder(name: str, *, cache_dir: Path | None = None) -> Embedder:
         embedder = EMBEDDERS[part].build()
         parts.append(CachedEmbedder(embedder, cache_dir) if cache_dir else embedder)
     return parts[0] if len(parts) == 1 else JoinedEmbedder(parts)
+
+
+def is_static(name: str) -> bool:
+    """Tell whether all of the embedders that ``name`` joins are static."""
+    return all(part in EMBEDDERS and EMBEDDERS[part].is_static for part in name.split("+"))
 
 
 def check_embedders(name: str = DEFAULT_EMBEDDER) -> dict[str, LeerooError]:

@@ -110,6 +110,15 @@ def load_version(tracking_uri: str, version: str) -> Orchestrator:
     Raises:
         NotReadyError: there is no such version.
     """
+    return Orchestrator.load(find_files(tracking_uri, version))
+
+
+def find_files(tracking_uri: str, version: str) -> Path:
+    """Return the directory on this machine in which a version is saved: a copy, if MLflow is elsewhere.
+
+    Raises:
+        NotReadyError: there is no such version.
+    """
     client = _client(tracking_uri)
     found = _find(client, version)
     with quiet_mlflow():
@@ -127,7 +136,7 @@ def load_version(tracking_uri: str, version: str) -> Orchestrator:
                 where=address,
                 fix="restore them from a copy, or `leeroo rollback`, or `leeroo train` anew",
             ) from error
-    return Orchestrator.load(Path(directory) / "artifacts" / "orchestrator")
+    return Path(directory) / "artifacts" / "orchestrator"
 
 
 def load_champion(tracking_uri: str) -> tuple[Orchestrator, str]:

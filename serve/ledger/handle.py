@@ -31,6 +31,7 @@ from serve.wire.api_errors import ApiError
 
 logger = logging.getLogger("ray.serve")
 
+_FEEDBACK_AGAIN_S = 0.1
 _SETTLED_WITHIN_S = 0.02  # nobody waits for a settlement: it goes with the next request's reservation
 
 
@@ -38,9 +39,15 @@ class BookkeeperHandle:
     """Talks to the bookkeeper's deployment; see :class:`serve.ledger.bookkeeper.Bookkeeper`.
 
     From the first request on it shows the bookkeeper that this process lives, and learns when to stop.
+
+    Args:
+        handle: of the deployment.
+        is_alone: whether this is the only process that clients come to: then a settlement may wait for the
+            next reservation, since whatever could miss it comes after it.
     """
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, *, is_alone: bool = False) -> None:
+        self._settled_within_s = _SETTLED_WITHIN_S if is_alone else 0.0
         self.owner = f"ingress-{uuid.uuid4().hex}"
         self.life = Life()
         self._handle = handle
@@ -75,13 +82,17 @@ class BookkeeperHandle:
 
     async def settle(self, settlement: Settlement) -> Settled:
         """Charge a call and keep what is to be kept of it; sent before any reservation that comes later."""
-        written = await self._write(settlement, within_s=_SETTLED_WITHIN_S)
+        written = await self._write(settlement, within_s=self._settled_within_s)
         if not isinstance(written, Settled):
             raise _unbooked(written)
         return written
 
     async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool:
-        """Attach a score to a decision."""
+        """Attach a score to a decision, once it is there: its settlement may still be on the way."""
+        await self._write.flush()
+        if await call(self._handle.add_feedback, caller, request_id, score):
+            return True
+        await asyncio.sleep(_FEEDBACK_AGAIN_S)  # the answer may have come from another process
         return bool(await call(self._handle.add_feedback, caller, request_id, score))
 
     async def figures(self) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from orchestrator import Orchestrator
 from serve.config import ServeConfig
 from warehouse import NotReadyError
@@ -59,15 +61,24 @@ def find_challenger(config: ServeConfig) -> str | None:
         return None
 
 
-def load_router(config: ServeConfig, version: str | None = None) -> tuple[str, Orchestrator]:
-    """Return a version's name and its orchestrator; the champion when no version is named.
+def find_directory(config: ServeConfig, version: str) -> Path:
+    """Return the directory on this node in which a version is saved.
 
     Raises:
-        NotReadyError: there is no champion, or no such version.
+        NotReadyError: there is no such version.
     """
     if config.router_dir is not None:
-        return config.router_dir.name, Orchestrator.load(config.router_dir)
-    from orchestrator.versions.mlflow_registry import load_version
+        return config.router_dir
+    from orchestrator.versions.mlflow_registry import find_files
 
-    wanted = version or find_version(config)
-    return wanted, load_version(tracking_uri(config), wanted)
+    return find_files(tracking_uri(config), version)
+
+
+def load_router(config: ServeConfig) -> tuple[str, Orchestrator]:
+    """Return the champion's name and its orchestrator.
+
+    Raises:
+        NotReadyError: there is no champion.
+    """
+    version = find_version(config)
+    return version, Orchestrator.load(find_directory(config, version))

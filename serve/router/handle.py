@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ray.serve.handle import DeploymentHandle
 
+from serve.config import ServeConfig
 from serve.router.messages import Query, Refused, Ruling
+from serve.router.nearby import NearbyDecider
 from serve.transport.coalescing import Coalescer
+from serve.transport.local_call import LocalCaller
 from serve.transport.patient_call import call, local_caller
 
 
 class RouterHandle:
-    """Talks to the router's deployment."""
+    """Decides here where the router's embeddings are static; else its deployment does."""
 
-    def __init__(self, handle: DeploymentHandle) -> None:
+    def __init__(self, handle: DeploymentHandle, config: ServeConfig) -> None:
         self._handle = handle
+        find_lineup = LocalCaller(partial(call, handle.lineup_address), partial(call, handle.lineup))
+        self._nearby = NearbyDecider(config, partial(find_lineup, None))
         # Small groups, so that the first of many requests need not wait for the decisions on all.
         self._decide: Coalescer[Query, Ruling | Refused] = Coalescer(local_caller(handle, "decide"), most=8)
 
     async def decide(self, query: Query) -> Ruling:
         """Decide on one query; InputError or NobodyMayAnswerError where it cannot be."""
-        ruling = await self._decide(query)
+        decider = self._nearby.get()
+        ruling = decider.decide([query])[0] if decider else await self._decide(query)
         if isinstance(ruling, Refused):
             raise ruling
         return ruling
 
     async def version(self) -> str:
         """Return the version of the champion in use."""
-        return str(await call(self._handle.version))
+        decider = self._nearby.get()
+        return decider.champion.version if decider else str(await call(self._handle.version))

@@ -38,3 +38,21 @@ class Ruling:
     decision: Decision
     version: str
     shadow: Ruling | None = None  # what the challenger would have decided; nobody follows it
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A version of the orchestrator, and the directory in which it is saved."""
+
+    version: str
+    directory: str
+    changed_ns: int  # when its files were last written: others under the same name are others
+
+
+@dataclass(frozen=True)
+class Lineup:
+    """The versions that decide now, for an ingress that decides itself."""
+
+    node: str  # whose directories they are
+    versions: tuple[Saved, ...]  # the champion, and the challenger if there is one
+    is_fast: bool  # whether all decide in a fraction of a millisecond

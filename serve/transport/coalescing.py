@@ -37,6 +37,7 @@ class Coalescer(Generic[Item, Result]):
         self._shared = shared
         self._waiting: deque[tuple[Item, asyncio.Future[Result]]] = deque()
         self._sender: asyncio.Task[None] | None = None
+        self._group: list[tuple[Item, asyncio.Future[Result]]] = []  # under way
         self._is_due = False
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -56,6 +57,14 @@ class Coalescer(Generic[Item, Result]):
             self._alarm = loop.call_later(within_s, self._send_now)
         return await future
 
+    async def flush(self) -> None:
+        """Send what waits, and wait until all that came before has its result."""
+        before = [future for _, future in (*self._group, *self._waiting) if not future.done()]
+        if self._waiting:
+            self._send_now()
+        if before:
+            await asyncio.wait(before)
+
     def _send_now(self) -> None:
         self._is_due = True
         if self._alarm is not None:
@@ -66,14 +75,14 @@ class Coalescer(Generic[Item, Result]):
             self._sender = asyncio.get_running_loop().create_task(self._send_waiting())
 
     async def _send_waiting(self) -> None:
-        group: list[tuple[Item, asyncio.Future[Result]]] = []
         try:
             while self._waiting and self._is_due:
-                group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
+                self._group = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
                 self._is_due = bool(self._waiting)
-                await self._send_group(group)
+                await self._send_group(self._group)
+                self._group = []
         except asyncio.CancelledError:  # nobody sends any more: whoever waits must not wait for ever
-            for _, future in (*group, *self._waiting):
+            for _, future in (*self._group, *self._waiting):
                 future.cancel()
             self._waiting.clear()
             raise

@@ -13,7 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from serve.ledger.ledger import LEDGER_FILE, Ledger
 from warehouse import Warehouse
+from warehouse.files import FileStore
+from warehouse.journal import Journal, read_journal
 
 ROOT = Path(__file__).parents[2]
 SOON_S = 5.0
@@ -87,3 +90,37 @@ def test_an_import_into_a_full_disk(tmp_path: Path, disk: Path) -> None:
     rows = Warehouse(home / "warehouse").scan("questions")
     assert rows.num_rows == len(set(rows["question_id"].to_pylist())) == 6_000
     assert leeroo(home, "warehouse", "check")[0] == 0
+
+
+def test_a_key_on_a_full_disk(disk: Path) -> None:
+    home = disk / "home"
+    assert leeroo(home, "keys", "create", "first")[0] == 0
+    ballast = fill(disk, 0)
+    told(home, "keys", "create", "second")
+    ballast.unlink()
+    assert [key.name for key in Ledger(home / LEDGER_FILE).list_keys()] == ["first"]
+    assert leeroo(home, "keys", "create", "second")[0] == 0
+    assert [key.name for key in Ledger(home / LEDGER_FILE).list_keys()] == ["first", "second"]
+
+
+def test_the_journal_of_paid_calls_on_a_full_disk(disk: Path) -> None:
+    """A call that cannot be written down is not made; what was written before, and after, is read."""
+    journal = Journal(FileStore(disk), "j/one")
+    ballast = fill(disk, 20_000)
+    written = 0
+
+    def write_until_full() -> None:
+        nonlocal written
+        for number in range(10_000):
+            journal.write({"n": number, "answer": "x" * 100})
+            written += 1
+
+    with pytest.raises(OSError, match="space"):
+        write_until_full()
+    ballast.unlink()
+    journal.write({"n": "after"})
+    kept = [record["n"] for record in read_journal(FileStore(disk), "j/one")]
+    assert written > 10
+    assert kept[:written] == list(range(written))
+    assert kept[-1] == "after"
+    assert len(kept) <= written + 2  # the one that failed may have been written out with the one after it

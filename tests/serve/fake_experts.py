@@ -10,7 +10,7 @@ from orchestrator import Decision
 from serve.experts.client import StreamPiece, WholeAnswer, read_opening
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.messages import Life, Unbooked
-from serve.router.deployment import Loaded, rule_all
+from serve.router.deciding import Loaded, rule_all
 from serve.router.messages import Query, Refused, Ruling
 
 BROKEN = Failure(FailureKind.SERVER_ERROR, "engine dead")

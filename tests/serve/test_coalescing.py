@@ -155,3 +155,23 @@ def test_items_are_sent_in_the_order_they_came_patient_or_not(steps):
     assert asyncio.run(go()) == [number * 10 for number in range(len(steps))]
     assert [item for group in groups for item in group] == list(range(len(steps)))
     assert all(len(group) <= 3 for group in groups)
+
+
+def test_a_flush_waits_for_all_that_came_before_and_for_nothing_after():
+    groups = []
+    coalescer = Coalescer(recorder(groups), most=2)
+
+    async def go():
+        await coalescer.flush()
+        patient = [asyncio.create_task(coalescer(n, within_s=30.0)) for n in range(5)]
+        await asyncio.sleep(0)
+        flushing = asyncio.create_task(coalescer.flush())
+        await asyncio.sleep(0)
+        later = asyncio.create_task(coalescer(9, within_s=0.5))
+        await flushing
+        await asyncio.sleep(0)
+        assert [task.done() for task in patient] == [True] * 5
+        return await later
+
+    assert asyncio.run(asyncio.wait_for(go(), 10)) == 90
+    assert groups[:2] == [[0, 1], [2, 3]]

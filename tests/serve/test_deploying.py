@@ -7,7 +7,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
-from serve.app import ONE_LOOP
+from serve.app import ONE_CORE, ONE_LOOP
 from serve.config import ServeConfig
 from serve.deploying import deploy_config, write_deploy_config
 from serve.ledger.ledger import LEDGER_FILE, Ledger
@@ -49,7 +49,7 @@ def test_every_deployment_is_described_and_no_secret_is_written(router_dir, tmp_
     ]
     assert described["ingress"]["num_replicas"] == 2
     assert "LEEROO_KEYS_FILE" not in text  # it lies on this machine, for as long as this process lives
-    assert described["ingress"]["ray_actor_options"]["runtime_env"]["env_vars"] == ONE_LOOP
+    assert described["ingress"]["ray_actor_options"]["runtime_env"]["env_vars"] == ONE_LOOP | ONE_CORE
     assert described["bookkeeper"]["num_replicas"] == 1
     scaling = described["expert:smollm2-135m"]["autoscaling_config"]
     assert (scaling["min_replicas"], scaling["max_replicas"]) == (1, 3)

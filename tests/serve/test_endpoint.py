@@ -20,7 +20,7 @@ from serve.app import build
 from serve.config import ServeConfig
 from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from serve.router.deployment import is_canary
+from serve.router.deciding import is_canary
 from warehouse import InputError, Warehouse
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -203,6 +203,7 @@ def test_a_challenger_decides_for_its_share_and_in_the_shadow_of_the_rest(home, 
     told = {text: ask(text) for text in texts}
     for text, answer in told.items():
         assert answer["router_version"] == (challenger if text in canaries else "1")
+    wait_until_settled(home)
     carry_decisions(ServeConfig(home=home), older_than_s=0)
     rows = Warehouse(str(home / "warehouse")).scan("decisions").to_pylist()
     decided = {row["request_id"]: row["router_version"] for row in rows}
@@ -254,6 +255,18 @@ class Traffic:
             thread.join()
 
 
+def wait_until_settled(home, within_s=30):
+    """An answer does not wait for its settlement, and a dead ingress's calls are settled without it."""
+    ends = time.monotonic() + within_s
+    while True:
+        with sqlite3.connect(home / LEDGER_FILE) as db:
+            (still_open,) = db.execute("select count(*) from calls where state = 'open'").fetchone()
+        if not still_open:
+            return
+        assert time.monotonic() < ends, f"{still_open} calls are still open"
+        time.sleep(0.1)
+
+
 def test_under_load_promotions_and_deaths_lose_no_request_and_no_money(home, url, orchestrator):
     _, secret = Ledger(home / LEDGER_FILE).create_key("traffic", budget_usd=1.0, period="total")
     uri = f"sqlite:///{home / 'mlflow.db'}"
@@ -289,11 +302,14 @@ def test_under_load_promotions_and_deaths_lose_no_request_and_no_money(home, url
     told = [
         round(content["leeroo"]["cost_usd"] * 1e12) for _, status, content in traffic.replies if status == 200
     ]
+    wait_until_settled(home)
     with sqlite3.connect(home / LEDGER_FILE) as db:
         costs = [cost for (cost,) in db.execute(OF_TRAFFIC)]
-    # What was charged and not told is what an ingress had in its hands, settled and not yet sent, as it died.
-    assert Counter(told) - Counter(costs) == Counter()
-    assert len(costs) - len(told) <= len(refused)
+    # What was charged and not told is what an ingress had in its hands as it died. Its last answers may have
+    # been sent and not settled: then an estimate stands in the books in their place.
+    assert 0 <= len(costs) - len(told) <= len(refused)
+    unsettled = Counter(told) - Counter(costs)
+    assert unsettled.total() <= min(len(traffic._threads), (Counter(costs) - Counter(told)).total())
     ledger = Ledger(home / LEDGER_FILE)
     key_id = next(key.key_id for key in ledger.list_keys() if key.name == "traffic")
     ledger.reserve(key_id, "much later", [0.0], lifetime_s=1, now=time.time() + 1e6)

@@ -6,7 +6,8 @@ from dataclasses import replace
 from orchestrator.text.registry import load_embedder
 from orchestrator.versions.mlflow_registry import log_version, set_champion
 from serve.config import ServeConfig
-from serve.router.deployment import Loaded, Router, decide_all, rule_all
+from serve.router.deciding import Loaded, decide_all, rule_all
+from serve.router.deployment import Router
 from serve.router.messages import Query
 from warehouse import NobodyMayAnswerError
 

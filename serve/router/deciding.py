@@ -1,0 +1,171 @@
+"""A decision, by the champion or the challenger: the same in an ingress and in the router's deployment."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from orchestrator import Decision, Orchestrator
+from orchestrator.policy import saved_files
+from orchestrator.text.registry import is_static
+from serve.config import ServeConfig
+from serve.router.messages import Query, Refused, Ruling, Saved
+from serve.router.paced_price import RecentForecasts, pace
+from warehouse import InputError, NobodyMayAnswerError
+
+logger = logging.getLogger("ray.serve")
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A version of the orchestrator, ready to decide."""
+
+    version: str
+    orchestrator: Orchestrator
+    saved: Saved | None = None  # where it lies
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether it decides in a fraction of a millisecond: its embeddings are a look-up."""
+        return is_static(self.orchestrator.embedder.name)
+
+    def rule(self, queries: Sequence[Query]) -> list[Ruling | Refused]:
+        """Decide on every query; one that nobody may answer gets the error in its place."""
+        return [
+            decision if isinstance(decision, Refused) else Ruling(decision, self.version)
+            for decision in decide_all(self.orchestrator, queries)
+        ]
+
+
+def rule_all(
+    champion: Loaded,
+    challenger: Loaded | None,
+    queries: Sequence[Query],
+    *,
+    canary_share: float,
+    shadow: bool,
+) -> list[Ruling | Refused]:
+    """Decide on every query: the champion, or the challenger for its canary share of the questions.
+
+    With ``shadow`` the challenger decides on the champion's questions too, for the record. A challenger that
+    fails is logged, and the champion decides.
+    """
+    if challenger is None:
+        return champion.rule(queries)
+    tried = [index for index, query in enumerate(queries) if is_canary(query.text, canary_share)]
+    canaries = zip(tried, _try(challenger, [queries[index] for index in tried]), strict=True)
+    ruled: dict[int, Ruling | Refused] = {
+        index: ruling for index, ruling in canaries if isinstance(ruling, Ruling)
+    }
+    kept = [index for index in range(len(queries)) if index not in ruled]
+    settled = champion.rule([queries[index] for index in kept])
+    shadows = _try(challenger, [queries[index] for index in kept]) if shadow else [None] * len(kept)
+    for index, ruling, other in zip(kept, settled, shadows, strict=True):
+        if isinstance(ruling, Ruling) and isinstance(other, Ruling):
+            ruling = replace(ruling, shadow=other)
+        ruled[index] = ruling
+    return [ruled[index] for index in range(len(queries))]
+
+
+def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | Refused | None]:
+    try:
+        return challenger.rule(queries)
+    except Exception:
+        logger.exception("the challenger, version %s, cannot decide", challenger.version)
+        return [None] * len(queries)
+
+
+def is_canary(text: str, share: float) -> bool:
+    """Tell whether a question is among the share that the challenger decides.
+
+    By its digest: the same question always is or is not, on every replica.
+    """
+    place = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+    return place < share
+
+
+def decide_all(orchestrator: Orchestrator, queries: Sequence[Query]) -> list[Decision | Refused]:
+    """Decide on every query; one that nobody may answer gets the error in its place."""
+    decided: list[Decision | Refused | None] = [None] * len(queries)
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for index, query in enumerate(queries):
+        groups.setdefault(query.limits, []).append(index)
+    for members in groups.values():
+        texts = [queries[index].text for index in members]
+        try:
+            decisions: list[Decision | Refused] = list(_decide(orchestrator, texts, queries[members[0]]))
+        except (InputError, NobodyMayAnswerError) as error:
+            # A cost limit is judged query by query: find out which of the group it spoils.
+            decisions = (
+                [error] if len(texts) == 1 else [_decide_or_error(orchestrator, queries[i]) for i in members]
+            )
+        for index, decision in zip(members, decisions, strict=True):
+            decided[index] = decision
+    return [decision for decision in decided if decision is not None]
+
+
+def _decide_or_error(orchestrator: Orchestrator, query: Query) -> Decision | Refused:
+    try:
+        return _decide(orchestrator, [query.text], query)[0]
+    except (InputError, NobodyMayAnswerError) as error:
+        return error
+
+
+def _decide(orchestrator: Orchestrator, texts: list[str], limits: Query) -> list[Decision]:
+    allow = tuple(name for name in limits.allow or orchestrator.experts if name in orchestrator.experts)
+    if not allow:
+        raise NobodyMayAnswerError(
+            f"the router knows none of {', '.join(limits.allow or ())}",
+            fix=f"allow one of {', '.join(orchestrator.experts)}",
+        )
+    return orchestrator.decide(
+        texts,
+        multiplier=limits.multiplier,
+        preset=limits.preset,
+        max_cost_usd=limits.max_cost_usd,
+        min_success=limits.min_success,
+        allow=allow,
+        deny=tuple(name for name in limits.deny if name in allow) or None,
+    )
+
+
+def load(version: str, directory: Path) -> Loaded:
+    """Return a version that lies in a directory; its arrays stay there, one copy for all of a node.
+
+    Raises:
+        NotReadyError: there is none.
+        CannotRunError: it learned with other weights than are here.
+    """
+    directory = directory.absolute()
+    changed_ns = max((path.stat().st_mtime_ns for path in saved_files(directory) if path.exists()), default=0)
+    orchestrator = Orchestrator.load(directory, mapped=True)
+    return Loaded(version, orchestrator, Saved(version, str(directory), changed_ns))
+
+
+class Decider:
+    """Decides with a champion and a challenger, which may be changed between decisions."""
+
+    def __init__(self, config: ServeConfig, champion: Loaded, challenger: Loaded | None = None) -> None:
+        self._config = config
+        self.champion = champion
+        self.challenger = challenger
+        self._recent = RecentForecasts()
+
+    def decide(self, queries: Sequence[Query]) -> list[Ruling | Refused]:
+        """Decide on the queries; an error, as a value, stands for one that nobody may answer."""
+        champion = self.champion
+        ruled = rule_all(
+            champion,
+            self.challenger,
+            [pace(query, self._recent, champion.orchestrator) for query in queries],
+            canary_share=self._config.canary_share,
+            shadow=self._config.shadow,
+        )
+        for ruling in ruled:
+            if isinstance(ruling, Ruling) and ruling.version == champion.version:
+                self._recent.add(ruling.decision)
+        return ruled
