@@ -60,8 +60,11 @@ class Keeper:
 
     def _start_again(self, state: dict[str, Any]) -> None:
         """Start what was killed, and have Ray make a manager that knows it."""
-        running = self._running()  # one that was to be replaced, by one that did not start
-        if not running:
+        running = self._running()
+        is_there = bool(
+            running
+        )  # one that was to be replaced, by one that did not start: its manager knows it
+        if not is_there:
             with open(os.devnull, "r+b") as nothing:
                 started = subprocess.Popen(
                     state["command"], stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True
@@ -70,8 +73,9 @@ class Keeper:
         fresh = self._directory / f"{_STATE}.{os.getpid()}"
         fresh.write_text(json.dumps(state | {"haproxy": running[0]}))
         fresh.replace(self._directory / _STATE)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(state["manager"], signal.SIGKILL)
+        if not is_there:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(state["manager"], signal.SIGKILL)
 
     def _is_replaced(self, state: dict[str, Any]) -> bool:
         ends = time.monotonic() + _REPLACED_S

@@ -335,6 +335,30 @@ def test_a_killed_manager_is_not_noticed(node):
     assert lost == []
 
 
+def test_a_haproxy_that_does_not_take_over_costs_no_manager(node):
+    (serving,) = node.haproxies()
+    failing = [
+        node.directory / "haproxy",
+        "-db",
+        "-f",
+        node.directory / "haproxy.cfg",
+        "-dR",
+        "-sf",
+        "1",
+        "-x",
+    ]
+    code = "import subprocess, sys, time; subprocess.call(sys.argv[1:]); time.sleep(99)"
+    manager = subprocess.Popen([sys.executable, "-c", code, *failing, "/nowhere"], stderr=subprocess.DEVNULL)
+    try:
+        time.sleep(2.5)
+        assert manager.poll() is None
+        assert node.haproxies() == [serving]
+        assert node.answers()
+    finally:
+        manager.kill()
+        manager.wait()
+
+
 def test_haproxy_that_its_manager_ends_stays_away(node):
     (haproxy,) = node.haproxies()
     haproxy.kill()
