@@ -38,6 +38,7 @@ class InFlight:
     purse: Purse
     failures: list[tuple[str, int]] = field(default_factory=list)  # expert and status, as they come
     asked: str | None = None  # the expert that works on it now
+    asked_at: float = 0.0  # when it was sent to an expert last, on the clock of time.monotonic
     has_left: bool = False  # its caller is gone: nobody else is to be asked
 
 

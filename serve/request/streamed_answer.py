@@ -75,7 +75,7 @@ class StreamedAnswer:
             if is_whole and tally.usage is not None:
                 cost_usd = books.charge(name, tally.usage, tally.written)
             else:
-                writing_s = time.monotonic() - self._answered.asked_at
+                writing_s = time.monotonic() - job.asked_at
                 cost_usd = books.charge_cut(name, tally.usage, tally.written, writing_s)
             kept = kept_of(job, name, tally.usage, cost_usd, tally.text if is_whole else None)
         finally:

@@ -173,9 +173,10 @@ async def ask_in_turn(
         ask: asks it, within so many seconds.
         timeout_s: for both.
     """
+    job.asked_at = began = time.monotonic()
     if turns is None:
         return await ask(timeout_s)
-    caller, began = job.caller.key_id or "", time.monotonic()
+    caller = job.caller.key_id or ""
     job.asked = None
     try:
         async with asyncio.timeout(timeout_s):
@@ -185,7 +186,7 @@ async def ask_in_turn(
     except TimeoutError:
         message = f"its turn did not come within {timeout_s:.3g} s"
         return Failure(FailureKind.TIMEOUT, message, usage=_NOTHING, in_time_of_caller=True)
-    job.asked = name
+    job.asked, job.asked_at = name, time.monotonic()
     place = _Place(turns, caller)
     try:
         value = await ask(max(0.001, timeout_s - (time.monotonic() - began)))
