@@ -72,9 +72,9 @@ def main() -> None:
         with _profile(endpoint, options.profile) if profiling and endpoint else contextlib.nullcontext():
             uvloop.run(_measure(compared, endpoint, options, figures, console))
         figures["memory_mib"] = {way.name: memory_mib(way.roots) for way in compared[1:]}
-    _report(figures, console)
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+        _report(figures, console)  # before all is stopped, which takes a while
+        if options.json:
+            options.json.write_text(json.dumps(figures, indent=1) + "\n")
 
 
 def _start(
@@ -157,39 +157,36 @@ def _machine() -> dict[str, Any]:
 
 
 def _report(figures: dict[str, Any], console: Console) -> None:
-    """Print the cells as a table each, then CPU by part, memory and what was idle."""
+    """Print a table of each cell with the CPU of ours by part, then memory and what idling takes."""
     for cell in figures.get("cells", ()):
         kind = "streamed" if cell["streamed"] else "whole"
         table = Table(
-            *(
-                "way",
-                "per s",
-                "added p50, ms",
-                "p99",
-                "first added p50, ms",
-                "p99",
-                "CPU ms a request",
-                "failed",
-            ),
+            *("way", "per s", "added p50, ms", "p99", "first added p50, ms", "p99", "CPU ms a request"),
+            *("of LiteLLM's", "failed"),
             title=f"{cell['clients']} clients, {kind}, {cell['prompt_tokens']:,} tokens",
         )
+        peer_ms = cell["gateways"].get("LiteLLM", {}).get("cpu_ms")
         for name, of in cell["gateways"].items():
             firsts = [f"{of[f'first_added_{q}_ms']:.1f}" if cell["streamed"] else "" for q in ("p50", "p99")]
             added = [f"{of[f'added_{q}_ms']:.1f}" for q in ("p50", "p99")]
+            share = f"{of['cpu_ms'] / peer_ms:.0%}" if peer_ms else ""
             table.add_row(
-                name, f"{of['per_s']:.1f}", *added, *firsts, f"{of['cpu_ms']:.2f}", str(of["failed"])
+                name, f"{of['per_s']:.1f}", *added, *firsts, f"{of['cpu_ms']:.2f}", share, str(of["failed"])
             )
         console.print(table)
         for name, of in cell["gateways"].items():
-            parts = sorted(of["cpu_ms_by_part"].items(), key=lambda part: -part[1])
             if name.startswith("ours"):
-                console.print(
-                    f"  {name}: {', '.join(f'{part} {ms:.2f}' for part, ms in parts if ms >= 0.01)} ms"
-                )
-    table = Table("way", "memory, MiB", "CPU ms a second, idle")
+                console.print(f"  {name}, ms of CPU: {_by_part(of['cpu_ms_by_part'], 0.01)}")
+    table = Table("way", "memory, MiB", "CPU ms a second when nobody asks")
     for name, held in figures["memory_mib"].items():
-        table.add_row(name, f"{sum(held.values()):.0f}", f"{figures['idle_cpu_ms_per_s'][name]:.1f}")
+        idle = figures["idle_cpu_ms_per_s"][name]
+        table.add_row(name, f"{sum(held.values()):.0f}", f"{sum(idle.values()):.0f}: {_by_part(idle, 1.0)}")
     console.print(table)
+
+
+def _by_part(spent: dict[str, float], least: float) -> str:
+    parts = sorted(spent.items(), key=lambda part: -part[1])
+    return ", ".join(f"{part} {ms:.2f}" for part, ms in parts if ms >= least)
 
 
 if __name__ == "__main__":

@@ -123,16 +123,14 @@ def _add(total: Measured, more: Measured) -> None:
         total.cpu_s[part] = total.cpu_s.get(part, 0.0) + seconds
 
 
-def idle_cpu(gateways: Sequence[Gateway], seconds: float) -> dict[str, float]:
-    """Return the milliseconds of CPU that each gateway takes in a second in which nobody asks."""
+def idle_cpu(gateways: Sequence[Gateway], seconds: float) -> dict[str, dict[str, float]]:
+    """Return the milliseconds of CPU that each gateway takes in a second in which nobody asks, by part."""
     before = {gateway.name: Cpu.of(gateway.roots) for gateway in gateways}
     began = time.monotonic()
     time.sleep(seconds)
     took_s = time.monotonic() - began
-    return {
-        gateway.name: 1e3 * sum(Cpu.of(gateway.roots).since(before[gateway.name]).values()) / took_s
-        for gateway in gateways
-    }
+    after = {gateway.name: Cpu.of(gateway.roots).since(before[gateway.name]) for gateway in gateways}
+    return {name: {part: 1e3 * s / took_s for part, s in used.items()} for name, used in after.items()}
 
 
 def figures_of(cell: Cell, measured: dict[str, Measured]) -> dict[str, Any]:

@@ -93,11 +93,13 @@ def _running(
         with contextlib.suppress(psutil.NoSuchProcess):
             below = root.children(recursive=True)
         process.send_signal(signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(_STOP_S)
-        for left in (*below, root):
-            with contextlib.suppress(psutil.NoSuchProcess):
-                left.kill()
+        try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(_STOP_S)
+        finally:  # also where it is interrupted once more
+            for left in (*below, root):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    left.kill()
         process.wait(_STOP_S)
 
 

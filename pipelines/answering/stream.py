@@ -68,7 +68,9 @@ def stream_receipts(
     with warnings.catch_warnings():
         # Ray has no other name for the limit of restarts yet, and announces that this one will go.
         warnings.filterwarnings("ignore", message=".*ray_remote_args")
-        receipts = ray.data.from_arrow(blocks).map_batches(
+        # Not `from_arrow`: it asks for the size of each block in a task, and Ray starts a worker for each of
+        # these, two seconds of CPU a worker just when the engine starts.
+        receipts = ray.data.from_blocks(blocks).map_batches(
             ExpertActor,
             fn_constructor_kwargs={
                 "specs": specs,
