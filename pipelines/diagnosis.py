@@ -90,6 +90,7 @@ class Diagnosis:
     experts: tuple[ExpertCheck, ...]
     preloads: tuple[Preload, ...] = ()  # libraries that make an engine on the CPU faster
     books: Books | None = None  # where there are none yet
+    front: str = ""  # what takes an endpoint's requests here, and why
 
     @property
     def problems(self) -> tuple[tuple[str, str, str], ...]:
@@ -139,6 +140,7 @@ class Diagnosis:
                 {"purpose": disk.purpose, "path": str(disk.path), "free_gib": round(disk.free_gib, 2)}
                 for disk in self.disks
             ],
+            "front": self.front,
             "books": None if self.books is None else asdict(self.books),
             "catalogue": str(self.catalogue),
             "experts": [
@@ -175,6 +177,7 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
         ),
         preloads=find_preloads(),
         books=find_books(home),
+        front=find_front(),
         catalogue=catalogue.path,
         experts=tuple(
             ExpertCheck(
@@ -202,6 +205,13 @@ def find_books(home: Path) -> Books | None:
     except InputError as error:
         return Books(0.0, (error.what,))
     return Books(audit.disputed_usd, audit.faults)
+
+
+def find_front() -> str:
+    """Say what would take the requests of an endpoint on this machine."""
+    from serve.front.choice import look_at_front
+
+    return look_at_front().told
 
 
 def find_problems(spec: ExpertSpec, hardware: Hardware) -> tuple[tuple[str, str], ...]:

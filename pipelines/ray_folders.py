@@ -58,8 +58,10 @@ def remove_sessions_of(pid: int) -> None:
 
 
 def find_left() -> list[LeftFolder]:
-    """What commands that were killed left: sessions and keys whose process is gone, and traces of errors."""
+    """What killed commands left: sessions, keys and fronts whose process is gone, and traces of errors."""
     import tempfile
+
+    from serve.front.choice import find_left_fronts
 
     left = [
         folder
@@ -67,14 +69,20 @@ def find_left() -> list[LeftFolder]:
         if not _lives(_pid_of(folder)) and not _in_use(folder)
     ]  # fmt: skip
     traces = Path(tempfile.gettempdir()).glob("leeroo-trace-*.log")
+    left += find_left_fronts()
     left += [trace for trace in traces if trace.lstat().st_uid == os.getuid()]
     return [LeftFolder(path, _size(path)) for path in left]
 
 
 def remove_left(left: list[LeftFolder]) -> None:
     """Remove what :func:`find_left` found."""
+    from serve.front.choice import find_left_fronts, remove_front
+
+    fronts = find_left_fronts()
     for found in left:
-        if found.path.is_dir():
+        if found.path in fronts:
+            remove_front(found.path)
+        elif found.path.is_dir():
             shutil.rmtree(found.path, ignore_errors=True)
         else:
             found.path.unlink(missing_ok=True)

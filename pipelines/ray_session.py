@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pipelines.ray_address import check_ray_address
 from pipelines.ray_folders import ray_folder, remove_sessions_of
@@ -89,11 +89,15 @@ def _end_half_started(error: BaseException) -> None:
 
 
 @contextlib.contextmanager
-def ray_session(address: str | None = None) -> Iterator[None]:
+def ray_session(address: str | None = None, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
 
     Inside a Ray job, or where ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
     process and ends it afterwards. A connection that is there already is used and left open.
+
+    Args:
+        environment: what the processes of a cluster that is started here find in their environment; what this
+            process's own says goes first.
     """
     import ray
 
@@ -108,6 +112,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
         os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         for name, value in SERVE_SETTINGS.items():
             os.environ.setdefault(name, value)
+        added = {name: value for name, value in (environment or {}).items() if name not in os.environ}
+        os.environ.update(added)
         _stay_on_this_machine()
         _start_cluster()
     try:
@@ -115,6 +121,8 @@ def ray_session(address: str | None = None) -> Iterator[None]:
     finally:
         ray.shutdown()
         if not named:
+            for name in added:  # they were for this cluster alone
+                os.environ.pop(name, None)
             remove_sessions_of(os.getpid())
 
 

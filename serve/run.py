@@ -9,6 +9,8 @@ from typing import Any
 
 from serve.app import build
 from serve.config import ServeConfig
+from serve.front.choice import front_of_cluster
+from serve.front.haproxy import SWITCH
 from warehouse import CannotRunError, InputError
 
 __all__ = ["APP_NAME", "ServeConfig", "start_serving", "stop_serving"]
@@ -41,6 +43,7 @@ def start_serving(
         http_options={"host": config.host, "port": config.port}, logging_config={"log_level": "WARNING"}
     )
     _check_address(config)
+    _check_front(config)
     ray_serve.run(app, name=APP_NAME, route_prefix="/", blocking=False, _local_testing_mode=False)
     deadline = time.monotonic() + timeout_s
     while True:
@@ -82,6 +85,18 @@ def _quieten() -> None:
 
     tell.is_quiet = True  # type: ignore[attr-defined]
     worker.print_to_stdstream = tell
+
+
+def _check_front(config: ServeConfig) -> None:
+    """The front is the cluster's: which one it has was settled when that was started."""
+    there = front_of_cluster()
+    if config.front not in {"auto", there}:
+        switch = "1" if config.front == "haproxy" else "0"
+        raise InputError(
+            f"the Serve of this cluster has {there} as its front",
+            where=f"front {config.front}",
+            fix=f"use `auto`, or start all of the cluster's nodes with {SWITCH}={switch}",
+        )
 
 
 def _check_address(config: ServeConfig) -> None:

@@ -49,9 +49,10 @@ ROOMS: dict[str, set[str]] = {
         "serve/experts/client",
     },
     "serve/http": {"serve/wire", "serve/request", "serve/ledger/messages"},
+    "serve/front": {"serve/wire", "serve/http"},
     "serve": {
         *("serve/wire", "serve/transport", "serve/ledger", "serve/router", "serve/experts", "serve/request"),
-        *("serve/http", "serve/config"),
+        *("serve/http", "serve/config", "serve/front"),
     },
     "pipelines": set(),
     "pipelines/answering": {"pipelines"},

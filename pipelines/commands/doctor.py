@@ -97,6 +97,7 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     machine.add_row("Memory", f"{hardware.memory_gib:.1f} GiB")
     for disk in diagnosis.disks:
         machine.add_row(f"Disk free for {disk.purpose}", f"{disk.free_gib:.1f} GiB  {escape(str(disk.path))}")
+    machine.add_row("Front of an endpoint", escape(diagnosis.front))
     if diagnosis.books is not None:
         told = "add up" if not diagnosis.books.faults else "do not add up"
         if diagnosis.books.disputed_usd:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,6 +40,10 @@ def serve(
         float,
         typer.Option(help="Seconds in which requests under way may finish when it is stopped.", min=0),
     ] = 30.0,
+    front: Annotated[
+        str,
+        typer.Option(help="What takes requests: haproxy, python (Ray Serve's proxy), or auto."),
+    ] = "auto",
     write_config: Annotated[
         Path | None,
         typer.Option(help="Start nothing: write a configuration file for `serve deploy`, and end."),
@@ -54,6 +59,7 @@ def serve(
     from pipelines.ray_session import joins_cluster, ray_session
     from serve.checks import check_machine, check_settings
     from serve.config import ServeConfig
+    from serve.front.choice import choose_front
 
     console = Console()
     place = Home.open(home)
@@ -61,7 +67,7 @@ def serve(
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
     settings["warehouse_url"] = warehouse_elsewhere()
     config = ServeConfig.parse(
-        settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s}
+        settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
     )
     if write_config is not None:
         from serve.deploying import write_deploy_config
@@ -72,7 +78,13 @@ def serve(
     check_settings(config)  # before Ray starts, which takes a while
     if not joins_cluster():
         check_machine(config)
-    with ray_session():
+    with ExitStack() as stack:
+        environment = {}
+        if not joins_cluster():
+            chosen = stack.enter_context(choose_front(config.front, config.longest_request_s))
+            console.print(f"Requests are taken by {chosen.told}.")
+            environment = chosen.environment
+        stack.enter_context(ray_session(environment=environment))
         from serve.run import APP_NAME, start_serving, stop_serving
         from serve.stopping import StopSignal, close_books, drain_serving
 

@@ -36,6 +36,11 @@ class ServeConfig(BaseModel):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    front: Literal["auto", "haproxy", "python"] = Field(
+        "auto",
+        description="what takes requests before the ingresses: HAProxy, Ray Serve's proxy in Python, or "
+        "auto: HAProxy where it runs; in a cluster that is there already, what that was started with",
+    )
     deadline_s: float = Field(
         120.0, gt=0, description="seconds in which a request is answered, begins to be, or is refused"
     )

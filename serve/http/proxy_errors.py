@@ -1,7 +1,9 @@
 """Ray's HTTP proxy answers for an ingress that died: in its own words, which no OpenAI client understands.
 
-The middleware here runs in the proxy and puts them into OpenAI's error shape. Ray loads it where the cluster
-was started with ``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.http.proxy_errors:middlewares``.
+The middleware here runs in the proxy and puts them into OpenAI's error shape. Where HAProxy is the front it
+runs around each ingress itself; what HAProxy says is worded in ``serve.front.haproxy``. Ray loads it where
+the cluster was started with
+``RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH=serve.http.proxy_errors:middlewares``.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from serve.http.error_replies import error_reply
+from serve.http.last_words import Witness
+from serve.http.own_listener import listen_on_this_machine
 from serve.http.slow_headers import limit_uvicorn
 from serve.wire.api_errors import ApiError
 
@@ -22,25 +26,30 @@ IMPORT_PATH = "serve.http.proxy_errors:middlewares"
 
 def middlewares() -> list[Middleware]:
     """Return what Ray's proxy is to wrap around itself; connections get a limit for their headers too."""
+    from ray.serve.context import _get_internal_replica_context
+
     limit_uvicorn()
-    return [Middleware(ErrorShape)]
+    listen_on_this_machine()
+    is_ingress = _get_internal_replica_context() is not None
+    return [Middleware(ErrorShape, witness=Witness(_LAST_WORDS) if is_ingress else None)]
 
 
 DIED = ApiError(
     503, "the endpoint died while it worked on this; ask again", code="restarting", retry_after_s=2
 )
-_REFUSALS = {
-    404: ApiError(503, "no endpoint runs here now", code="shutting_down", retry_after_s=5),
-    408: ApiError(504, "the time for this request ran out", code="timeout"),
-    503: ApiError(503, "the endpoint is starting again", code="restarting", retry_after_s=2),
-}
+GONE = ApiError(503, "no endpoint runs here now", code="shutting_down", retry_after_s=5)
+TIMED_OUT = ApiError(504, "the time for this request ran out", code="timeout")
+STARTING_AGAIN = ApiError(503, "the endpoint is starting again", code="restarting", retry_after_s=2)
+_REFUSALS = {404: GONE, 408: TIMED_OUT, 503: STARTING_AGAIN}
 
 
 class ErrorShape:
     """ASGI middleware: an error in plain text becomes one of ours, and a stream that is cut ends with one."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, witness: Witness | None = None) -> None:
+        """``witness`` ends the streams when this process is killed."""
         self._app = app
+        self._witness = witness
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on, and mend its answer."""
@@ -48,19 +57,26 @@ class ErrorShape:
             await self._app(scope, receive, send)
             return
         kind, is_open = "", True
+        watched: bytes | None = None
         refusal: ApiError | None = DIED  # the proxy says nothing at all when an ingress dies
 
         async def mend(message: Message) -> None:
-            nonlocal kind, is_open, refusal
+            nonlocal kind, is_open, refusal, watched
             if message["type"] == "http.response.start":
                 kind = Headers(raw=message["headers"]).get("content-type", "")
                 refusal = _REFUSALS.get(message["status"]) if kind.startswith("text/plain") else None
+                if self._witness is not None and kind.startswith("text/event-stream"):
+                    watched = self._witness.watch(send)
             elif message["type"] == "http.response.body":
                 is_open = message.get("more_body", False)
             if refusal is None:
                 await send(message)
 
-        await self._app(scope, receive, mend)
+        try:
+            await self._app(scope, receive, mend)
+        finally:
+            if self._witness is not None and watched is not None:
+                self._witness.forget(watched)
         if refusal is not None:
             await error_reply(refusal)(scope, receive, send)
         elif is_open and kind.startswith("text/event-stream"):

@@ -21,7 +21,7 @@ from serve.config import ServeConfig
 from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.router.deciding import is_canary
-from warehouse import Warehouse
+from warehouse import InputError, Warehouse
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -324,3 +324,16 @@ def test_no_secret_is_in_any_log(url, client):
     logs = [path for path in Path(_global_node.get_session_dir_path(), "logs").rglob("*") if path.is_file()]
     assert any("serve" in str(path) for path in logs)
     assert [path for path in logs if re.search(rb"lk-[\w-]{20}", path.read_bytes())] == []
+
+
+def test_a_front_that_the_cluster_does_not_have_is_refused(home, url):
+    from serve.front.choice import front_of_cluster
+    from serve.run import start_serving
+
+    assert front_of_cluster() == "python"
+    config = ServeConfig(
+        home=home, experts=("smollm2-135m",), port=int(url.rpartition(":")[2]), front="haproxy"
+    )
+    with pytest.raises(InputError, match="has python as its front"):
+        start_serving(config)
+    assert httpx.get(f"{url}/readyz").status_code == 200

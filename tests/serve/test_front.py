@@ -66,3 +66,24 @@ def test_ray_takes_the_middleware():
     from ray.serve._private.http_util import validate_http_proxy_callback_return
 
     assert len(validate_http_proxy_callback_return(middlewares())) == 1
+
+
+def test_what_haproxy_passes_to_listens_on_the_loopback():
+    """An actor's class has globals of its own: what starts the server is found where it is called."""
+    from ray.serve._private.replica import HTTPOptions
+
+    from serve.http.own_listener import start_locally
+
+    async def start(app, options, **more):
+        return app, options.host, more
+
+    code = """
+async def begin(options):
+    configure()
+    return await start_asgi_http_server("app", options, event_loop=1)
+"""
+    names = {"start_asgi_http_server": start, "configure": lambda: start_locally("127.0.0.1")}
+    exec(code, names)
+    for _ in range(2):
+        told = asyncio.run(names["begin"](HTTPOptions(host="0.0.0.0")))
+        assert told == ("app", "127.0.0.1", {"event_loop": 1})

