@@ -10,15 +10,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from typing import Any
 
 from serve.ledger.ledger_file import transaction
 from serve.ledger.messages import Grant, Refusal, Settled
+from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bounded, to_pico
 
 EXPIRED_EVERY_S = 1.0  # how often a reservation looks for calls whose time ran out
-THINNED_OVER = 0.02  # share of the foreseen requests over which the last of a paced budget is spread
 NOBODY = ""  # the key of calls that nobody is charged for
 
 
@@ -291,16 +290,3 @@ class CallBook:
             " requests = requests + excluded.requests",
             (key_id, start, spent, reserved, disputed, requests),
         )
-
-
-def allowance_usd(paced_over: int | None, left: int | None, requests: int) -> float | None:
-    """What is left for each request to come; beyond the number foreseen it thins out, not to go at once."""
-    if paced_over is None or left is None:
-        return None
-    return max(left, 0) / PICO_PER_USD / max(paced_over - requests, paced_over * THINNED_OVER, 1)
-
-
-def period_start(period: str, now: float) -> str:
-    """Return the name of the period that a moment lies in."""
-    moment = datetime.fromtimestamp(now, UTC)
-    return {"day": f"{moment:%Y-%m-%d}", "month": f"{moment:%Y-%m}", "total": "ever"}[period]

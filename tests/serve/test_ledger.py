@@ -12,7 +12,8 @@ import pytest
 from serve.config import ServeConfig
 from serve.ledger.bookkeeper import RateLimiter
 from serve.ledger.carrying import carry_decisions
-from serve.ledger.ledger import Caller, Grant, Ledger, Refusal, hash_secret
+from serve.ledger.ledger import Ledger
+from serve.ledger.messages import Caller, Grant, Refusal, hash_secret
 from warehouse import InputError, Warehouse
 
 LIFETIME = {"lifetime_s": 60.0}

@@ -1,0 +1,151 @@
+"""The keys of an endpoint: who may ask, whom, how often, and for how much."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import sqlite3
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from serve.ledger.calls import CallBook
+from serve.ledger.ledger_file import remember_keys
+from serve.ledger.messages import Caller, Period, hash_secret
+from serve.ledger.periods import period_start
+from serve.ledger.picodollars import PICO_PER_USD
+from warehouse import InputError
+
+MOST_BUDGET_USD = 1_000_000.0
+
+
+@dataclass(frozen=True)
+class KeyRecord:
+    """A key as the operator sees it; amounts are of its present period."""
+
+    key_id: str
+    name: str
+    budget_usd: float | None
+    period: Period
+    requests_per_minute: int | None
+    experts: tuple[str, ...] | None
+    preset: str | None
+    paced_over: int | None  # requests of a period that the budget is spread over
+    spent_usd: float
+    reserved_usd: float
+    disputed_usd: float  # claimed by upstreams beyond what was charged: the operator's
+    requests: int
+    revoked: bool
+
+
+class KeyBook:
+    """The table ``keys`` of a ledger."""
+
+    def __init__(self, db: sqlite3.Connection, path: Path, calls: CallBook) -> None:
+        self._db, self._path, self._calls = db, path, calls
+
+    def create_key(
+        self,
+        name: str,
+        *,
+        budget_usd: float | None = None,
+        period: Period = "month",
+        requests_per_minute: int | None = None,
+        experts: Sequence[str] | None = None,
+        preset: str | None = None,
+        paced_over: int | None = None,
+    ) -> tuple[str, str]:
+        """Add a key; return its id and its secret, which is shown this once and kept nowhere.
+
+        Raises:
+            InputError: a key that is not revoked has that name, or a limit is none.
+        """
+        if budget_usd is not None and not 0 <= budget_usd <= MOST_BUDGET_USD:
+            raise InputError(
+                f"{budget_usd:g} USD cannot be a budget",
+                where=f"key {name!r}",
+                fix=f"give 0 to {MOST_BUDGET_USD:,.0f}, or none for a key without a limit",
+            )
+        if requests_per_minute is not None and requests_per_minute < 1:
+            raise InputError(
+                f"{requests_per_minute} requests a minute cannot be a limit",
+                where=f"key {name!r}",
+                fix="give 1 or more, or none for a key without a limit",
+            )
+        if paced_over is not None and (budget_usd is None or paced_over < 1):
+            raise InputError(
+                f"{'no budget' if budget_usd is None else f'{budget_usd:g} USD'} cannot be spread over"
+                f" {paced_over} requests",
+                where=f"key {name!r}",
+                fix="give a budget and 1 request or more",
+            )
+        if self._db.execute("select 1 from keys where name = ? and revoked_at is null", (name,)).fetchone():
+            raise InputError(f"there is a key named {name!r}", fix="choose another name, or revoke that one")
+        secret = f"lk-{secrets.token_urlsafe(32)}"
+        key_id = f"key-{secrets.token_hex(6)}"
+        budget = None if budget_usd is None else round(budget_usd * PICO_PER_USD)
+        allowed = json.dumps(list(experts)) if experts else None
+        row = (key_id, name, hash_secret(secret), budget, period, requests_per_minute, allowed, preset)
+        self._db.execute(
+            "insert into keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, null, ?)", (*row, time.time(), paced_over)
+        )
+        remember_keys(self._path)
+        return key_id, secret
+
+    def revoke_key(self, name_or_id: str) -> str:
+        """End a key; return its id.
+
+        Raises:
+            InputError: there is no such key, or it was revoked before.
+        """
+        row = self._db.execute(
+            "update keys set revoked_at = ? where ? in (name, key_id) and revoked_at is null"
+            " returning key_id",
+            (time.time(), name_or_id),
+        ).fetchone()
+        if row is None:
+            raise InputError(f"there is no active key {name_or_id!r}", fix="see `leeroo keys list`")
+        return str(row["key_id"])
+
+    def list_keys(self) -> list[KeyRecord]:
+        """Return all keys, oldest first, with what they spent in their present period."""
+        records = []
+        for row in self._db.execute("select * from keys order by created_at").fetchall():
+            start = period_start(row["period"], time.time())
+            spent, reserved, requests = self._calls.spending(row["key_id"], start)
+            records.append(
+                KeyRecord(
+                    key_id=row["key_id"],
+                    name=row["name"],
+                    budget_usd=None if row["budget"] is None else row["budget"] / PICO_PER_USD,
+                    period=row["period"],
+                    requests_per_minute=row["requests_per_minute"],
+                    experts=tuple(json.loads(row["experts"])) if row["experts"] else None,
+                    preset=row["preset"],
+                    paced_over=row["paced_over"],
+                    spent_usd=spent / PICO_PER_USD,
+                    reserved_usd=reserved / PICO_PER_USD,
+                    disputed_usd=self._calls.disputed(row["key_id"], start) / PICO_PER_USD,
+                    requests=requests,
+                    revoked=row["revoked_at"] is not None,
+                )
+            )
+        return records
+
+    def identify(self, secret_hash: str) -> Caller | Literal["revoked"] | None:
+        """Return whose key has this digest; None where nobody's has."""
+        row = self._db.execute("select * from keys where secret_hash = ?", (secret_hash,)).fetchone()
+        if row is None:
+            return None
+        if row["revoked_at"] is not None:
+            return "revoked"
+        experts = tuple(json.loads(row["experts"])) if row["experts"] else None
+        return Caller(
+            row["key_id"],
+            experts,
+            row["preset"],
+            row["requests_per_minute"],
+            is_paced=row["paced_over"] is not None,
+        )
