@@ -52,8 +52,10 @@ class Options:
     columns: tuple[str, ...] = ()  # that they were read from
 
 
-def read_options(value: Any, place: str) -> Options | None:
+def read_options(value: Any, place: str, *, to_ask: bool = True) -> Options | None:
     """Return the options that one value holds, None where it is an empty list.
+
+    Options that are to be asked must be two or more, and differ; what was asked elsewhere need not.
 
     Read are lists of texts; dictionaries from label to text; ``{"text": [...], "label": [...]}``; lists of
     objects with a label and a text, or of one-entry objects; any of these written as text (JSON, Python or
@@ -84,7 +86,8 @@ def read_options(value: Any, place: str) -> Options | None:
         return None
     if not labels:
         choices, labels = _without_labels(choices)
-    _check(choices, place)
+    if to_ask:
+        _check(choices, place)
     return Options(tuple(choices), tuple(labels), right, numbers)
 
 

@@ -255,3 +255,17 @@ def test_choices_may_be_text_or_structs(folder: Path, tmp_path: Path, choices: l
     plain = read_recorded_folder(folder)[0]["question_id"].to_pylist()
     write(tmp_path, questions=QUESTION_ROWS.assign(choices=choices, answer=answers))
     assert read_recorded_folder(tmp_path)[0]["question_id"].to_pylist() == plain
+
+
+def test_what_was_asked_with_equal_or_blank_options_can_be_studied(folder: Path, tmp_path: Path) -> None:
+    """Benchmarks hold such questions; they would not be asked so, but their outcomes are as good as any."""
+    write(
+        tmp_path,
+        questions=QUESTION_ROWS.assign(
+            choices=[["p", "p"], ["r", " ", "t"], ["p"], None], answer=["B", "C", "A", None]
+        ),
+    )
+    questions, answers, _ = read_recorded_folder(tmp_path)
+    assert questions.num_rows == 4
+    assert questions["answer"].to_pylist()[:3] == ["1", "2", "0"]
+    assert answers.num_rows == read_recorded_folder(folder)[1].num_rows

@@ -89,7 +89,7 @@ def _choices_and_answers(frame: pd.DataFrame, path: Path) -> tuple[list[list[str
         if isinstance(value, list) and not all(isinstance(part, str | dict | list) for part in value):
             raise InputError("a choice is not text", where=f"{path}, column choices, row {row + 1}")
         place = f"{path}, column choices, row {row + 1}"
-        options.append(None if is_missing(value) else read_options(value, place))
+        options.append(None if is_missing(value) else read_options(value, place, to_ask=False))
     told: list[Any] = list(frame.get("answer", blank))
     asked = [
         (f"row {row + 1}", found, [("answer", answer)])
