@@ -11,9 +11,9 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import make_outcomes
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from maps_and_sums import make_outcomes
 
 import serve.router.nearby as nearby_module
 from orchestrator import Orchestrator
