@@ -61,7 +61,7 @@ def main() -> None:
     options = parser.parse_args()
     # As Ctrl-C, so that what was started is ended.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 120)
     figures: dict[str, Any] = {"machine": _machine(), "skipped": {}}
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(scratch)
