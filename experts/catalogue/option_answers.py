@@ -1,11 +1,15 @@
-"""Which option an answer means; whether its numbers count from 0 or from 1 is decided over the whole file."""
+"""Which option an answer means; how a column writes its answers is decided over the whole file.
+
+That is where its numbers count from, and whether a "B" beside an option "B" is its text or the second letter.
+"""
 
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from experts.catalogue.options import Options, is_number, plain_name
 from experts.catalogue.prompts import LETTERS
@@ -18,14 +22,32 @@ _LETTER = re.compile(
 _LETTER_THEN_TEXT = re.compile(r"\s*\(?([A-Z])[).:]\s*(\S.*)", re.DOTALL)
 
 
+Style = Literal["text", "letter", "number"]
+
+
+@dataclass(frozen=True)
+class AnswerWriting:
+    """How a column writes its answers.
+
+    Attributes:
+        base: what its numbers count from.
+        style: what all of its answers are that can be read in one way only; None where they differ. Those
+            that can be read in several ways are read so.
+    """
+
+    base: int = 0
+    style: Style | None = None
+
+
 @dataclass
-class NumberBase:
-    """What the numbers of one answer column say of where they count from."""
+class AnswerColumn:
+    """What the answers of one column show of how they are written."""
 
     zeros: str | None = None  # the first place with a 0
     counts: str | None = None  # the first place whose number is that of the last option, counted from 1
     agrees: dict[int, int] = field(default_factory=lambda: {0: 0, 1: 0})  # with another column of the answer
     numbers: int = 0
+    styles: Counter[Style] = field(default_factory=Counter)  # of answers that can be read in one way only
 
     @property
     def base(self) -> int:
@@ -36,8 +58,13 @@ class NumberBase:
 
     @property
     def is_certain(self) -> bool:
-        """Whether the file shows it."""
+        """Whether the file shows where its numbers count from."""
         return self.zeros is not None or self.counts is not None or self.agrees[0] != self.agrees[1]
+
+    @property
+    def writing(self) -> AnswerWriting:
+        """How the column is read."""
+        return AnswerWriting(self.base, next(iter(self.styles)) if len(self.styles) == 1 else None)
 
 
 def number_of(value: Any) -> int | None:
@@ -59,15 +86,9 @@ def by_text_or_label(value: Any, options: Options) -> int | None:
         return labels.index(text)
     if not isinstance(value, str):
         return None
-    for fold in (str.strip, normalise_text):
-        matches = [i for i, option in enumerate(options.texts) if fold(option) == fold(value)]
-        if len(matches) == 1:
-            return matches[0]
-    letters = [label.upper() for label in labels] if labels and all(map(str.isalpha, labels)) else LETTERS
-    letters = list(letters)[: len(options.texts)]
-    found = _LETTER.fullmatch(text)
-    if found and found[1].upper() in letters:
-        return letters.index(found[1].upper())
+    if (index := _by_text(value, options)) is not None or (index := _by_letter(value, options)) is not None:
+        return index
+    letters = _letters(options)
     if (both := _LETTER_THEN_TEXT.fullmatch(text)) and both[1] in letters:
         index = letters.index(both[1])
         if normalise_text(both[2]) == normalise_text(options.texts[index]):
@@ -76,15 +97,48 @@ def by_text_or_label(value: Any, options: Options) -> int | None:
     return plain.index(plain_name(text)) if plain_name(text) in plain else None
 
 
-def resolve(value: Any, options: Options, base: int) -> int | None:
-    """Return the option that a value means, None if it means none."""
-    index = by_text_or_label(value, options)
-    if index is not None:
-        return index
-    number = number_of(value)
-    if number is None:
+def _by_text(value: Any, options: Options) -> int | None:
+    if not isinstance(value, str):
         return None
-    return number - base if 0 <= number - base < len(options.texts) else None
+    for fold in (str.strip, normalise_text):
+        matches = [i for i, option in enumerate(options.texts) if fold(option) == fold(value)]
+        if len(matches) == 1:
+            return matches[0]
+    return None
+
+
+def _by_letter(value: Any, options: Options) -> int | None:
+    found = _LETTER.fullmatch(value.strip()) if isinstance(value, str) else None
+    letters = _letters(options)
+    return letters.index(found[1].upper()) if found and found[1].upper() in letters else None
+
+
+def _letters(options: Options) -> list[str]:
+    labels = [label.strip().upper() for label in options.labels]
+    letters = labels if labels and all(map(str.isalpha, labels)) else list(LETTERS)
+    return letters[: len(options.texts)]
+
+
+def _by_number(value: Any, options: Options, base: int) -> int | None:
+    number = number_of(value)
+    return number - base if number is not None and 0 <= number - base < len(options.texts) else None
+
+
+def resolve(value: Any, options: Options, writing: AnswerWriting | None = None) -> int | None:
+    """Return the option that a value means, None if it means none.
+
+    A label comes first, then what the column's other answers are, then text, letter and number.
+    """
+    writing = writing or AnswerWriting()
+    is_label = str(value).strip() in [label.strip() for label in options.labels]
+    if not is_label and writing.style == "letter" and (index := _by_letter(value, options)) is not None:
+        return index
+    if not is_label and writing.style == "number":
+        index = _by_number(value, options, writing.base)
+        if index is not None:
+            return index
+    index = by_text_or_label(value, options)
+    return _by_number(value, options, writing.base) if index is None else index
 
 
 def is_hidden(value: Any, options: Options) -> bool:
@@ -92,22 +146,24 @@ def is_hidden(value: Any, options: Options) -> bool:
     return number_of(value) == -1 and by_text_or_label(value, options) is None
 
 
-def learn_bases(
+def learn_writing(
     questions: Iterable[tuple[str, Options, list[tuple[str, Any]]]],
-) -> Mapping[str, NumberBase]:
-    """Return for each answer column where its numbers count from.
+) -> Mapping[str, AnswerColumn]:
+    """Return for each answer column what its answers show.
 
     Args:
         questions: place, options and the answer's columns with their values, of every question.
     """
-    bases: dict[str, NumberBase] = {}
+    columns: dict[str, AnswerColumn] = {}
     for place, options, values in questions:
         named = [index for _, value in values if (index := by_text_or_label(value, options)) is not None]
         for column, value in values:
+            seen = columns.setdefault(column, AnswerColumn())
+            if (style := _only_style(value, options)) is not None:
+                seen.styles[style] += 1
             number = number_of(value)
             if number is None or number < 0 or by_text_or_label(value, options) is not None:
                 continue
-            seen = bases.setdefault(column, NumberBase())
             seen.numbers += 1
             if number == 0:
                 seen.zeros = seen.zeros or place
@@ -115,4 +171,16 @@ def learn_bases(
                 seen.counts = seen.counts or place
             if named and number - named[0] in (0, 1):
                 seen.agrees[number - named[0]] += 1
-    return bases
+    return columns
+
+
+def _only_style(value: Any, options: Options) -> Style | None:
+    """Return what a value is if it can be read in one way only."""
+    number = number_of(value)
+    readings: dict[Style, bool] = {
+        "text": _by_text(value, options) is not None or bool(options.numbers and value in options.numbers),
+        "letter": _by_letter(value, options) is not None,
+        "number": number is not None and 0 <= number <= len(options.texts),
+    }
+    possible = [style for style, is_read in readings.items() if is_read]
+    return possible[0] if len(possible) == 1 else None

@@ -21,7 +21,8 @@ _OPTION_COLUMN = re.compile(
 _LABEL_KEYS = ("label", "key", "id", "letter", "option", "index", "name", "option_label")
 _TEXT_KEYS = ("text", "value", "content", "option_text", "choice", "answer", "option")
 _RIGHT_KEYS = ("is_correct", "correct", "isCorrect", "is_answer")
-_MARK = r"(?:\(([A-Ja-j]|\d{1,2})\)|([A-Ja-j]|\d{1,2})\s?[).:])"
+# "1.5" and "1:30" are no option 1.
+_MARK = r"(?:\(([A-Ja-j]|\d{1,2})\)|([A-Ja-j]|\d{1,2})\s?(?:\)|[.:](?!\d)))"
 _LABELLED = re.compile(rf"\s*{_MARK}\s*(.*)", re.DOTALL)
 # Options within a prompt: each on a line of its own, or in brackets one after another on one.
 _ON_LINES = re.compile(r"^[ \t]*(?:\(([A-Ja-j])\)|([A-Ja-j])\s?[).:])[ \t]*(\S.*)$", re.MULTILINE)
@@ -55,7 +56,8 @@ class Options:
 def read_options(value: Any, place: str, *, to_ask: bool = True) -> Options | None:
     """Return the options that one value holds, None where it is an empty list.
 
-    Options that are to be asked must be two or more, and differ; what was asked elsewhere need not.
+    Options that are to be asked must be two or more, and differ; a label in front of each is taken off. What
+    was asked elsewhere stays as it was: its words are its identity.
 
     Read are lists of texts; dictionaries from label to text; ``{"text": [...], "label": [...]}``; lists of
     objects with a label and a text, or of one-entry objects; any of these written as text (JSON, Python or
@@ -84,9 +86,9 @@ def read_options(value: Any, place: str, *, to_ask: bool = True) -> Options | No
     choices = [str(text) for text in texts]
     if not choices:
         return None
-    if not labels:
-        choices, labels = _without_labels(choices)
     if to_ask:
+        if not labels:
+            choices, labels = _without_labels(choices)
         _check(choices, place)
     return Options(tuple(choices), tuple(labels), right, numbers)
 

@@ -269,3 +269,16 @@ def test_what_was_asked_with_equal_or_blank_options_can_be_studied(folder: Path,
     assert questions.num_rows == 4
     assert questions["answer"].to_pylist()[:3] == ["1", "2", "0"]
     assert answers.num_rows == read_recorded_folder(folder)[1].num_rows
+
+
+def test_an_answer_that_is_a_letter_and_an_option_is_read_as_the_others_of_its_column(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        questions=QUESTION_ROWS.assign(
+            choices=[["A", "~A", "B", "~B"], ["r", "s", "t"], ["p", "q"], None], answer=["B", "C", "B", None]
+        ),
+    )
+    assert read_recorded_folder(tmp_path)[0]["answer"].to_pylist()[:3] == ["1", "2", "1"]
+    texts = [["A", "~A", "B", "~B"], ["r", "s", "t"], ["p", "q"], None]
+    write(tmp_path, questions=QUESTION_ROWS.assign(choices=texts, answer=["B", "s", "q", None]))
+    assert read_recorded_folder(tmp_path)[0]["answer"].to_pylist()[:3] == ["2", "1", "1"]

@@ -399,3 +399,40 @@ def test_what_cannot_be_read_is_refused_by_its_place(tmp_path, name, data, says)
         load_questions(tmp_path / name)
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("texts", "kept"),
+    [
+        (["1.5 million", "2.5 million"], None),
+        (["1:30", "2:15", "3:00"], None),
+        (["1.5", "2.5"], None),
+        (["1. five", "2. six"], ["five", "six"]),
+        (["(A) up", "(B) down"], ["up", "down"]),
+        (["A.up", "B.down"], ["up", "down"]),
+    ],
+)
+def test_decimals_and_times_are_no_labels(tmp_path, texts, kept) -> None:
+    (row,) = load(tmp_path, [{"question": "q", "choices": texts, "answer": 0}])
+    assert row["choices"] == (kept or texts)
+
+
+WORDS = st.sampled_from(["A", "~A", "B", "C", "1", "2", "3", "iron", "gold", "neon"])
+
+
+@given(
+    st.lists(st.lists(WORDS, min_size=3, max_size=4, unique=True), min_size=1, max_size=6),
+    st.sampled_from(["letter", "text"]),
+    st.randoms(use_true_random=False),
+)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None, max_examples=60)
+def test_what_can_be_read_in_two_ways_is_read_as_the_column_is_written(tmp_path, rows, style, rng) -> None:
+    """The first record shows the column's style; options that look like letters or numbers do not blur it."""
+    rows = [["iron", "gold", "neon", "salt"], *rows]
+    right = [rng.randrange(len(texts)) for texts in rows]
+    records = [
+        {"question": f"q{n}", "choices": texts, "answer": texts[at] if style == "text" else LETTERS[at]}
+        for n, (texts, at) in enumerate(zip(rows, right, strict=True))
+    ]
+    found = {row["prompt"]: int(row["answer"]) for row in load(tmp_path, records)}
+    assert found == {f"q{n}": at for n, at in enumerate(right)}

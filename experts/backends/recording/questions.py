@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from experts.backends.recording.tables import check_text, note_dropped, note_unread, read_amounts, read_table
-from experts.catalogue.option_answers import learn_bases, resolve
+from experts.catalogue.option_answers import learn_writing, resolve
 from experts.catalogue.options import Options, is_missing, read_options
 from experts.catalogue.pricing import CHARACTERS_PER_TOKEN
 from warehouse import QUESTIONS, InputError, question_id
@@ -92,12 +92,12 @@ def _choices_and_answers(frame: pd.DataFrame, path: Path) -> tuple[list[list[str
         options.append(None if is_missing(value) else read_options(value, place, to_ask=False))
     told: list[Any] = list(frame.get("answer", blank))
     asked = [
-        (f"row {row + 1}", found, [("answer", answer)])
+        (f"row {row + 1}", found, [("answer", _plain(answer))])
         for row, (found, answer) in enumerate(zip(options, told, strict=True))
         if found is not None and not is_missing(answer)
     ]
-    bases = learn_bases(asked)
-    base = bases["answer"].base if "answer" in bases else 0
+    columns = learn_writing(asked)
+    writing = columns["answer"].writing if "answer" in columns else None
     answers: list[str] = []
     for row, (found, answer) in enumerate(zip(options, told, strict=True)):
         if found is None:
@@ -105,7 +105,7 @@ def _choices_and_answers(frame: pd.DataFrame, path: Path) -> tuple[list[list[str
                 str(answer) if isinstance(answer, str) else "" if is_missing(answer) else f"{answer}"
             )
             continue
-        index = None if is_missing(answer) else resolve(_plain(answer), found, base)
+        index = None if is_missing(answer) else resolve(_plain(answer), found, writing)
         if index is None:
             raise InputError(
                 f"{answer!r} is not the letter of one of {len(found.texts)} choices",

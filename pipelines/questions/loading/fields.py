@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from dataclasses import field as default
 from typing import Any
 
-from experts.catalogue.option_answers import is_hidden, number_of, resolve
+from experts.catalogue.option_answers import AnswerWriting, is_hidden, number_of, resolve
 from experts.catalogue.options import (
     Options,
     is_number,
@@ -77,7 +77,7 @@ def open_record(record: Mapping[str, Any], *, where: str) -> Opened:
     answers = [(name, value) for name, value in answers if name not in used]
     if options is None and record.get("kind") in (None, "choice") and _find(record, "verifier")[1] is None:
         inside = options_in_prompt(prompt)
-        if inside and (not answers or any(resolve(value, inside[1], 0) is not None for _, value in answers)):
+        if inside and (not answers or any(resolve(value, inside[1]) is not None for _, value in answers)):
             prompt, options = inside
     return Opened(record, where, _with_context(record, prompt, where), options, answers)
 
@@ -88,7 +88,7 @@ def read_question(
     source: str,
     domain: str | None = None,
     round: str = "r000",
-    bases: Mapping[str, int] | None = None,
+    writings: Mapping[str, AnswerWriting] | None = None,
 ) -> Row:
     """Return an opened record as a QUESTIONS row.
 
@@ -102,7 +102,7 @@ def read_question(
         source: where the data come from, unless the record says.
         domain: the domain of records that name none; else their subject, else ``general``.
         round: the round that the row belongs to.
-        bases: for each answer column, whether its numbers count from 0 or 1; 0 where it is not said.
+        writings: for each answer column, how it writes answers; numbers from 0 where it is not said.
 
     Raises:
         InputError: a field is wrong.
@@ -119,7 +119,7 @@ def read_question(
             f"choices on a question of kind {kind}", where=f"{where}, field kind", fix="set kind to choice"
         )
     choices = list(options.texts) if options else None
-    answer = _read_choice(opened, options, bases or {}) if options else _read_reference(opened)
+    answer = _read_choice(opened, options, writings or {}) if options else _read_reference(opened)
     written = json.dumps(verifier) if verifier else None
     if fault := GRADERS[kind].check_question(Asked(choices, answer, written)):
         fix = fault.fix
@@ -200,7 +200,7 @@ def _with_context(record: Mapping[str, Any], prompt: str, where: str) -> str:
     return "\n\n".join([*parts, prompt])
 
 
-def _read_choice(opened: Opened, options: Options, bases: Mapping[str, int]) -> str:
+def _read_choice(opened: Opened, options: Options, writings: Mapping[str, AnswerWriting]) -> str:
     if opened.ours:
         return str(opened.answers[0][1])
     found: dict[int, str] = {} if options.right is None else {options.right: "choices"}
@@ -215,11 +215,11 @@ def _read_choice(opened: Opened, options: Options, bases: Mapping[str, int]) -> 
                 where=f"{opened.where}, field {name}",
                 fix="give text or a number",
             )
-        index = resolve(value, options, bases.get(name, 0))
+        index = resolve(value, options, writings.get(name))
         if index is not None:
             found.setdefault(index, name)
         elif not found and name == opened.answers[-1][0]:
-            raise _not_among(value, name, opened, options, bases.get(name, 0))
+            raise _not_among(value, name, opened, options, writings.get(name, AnswerWriting()).base)
     if len(found) > 1:
         (first, one), (second, other), *_ = found.items()
         raise InputError(

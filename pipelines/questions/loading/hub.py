@@ -18,7 +18,7 @@ import pyarrow as pa
 from pipelines.questions.draft import Row
 from pipelines.questions.loading.columns import found_in, map_columns, report_unread, unread_columns
 from pipelines.questions.loading.fields import Opened, open_record, read_question
-from pipelines.questions.loading.question_file import Reading, keep_each_once, number_bases
+from pipelines.questions.loading.question_file import Reading, answer_writings, keep_each_once
 from pipelines.questions.loading.records import parquet_records
 from pipelines.questions.loading.report import LoadReport
 from warehouse import InputError
@@ -175,11 +175,13 @@ def load_folder(
                     opened.append((f"{config}, {place}", open_record(record, where=where)))
                 except InputError as error:
                     refused.append(error)
-    bases = number_bases([one for _, one in opened], reading, told)
+    writings = answer_writings([one for _, one in opened], reading, told)
     rows: list[tuple[str, Row]] = []
     for place, one in opened:
         try:
-            row = read_question(one, source=source or folder.name, domain=domain, round=round, bases=bases)
+            row = read_question(
+                one, source=source or folder.name, domain=domain, round=round, writings=writings
+            )
             rows.append((place, row))
         except InputError as error:
             refused.append(error)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from experts.catalogue.option_answers import learn_bases
+from experts.catalogue.option_answers import AnswerWriting, learn_writing
 from pipelines.questions.draft import Row, questions_table
 from pipelines.questions.loading.columns import NAMES, map_columns, report_unread, unread_columns
 from pipelines.questions.loading.fields import Opened, open_record, read_question
@@ -88,9 +88,9 @@ def load_file(
             where=str(path),
             fix="put one question a line or row",
         )
-    bases = number_bases(opened, reading, told)
+    writings = answer_writings(opened, reading, told)
     rows = [
-        read_question(one, source=source or stem_of(path), domain=domain, round=round, bases=bases)
+        read_question(one, source=source or stem_of(path), domain=domain, round=round, writings=writings)
         for one in opened
     ]
     unread = dict.fromkeys(name for one in opened for name in unread_columns(one.record, one.used))
@@ -127,22 +127,24 @@ def _check_mapping(path: Path, records: list[dict[str, Any]], reading: Reading) 
                 )
 
 
-def number_bases(opened: Iterable[Opened], reading: Reading, report: LoadReport) -> dict[str, int]:
-    """Return for each answer column whether its numbers count from 0 or 1, and tell what is not certain."""
+def answer_writings(
+    opened: Iterable[Opened], reading: Reading, report: LoadReport
+) -> dict[str, AnswerWriting]:
+    """Return how each answer column writes its answers, and tell where numbers count from if not certain."""
     questions = [(one.where, one.options, one.answers) for one in opened if one.options and not one.ours]
-    found = learn_bases(questions)
-    bases = {column: seen.base for column, seen in found.items()}
+    found = learn_writing(questions)
+    writings = {column: seen.writing for column, seen in found.items()}
     if reading.answers_from is not None:
-        return dict.fromkeys(bases, reading.answers_from)
+        return {column: replace(told, base=reading.answers_from) for column, told in writings.items()}
     for column, seen in found.items():
-        if not seen.is_certain:
+        if seen.numbers and not seen.is_certain:
             report.note(
                 f"the {seen.numbers:,} numbers of {column} are read as counted from 0, which none shows; "
                 "if they count from 1, pass --answers-from 1"
             )
-        elif seen.base == 1:
+        elif seen.numbers and seen.base == 1:
             report.note(f"the numbers of {column} count from 1")
-    return bases
+    return writings
 
 
 def keep_each_once(rows: Iterable[tuple[str, Row]], report: LoadReport) -> pa.Table:
