@@ -24,7 +24,7 @@ from pipelines.answering.open_work import open_questions
 from pipelines.answering.receipt import AnswerReceipt
 from pipelines.answering.taking_in import unrecorded_usd
 from tests.scripted_api import ChatHandler, completion, serve_chat
-from warehouse import QUESTIONS, InputError, Warehouse, load_outcomes, question_id
+from warehouse import QUESTIONS, InputError, NotReadyError, Warehouse, load_outcomes, question_id
 
 pytestmark = pytest.mark.e2e
 
@@ -290,5 +290,5 @@ def test_a_judge_scores_what_no_rule_can(tmp_path: Path, ray_cluster: None, url:
     assert (pairs.judged, pairs.judge.asked) == (2, 3)
     even = store.scan("judgements").to_pylist()
     assert [row["score"] for row in even if "/pairs/" in row["grader"]] == [0.5, 0.5]
-    with pytest.raises(InputError, match="nobody"):
+    with pytest.raises(NotReadyError, match="nobody"):
         judge_answers(store, judge, round="r", run_id="4", against="nobody")
