@@ -11,7 +11,7 @@ import pytest
 
 from experts import ExpertSpec
 from pipelines.answering.judging import _judged_answers, judge_answers
-from warehouse import ANSWERS, QUESTIONS, InputError, Warehouse, question_id
+from warehouse import ANSWERS, QUESTIONS, NotReadyError, Warehouse, question_id
 
 PROMPTS = ("Name a town.", "Name a river.")
 
@@ -69,7 +69,7 @@ def test_without_an_open_answer_nobody_is_asked_and_no_cluster_needed(store: War
 
     found = judge_answers(store, judge, round="r", run_id="1", budget_usd=1.0, connect=connect)
     assert (found.judged, found.unscored, found.judge.asked) == (0, 0, 0)
-    with pytest.raises(InputError, match="nobody"):
+    with pytest.raises(NotReadyError, match="nobody"):
         judge_answers(store, judge, round="r", run_id="1", against="nobody")
 
 
