@@ -139,6 +139,8 @@ def ui(
     import sys
 
     from pipelines.commands.screen import print_line
+    from pipelines.tracked_run import EXPERIMENT
+    from warehouse.mlflow_runs import client_of
     from warehouse.mlflow_store import open_store
 
     place = Home.open(home)
@@ -152,5 +154,8 @@ def ui(
         "--workers",
         "1",
     ]  # a person's pages; more of them do not start beside a round on a small machine
-    print_line(f"MLflow on http://{host}:{port} (Ctrl-C ends it)")
+    # MLflow's own first page is a welcome; what people come for are the rounds, with their training inside.
+    rounds = client_of(place.mlflow_uri).get_experiment_by_name(EXPERIMENT)
+    page = f"/#/experiments/{rounds.experiment_id}/runs" if rounds is not None else ""
+    print_line(f"MLflow on http://{host}:{port}{page} (Ctrl-C ends it)")
     raise typer.Exit(subprocess.call(command))
