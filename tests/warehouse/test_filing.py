@@ -51,7 +51,7 @@ BATCH = st.tuples(
 )
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.lists(BATCH, max_size=8))
 def test_any_sequence_of_imports_files_each_question_once(
     tmp_path_factory: pytest.TempPathFactory, batches: list[tuple[str, list[int], str, bool]]
