@@ -11,7 +11,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import socket
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -24,6 +23,8 @@ import numpy as np
 import psutil
 from rich.console import Console
 from rich.table import Table
+
+from bench.gateway.gateways import free_port
 
 EXPERT = "smollm2-135m"
 PICO_PER_USD = 10**12
@@ -171,34 +172,12 @@ def cpu_by_part() -> dict[str, float]:
 
 def train_toy_router(directory: Path) -> None:
     """A router that knows the expert and decides on real embeddings; what it learned does not matter here."""
+    from bench.toy_outcomes import toy_outcomes
     from orchestrator.train import train_router
-    from warehouse import Outcomes
 
-    rng, n = np.random.default_rng(0), 2_000
-    ones = np.ones((n, 1), np.float32)
-    texts = tuple(f"What is {i} + {i * 7}?" for i in range(n))
-    outcomes = Outcomes(
-        question_ids=np.array([f"q{i}" for i in range(n)]),
-        texts=texts,
-        prompts=texts,
-        sources=np.full(n, "bench"),
-        domains=np.full(n, "bench"),
-        subjects=np.full(n, ""),
-        chance=np.zeros(n, np.float32),
-        experts=(EXPERT,),
-        score=(rng.random((n, 1)) < 0.5).astype(np.float32),
-        cost_usd=1e-6 * ones.astype(np.float64),
-        prompt_tokens=20 * ones,
-        completion_tokens=20 * ones,
-        latency_s=ones,
-    )
-    train_router(outcomes).orchestrator.save(directory)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    n = 2_000
+    texts = [f"What is {i} + {i * 7}?" for i in range(n)]
+    train_router(toy_outcomes(texts, (EXPERT,), np.full((n, 1), 0.5), [1e-6])).orchestrator.save(directory)
 
 
 def start_direct(route: str) -> None:

@@ -184,29 +184,14 @@ def ours(folder: Path, api: str, embedder: str) -> Iterator[Ours]:
 
 def _make_champion(home: Path, embedder: str) -> None:
     """A router for which the one expert is better at some questions; what it learned does not matter here."""
+    from bench.toy_outcomes import toy_outcomes
     from orchestrator.train import train_router
     from orchestrator.versions.mlflow_registry import log_version, set_champion
-    from warehouse import Outcomes
 
-    draw, n = np.random.default_rng(0), 2_000
-    texts = tuple(f"Tell of the {'river' if i % 2 else 'engine'} number {i * 7}." for i in range(n))
+    n = 2_000
+    texts = [f"Tell of the {'river' if i % 2 else 'engine'} number {i * 7}." for i in range(n)]
     chances = np.where((np.arange(n) % 2 == 0)[:, None], [0.3, 0.9], [0.8, 0.4])
-    tokens = np.full((n, len(EXPERTS)), 20, np.float32)
-    outcomes = Outcomes(
-        question_ids=np.array([f"q{i}" for i in range(n)]),
-        texts=texts,
-        prompts=texts,
-        sources=np.full(n, "bench"),
-        domains=np.full(n, "bench"),
-        subjects=np.full(n, ""),
-        chance=np.zeros(n, np.float32),
-        experts=EXPERTS,
-        score=(draw.random(chances.shape) < chances).astype(np.float32),
-        cost_usd=np.tile([1e-6, 5e-6], (n, 1)),
-        prompt_tokens=tokens,
-        completion_tokens=tokens,
-        latency_s=tokens,
-    )
+    outcomes = toy_outcomes(texts, EXPERTS, chances, [1e-6, 5e-6])
     uri = f"sqlite:///{home / 'mlflow.db'}"
     set_champion(uri, log_version(train_router(outcomes, embedder=embedder).orchestrator, tracking_uri=uri))
 

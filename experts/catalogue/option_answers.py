@@ -131,10 +131,9 @@ def resolve(value: Any, options: Options, writing: AnswerWriting | None = None) 
     """
     writing = writing or AnswerWriting()
     is_label = str(value).strip() in [label.strip() for label in options.labels]
-    if not is_label and writing.style == "letter" and (index := _by_letter(value, options)) is not None:
-        return index
-    if not is_label and writing.style == "number":
-        index = _by_number(value, options, writing.base)
+    if not is_label and writing.style in ("letter", "number"):
+        by_letter = writing.style == "letter"
+        index = _by_letter(value, options) if by_letter else _by_number(value, options, writing.base)
         if index is not None:
             return index
     index = by_text_or_label(value, options)
@@ -156,13 +155,14 @@ def learn_writing(
     """
     columns: dict[str, AnswerColumn] = {}
     for place, options, values in questions:
-        named = [index for _, value in values if (index := by_text_or_label(value, options)) is not None]
-        for column, value in values:
+        meant = [by_text_or_label(value, options) for _, value in values]
+        named = [index for index in meant if index is not None]
+        for (column, value), index in zip(values, meant, strict=True):
             seen = columns.setdefault(column, AnswerColumn())
             if (style := _only_style(value, options)) is not None:
                 seen.styles[style] += 1
             number = number_of(value)
-            if number is None or number < 0 or by_text_or_label(value, options) is not None:
+            if number is None or number < 0 or index is not None:
                 continue
             seen.numbers += 1
             if number == 0:

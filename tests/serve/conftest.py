@@ -10,8 +10,10 @@ import pytest
 from orchestrator.train import train_router
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
+from hostile_upstream import serve_hostile
 from maps_and_sums import EXPERTS, make_outcomes
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -27,6 +29,13 @@ def router_dir(orchestrator, tmp_path_factory):
     directory = tmp_path_factory.mktemp("router") / "v1"
     orchestrator.save(directory)
     return directory
+
+
+@pytest.fixture(scope="module")
+def upstream():
+    """An API that misbehaves as it is told, and keeps a bill."""
+    with serve_hostile() as served:
+        yield served
 
 
 @pytest.fixture

@@ -12,15 +12,9 @@ from serve.experts.direct import DirectClient
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from hostile_upstream import Plan, serve_hostile
+from hostile_upstream import Plan
 
 ASKED = {"messages": [{"role": "user", "content": "hello"}]}
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with serve_hostile() as served:
-        yield served
 
 
 @pytest.fixture

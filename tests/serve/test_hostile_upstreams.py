@@ -21,7 +21,7 @@ from serve.ledger.ledger import LEDGER_FILE, Ledger
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from hostile_replies import replies, streams
-from hostile_upstream import Plan, serve_hostile
+from hostile_upstream import Plan
 
 pytestmark = pytest.mark.e2e
 
@@ -46,12 +46,6 @@ GENERATED = settings(
     phases=[Phase.generate], deadline=None, database=None, derandomize=True,
     suppress_health_check=list(HealthCheck),
 )  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with serve_hostile() as upstream:
-        yield upstream
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from hostile_upstream import USD_PER_TOKEN, Plan, serve_hostile
+from hostile_upstream import USD_PER_TOKEN, Plan
 from test_money import WatchedLedger, finish, make_gateway, spec_of
 
 from serve.http.api import EventStream, _complete
@@ -19,12 +19,6 @@ from serve.ledger.messages import hash_secret
 from serve.request.cost_bounds import asks_of
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import ChatRequest
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with serve_hostile() as served:
-        yield served
 
 
 @pytest.fixture

@@ -30,15 +30,9 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fake_experts import FixedRouter, LocalLedger
-from hostile_upstream import USD_PER_TOKEN, Plan, serve_hostile
+from hostile_upstream import USD_PER_TOKEN, Plan
 
 BUDGET_USD = 0.05
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with serve_hostile() as served:
-        yield served
 
 
 @pytest.fixture(autouse=True)

@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fake_experts import FixedRouter, LocalLedger
-from hostile_upstream import USD_PER_TOKEN, Plan, serve_hostile
+from hostile_upstream import USD_PER_TOKEN, Plan
 
 from experts import ExpertSpec
 from serve.config import ServeConfig
@@ -42,12 +42,6 @@ class StallingLedger(LocalLedger):
         self.settling += 1
         await asyncio.sleep(self.stall_s)
         return await super().settle(settlement)
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with serve_hostile() as served:
-        yield served
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fake_experts import FixedRouter, LocalLedger
-from hostile_upstream import USD_PER_TOKEN, Plan, serve_hostile
+from hostile_upstream import USD_PER_TOKEN, Plan
 
 from experts import ExpertSpec
 from serve.config import ServeConfig
@@ -164,12 +164,6 @@ def test_ingresses_never_send_more_together_than_the_expert_takes():
 
 
 # The real gateway before a real upstream.
-
-
-@pytest.fixture(scope="module")
-def upstream():
-    with serve_hostile() as served:
-        yield served
 
 
 def make_gateway(upstream, ledger_type=LocalLedger, **fields):
