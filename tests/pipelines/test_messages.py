@@ -253,6 +253,9 @@ def test_a_folder_that_may_not_be_written_to() -> None:
     [
         (OSError(errno.ENOSPC, "No space left", "/d/f"), InputError, "/d/f: the disk is full"),
         (OSError("Cannot write. Detail: [errno 28] No space left on device"), InputError, "disk is full"),
+        (ValueError("I/O error: No space left on device (os error 28)"), InputError, "the disk is full"),
+        (RuntimeError("IO Error: Could not write file: No space left on device"), InputError, "disk is full"),
+        (RuntimeError("cannot create (os error 30)"), InputError, "may only be read"),
         (PermissionError(errno.EACCES, "Permission denied", "/d/f"), InputError, "/d/f: you may not open it"),
         (sqlite3.OperationalError("database is locked"), InputError, "locked"),
         (sqlite3.DatabaseError("database disk image is malformed"), InputError, "damaged"),
