@@ -164,6 +164,15 @@ class Figures:
 
 
 @dataclass(frozen=True)
+class Verdict:
+    """What was thought of one expert's answer: its form, and why it was not usable; None where it was."""
+
+    expert: str
+    form: str
+    reason: str | None = None
+
+
+@dataclass(frozen=True)
 class Settlement:
     """What a call came to: its cost (0 gives the reservation back), who failed on the way, what to keep.
 
@@ -178,6 +187,7 @@ class Settlement:
     disputed_usd: float = 0.0
     answer: Figures | None = None
     failures: tuple[tuple[str, int], ...] = ()  # expert and status
+    verdicts: tuple[Verdict, ...] = ()  # on the answers that came
     decisions: tuple[dict[str, Any], ...] = ()
     conversation: bytes | None = None  # now held by the expert that answered
     expected_usd: float | None = None  # forecast of the cost, where the request was routed
