@@ -16,7 +16,7 @@ FOLDERS: dict[str, set[str]] = {
     "infra": set(),
 }
 
-#: What a room may import besides itself and lower folders: rooms, or single files of them. A folder's own
+#: What a room may import besides itself and other folders: rooms, or single files of them. A folder's own
 #: name stands for the files that lie in it directly; its `__init__`, which shows what rooms hold, is free.
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
