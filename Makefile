@@ -5,7 +5,7 @@ BIN := .venv/bin
 ARGS ?=
 
 # A benchmark is offered once its module is there.
-BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve))) \
+BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve usable))) \
 	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py))
 
 .DEFAULT_GOAL := help
