@@ -296,7 +296,7 @@ CASES = st.tuples(schemas(), SPOILT, SPOILT, st.booleans())
 
 
 def test_json_that_a_client_gets_is_valid_while_another_expert_can_answer(url, home, upstream):
-    """Through the whole endpoint: what is spoilt goes on to the other expert, and both are paid to the cent."""
+    """Through the whole endpoint: what is spoilt goes on to the other expert, and both are paid."""
     secret, first = make_key(home, "json"), len(upstream.bills)
     cases = {}
 
@@ -304,10 +304,12 @@ def test_json_that_a_client_gets_is_valid_while_another_expert_can_answer(url, h
     @settings(GENERATED, max_examples=1)
     def draw(drawn):
         for (schema, value, wrong), how, how_then, stream in drawn:
-            given = {name: given_of(one, value, wrong) for name, one in ((ODD, how), (SANE, how_then))}
+            answers = {name: given_of(one, value, wrong) for name, one in ((ODD, how), (SANE, how_then))}
             name = f"json-{len(cases)}"
-            cases[name] = (schema, given, stream)
-            plans = {f"{name}@{who}": Plan(says=one.message, finish=one.finish) for who, one in given.items()}
+            cases[name] = (schema, answers, stream)
+            plans = {
+                f"{name}@{who}": Plan(says=one.message, finish=one.finish) for who, one in answers.items()
+            }
             upstream.plans.update(plans)
 
     async def run():
@@ -320,7 +322,7 @@ def test_json_that_a_client_gets_is_valid_while_another_expert_can_answer(url, h
             return await asyncio.gather(*asked)
 
     draw()
-    for (name, (schema, given, stream)), reply in zip(cases.items(), asyncio.run(run()), strict=True):
+    for (name, (schema, answers, stream)), reply in zip(cases.items(), asyncio.run(run()), strict=True):
         check_shape(reply)
         if stream:
             content, last = reply.events
@@ -329,8 +331,8 @@ def test_json_that_a_client_gets_is_valid_while_another_expert_can_answer(url, h
             said, told = reply.body["choices"][0]["message"]["content"], reply.body["leeroo"]
         asked_of = [bill.model for bill in upstream.bills[first:] if bill.plan == name]
         assert len(set(asked_of)) == len(asked_of), "nobody is asked twice"
-        assert len(asked_of) == (1 if given[asked_of[0]].is_usable else 2)
-        if any(one.is_usable for one in given.values()):
+        assert len(asked_of) == (1 if answers[asked_of[0]].is_usable else 2)
+        if any(one.is_usable for one in answers.values()):
             jsonschema.validate(json.loads(said), schema)
             assert told["unusable"] is None
         else:
