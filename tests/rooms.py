@@ -23,8 +23,12 @@ ROOMS: dict[str, set[str]] = {
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
+    "experts/forms": {"experts/catalogue", "experts/grading"},
     "experts/backends": {"experts/catalogue", "experts/grading", "experts/upstream"},
-    "experts": {"experts/catalogue", "experts/grading", "experts/upstream", "experts/backends"},
+    "experts": {
+        *("experts/catalogue", "experts/grading", "experts/upstream", "experts/backends"),
+        "experts/forms",
+    },
     "universe/model": set(),
     "universe/solver": {"universe/model"},
     "universe/analysis": {"universe/model", "universe/solver"},
