@@ -8,7 +8,7 @@ from typing import Literal
 from experts.catalogue.prompts import LETTERS
 
 #: The ends of a text say what is wanted. All runs are bounded: a search is linear in the text.
-_TAIL, _END = 6_000, 600
+_TAIL, _END = 6_000, 400
 _SECOND_OPTION = re.compile(r"\n[ \t*>-]{0,8}\(?B[).:\]]")  # to tell quickly that there are none
 _OPTION = re.compile(r"^[ \t*>-]{0,8}\(?([A-Z])[).:\]]\*{0,2}[ \t]{1,4}(\S[^\n]{0,2000})$", re.MULTILINE)
 _MOST_OPTIONS = 26
@@ -28,8 +28,8 @@ _ASKS_FOR_NUMBER = re.compile(
     re.IGNORECASE,
 )
 #: Without one of these words the patterns find nothing; looking for them takes a tenth of the time.
-_WORDS_OF_NUMBERS = ("boxed", "####", "number", "integer", "decimal", "fraction")
-_WORDS_OF_CODE = (
+_WORDS = (
+    *("boxed", "####", "number", "integer", "decimal", "fraction"),
     *(
         "```",
         "function",
@@ -89,15 +89,11 @@ def asks_for(text: str) -> Literal["number", "code"] | None:
     if len(text) > 2 * _END:
         text = f"{text[:_END]}\n{text[-_END:]}"
     small = text.lower()
-    if _has_one(small, _WORDS_OF_CODE) and _ASKS_FOR_CODE.search(text):
+    for word in _WORDS:  # not any(): it takes four times as long, and every request comes by
+        if word in small:
+            break
+    else:
+        return None
+    if _ASKS_FOR_CODE.search(text):
         return "code"
-    if _has_one(small, _WORDS_OF_NUMBERS) and _ASKS_FOR_NUMBER.search(text):
-        return "number"
-    return None
-
-
-def _has_one(text: str, words: tuple[str, ...]) -> bool:
-    for word in words:  # noqa: SIM110  # any() takes four times as long, and every request comes by
-        if word in text:
-            return True
-    return False
+    return "number" if _ASKS_FOR_NUMBER.search(text) else None
