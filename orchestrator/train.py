@@ -20,7 +20,7 @@ from orchestrator.selection.presets import choose_presets
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import folds_by_text, frozen_split
-from warehouse import Outcomes, TooFewError
+from warehouse import Outcomes, TooFewError, text_keys
 
 FOLDS = 5  # of the questions learned from, for what presets are expected to come to
 
@@ -76,7 +76,13 @@ def train_router(
     validation_loss = squared_loss(fitted.predict(validation.queries), validation.outcomes.score)
     learned = everything.take(np.sort(np.concatenate([split.train, split.validation])))
     unseen = Prediction(fitted.experts, predict_folds(fitted, learned, seed), cost.predict(learned.queries))
-    presets = choose_presets(unseen, learned.outcomes.score, learned.outcomes.cost_usd, seed=seed)
+    presets = choose_presets(
+        unseen,
+        learned.outcomes.score,
+        learned.outcomes.cost_usd,
+        groups=text_keys(learned.outcomes.prompts),
+        seed=seed,
+    )
     info: dict[str, Any] = {
         "experts": list(fitted.experts),
         "predictor": predictor,

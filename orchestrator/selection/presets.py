@@ -4,14 +4,14 @@
 setting that costs at most a third of the best single expert's price, in 97.5% of bootstrap samples.
 ``balanced`` is the cheapest setting that is not told apart from the best reachable one: its score is no more
 than one standard error of their difference below (the one-standard-error rule; Breiman, Friedman, Olshen and
-Stone, *Classification and Regression Trees*, 1984, section 3.4.3, here with the paired error), and by the
-forecasts it keeps nine tenths of what the dearest setting promises above the cheapest. The second bound is
-what holds where questions are few and the error is large.
+Stone, *Classification and Regression Trees*, 1984, section 3.4.3, here with the paired error), in the median
+of bootstrap samples, and by the forecasts it keeps nine tenths of what the dearest setting promises above the
+cheapest. The second bound is what holds where questions are few and the error is large.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
@@ -24,7 +24,9 @@ from orchestrator.selection.frontier import ROUNDING, Frontier, find_frontier
 ECONOMY_SHARE = 1 / 3  # of the best single expert's price
 STANDARD_ERRORS = 1.0  # by which "balanced" may score below the best setting
 KEPT_RISE = 0.9  # of what the dearest setting promises above the cheapest, at least
+SETTINGS = 300  # of the frontier that are looked at
 REPLICATES = 200
+BLOCK = 25  # of them at once
 INTERVAL = (2.5, 97.5)
 
 Floats = NDArray[np.float64]
@@ -63,7 +65,12 @@ class Preset:
 
 
 def choose_presets(
-    prediction: Prediction, score: NDArray[np.floating], cost_usd: Floats, *, seed: int = 0
+    prediction: Prediction,
+    score: NDArray[np.floating],
+    cost_usd: Floats,
+    *,
+    groups: NDArray[Any] | None = None,
+    seed: int = 0,
 ) -> dict[str, Preset]:
     """Choose the presets by the outcomes of questions that the predictions were not learned from.
 
@@ -71,49 +78,65 @@ def choose_presets(
         prediction: [n, m] expected on the questions.
         score: [n, m] scored on them; where it is NaN the expectation stands in.
         cost_usd: [n, m] paid, likewise.
+        groups: [n] labels of what is drawn together, such as the prompt; by default each question alone.
         seed: of the bootstrap.
     """
     score = np.where(np.isfinite(score), score, prediction.success)
     cost_usd = np.where(np.isfinite(cost_usd), cost_usd, prediction.cost_usd)
     frontier = find_frontier(prediction.success, prediction.cost_usd)
-    settings = frontier.thin()
+    settings = frontier.thin(SETTINGS)
     best_single = int(np.lexsort((cost_usd.mean(axis=0), -score.mean(axis=0)))[0])
     earned, spent, single = [], [], []
-    for weights in _draw(len(score), seed):
-        earned.append(frontier.mean_of(score, weights)[0, settings])
-        spent.append(frontier.mean_of(cost_usd, weights)[0, settings])
-        single.append(float(weights[0] @ cost_usd[:, best_single] / weights.sum()))
-    quality, price, single_price = np.array(earned), np.array(spent), np.array(single)[:, None]
+    for weights in _draw(np.arange(len(score)) if groups is None else groups, seed):
+        earned.append(frontier.mean_of(score, weights)[:, settings])
+        spent.append(frontier.mean_of(cost_usd, weights)[:, settings])
+        single.append(weights @ cost_usd[:, best_single] / weights.sum(axis=1))
+    quality, price, single_price = (np.concatenate(parts) for parts in (earned, spent, single))
     balanced = _not_told_from_best(quality, frontier.success[settings])
-    economy = max(_within_share(price, single_price), balanced)
-    chosen = {"quality": 0, "balanced": balanced, "economy": economy}
+    economy = _within_share(price, single_price)
+    chosen = {
+        "quality": np.zeros(len(quality), int),
+        "balanced": balanced,
+        "economy": np.maximum(economy, balanced[0]),
+    }
     return {
-        name: Preset(_multiplier(frontier, int(settings[at])), _expect(price[:, at], quality[:, at]))
+        name: Preset(_multiplier(frontier, int(settings[at[0]])), _expect(price, quality, at))
         for name, at in chosen.items()
     }
 
 
-def _draw(n: int, seed: int) -> list[Floats]:
-    """Weights [1, n] of the questions: all alike, then bootstrap samples."""
+def _draw(groups: NDArray[Any], seed: int) -> Iterator[Floats]:
+    """Weights [r, n] of the questions, some at a time: all alike, then bootstrap samples of the groups."""
     rng = np.random.default_rng(seed)
-    drawn = (rng.multinomial(n, np.full(n, 1 / n)) for _ in range(REPLICATES))
-    return [np.ones((1, n)), *(counts[None].astype(float) for counts in drawn)]
+    unique, members = np.unique(groups, return_inverse=True)
+    yield np.ones((1, len(members)))
+    for _ in range(0, REPLICATES, BLOCK):
+        drawn = rng.multinomial(len(unique), np.full(len(unique), 1 / len(unique)), size=BLOCK)
+        yield drawn[:, members.ravel()].astype(np.float64)
 
 
-def _not_told_from_best(quality: Floats, promised: Floats) -> int:
-    """The cheapest setting of [1 + replicates, settings] that the intervals do not tell from the best."""
-    best = int(quality[0].argmax())
-    behind = quality[:, [best]] - quality
-    close = behind[0] <= STANDARD_ERRORS * behind[1:].std(axis=0)
+def _not_told_from_best(quality: Floats, promised: Floats) -> NDArray[np.intp]:
+    """Of every sample [1 + replicates] the cheapest setting that is not told from the best; of the first, the
+    median of the others.
+    """
+    rows = np.arange(len(quality))
+    best = quality.argmax(axis=1)
+    behind = quality[rows, best][:, None] - quality
+    error = (quality[1:, [best[0]]] - quality[1:]).std(axis=0)
     rise = promised[0] - promised[-1]
-    close &= promised >= promised[-1] + KEPT_RISE * rise - 1e-12
-    return int(np.flatnonzero(close)[-1]) if close.any() else best
+    close = (behind <= STANDARD_ERRORS * error) & (promised >= promised[-1] + KEPT_RISE * rise - 1e-12)
+    found = np.where(close.any(axis=1), quality.shape[1] - 1 - close[:, ::-1].argmax(axis=1), best)
+    found[0] = np.median(found[1:]).astype(int)
+    return found
 
 
-def _within_share(price: Floats, single_price: Floats) -> int:
-    """The dearest setting of [1 + replicates, settings] that keeps to a third; the cheapest if none does."""
-    held = np.percentile(price - ECONOMY_SHARE * single_price, INTERVAL[1], axis=0) <= 0
-    return int(held.argmax()) if held.any() else len(held) - 1
+def _within_share(price: Floats, single_price: Floats) -> NDArray[np.intp]:
+    """Of every sample [1 + replicates] the dearest setting that costs at most a third of the best single
+    expert's price, else the cheapest; of the first, the dearest that keeps to it in 97.5% of the others.
+    """
+    within = price <= ECONOMY_SHARE * single_price[:, None]
+    within[0] = np.mean(within[1:], axis=0) >= INTERVAL[1] / 100
+    return np.where(within.any(axis=1), within.argmax(axis=1), price.shape[1] - 1)
 
 
 def _multiplier(frontier: Frontier, setting: int) -> float:
@@ -123,7 +146,18 @@ def _multiplier(frontier: Frontier, setting: int) -> float:
     return float(frontier.inside(np.array([setting]))[0])
 
 
-def _expect(price: Floats, quality: Floats) -> Expectation:
-    """From [1 + replicates], of which the first is the sample itself."""
-    (low, high), (worst, best) = (np.percentile(values, INTERVAL) for values in (price, quality))
-    return Expectation(*map(float, (price[0], low, high, quality[0], worst, best)))
+def _expect(price: Floats, quality: Floats, at: NDArray[np.intp]) -> Expectation:
+    """From [1 + replicates, settings], the first being the sample itself, at the settings chosen on each.
+
+    A choice is flattered by the sample that it was made on: by as much as choices on replicates show there
+    beyond what they show on the sample, over what chance alone shows at one setting (Efron, *Estimating the
+    error rate of a prediction rule*, 1983). That is taken off.
+    """
+    rows = np.arange(1, len(at))
+    estimates = []
+    for values in (price, quality):
+        beyond = values[1:] - values[0]
+        flattered = float((beyond[rows - 1, at[1:]] - beyond[:, at[0]]).mean())
+        low, high = np.percentile(values[1:, at[0]], INTERVAL)
+        estimates += [float(v) - flattered for v in (values[0, at[0]], low, high)]
+    return Expectation(*estimates)
