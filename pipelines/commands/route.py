@@ -36,7 +36,8 @@ def route(
         typer.Argument(help="JSONL (OpenAI's batch format too), Parquet, or text with one query a line."),
     ],
     budget_usd: Annotated[
-        float | None, typer.Option(min=0, help="For all queries together; without it the router's own price.")
+        float | None,
+        typer.Option(min=0, help="For all queries together; without it the router's own multiplier."),
     ] = None,
     out: Annotated[
         Path | None, typer.Option(help="JSONL or Parquet file to write (QUERIES.routed.jsonl).")
