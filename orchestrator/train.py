@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.policy import Orchestrator
-from orchestrator.predictors.base import Prediction, squared_loss
+from orchestrator.predictors.base import Prediction, Predictor, squared_loss
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.knn import mean_scores
 from orchestrator.predictors.registry import DEFAULT_PREDICTOR, build_predictor
-from orchestrator.selection.frontier import find_frontier
+from orchestrator.selection.presets import choose_presets
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
-from orchestrator.text.splits import frozen_split
-from warehouse import Outcomes, TooFewError
+from orchestrator.text.splits import folds_by_text, frozen_split
+from warehouse import Outcomes, TooFewError, text_keys
 
-ECONOMY_SHARE = 0.25  # the preset "economy" spends at most this share of the best single expert's price
+FOLDS = 5  # of the questions learned from, for what presets are expected to come to
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def train_router(
     seed: int = 0,
     cache_dir: Path | None = None,
 ) -> TrainedRouter:
-    """Fit on the frozen train part, choose settings and presets on validation, learn again from both.
+    """Fit on the frozen train part, choose settings on validation and presets by folds, learn again from all.
 
     The frozen test part (a fifth of the questions, by hash of the prompt) is never looked at: it is what
     versions are compared on.
@@ -72,11 +73,16 @@ def train_router(
     train, validation = everything.take(split.train), everything.take(split.validation)
     fitted = build_predictor(predictor).fit(train, validation, seed=seed)
     cost = CostPredictor().fit(train, validation)
-    prediction = Prediction(
-        fitted.experts, fitted.predict(validation.queries), cost.predict(validation.queries)
-    )
+    validation_loss = squared_loss(fitted.predict(validation.queries), validation.outcomes.score)
     learned = everything.take(np.sort(np.concatenate([split.train, split.validation])))
-    presets, chosen = choose_presets(prediction, validation.outcomes)
+    unseen = Prediction(fitted.experts, predict_folds(fitted, learned, seed), cost.predict(learned.queries))
+    presets = choose_presets(
+        unseen,
+        learned.outcomes.score,
+        learned.outcomes.cost_usd,
+        groups=text_keys(learned.outcomes.prompts),
+        seed=seed,
+    )
     info: dict[str, Any] = {
         "experts": list(fitted.experts),
         "predictor": predictor,
@@ -95,54 +101,30 @@ def train_router(
         },
     }
     fitted.refit(learned)
-    chosen["validation_squared_loss"] = squared_loss(prediction.success, validation.outcomes.score)
     orchestrator = Orchestrator(
         # requests do not repeat: the served embedder keeps no cache
         embedder=load_embedder(embedder),
         predictor=fitted,
         cost=cost,
-        multiplier=presets["balanced"],
+        multiplier=presets["balanced"].multiplier,
         presets=presets,
         info=info,
     )
-    return TrainedRouter(orchestrator, chosen)
+    expected = presets["balanced"].expected
+    metrics = {"validation_squared_loss": validation_loss}
+    if expected is not None:
+        metrics |= {"validation_accuracy": expected.success, "validation_cost_usd": expected.cost_usd}
+    return TrainedRouter(orchestrator, metrics)
 
 
-def choose_presets(prediction: Prediction, outcomes: Outcomes) -> tuple[dict[str, float], dict[str, float]]:
-    """Choose the prices on cost behind the presets, on questions the predictor has not learned from.
+def predict_folds(fitted: Predictor, learned: Examples, seed: int) -> NDArray[np.float32]:
+    """What a predictor says [n, m] of each question having learned from the other folds, with its settings.
 
-    ``quality`` is free of cost; ``balanced`` is the highest price at which accuracy is no lower than the best
-    single expert's (else the most accurate price); ``cost`` keeps within a quarter of that expert's cost.
+    The router that is served has learned from a quarter more; on questions that are new to it, it decides
+    much as these do on theirs.
     """
-    score = np.where(np.isfinite(outcomes.score), outcomes.score, prediction.success)
-    cost = np.where(np.isfinite(outcomes.cost_usd), outcomes.cost_usd, prediction.cost_usd)
-    frontier = find_frontier(prediction.success, prediction.cost_usd)
-    grid = frontier.inside(np.arange(len(frontier.multipliers)))
-    accuracy, spend = frontier.mean_of(score), frontier.mean_of(cost)
-    best = int(score.mean(axis=0).argmax())
-    best_accuracy, best_cost = float(score[:, best].mean()), float(cost[:, best].mean())
-    finite = np.isfinite(grid)
-    balanced = _last(
-        finite & (accuracy >= best_accuracy), otherwise=int(np.where(finite, accuracy, -1).argmax())
-    )
-    frugal = _first(finite & (spend <= ECONOMY_SHARE * best_cost), otherwise=int(np.where(finite)[0][-1]))
-    figures = {
-        "validation_best_single_accuracy": best_accuracy,
-        "validation_best_single_cost_usd": best_cost,
-        "validation_accuracy": float(accuracy[balanced]),
-        "validation_cost_usd": float(spend[balanced]),
-    }
-    presets = {
-        "quality": 0.0,
-        "balanced": float(grid[balanced]),
-        "economy": float(max(grid[frugal], grid[balanced])),
-    }
-    return presets, figures
-
-
-def _first(mask: NDArray[np.bool_], *, otherwise: int) -> int:
-    return int(mask.argmax()) if mask.any() else otherwise
-
-
-def _last(mask: NDArray[np.bool_], *, otherwise: int) -> int:
-    return len(mask) - 1 - int(mask[::-1].argmax()) if mask.any() else otherwise
+    success = np.empty((len(learned), len(fitted.experts)), np.float32)
+    for fold in folds_by_text(learned.outcomes.prompts, FOLDS, seed=seed):
+        others = copy.deepcopy(fitted).refit(learned.take(np.setdiff1d(np.arange(len(learned)), fold)))
+        success[fold] = others.predict(learned.queries.take(fold))
+    return success
