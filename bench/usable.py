@@ -139,7 +139,8 @@ def row_of(name: str, told: list[dict[str, Any]]) -> tuple[str, ...]:
         order = [*attempts, answer] if one["unusable"] is None else [answer, *attempts]
         first_usd += order[0][2]
         fell += len(order) > 1
-        added_s += [max(0.0, one["latency_s"] - one["expert_s"])] if len(order) > 1 else []
+        if len(order) > 1:  # the second ask: the one whose answer was given, unless the first was
+            added_s.append(one["latency_s"] - one["expert_s"] if one["unusable"] else one["expert_s"])
         for expert, reason, _ in order:
             asked[expert] += 1
             if reason is not None:
