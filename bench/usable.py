@@ -168,7 +168,7 @@ def row_of(name: str, told: list[dict[str, Any]]) -> tuple[str, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100, help="requests of each set")
-    parser.add_argument("--seconds", type=float, default=180, help="of a set at most: then it is cut short")
+    parser.add_argument("--seconds", type=float, default=120, help="of a set at most: then it is cut short")
     options = parser.parse_args()
 
     from bench.toy_outcomes import toy_outcomes
