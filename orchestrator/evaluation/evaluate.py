@@ -16,7 +16,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.asking.readings import Readings
 from orchestrator.evaluation import metrics
+from orchestrator.evaluation.asking_rows import LEEROO, add_asking_rows
 from orchestrator.evaluation.calibration import calibrate
 from orchestrator.evaluation.latency import Latency, measure_latency
 from orchestrator.evaluation.report import EvaluationReport
@@ -79,6 +81,7 @@ def evaluate_router(
     cache_dir: Path | None = None,
     build: Callable[[str], Predictor] = build_predictor,
     signals: Sequence[Signal] = (),
+    readings: Readings | None = None,
 ) -> EvaluationReport:
     """Compare predictors with the plain policies on a pool's outcomes.
 
@@ -93,6 +96,8 @@ def evaluate_router(
         replicates: bootstrap samples behind the intervals.
         cache_dir: where embeddings are kept, if anywhere.
         build: makes an unfitted predictor of a kind.
+        readings: what the answers say, over the same questions. They add the rows of the policy as it is
+            served (``leeroo``), of its plans dealt to other queries, and of what does not look at the query.
         signals: add a row of the last predictor with cascades in the pool, which escalate to another expert
             where these signals, over the same questions, say that an answer is not to be relied on.
 
@@ -101,6 +106,7 @@ def evaluate_router(
     """
     answered = np.isfinite(outcomes.score).any(axis=1)
     signals = [replace(signal, confidence=signal.confidence[answered]) for signal in signals]
+    readings = readings.take(np.flatnonzero(answered)) if readings else None
     outcomes = prepare_outcomes(outcomes, price_basis)
     reader = load_embedder(embedder, cache_dir=cache_dir)
     queries = read_queries(outcomes.texts, reader)
@@ -130,6 +136,8 @@ def evaluate_router(
                 build(predictors[-1]), outcomes, signals, queries, split, validation, test, embed_s, seed
             )
             result.test[cascaded], result.validation[cascaded] = run.test_points, run.validation_points
+        if readings is not None:
+            add_asking_rows(result, asked, examples, readings, split, validation)
         per_seed.append(result)
     return summarise(
         outcomes,
