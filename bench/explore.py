@@ -29,12 +29,12 @@ from orchestrator import (
     KnnPredictor,
     load_embedder,
     read_queries,
-    select_at_multiplier,
 )
 from orchestrator.evaluation.improvement import accuracy_at_cost
 from orchestrator.evaluation.metrics import aiq, interval, question_weights
 from orchestrator.selection.explorer import choose_pairs, complete_scores, group_questions
-from orchestrator.selection.sweep import multiplier_grid, points_of
+from orchestrator.selection.frontier import find_frontier
+from orchestrator.selection.sweep import points_of
 from orchestrator.text.splits import Split, split_by_text
 from warehouse import LeerooError, Outcomes
 
@@ -201,9 +201,8 @@ def judge(
     success = predictor.predict(examples.queries.take(test))
     cost = cost_model.predict(examples.queries.take(test))
     outcomes = examples.outcomes.take(test)
-    grid = multiplier_grid(success, cost)
-    choice = np.stack([select_at_multiplier(success, cost, x) for x in grid])
-    points = points_of(choice, outcomes.score, outcomes.cost_usd)
+    frontier = find_frontier(success, cost)
+    points = points_of(frontier.choose(frontier.settings()), outcomes.score, outcomes.cost_usd)
     here = np.vstack([np.ones(len(test)), weights[:, test]])
     here /= here.sum(axis=1, keepdims=True)
     single = here @ outcomes.score, here @ outcomes.cost_usd

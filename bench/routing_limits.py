@@ -9,12 +9,12 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.routing_data import Pool, load_pool
-from orchestrator import load_embedder, read_queries, select_at_multiplier
+from orchestrator import load_embedder, read_queries
 from orchestrator.evaluation import metrics
 from orchestrator.predictors.base import contrast_loss
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.registry import build_predictor
-from orchestrator.selection.sweep import multiplier_grid
+from orchestrator.selection.frontier import find_frontier
 from orchestrator.text.queries import Examples
 from orchestrator.text.splits import split_by_text
 
@@ -71,10 +71,7 @@ def measure(examples: Examples, seed: int) -> np.ndarray:
 
 
 def lift(success: np.ndarray, expected_cost: np.ndarray, score: np.ndarray, cost: np.ndarray) -> float:
-    rows = np.arange(len(score))
-    choices = [
-        select_at_multiplier(success, expected_cost, x) for x in multiplier_grid(success, expected_cost)
-    ]
-    points = np.array([(cost[rows, c].mean(), score[rows, c].mean()) for c in choices]).T
+    frontier = find_frontier(success, expected_cost)
+    points = frontier.mean_of(cost), frontier.mean_of(score)
     single = cost.mean(axis=0), score.mean(axis=0)
     return metrics.aiq(*points, *single, log_cost=True) - metrics.aiq(*single, *single, log_cost=True)

@@ -16,12 +16,12 @@ from orchestrator import (
     Prediction,
     load_embedder,
     read_queries,
-    select_at_multiplier,
     select_batch,
     train_router,
 )
 from orchestrator.evaluation.improvement import accuracy_at_cost
-from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_of
+from orchestrator.selection.frontier import find_frontier
+from orchestrator.selection.sweep import PolicyPoints, points_of
 from orchestrator.text.splits import frozen_split
 
 
@@ -85,9 +85,8 @@ def print_latency(
             batched = len(texts) / (time.perf_counter() - started)
             success = router.predictor.predict(queries.take(test))
             cost = router.cost.predict(queries.take(test))
-            grid = multiplier_grid(success, cost)
-            choices = np.stack([select_at_multiplier(success, cost, x) for x in grid])
-            curve = points_of(choices, held_out.score, held_out.cost_usd)
+            frontier = find_frontier(success, cost)
+            curve = points_of(frontier.choose(frontier.settings()), held_out.score, held_out.cost_usd)
             best = int(curve.score.mean(axis=1).argmax())
             table.add_row(
                 embedder,

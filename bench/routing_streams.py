@@ -11,11 +11,11 @@ from rich.progress import track
 from rich.table import Table
 
 from bench.routing_data import Pool, load_pool, load_recorded
-from orchestrator import load_embedder, select_at_multiplier
+from orchestrator import load_embedder
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.budget_pacer import BudgetPacer
+from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.hull import convex_hull, hull_value
-from orchestrator.selection.sweep import multiplier_grid
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.splits import split_by_text
 
@@ -141,10 +141,10 @@ def run_stream(
             j = reservation.expert
             pacer.settle(reservation, expected_usd=cost[i, j], paid_usd=paid[i, j])
             earned, expected = earned + score[i, j], expected + success[i, j]
-    choices = [select_at_multiplier(success, paid, x) for x in multiplier_grid(success, paid, SETTINGS)]
-    spend = np.array([paid[rows, choice].sum() for choice in choices])
-    hoped = np.array([success[rows, choice].mean() for choice in choices])
-    reached = np.array([score[rows, choice].mean() for choice in choices])
+    frontier = find_frontier(success, paid)
+    compared = frontier.thin(SETTINGS)
+    spend = frontier.cost_usd[compared] * len(rows)
+    hoped, reached = frontier.success[compared], frontier.mean_of(score)[compared]
     within = spend <= budget
     hull = convex_hull(spend, hoped)
     last = hull_value(np.array([budget, 0.97 * budget]), *hull)

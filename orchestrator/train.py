@@ -15,8 +15,7 @@ from orchestrator.predictors.base import Prediction, squared_loss
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.knn import mean_scores
 from orchestrator.predictors.registry import DEFAULT_PREDICTOR, build_predictor
-from orchestrator.selection.selector import select_at_multiplier
-from orchestrator.selection.sweep import multiplier_grid
+from orchestrator.selection.frontier import find_frontier
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import frozen_split
@@ -117,11 +116,9 @@ def choose_presets(prediction: Prediction, outcomes: Outcomes) -> tuple[dict[str
     """
     score = np.where(np.isfinite(outcomes.score), outcomes.score, prediction.success)
     cost = np.where(np.isfinite(outcomes.cost_usd), outcomes.cost_usd, prediction.cost_usd)
-    grid = multiplier_grid(prediction.success, prediction.cost_usd)
-    rows = np.arange(len(score))
-    choices = [select_at_multiplier(prediction.success, prediction.cost_usd, x) for x in grid]
-    accuracy = np.array([score[rows, choice].mean() for choice in choices])
-    spend = np.array([cost[rows, choice].mean() for choice in choices])
+    frontier = find_frontier(prediction.success, prediction.cost_usd)
+    grid = frontier.inside(np.arange(len(frontier.multipliers)))
+    accuracy, spend = frontier.mean_of(score), frontier.mean_of(cost)
     best = int(score.mean(axis=0).argmax())
     best_accuracy, best_cost = float(score[:, best].mean()), float(cost[:, best].mean())
     finite = np.isfinite(grid)

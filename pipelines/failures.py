@@ -29,8 +29,10 @@ _PLACES = {
     errno.ENOMEM: ("the memory is full", "end other programs, or ask for less at once"),
     errno.EADDRINUSE: ("the port is taken", "choose another with --port"),
 }
-#: What pyarrow's and others' texts say where they hide the number.
-_NUMBERED = re.compile(r"\[errno (\d+)\]", re.IGNORECASE)
+#: Where the texts of pyarrow, of libraries in Rust and of others hide the system's number.
+_NUMBERED = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
+#: And where some give its words alone.
+_WORDED = {os.strerror(number).lower(): number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
 _LOCKED = "another program has locked the database"
 _RESTORE = "restore it from a copy; `leeroo warehouse check` looks at the tables"
 
@@ -44,7 +46,7 @@ def explain(error: BaseException) -> LeerooError | None:
     for cause in chain:
         if isinstance(cause, LeerooError):
             return cause
-    for read in (_sqlite, _mlflow, _ray, _arrow, _network, _place, _package):
+    for read in (_sqlite, _place, _mlflow, _ray, _arrow, _network, _package):
         for cause in reversed(chain):  # the first thing that went wrong says most
             if (found := read(cause)) is not None:
                 return found
@@ -183,16 +185,23 @@ def _network(error: BaseException) -> LeerooError | None:
 
 
 def _place(error: BaseException) -> LeerooError | None:
-    if not isinstance(error, OSError):
-        return None
-    number = error.errno
-    if number is None and (found := _NUMBERED.search(str(error))):
-        number = int(found.group(1))
+    number = _system_number(error)
     if number not in _PLACES:
         return None
     what, fix = _PLACES[number]
-    named = [str(name) for name in (error.filename, error.filename2) if name is not None]
+    names = (getattr(error, "filename", None), getattr(error, "filename2", None))
+    named = [str(name) for name in names if name is not None]
     return InputError(what, where=" -> ".join(named) or first_line(error), fix=fix)
+
+
+def _system_number(error: BaseException) -> int | None:
+    """The operating system's number of what went wrong, wherever a library put it."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return error.errno
+    text = str(error)
+    if found := _NUMBERED.search(text):
+        return int(found.group(1) or found.group(2))
+    return next((number for words, number in _WORDED.items() if words in text.lower()), None)
 
 
 def _package(error: BaseException) -> LeerooError | None:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from warehouse.errors import InputError
-from warehouse.mlflow_places import ARTIFACTS, settle_places, sqlite_path
+from warehouse.mlflow_places import ARTIFACTS, settle_places, sqlite_path, sqlite_uri
 from warehouse.reachable import check_http, check_url
 
 #: What the two calls below write into the environment.
@@ -115,8 +115,10 @@ def _open_database(path: Path, uri: str) -> None:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with filelock.FileLock(path.with_name(f".{path.name}.lock"), timeout=_MAKING_S):
             if not _settle(path):
-                with quiet_mlflow():
-                    _make_tables(uri)
+                if path.exists() and path.stat().st_size:
+                    _make_tables(uri)  # a file of somebody's, who may keep other tables in it
+                else:
+                    _make_database(path)
                 path.chmod(0o600)
                 _settle(path)
     except filelock.Timeout:
@@ -137,10 +139,27 @@ def _open_database(path: Path, uri: str) -> None:
         ) from error
 
 
+def _make_database(path: Path) -> None:
+    """Make the tables in a file of its own, which takes its place when it is whole.
+
+    MLflow makes them in some sixty steps. After a full disk or a kill it cannot go on from the middle.
+    """
+    aside = path.with_name(f".{path.name}.making")
+    for former in (aside, aside.with_name(f"{aside.name}-journal")):
+        former.unlink(missing_ok=True)
+    try:
+        _make_tables(sqlite_uri(aside))
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+
+
 def _make_tables(uri: str) -> None:
     from mlflow import MlflowClient
 
-    MlflowClient(uri, registry_uri=uri).search_experiments(max_results=1)
+    with quiet_mlflow():
+        MlflowClient(uri, registry_uri=uri).search_experiments(max_results=1)
 
 
 def _settle(path: Path) -> bool:

@@ -14,8 +14,8 @@ from orchestrator.evaluation.report import EvaluationReport
 from orchestrator.evaluation.seed_result import SeedResult
 from orchestrator.evaluation.summary import summarise
 from orchestrator.policy import Orchestrator
-from orchestrator.selection.selector import select_at_multiplier
-from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_of
+from orchestrator.selection.frontier import find_frontier
+from orchestrator.selection.sweep import PolicyPoints, points_of
 from orchestrator.text.queries import read_queries
 from orchestrator.text.registry import load_embedder
 from orchestrator.text.splits import frozen_split
@@ -92,6 +92,7 @@ def sweep_router(
     """
     queries = read_queries(outcomes.texts, load_embedder(router.embedder.name, cache_dir=cache_dir))
     success, cost = router.predictor.predict(queries), router.cost.predict(queries)
-    choice = np.stack([select_at_multiplier(success, cost, x) for x in multiplier_grid(success, cost)])
+    frontier = find_frontier(success, cost)
+    choice = frontier.choose(frontier.settings())
     columns = np.array([outcomes.experts.index(name) for name in router.experts])
     return points_of(columns[choice], outcomes.score, outcomes.cost_usd), success

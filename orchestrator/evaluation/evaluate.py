@@ -28,8 +28,9 @@ from orchestrator.predictors.base import Predictor
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.cascade import Signal, add_cascades, answered_by, choose_cascades
+from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.selector import select_at_multiplier
-from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_of
+from orchestrator.selection.sweep import PolicyPoints, points_of
 from orchestrator.text.embedder import Embedder
 from orchestrator.text.queries import Examples, Queries, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
@@ -203,10 +204,10 @@ def _run_predictor(
     decision_s = embed_s + (time.perf_counter() - started) / max(len(test), 1)
     after = Predicted(test, success, cost_model.predict(queries.take(test)))
     decision_usd = decision_s / 3600 * USD_PER_CORE_HOUR
-    grid = multiplier_grid(before.success, before.cost_usd)
+    grid = find_frontier(before.success, before.cost_usd).settings()
 
     def sweep(predicted: Predicted) -> PolicyPoints:
-        choice = np.stack([select_at_multiplier(predicted.success, predicted.cost_usd, x) for x in grid])
+        choice = find_frontier(predicted.success, predicted.cost_usd).choose(grid)
         points = points_of(choice, outcomes.score[predicted.rows], outcomes.cost_usd[predicted.rows])
         return replace(points, cost_usd=points.cost_usd + decision_usd)
 

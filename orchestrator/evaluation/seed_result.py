@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.selection.selector import select_at_multiplier
-from orchestrator.selection.sweep import PolicyPoints, multiplier_grid, points_of
+from orchestrator.selection.frontier import find_frontier
+from orchestrator.selection.sweep import PolicyPoints, points_of
 from warehouse import Outcomes
 
 POINT_POLICIES = ("random", "cheapest", "best single")  # one cost and one accuracy, no curve
@@ -43,8 +43,8 @@ class SeedResult:
             return points_of(np.full((1, n), column), score, cost)
 
         singles = points_of(np.repeat(np.arange(m)[:, None], n, axis=1), score, cost)
-        grid = multiplier_grid(score, cost)
-        oracle = points_of(np.stack([select_at_multiplier(score, cost, x) for x in grid]), score, cost)
+        frontier = find_frontier(score, cost)
+        oracle = points_of(frontier.choose(frontier.settings()), score, cost)
         test_points = {
             "random": PolicyPoints(
                 score.mean(axis=1, keepdims=True).T,

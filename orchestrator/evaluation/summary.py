@@ -16,6 +16,8 @@ from orchestrator.evaluation.report import EvaluationReport, Measure, PolicyRow
 from orchestrator.evaluation.seed_result import PLAIN_POLICIES, SeedResult
 from warehouse import Outcomes
 
+DRAWN_SETTINGS = 200  # of a curve in figures and JSON
+
 Floats = NDArray[np.float64]
 
 
@@ -82,9 +84,10 @@ def _row(
         weight = drawn[:, result.rows]
         weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1)
         curves.append((weight @ points.cost_usd.T, weight @ points.score.T))
-    settings = min(c.shape[1] for c, _ in curves)
-    cost = np.mean([c[:, :settings] for c, _ in curves], axis=0)
-    quality = np.mean([q[:, :settings] for _, q in curves], axis=0)
+    settings = min(DRAWN_SETTINGS, *(c.shape[1] for c, _ in curves))
+    drawn_at = [np.linspace(0, c.shape[1] - 1, settings).round().astype(int) for c, _ in curves]
+    cost = np.mean([c[:, at] for (c, _), at in zip(curves, drawn_at, strict=True)], axis=0)
+    quality = np.mean([q[:, at] for (_, q), at in zip(curves, drawn_at, strict=True)], axis=0)
     low, high = np.percentile(quality[1:], [2.5, 97.5], axis=0)
     return PolicyRow(
         name=name,

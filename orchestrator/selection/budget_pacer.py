@@ -15,13 +15,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.value import net_value
 from warehouse import InputError
 
 WINDOW = 384  # recent queries the price is set on, at most; towards the end as many as are still to come
 SHORTEST_WINDOW = 64
 RESOLVE_EVERY = 16  # queries between two settings of the price
-BISECTIONS = 30
 RATIO_MEMORY = 8.0  # answers' worth of trust in the predicted price before actual prices outweigh it
 
 Floats = NDArray[np.float64]
@@ -141,35 +141,4 @@ class BudgetPacer:
         recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
         success = np.array([s for s, _ in recent])
         cost = np.array([c for _, c in recent]) * self._price_ratio()
-        return least_price(success, cost, target)
-
-
-def least_price(success: NDArray[np.floating], cost_usd: Floats, target_usd: float) -> float:
-    """The least multiplier at which queries like these cost no more than ``target_usd`` on average.
-
-    Where even the cheapest experts cost more it is so high that they are chosen.
-
-    Args:
-        success: [k, m] expected on recent queries.
-        cost_usd: [k, m] likewise.
-        target_usd: mean cost of a query to stay within.
-    """
-    rows = np.arange(len(cost_usd))
-
-    def spend(multiplier: float) -> float:
-        return float(cost_usd[rows, net_value(success, cost_usd, multiplier).argmax(axis=1)].mean())
-
-    if spend(0.0) <= target_usd:
-        return 0.0
-    low, high = 0.0, 1.0 / max(float(cost_usd.mean()), 1e-300)
-    while spend(high) > target_usd and high < 1e18:
-        low, high = high, high * 4
-    for _ in range(BISECTIONS):
-        middle = (low * high) ** 0.5 if low > 0 else high / 8
-        if spend(middle) > target_usd:
-            low = middle
-        else:
-            high = middle
-        if low > 0 and high / low < 1.005:
-            break
-    return high
+        return find_frontier(success, cost).multiplier_at_spend(target)

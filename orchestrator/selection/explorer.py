@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.predictors.cluster import success_table
-from orchestrator.selection.sweep import multiplier_grid
+from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.value import net_value
 from orchestrator.text.queries import Queries
 from warehouse import InputError
@@ -112,7 +112,7 @@ def _answer_weights(groupings: Sequence[Labels], score: NDArray[np.floating], co
     success, error = _sum_by(fine, success) / sizes, np.sqrt(_sum_by(fine, error**2) / sizes)
     cost = _sum_by(fine, cost_usd) / sizes
     density = np.zeros_like(success)
-    grid = multiplier_grid(success, cost, MULTIPLIERS)
+    grid = find_frontier(success, cost).settings(MULTIPLIERS)
     grid = grid[np.isfinite(grid)]
     regions = np.arange(len(success))
     for multiplier in grid:

@@ -15,16 +15,14 @@ def convex_hull(cost: ArrayLike, quality: ArrayLike) -> tuple[Floats, Floats]:
     """
     points = np.column_stack([np.asarray(cost, float), np.asarray(quality, float)])
     points = points[np.lexsort((-points[:, 1], points[:, 0]))]
+    best_before = np.maximum.accumulate(points[:, 1])[:-1]
+    points = points[np.append(True, points[1:, 1] > best_before)]  # the others are dearer and no better
     hull: list[tuple[float, float]] = []
     for x, y in points.tolist():
-        if hull and y <= hull[-1][1]:
-            continue  # dearer and no better
         while len(hull) >= 2:
             (x0, y0), (x1, y1) = hull[-2], hull[-1]
             if (y1 - y0) * (x - x0) > (y - y0) * (x1 - x0):
                 break
-            hull.pop()
-        if hull and hull[-1][0] == x:
             hull.pop()
         hull.append((x, y))
     corners = np.array(hull)

@@ -12,6 +12,7 @@ from pathlib import Path
 from warehouse import InputError
 
 LEDGER_FILE = "ledger.db"
+FORMAT = 1  # kept in the file; a later version of the tables may mean other things by its rows
 KEYS_MARK = ".keys"  # the ending of the file beside the ledger that says that it holds keys
 
 _TABLES = """
@@ -73,7 +74,8 @@ def open_ledger(path: Path, *, timeout_s: float = 10.0) -> sqlite3.Connection:
     """Open the file, made if it is not there, for its owner alone; columns that it lacks are added.
 
     Raises:
-        InputError: it had keys and is lost or empty now; or it is damaged, locked, or cannot be written.
+        InputError: it had keys and is lost or empty now; or it is damaged, locked, of a newer version, or
+            cannot be written.
     """
     mark = path.with_suffix(KEYS_MARK)
     if mark.exists() and not (path.exists() and path.stat().st_size):
@@ -84,6 +86,14 @@ def open_ledger(path: Path, *, timeout_s: float = 10.0) -> sqlite3.Connection:
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
         db = sqlite3.connect(path, isolation_level=None, timeout=timeout_s, check_same_thread=False)
         db.row_factory = sqlite3.Row
+        written_by = db.execute("pragma user_version").fetchone()[0]
+        if written_by > FORMAT:
+            db.close()
+            raise InputError(
+                f"a newer version of this program keeps it (format {written_by}; this one knows {FORMAT})",
+                where=f"ledger {path}",
+                fix="use the version that the endpoint of this home runs, or another --home",
+            )
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = normal")
         db.executescript(_TABLES)
@@ -95,6 +105,8 @@ def open_ledger(path: Path, *, timeout_s: float = 10.0) -> sqlite3.Connection:
                 if any(column.startswith("forgotten_spent") for _, column in lacking):
                     db.execute(_FORGOTTEN)
         db.executescript(_INDEXES)
+        if written_by < FORMAT:
+            db.execute(f"pragma user_version = {FORMAT}")
         has_keys = db.execute("select 1 from keys limit 1").fetchone() is not None
     if has_keys:
         remember_keys(path)

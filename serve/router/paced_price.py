@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import Decision, Orchestrator
-from orchestrator.selection.budget_pacer import WINDOW, least_price
+from orchestrator.selection.budget_pacer import WINDOW
+from orchestrator.selection.frontier import find_frontier
 from serve.router.messages import Query
 from warehouse import InputError
 
@@ -47,7 +48,8 @@ class RecentForecasts:
         rounded = float(f"{allowance_usd:.2g}")  # few prices, so that queries can be decided together
         if (known := self._prices.get((rounded, allow))) is None:
             success, cost_usd = np.array(self._success)[:, columns], np.array(self._cost_usd)[:, columns]
-            known = self._prices[rounded, allow] = least_price(success, cost_usd, rounded)
+            frontier = find_frontier(success, cost_usd)
+            known = self._prices[rounded, allow] = frontier.multiplier_at_spend(rounded)
         return known
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -18,6 +17,7 @@ import pytest
 
 from orchestrator.versions.mlflow_registry import champion_version
 from pipelines.questions.sources.base import is_frozen
+from tests.ports import free_ports
 from warehouse import Warehouse
 
 pytestmark = pytest.mark.e2e
@@ -34,16 +34,6 @@ experts:
 
 
 RAY = str(Path(sys.executable).with_name("ray"))
-
-
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [probe.getsockname()[1] for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import socket
 import threading
 import time
 from collections import Counter
@@ -13,6 +12,7 @@ from typing import Any
 import pytest
 
 from experts import BUDGET_SPENT, ExpertSpec, SpendCap, answer_and_grade, build_backend
+from tests.ports import free_port
 from tests.scripted_api import ChatHandler, completion, serve_chat
 
 PRICE = {"usd_per_mtok_in": 1000.0, "usd_per_mtok_out": 2000.0}
@@ -138,9 +138,7 @@ def test_a_cap_of_nothing_asks_nothing(questions_of) -> None:
 
 
 def test_a_dead_address_costs_nothing(questions_of, quick_backoff: None) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     spec, cap = make_spec(f"http://127.0.0.1:{port}/v1", max_retries=1), SpendCap(1.0)
     rows = [{"prompt": "Capital?", "answer": "Paris"}]
     table = answer_and_grade(build_backend(spec), spec, questions_of(rows), round="r", run_id="i", purse=cap)

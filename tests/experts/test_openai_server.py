@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -25,6 +24,7 @@ from experts import (
     load_catalogue,
     resolve_model,
 )
+from tests.ports import free_port
 
 START_S = 400
 
@@ -32,9 +32,7 @@ START_S = 400
 @pytest.fixture(scope="module")
 def server_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     spec = load_catalogue().get("smollm2-135m")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     command = [
         sys.executable,
         "-m",

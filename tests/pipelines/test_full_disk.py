@@ -14,23 +14,26 @@ from pathlib import Path
 import pytest
 
 from serve.ledger.ledger import LEDGER_FILE, Ledger
+from tests.pipelines.recorded_home import import_recorded
 from warehouse import Warehouse
 from warehouse.files import FileStore
+from warehouse.home import Home
 from warehouse.journal import Journal, read_journal
+from warehouse.mlflow_store import open_store
 
 ROOT = Path(__file__).parents[2]
 SOON_S = 5.0
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 2 MB of its own."""
+def disk(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A file system of its own, of 2 MB or as many as the test's parameter says."""
     place = tmp_path / "disk"
     place.mkdir()
-    mount = shutil.which("mount")
+    mount, size = shutil.which("mount"), f"size={getattr(request, 'param', 2)}m"
     if (
         mount is None
-        or subprocess.run([mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", place], check=False).returncode
+        or subprocess.run([mount, "-t", "tmpfs", "-o", size, "tmpfs", place], check=False).returncode
     ):
         pytest.skip("a file system can be mounted by root alone")
     try:
@@ -124,3 +127,23 @@ def test_the_journal_of_paid_calls_on_a_full_disk(disk: Path) -> None:
     assert kept[:written] == list(range(written))
     assert kept[-1] == "after"
     assert len(kept) <= written + 2  # the one that failed may have been written out with the one after it
+
+
+@pytest.mark.parametrize("disk", [24], indirect=True)
+def test_a_training_on_a_full_disk(tmp_path: Path, disk: Path) -> None:
+    """First there is no room for all of the database of the runs, then for it and not for a version."""
+    home = disk / "home"
+    import_recorded(tmp_path, home)
+    options = ("train", "--predictor", "knn", "--embedder", "wordllama", "--seeds", "1")
+    ballast = fill(disk, 300_000)
+    told(home, *options)
+    ballast.unlink()
+    open_store(Home.open(home).mlflow_uri)
+    ballast = fill(disk, 20_000)
+    told(home, *options)
+    ballast.unlink()
+    code, message, _ = leeroo(home, *options)
+    assert code == 0, message
+    (tmp_path / "asked.txt").write_text("Question 1 of algebra?")
+    code, message, _ = leeroo(home, "route", tmp_path / "asked.txt", "--out", tmp_path / "routed.jsonl")
+    assert code == 0, message

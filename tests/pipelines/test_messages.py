@@ -20,6 +20,7 @@ import pytest
 
 from pipelines.cli import app, run_app
 from pipelines.failures import explain
+from tests.ports import free_port
 from warehouse.errors import CannotRunError, InputError
 from warehouse.home import Home
 from warehouse.mlflow_store import open_store
@@ -64,12 +65,6 @@ def web() -> Iterator[int]:
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield server.server_port
     server.shutdown()
-
-
-def closed_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def run(*command: str | Path) -> int:
@@ -131,7 +126,7 @@ def test_a_damaged_database(capsys, store, tmp_path, damage) -> None:
 @pytest.mark.parametrize("command", [["versions"], ["train"], ["rollback"]])
 @pytest.mark.parametrize("port", ["closed", "silent"])
 def test_an_mlflow_server_that_nobody_reaches(capsys, silent, command, port) -> None:
-    number = closed_port() if port == "closed" else silent
+    number = free_port() if port == "closed" else silent
     os.environ["MLFLOW_TRACKING_URI"] = f"http://me:secret@127.0.0.1:{number}"
     if command == ["train"]:
         with pytest.raises(InputError, match="does not answer"):
@@ -146,7 +141,7 @@ def test_an_mlflow_server_that_nobody_reaches(capsys, silent, command, port) -> 
     "address", ["s3://bucket/x?endpoint_override=127.0.0.1%3A{}&scheme=http", "http://127.0.0.1:{}/tables"]
 )
 def test_an_object_store_that_nobody_reaches(capsys, address) -> None:
-    os.environ["LEEROO_WAREHOUSE"] = address.format(closed_port())
+    os.environ["LEEROO_WAREHOUSE"] = address.format(free_port())
     assert "object store" in told(capsys, "sql", "select 1")
 
 
@@ -158,7 +153,7 @@ def test_an_object_store_that_nobody_reaches(capsys, address) -> None:
 def test_an_address_that_is_no_cluster(capsys, silent, web, address) -> None:
     from pipelines.ray_address import check_ray_address
 
-    named = address.format(closed=closed_port(), silent=silent, web=web)
+    named = address.format(closed=free_port(), silent=silent, web=web)
     began = time.monotonic()
     with pytest.raises(InputError, match="Ray cluster") as error:
         check_ray_address(named, where="RAY_ADDRESS")
@@ -253,6 +248,9 @@ def test_a_folder_that_may_not_be_written_to() -> None:
     [
         (OSError(errno.ENOSPC, "No space left", "/d/f"), InputError, "/d/f: the disk is full"),
         (OSError("Cannot write. Detail: [errno 28] No space left on device"), InputError, "disk is full"),
+        (ValueError("I/O error: No space left on device (os error 28)"), InputError, "the disk is full"),
+        (RuntimeError("IO Error: Could not write file: No space left on device"), InputError, "disk is full"),
+        (RuntimeError("cannot create (os error 30)"), InputError, "may only be read"),
         (PermissionError(errno.EACCES, "Permission denied", "/d/f"), InputError, "/d/f: you may not open it"),
         (sqlite3.OperationalError("database is locked"), InputError, "locked"),
         (sqlite3.DatabaseError("database disk image is malformed"), InputError, "damaged"),

@@ -1,5 +1,4 @@
 import os
-import socket
 import sys
 import threading
 import time
@@ -36,13 +35,6 @@ def upstream():
     """An API that misbehaves as it is told, and keeps a bill."""
     with serve_hostile() as served:
         yield served
-
-
-@pytest.fixture
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ import pytest
 
 from infra import setup_env
 from orchestrator.versions.mlflow_registry import log_version, set_champion
+from tests.ports import free_port
 from tests.scripted_api import ChatHandler, completion, serve_chat
 
 pytestmark = pytest.mark.e2e
@@ -82,9 +82,7 @@ def test_the_core_serves_an_api_expert(bin_folder, orchestrator, tmp_path):
     home.mkdir()
     uri = f"sqlite:///{home / 'mlflow.db'}"
     set_champion(uri, log_version(orchestrator, tracking_uri=uri))
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LEEROO_"))}
     with serve_chat(Scripted) as url, (tmp_path / "log").open("w") as log:
         (tmp_path / "experts.yaml").write_text(CATALOGUE.format(url=url))

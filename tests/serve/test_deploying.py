@@ -12,6 +12,7 @@ from serve.config import ServeConfig
 from serve.deploying import deploy_config, write_deploy_config
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.run import APP_NAME
+from tests.ports import free_port
 
 CATALOGUE = """
 experts:
@@ -57,7 +58,7 @@ def test_every_deployment_is_described_and_no_secret_is_written(router_dir, tmp_
 
 @pytest.mark.e2e
 def test_what_is_described_comes_up_with_two_ingresses(
-    orchestrator, router_dir, tmp_path, ray_cluster, local_url, free_port
+    orchestrator, router_dir, tmp_path, ray_cluster, local_url
 ):
     """Both experts are APIs here: the test application, which any OpenAI client may call."""
     from ray import serve as ray_serve
@@ -77,7 +78,7 @@ def test_what_is_described_comes_up_with_two_ingresses(
         home=home,
         router_dir=router_dir,
         catalogue=tmp_path / "experts.yaml",
-        port=free_port,
+        port=free_port(),
         ingress_replicas=2,
     )
     described = ServeDeploySchema.model_validate(deploy_config(config))

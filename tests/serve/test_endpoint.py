@@ -2,7 +2,6 @@
 
 import json
 import re
-import socket
 import sqlite3
 import sys
 import threading
@@ -21,6 +20,7 @@ from serve.config import ServeConfig
 from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.router.deciding import is_canary
+from tests.ports import free_port
 from warehouse import InputError, Warehouse
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -35,12 +35,6 @@ select cost from calls join keys using (key_id) where name = 'traffic' and state
 
 CANARY_SHARE = 0.3  # ASKED is not among these
 ASKED = [{"role": "user", "content": "What is the capital of Peru?"}]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")

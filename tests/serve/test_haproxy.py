@@ -20,16 +20,11 @@ from pipelines.ray_folders import find_left, remove_left
 from serve.front import launcher
 from serve.front.choice import choose_front, look_at_front
 from serve.front.haproxy import find_haproxy, write_launcher
+from tests.ports import free_port
 from warehouse import InputError
 
 HAPROXY = find_haproxy()
 pytestmark = pytest.mark.skipif(isinstance(HAPROXY, str), reason=f"no HAProxy runs here: {HAPROXY}")
-
-
-def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def as_ray_writes_it(directory, port, servers=(), host="127.0.0.1"):

@@ -23,6 +23,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hostile_replies import replies, streams
 from hostile_upstream import Plan
 
+from tests.ports import free_port
+
 pytestmark = pytest.mark.e2e
 
 ODD, SANE = "smollm2-135m", "gemma-3-270m"  # the names that the test's router knows
@@ -66,14 +68,6 @@ def url(home, upstream, ray_cluster):
     config = ServeConfig(home=home, access="keys", catalogue=home / "experts.yaml", port=free_port())
     yield start_serving(config)
     stop_serving()
-
-
-def free_port():
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def make_key(home, name, budget_usd=1.0):

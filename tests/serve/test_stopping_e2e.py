@@ -5,7 +5,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import sqlite3
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from orchestrator.versions.mlflow_registry import log_version, set_champion
 from pipelines.ray_folders import find_left, remove_left
 from serve.ledger.audit import check_books
 from serve.ledger.ledger import LEDGER_FILE, Ledger
+from tests.ports import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(560)]
 
@@ -95,9 +95,7 @@ class Endpoint:
     """``leeroo serve`` in a session of its own."""
 
     def __init__(self, home, upstream, *options):
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "serve.log"
         catalogue = home / "experts.yaml"

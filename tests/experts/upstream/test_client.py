@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from tests.experts.upstream.scripted_socket import (
     make_spec,
     serve,
 )
+from tests.ports import free_port
 from warehouse import CannotRunError
 
 
@@ -162,9 +162,7 @@ def test_compressed_replies_are_read() -> None:
 
 
 def test_nobody_there() -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
 
     async def run() -> Any:
         client = UpstreamClient(make_spec(f"http://127.0.0.1:{port}/v1"), "")
