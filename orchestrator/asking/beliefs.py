@@ -1,10 +1,10 @@
 """What several answers to one query say of each other: the probability that an answer is the right one.
 
-A latent variable model of answers to one question, in the line of item response theory (Rasch 1960) and of
-the aggregation of labels (Dawid and Skene 1979). The question's ease ``z`` is standard normal. Expert ``e`` is
-right with probability sigmoid(a + slope z); where it is wrong, a share ``popular`` of its answers falls on one
-wrong answer that attracts everybody, the rest anywhere. A share ``inverted`` of questions is told wrongly: there
-the popular answer is the one that experts who know give.
+A latent variable model of answers to one question, after item response theory (Rasch 1960) and the joining
+of labels (Dawid and Skene 1979). The question's ease ``z`` is standard normal. An expert is right with
+probability sigmoid(a + slope z). Where it is wrong, a share ``popular`` of its answers falls on one wrong
+answer that attracts everybody, the rest anywhere. A share ``inverted`` of the questions is upside down: there
+the experts that should know give the popular wrong answer.
 
 The intercept ``a`` is solved so that one answer alone is right with exactly the probability that the router
 forecasts: with one expert asked, this is the router.
@@ -52,7 +52,9 @@ class AnswerModel:
         upright = (forecast - inverted * popular) / (1 - inverted - inverted * popular)
         right = self._right(np.clip(upright, SURE**2, 1 - SURE**2))
         elsewhere = (1 - popular) / (classes[:, None] - 2)
-        return Beliefs(right, (1 - right) * elsewhere[:, :, None], popular / elsewhere, inverted[:, 0], classes)
+        return Beliefs(
+            right, (1 - right) * elsewhere[:, :, None], popular / elsewhere, inverted[:, 0], classes
+        )
 
     def _right(self, marginal: Floats) -> Floats:
         """Success at each node of ease [n, m, nodes] whose mean over the nodes is ``marginal`` [n, m]."""
@@ -70,7 +72,7 @@ class AnswerModel:
 
 @dataclass(frozen=True)
 class Beliefs:
-    """Probabilities of answers before they are seen: of ``m`` experts, on ``n`` queries, at each node of ease."""
+    """How likely answers of ``m`` experts to ``n`` queries are at each node of ease, before one sees them."""
 
     right: Floats  # [n, m, nodes] the answer is the right one
     wrong: Floats  # [n, m, nodes] it is one certain answer, neither the right nor the popular wrong one
@@ -80,9 +82,7 @@ class Beliefs:
 
     def take(self, rows: NDArray[np.integer]) -> Beliefs:
         """Return those of some queries."""
-        return Beliefs(
-            *(x[rows] for x in (self.right, self.wrong, self.pull, self.inverted, self.classes))
-        )
+        return Beliefs(*(x[rows] for x in (self.right, self.wrong, self.pull, self.inverted, self.classes)))
 
     def columns(self, experts: NDArray[np.integer]) -> Beliefs:
         """Return those of some experts [n, k], other ones for each query."""
@@ -98,7 +98,7 @@ class Beliefs:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What ``n`` queries' answers so far say. ``k`` classes of answers were given; the last place is any other."""
+    """What answers to ``n`` queries say. ``k`` classes of answers were given; the last place is any other."""
 
     moments: Floats  # [n, k + 1, nodes] likelihood of the answers if the right one is this
     pull: Floats  # [n, k + 1] how much likelier they are if this is the popular wrong one
@@ -130,7 +130,7 @@ class Evidence:
         )
 
     def posterior(self) -> Floats:
-        """Return the probability [n, k + 1] that each answer given is right; the last: that none of them is."""
+        """Return the probability [n, k + 1] that each answer given is right; last, that none of them is."""
         mass = self.moments.sum(axis=2)
         own = np.column_stack([np.ones((len(mass), mass.shape[1] - 1)), self.others])
         masses = own * class_mass(

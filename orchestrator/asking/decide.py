@@ -61,10 +61,10 @@ def begin_plans(
         raise InputError(f"the multiplier must be 0 or more, not {multiplier}")
     if limits.max_asks < 1:
         raise InputError(f"at most {limits.max_asks} asks leave no answer", fix="allow 1 or more")
-    success = np.asarray(success, float)
+    success = np.asarray(success, np.float64)
     worst = cost_usd if limits.worst_usd is None else np.broadcast_to(limits.worst_usd, success.shape)
     return Plans(
-        success=success,
+        success=success.astype(np.float64, copy=False),
         cost_usd=cost_usd,
         multiplier=multiplier,
         allowed=np.ones(success.shape, bool) if allowed is None else allowed,
@@ -158,7 +158,7 @@ def _further_ask(habits: Habits, plans: Plans, classes: int) -> tuple[Columns, F
 def _gains(habits: Habits, plans: Plans, columns: Columns, classes: int, steps: int) -> Gains:
     """What asking each of ``columns`` [n, k] is worth."""
 
-    def of(values: NDArray[np.floating]) -> Floats:
+    def of(values: Floats) -> Floats:
         return np.take_along_axis(values, columns, axis=1)
 
     first = np.take_along_axis(plans.open, columns, axis=1)

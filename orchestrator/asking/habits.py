@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Self
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,23 @@ class Habits:
         m = len(experts)
         model = AnswerModel(np.ones(m), np.full(m, 0.5), 0.05)
         return cls(experts, np.zeros(m, bool), np.zeros(m), model, np.ones(DEPTHS))
+
+    def of_pool(self, experts: tuple[str, ...]) -> Self:
+        """Return the habits of another pool: a new expert is taken to be as the others are on average.
+
+        Its answers are compared where those of any other are.
+        """
+        place = [self.experts.index(name) if name in self.experts else -1 for name in experts]
+
+        def joined(values: NDArray[Any]) -> Floats:
+            typical = values[self.comparable].mean() if self.comparable.any() else values.mean()
+            return np.append(values, typical)[place]
+
+        model = AnswerModel(joined(self.model.slopes), joined(self.model.popular), self.model.inverted)
+        comparable = np.append(self.comparable, self.comparable.any())[place]
+        return replace(
+            self, experts=experts, comparable=comparable, unreadable=joined(self.unreadable), model=model
+        )
 
     def state(self) -> State:
         """Return what :meth:`from_state` needs to give the same bits again."""

@@ -1,4 +1,4 @@
-"""Learn how the experts' answers hang together, from answers that were compared and cross-fitted forecasts."""
+"""Learn how the experts' answers hang together, from compared answers and cross-fitted forecasts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from orchestrator.asking.habits import DEPTHS, Habits
 from orchestrator.asking.readings import NOT_ASKED, UNREADABLE, Readings
 from orchestrator.asking.replay import replay
 from orchestrator.predictors.base import Prediction
+from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.value import net_value
 
 QUESTIONS = 3_000  # that the model of answers is fitted on, at most
@@ -20,6 +21,7 @@ SET_SIZES = (2, 3, 4)  # answers that are weighed together
 START = (np.log(1.5), 0.0, np.log(0.05 / 0.95))  # slope, popular share, inverted share; unbounded
 PENALTY = 20.0  # in questions: what an expert has of its own, against the mean of all
 PASSES = 2
+LEAST_GAIN = 2e-4  # success for which the dearest expert is asked at the lowest price above none
 STEP = 0.25  # of a finite difference
 TRUST_PRIOR = 2.0  # in questions decided by a further answer
 TRUST_ROUNDS = 2
@@ -60,7 +62,7 @@ def learn_habits(
         seed: of the questions and sets that are drawn.
     """
     habits = replace(Habits.unknown(forecast.experts), unreadable=_unreadable(readings))
-    comparable = (readings.classes >= 0).any(axis=0)
+    comparable: NDArray[np.bool_] = np.asarray((readings.classes >= 0).any(axis=0))
     if comparable.sum() < 2:
         return habits
     rng = np.random.default_rng(seed)
@@ -73,6 +75,23 @@ def learn_habits(
     some = Prediction(forecast.experts, forecast.success[rows], forecast.cost_usd[rows])
     trust = _fit_trust(habits, some, cost_usd[rows], readings.take(rows), score[rows], multipliers)
     return replace(habits, trust=trust)
+
+
+def asking_multipliers(forecast: Prediction, count: int) -> Floats:
+    """Return multipliers [about ``count``] from 0 to infinity that sweep the policy from dear to cheap.
+
+    Half of them are those of a router's frontier. The others lie below, down to where a fiftieth of a point
+    of success would be worth the dearest expert: further answers are worth less than better ones.
+    """
+    frontier = find_frontier(forecast.success, forecast.cost_usd)
+    usual = frontier.settings(count // 2)
+    dearest = float(forecast.cost_usd.mean(axis=0).max())
+    if dearest <= 0:
+        return usual
+    high = min(frontier.multiplier_at_spend(0.5 * float(frontier.cost_usd[0])), 1 / dearest)
+    low = LEAST_GAIN / dearest
+    below = np.geomspace(low, max(high, 2 * low), count - count // 2)
+    return np.unique(np.concatenate([usual, below]))
 
 
 def _unreadable(readings: Readings) -> Floats:
@@ -120,7 +139,7 @@ def _draw_sets(
 
 
 def _fit_model(sets: _Sets, m: int) -> AnswerModel:
-    """Fit one slope and one popular share for all, then what each expert has of its own, by the right answers.
+    """Fit one slope and one popular share for all, then what each expert has of its own.
 
     The loss is the negative log probability of the right answer.
     """
@@ -162,9 +181,7 @@ def _model(slopes: Floats, popular: Floats, inverted: float) -> AnswerModel:
     )
 
 
-def _losses(
-    sets: _Sets, rows: NDArray[np.intp], slopes: Floats, popular: Floats, inverted: float
-) -> Floats:
+def _losses(sets: _Sets, rows: NDArray[np.intp], slopes: Floats, popular: Floats, inverted: float) -> Floats:
     """Negative log probability of the right answer [rows]."""
     model = _model(slopes, popular, inverted)
     experts = sets.experts[rows]
@@ -174,7 +191,8 @@ def _losses(
     count = max(SET_SIZES)
     posterior = Evidence.of(beliefs, sets.given[rows], count).posterior()
     own = np.take_along_axis(posterior, sets.key[rows, None], axis=1)[:, 0]
-    return -np.log(np.maximum(own, 1e-6))
+    losses: Floats = -np.log(np.maximum(own, 1e-6))
+    return losses
 
 
 def _fit_trust(

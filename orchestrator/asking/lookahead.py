@@ -35,7 +35,7 @@ class Candidates:
 class Gains:
     """What asking each candidate next is worth."""
 
-    net: Floats  # [n, k] expected gain in success, of this and the next answer, less the price; -inf: not allowed
+    net: Floats  # [n, k] gain in success of this and the next answer, less the price; -inf: not allowed
     success: Floats  # [n, k] the part that this answer alone gains, as the model has it
 
 
@@ -89,7 +89,9 @@ def _later_gains(
     k = next_.price.shape[1]
     two = patterns(count, 2)
     nodes = chances.shape[-1]
-    firsts = evidence.moments[:, :, None, None, :] * np.moveaxis(chances, 0, 1)[:, None]  # [n, a, 2, k, nodes]
+    firsts = (
+        evidence.moments[:, :, None, None, :] * np.moveaxis(chances, 0, 1)[:, None]
+    )  # [n, a, 2, k, nodes]
     seconds = np.moveaxis(chances, 0, 1).reshape(n, 2 * k, nodes)
     mass = (firsts.reshape(n, -1, nodes) @ seconds.transpose(0, 2, 1)).reshape(n, count + 1, 2, k, 2, k)
     by_pull = evidence.pull[:, :, None, None] * np.moveaxis(pulls, 0, 1)[:, None]
@@ -114,7 +116,7 @@ def _later_gains(
 def _masses(
     evidence: Evidence, ahead: Patterns, mass: Floats, pull: Floats, *, remainder: bool = True
 ) -> tuple[Floats, Floats]:
-    """Likelihood of each pattern together with each class being right [n, c, classes, ...], and with any other.
+    """Likelihood of each pattern with each class being right [n, c, classes, ...], and with any other.
 
     Classes that do not come up in a pattern have 0.
     """

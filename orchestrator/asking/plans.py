@@ -67,9 +67,7 @@ class Plans:
             },
         )
 
-    def observe(
-        self, experts: NDArray[np.integer], classes: NDArray[np.integer], paid_usd: Floats
-    ) -> Plans:
+    def observe(self, experts: NDArray[np.integer], classes: NDArray[np.integer], paid_usd: Floats) -> Plans:
         """Note what an expert of each query [n] answered, and what it cost."""
         given, rows = self.given.copy(), np.arange(len(self))
         given[rows, experts] = classes
@@ -80,7 +78,7 @@ class Plans:
         return replace(self, given=given, paid_usd=paid_usd)
 
     def worst_case_usd(self) -> Floats:
-        """Return the most that each plan [n] may cost in all: what is paid, and the dearest asks that are left."""
+        """Return the most that each plan [n] may cost in all: what is paid, and the dearest asks left."""
         dearest = -np.sort(-np.where(self.open, self.worst_usd, 0.0), axis=1)
         left = np.arange(dearest.shape[1]) < (self.max_asks - self.asks)[:, None]
         most = self.paid_usd + np.where(left, dearest, 0.0).sum(axis=1)

@@ -1,8 +1,8 @@
 """One policy over asking: for each query, whom to ask next, or which answer to give back.
 
 Routing is the case of one ask. With more, the forecasts of the router are the prior and the answers are
-evidence: the policy asks on while the expected gain in success exceeds the price. An answer that cannot be used
-is never given back while another expert may be asked.
+evidence: the policy asks on while the expected gain in success exceeds the price. An answer that cannot be
+used is never given back while another expert may be asked.
 """
 
 from __future__ import annotations

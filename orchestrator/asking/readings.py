@@ -38,8 +38,8 @@ class Readings:
 
         Args:
             keys: [n, m] a comparable form of each answer; None, NaN or empty where there is none.
-            answered: [n, m] where an expert was asked and answered. Without a key its answer is unreadable, or,
-                if most of its answers have none, it is an expert whose answers cannot be compared.
+            answered: [n, m] where an expert was asked and answered. Without a key its answer is unreadable,
+                or, if most of its answers have none, it is an expert whose answers cannot be compared.
             options: [n] how many answers a question offers; 0 where it does not say.
         """
         known = np.array([[bool(key) and key == key for key in row] for row in keys], bool) & answered

@@ -74,9 +74,11 @@ def replay(
         )
         parts.append(_run(habits, plans, cost_usd[rows], readings.classes[rows], rows, follow=follow))
     return Replayed(
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("answered", "asked")),
-        *(np.concatenate([getattr(part, name) for part in parts]) for name in ("paid_usd", "probability")),
-        tuple(step for part in parts for step in part.steps),
+        answered=np.concatenate([part.answered for part in parts]),
+        asked=np.concatenate([part.asked for part in parts]),
+        paid_usd=np.concatenate([part.paid_usd for part in parts]),
+        probability=np.concatenate([part.probability for part in parts]),
+        steps=tuple(step for part in parts for step in part.steps),
     )
 
 

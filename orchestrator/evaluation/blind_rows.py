@@ -1,4 +1,4 @@
-"""Policies that do not look at the query: the best random mixes of plain plans, chosen on the questions learned from.
+"""Policies that do not look at the query: the best random mixes of plain plans, chosen where one learns.
 
 Each is a set of plans on the corners of a hull (cost, accuracy) over train and validation: single experts
 (the zero-router without hindsight), votes of small sets, cascades by agreement. A router that reads the query
@@ -137,7 +137,7 @@ def _play(
 
 
 def _corners(price: Floats, quality: Floats) -> Rows:
-    """Which points are corners of the hull, from dear to cheap: the dearest is the setting without pressure."""
+    """Which points are corners of the hull, from dear to cheap: the first is without pressure."""
     found = set(zip(*convex_hull(price, quality), strict=True))
     points = list(zip(price.tolist(), quality.tolist(), strict=True))
     at = {point: i for i, point in reversed(list(enumerate(points)))}

@@ -32,8 +32,8 @@ def measure_seed(
         ``opt_cost`` and ``opt_acc``, and ``calls``, answers in series; of curves ``aiq``, ``headroom``
         (``_log``: over log cost; ``_log_twice``: up to twice the best single expert's cost), ``qnc``,
         ``perf_gain``, ``cost_save``, ``nauc``; of pools of two ``apgr``, ``cpt@20`` to ``cpt@80``; for each
-        budget ``accuracy@``, ``cost@``, ``calls@`` and, of learned policies, ``regret@``. NaN where there is no such
-        figure.
+        budget ``accuracy@``, ``cost@``, ``calls@`` and, of learned policies, ``regret@``. NaN where there is
+        no such figure.
     """
     weight = drawn[:, result.rows]
     weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1)

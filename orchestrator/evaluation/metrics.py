@@ -32,8 +32,8 @@ def aiq(
     The integral runs from the mean cost of the cheapest to that of the dearest single expert, so that it
     depends on the pool alone; below the policy's own cheapest point the zero-router stands in. With
     ``log_cost`` the integral is over the logarithm of cost (each decade of price counts the same); it begins
-    at the cheapest expert that costs anything, as nothing has no logarithm. ``high_usd`` sets another upper end;
-    beyond its dearest point a hull is flat.
+    at the cheapest expert that costs anything, as nothing has no logarithm. ``high_usd`` sets another upper
+    end; beyond its dearest point a hull is flat.
     """
     single_cost = np.asarray(single_cost, float)
     low = float(single_cost.min())

@@ -23,7 +23,7 @@ class SeedResult:
     best_single: int  # column, chosen on train and validation
     test: dict[str, PolicyPoints]
     validation: dict[str, PolicyPoints]
-    #: policy -> answers that a query waited for, one after the other [settings, n]; one each if it is not here
+    #: policy -> answers that a query waited for, one after the other [settings, n]; else it is one each
     calls: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod

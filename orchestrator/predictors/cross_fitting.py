@@ -1,4 +1,4 @@
-"""Forecasts of questions by routers that have not learned from them: what is learned on top must rest on these."""
+"""Forecasts by routers that have not learned from the question: what is learned on top rests on these."""
 
 from __future__ import annotations
 

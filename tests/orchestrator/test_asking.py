@@ -71,9 +71,7 @@ def test_one_ask_is_the_router(seed: int, m: int, options: int) -> None:
     assert probability == pytest.approx(np.clip(known, 1e-3, 1 - 1e-3), abs=1e-6)
 
 
-def enumerate_posterior(
-    model: AnswerModel, success: np.ndarray, said: list[int], options: int
-) -> np.ndarray:
+def enumerate_posterior(model: AnswerModel, success: np.ndarray, said: list[int], options: int) -> np.ndarray:
     """Probability of each option being right, by adding up all that may be the case."""
     beliefs = model.beliefs(success[None], np.array([options]))
     right, inverted = beliefs.right[0], float(beliefs.inverted[0])
@@ -102,7 +100,9 @@ def test_beliefs_are_those_of_the_model_added_up(seed: int, m: int, options: int
     expected = enumerate_posterior(model, success, said, options)
     names = list(dict.fromkeys(said))
     evidence = Evidence.of(
-        model.beliefs(success[None], np.array([options])), np.array([[names.index(x) for x in said]]), len(names)
+        model.beliefs(success[None], np.array([options])),
+        np.array([[names.index(x) for x in said]]),
+        len(names),
     )
     found = evidence.posterior()[0]
     assert found.sum() == pytest.approx(1)
@@ -166,7 +166,9 @@ def test_the_lookahead_is_exact(seed: int, options: int) -> None:
 
 @settings(deadline=None, max_examples=40)
 @given(SEEDS, st.integers(2, 10), st.sampled_from([0, 4, 10]), st.integers(1, 6))
-def test_a_plan_keeps_its_limits_and_never_ends_unreadable(seed: int, m: int, options: int, most: int) -> None:
+def test_a_plan_keeps_its_limits_and_never_ends_unreadable(
+    seed: int, m: int, options: int, most: int
+) -> None:
     rng = np.random.default_rng(seed)
     habits = draw_habits(rng, m, comparable=rng.choice([0.0, 0.7, 1.0]))
     forecast = draw_forecast(rng, habits, 1)
