@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from orchestrator.asking.readings import Readings
 from warehouse import InputError, Outcomes, router_text
 
+LETTERS = "ABCDEFGHIJ"
 TOKENS_PER_QUERY = 1_000  # a flat price per million tokens becomes a price per query of this length
 
 
@@ -42,9 +44,24 @@ def read_pools(directory: Path) -> dict[str, Pool]:
         raise InputError("no pools.yaml", where=str(directory), fix="pass the folder of recorded answers")
     pools = yaml.safe_load(path.read_text())
     return {
-        name: Pool(name, pool["benchmark"], tuple(pool["experts"]), pool["floor"])
+        name: Pool(name, pool["benchmark"], _experts(directory, pool), _flat(pool["floor"]))
         for name, pool in pools.items()
     }
+
+
+def _experts(directory: Path, pool: dict[str, Any]) -> tuple[str, ...]:
+    """Return the names listed, or all that the benchmark has."""
+    if pool["experts"] != "all":
+        return tuple(pool["experts"])
+    return tuple(pd.read_csv(directory / pool["benchmark"] / "experts.csv").expert)
+
+
+def _flat(floor: dict[str, Any]) -> dict[str, float]:
+    """A floor's figures, those of a table within it too, by name."""
+    figures: dict[str, float] = {}
+    for name, value in floor.items():
+        figures |= value if isinstance(value, dict) else {name: value}
+    return figures
 
 
 def load_pool(directory: Path, pool: Pool) -> Outcomes:
@@ -65,11 +82,15 @@ def load_recorded(folder: Path) -> Outcomes:
         cells[rows, columns] = values
         return cells
 
-    characters = answers.completion_chars if "completion_chars" in answers else 4.0
-    completion_tokens = np.asarray(characters, float) / 4 * np.ones(len(answers))
+    if "completion_tokens" in answers:
+        completion_tokens = answers.completion_tokens.to_numpy(float)
+    else:
+        characters = answers.completion_chars if "completion_chars" in answers else 4.0
+        completion_tokens = np.asarray(characters, float) / 4 * np.ones(len(answers))
     price_in = experts.usd_per_mtok_in[answers.expert].to_numpy()
     price_out = experts.usd_per_mtok_out[answers.expert].to_numpy()
     costs: dict[str, Callable[[], np.ndarray]] = {
+        "coderouterbench": lambda: answers.cost_usd.to_numpy(float),
         "mmlu": lambda: price_in * TOKENS_PER_QUERY / 1e6,
         "mmlu_pro": lambda: (0.75 * price_in + 0.25 * price_out) * TOKENS_PER_QUERY / 1e6,
         "gsm8k_math": lambda: price_out * completion_tokens / 1e6,
@@ -80,7 +101,8 @@ def load_recorded(folder: Path) -> Outcomes:
     return Outcomes(
         question_ids=questions.question_id.to_numpy(str),
         texts=tuple(router_text(q, c) for q, c in zip(questions.question, choices, strict=True)),
-        prompts=tuple(questions.question),
+        # what must not be on two sides of a split: the question, or the problem that several tasks share
+        prompts=tuple(questions["problem" if "problem" in questions else "question"]),
         sources=np.full(len(questions), folder.name),
         domains=questions.domain.to_numpy(str),
         subjects=questions.subject.to_numpy(str),
@@ -92,6 +114,14 @@ def load_recorded(folder: Path) -> Outcomes:
         completion_tokens=matrix(completion_tokens).astype(np.float32),
         latency_s=nothing,
     )
+
+
+def load_readings(directory: Path, pool: Pool, outcomes: Outcomes) -> Readings:
+    """What the answers say: the letters, where they were recorded."""
+    options = np.round(1 / np.where(outcomes.chance > 0, outcomes.chance, np.inf)).astype(int)
+    letters = load_letters(directory, pool, outcomes)
+    letters[~np.isin(letters.astype(str), list(LETTERS))] = None  # the first word of a sentence is no option
+    return Readings.from_keys(letters, np.isfinite(outcomes.score), options)
 
 
 def load_letters(directory: Path, pool: Pool, outcomes: Outcomes) -> np.ndarray:

@@ -133,4 +133,5 @@ def _changed(
         "experts": list(predictor.experts),
         "changes": [*orchestrator.info.get("changes", []), change],
     }
-    return replace(orchestrator, predictor=predictor, cost=cost, info=info)
+    habits = orchestrator.habits.of_pool(predictor.experts) if orchestrator.habits else None
+    return replace(orchestrator, predictor=predictor, cost=cost, info=info, habits=habits)

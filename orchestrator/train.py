@@ -10,9 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.asking.habits import Habits
+from orchestrator.asking.learn import asking_multipliers, learn_habits
+from orchestrator.asking.readings import Readings
 from orchestrator.policy import Orchestrator
-from orchestrator.predictors.base import Prediction, squared_loss
+from orchestrator.predictors.base import Prediction, Predictor, squared_loss
 from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.cross_fitting import cross_forecasts
 from orchestrator.predictors.knn import mean_scores
 from orchestrator.predictors.registry import DEFAULT_PREDICTOR, build_predictor
 from orchestrator.selection.frontier import find_frontier
@@ -21,6 +25,7 @@ from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import frozen_split
 from warehouse import Outcomes, TooFewError
 
+ASKING_MULTIPLIERS = 60  # prices that asking is calibrated at
 ECONOMY_SHARE = 0.25  # the preset "economy" spends at most this share of the best single expert's price
 
 
@@ -51,15 +56,26 @@ def train_router(
     predictor: str = DEFAULT_PREDICTOR,
     seed: int = 0,
     cache_dir: Path | None = None,
+    readings: Readings | None = None,
 ) -> TrainedRouter:
     """Fit on the frozen train part, choose settings and presets on validation, learn again from both.
 
     The frozen test part (a fifth of the questions, by hash of the prompt) is never looked at: it is what
     versions are compared on.
 
+    Args:
+        outcomes: the pool's.
+        embedder: name for :func:`load_embedder`.
+        predictor: kind of predictor.
+        seed: of folds and draws.
+        cache_dir: where embeddings are kept, if anywhere.
+        readings: what the answers say, over the same questions: from these it learns to ask several experts.
+
     Raises:
         TooFewError: no expert has an answer, or there are too few questions.
     """
+    answered = np.flatnonzero(np.isfinite(outcomes.score).any(axis=1))
+    readings = readings.take(answered) if readings else None
     outcomes = outcomes.answered()
     split = frozen_split(outcomes.prompts)
     if min(map(len, (split.train, split.validation))) < 5:
@@ -75,7 +91,8 @@ def train_router(
     prediction = Prediction(
         fitted.experts, fitted.predict(validation.queries), cost.predict(validation.queries)
     )
-    learned = everything.take(np.sort(np.concatenate([split.train, split.validation])))
+    seen = np.sort(np.concatenate([split.train, split.validation]))
+    learned = everything.take(seen)
     presets, chosen = choose_presets(prediction, validation.outcomes)
     info: dict[str, Any] = {
         "experts": list(fitted.experts),
@@ -94,6 +111,7 @@ def train_router(
             for name, own in zip(outcomes.experts, learned.outcomes.cost_usd.T, strict=True)
         },
     }
+    habits = _learn_habits(fitted, cost, learned, readings.take(seen), seed) if readings else None
     fitted.refit(learned)
     chosen["validation_squared_loss"] = squared_loss(prediction.success, validation.outcomes.score)
     orchestrator = Orchestrator(
@@ -104,8 +122,20 @@ def train_router(
         multiplier=presets["balanced"],
         presets=presets,
         info=info,
+        habits=habits,
     )
     return TrainedRouter(orchestrator, chosen)
+
+
+def _learn_habits(
+    fitted: Predictor, cost: CostPredictor, learned: Examples, readings: Readings, seed: int
+) -> Habits:
+    """What the answers say of each other, beyond what a router that has not seen the question expects."""
+    success = cross_forecasts(fitted, learned, seed=seed)
+    forecast = Prediction(fitted.experts, success, cost.predict(learned.queries))
+    outcomes = learned.outcomes
+    multipliers = asking_multipliers(forecast, ASKING_MULTIPLIERS)
+    return learn_habits(forecast, readings, outcomes.score, outcomes.cost_usd, multipliers, seed=seed)
 
 
 def choose_presets(prediction: Prediction, outcomes: Outcomes) -> tuple[dict[str, float], dict[str, float]]:
