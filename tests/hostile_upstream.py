@@ -1,8 +1,8 @@
 """An upstream that bills, lies, stalls and dies. What it would put on its invoice is known to the test.
 
 A test files a :class:`Plan` under a name, and puts ``#name#`` into the last message of a request; the
-upstream then does as the plan says, or as that under ``name@model`` does. A request without a plan is answered in an orderly way, with usage.
-Everything goes over a real socket, byte by byte.
+upstream then does as the plan says, or as that under ``name@model`` does. A request without a plan is
+answered in an orderly way, with usage. Everything goes over a real socket, byte by byte.
 """
 
 from __future__ import annotations

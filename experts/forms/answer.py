@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
+
+_OF_A_TEXT = frozenset(("role", "content"))
 
 
-@dataclass(frozen=True)
-class ToolUse:
+class ToolUse(NamedTuple):
     """One call of a tool: its name, and its arguments as the text they were given in."""
 
     name: str
     arguments: str
 
 
-@dataclass(frozen=True)
-class Said:
+class Said(NamedTuple):
     """One answer.
 
     Attributes:
@@ -39,12 +38,15 @@ class Said:
         message = choice.get("message")
         if not isinstance(message, dict):
             return cls(_text(choice.get("text")), finish)
+        content = message.get("content")
+        if isinstance(content, str) and message.keys() <= _OF_A_TEXT:
+            return cls(content, finish)
         calls = message.get("tool_calls")
         uses = [_use(call) for call in calls if isinstance(call, dict)] if isinstance(calls, list) else []
         if isinstance(call := message.get("function_call"), dict):
             uses.append(ToolUse(_text(call.get("name")), _text(call.get("arguments"))))
         return cls(
-            _text(message.get("content")),
+            _text(content),
             finish,
             _text(message.get("refusal")),
             tuple(uses),

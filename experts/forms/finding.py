@@ -43,7 +43,7 @@ def form_of_request(body: Mapping[str, Any], text: str) -> AnswerForm:
     if (tools := _tools_of(body)) is not None:
         return tools
     wanted = body.get("response_format")
-    if isinstance(wanted, Mapping):
+    if isinstance(wanted, dict):
         if wanted.get("type") == "json_schema":
             return _json_of(wanted.get("json_schema"))
         if wanted.get("type") == "json_object":
@@ -92,6 +92,8 @@ def _json_of(told: Any) -> JsonText:
 
 def _tools_of(body: Mapping[str, Any]) -> ToolCall | None:
     """Return what calls of tools a request wants or permits; None where it has none, or forbids them."""
+    if "tools" not in body and "functions" not in body:
+        return None
     choice = body.get("tool_choice", body.get("function_call"))
     offered = _offered(body)
     if not offered or choice == "none":
@@ -146,5 +148,8 @@ def _name_in(choice: Any) -> str:
 
 
 def _limit_of(body: Mapping[str, Any]) -> int | None:
-    limits = [body.get(name) for name in ("max_completion_tokens", "max_tokens")]
-    return max((limit for limit in limits if isinstance(limit, int)), default=None)
+    limit: int | None = body.get("max_tokens")
+    other: int | None = body.get("max_completion_tokens")
+    if limit is None or other is None:
+        return limit if other is None else other
+    return max(limit, other)

@@ -54,6 +54,7 @@ def judge_usable(form: AnswerForm, said: Said) -> Unusable | None:
     >>> judge_usable(JsonText(), Said("{}")), judge_usable(JsonText(), Said("Here: {}")).reason.value
     (None, 'not_json')
     """
+    reason: Reason | None
     if said.refusal and not said.text.strip() and not said.calls:
         return Unusable(Reason.REFUSED)
     if isinstance(form, ToolCall) and (said.calls or form.is_required):

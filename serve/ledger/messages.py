@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Period = Literal["day", "month", "total"]  # how long a budget lasts
 MOST_USD = 10_000.0  # a bound, cost or claim of one call beyond this is cut to it
@@ -163,8 +163,7 @@ class Figures:
     latency_s: float
 
 
-@dataclass(frozen=True)
-class Verdict:
+class Verdict(NamedTuple):
     """What was thought of one expert's answer: its form, and why it was not usable; None where it was."""
 
     expert: str

@@ -60,8 +60,8 @@ class Admission:
         """
         began = time.monotonic()
         query, names = read_request(request, caller, self.experts, self.breaker)
-        form = find_form(request)
         body = request.for_expert()
+        form = find_form(request, body)
         asks = asks_of((self.experts[name].spec for name in names), body)
         reservation = self._reservation(request, caller, asks, is_routed=query is not None)
         reserving = self.background.start(self.ledger.reserve(reservation))

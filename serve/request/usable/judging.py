@@ -24,13 +24,12 @@ logger = logging.getLogger("ray.serve")
 _FEW_TOKENS = 64
 
 
-def find_form(request: CompletionRequest) -> AnswerForm:
-    """Return the form that an answer has to have.
+def find_form(request: CompletionRequest, body: Body) -> AnswerForm:
+    """Return the form that an answer to a request has to have; ``body`` is what goes to the expert of it.
 
     Raises:
         ApiError: a schema in the request is none, or cannot be checked.
     """
-    body = request.for_expert()
     try:
         return form_of_request(body, request.query)
     except SchemaError as error:
