@@ -62,3 +62,8 @@ class Readings:
     def take(self, rows: NDArray[np.intp]) -> Readings:
         """Return the readings of some questions."""
         return Readings(self.classes[rows], self.options[rows])
+
+
+def option_counts(chance: NDArray[np.floating]) -> NDArray[np.intp]:
+    """Return how many answers each question offers, from the score of a blind guess [n]; 0: any."""
+    return np.round(1 / np.where(chance > 0, chance, np.inf)).astype(np.intp)

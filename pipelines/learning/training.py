@@ -13,6 +13,7 @@ from warehouse.home import Home
 from warehouse.mlflow_store import open_store
 
 if TYPE_CHECKING:
+    from orchestrator.asking.readings import Readings
     from orchestrator.evaluation.report import EvaluationReport
 
 #: Questions answered by all experts that an evaluation over splits needs.
@@ -46,6 +47,7 @@ def train_version(
     open_store(home.mlflow_uri)  # no hour of work for a version that cannot be kept
     split = frozen_split(outcomes.prompts)
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
+    readings = load_readings(learned, home)
     learned = complete_outcomes(learned, embedder, home.embeddings)
     known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
@@ -56,7 +58,12 @@ def train_version(
             outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
         )
     trained = train_router(
-        learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
+        learned,
+        embedder=embedder,
+        predictor=predictor,
+        seed=seed,
+        cache_dir=home.embeddings,
+        readings=readings,
     )
     version = log_version(
         trained.orchestrator,
@@ -66,6 +73,15 @@ def train_version(
         run_name=f"train {predictor}",
     )
     return TrainingResult(version, report)
+
+
+def load_readings(outcomes: Outcomes, home: Home) -> Readings:
+    """Return what the experts said, in a form in which answers can be compared; see `orchestrator/asking`."""
+    from experts.grading.replies import load_replies
+    from orchestrator.asking.readings import Readings, option_counts
+
+    replies = load_replies(home.warehouse(), outcomes.question_ids.tolist(), outcomes.experts)
+    return Readings.from_keys(replies.answer, np.isfinite(outcomes.score), option_counts(outcomes.chance))
 
 
 def _find_trained(learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int) -> str | None:
