@@ -110,7 +110,7 @@ class CompletionOptions(Constraints):
     )
     max_latency_s: float | None = Field(
         None,
-        gt=0,
+        ge=0.1,
         allow_inf_nan=False,
         description="seconds for the answer; nobody else is asked beside an answer that is there then",
     )
