@@ -118,10 +118,9 @@ def load_recorded(folder: Path) -> Outcomes:
 
 def load_readings(directory: Path, pool: Pool, outcomes: Outcomes) -> Readings:
     """What the answers say: the letters, where they were recorded."""
-    options = np.round(1 / np.where(outcomes.chance > 0, outcomes.chance, np.inf)).astype(int)
     letters = load_letters(directory, pool, outcomes)
     letters[~np.isin(letters.astype(str), list(LETTERS))] = None  # the first word of a sentence is no option
-    return Readings.from_keys(letters, np.isfinite(outcomes.score), options)
+    return Readings.from_keys(letters, np.isfinite(outcomes.score), outcomes.chance)
 
 
 def load_letters(directory: Path, pool: Pool, outcomes: Outcomes) -> np.ndarray:

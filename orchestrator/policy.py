@@ -65,7 +65,7 @@ class Orchestrator:
         return self.predictor.experts
 
     def asking_policy(self) -> AskingPolicy:
-        """Return whom to ask, and when to stop; without habits one expert, and the next if it is of no use."""
+        """Return whom to ask, and when to stop; without habits one expert, or the next if it is of no use."""
         return AskingPolicy(self.habits or Habits.unknown(self.experts))
 
     def predict(self, texts: Sequence[str]) -> Prediction:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.asking.habits import Habits
-from orchestrator.asking.learn import asking_multipliers, learn_habits
+from orchestrator.asking.learn import learn_habits
 from orchestrator.asking.readings import Readings
 from orchestrator.policy import Orchestrator
 from orchestrator.predictors.base import Prediction, Predictor, squared_loss
@@ -25,7 +25,6 @@ from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import frozen_split
 from warehouse import Outcomes, TooFewError
 
-ASKING_MULTIPLIERS = 60  # prices that asking is calibrated at
 ECONOMY_SHARE = 0.25  # the preset "economy" spends at most this share of the best single expert's price
 
 
@@ -134,8 +133,7 @@ def _learn_habits(
     success = cross_forecasts(fitted, learned, seed=seed)
     forecast = Prediction(fitted.experts, success, cost.predict(learned.queries))
     outcomes = learned.outcomes
-    multipliers = asking_multipliers(forecast, ASKING_MULTIPLIERS)
-    return learn_habits(forecast, readings, outcomes.score, outcomes.cost_usd, multipliers, seed=seed)
+    return learn_habits(forecast, readings, outcomes.score, outcomes.cost_usd, seed=seed)
 
 
 def choose_presets(prediction: Prediction, outcomes: Outcomes) -> tuple[dict[str, float], dict[str, float]]:
