@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# Tests that start engines run in one process, the others beside them in a second one.
+TOGETHER := -n 2 --dist loadgroup
 
 # A benchmark is offered once its module is there.
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve))) \
@@ -23,10 +25,10 @@ demo: setup ## the whole loop with small real models: ask, learn, choose, evalua
 	@$(BIN)/leeroo demo $(ARGS)
 
 test: setup ## every test, real engines included
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest $(TOGETHER) $(ARGS)
 
 test-fast: setup ## the tests that start no engine
-	@$(BIN)/python -m pytest -m "not e2e" $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e" $(TOGETHER) $(ARGS)
 
 test-kills: setup ## ten rounds and ten runs whose actors and drivers are killed at random moments (half an hour)
 	@LEEROO_KILL_SEEDS=10 $(BIN)/python -m pytest tests/pipelines/test_killed_calls.py tests/e2e/test_kills.py tests/e2e/test_selfplay_kills.py -s $(ARGS)

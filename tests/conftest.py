@@ -1,4 +1,4 @@
-"""One Ray cluster for the whole test run: starting one takes 10 to 40 s."""
+"""What all tests share: one Ray cluster, which takes 10 to 40 s to start, and who runs beside whom."""
 
 from __future__ import annotations
 
@@ -9,6 +9,16 @@ import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where two processes share the tests: engines and clusters one after the other in one of them.
+
+    They would keep each other waiting, and each process would start a Ray cluster of its own.
+    """
+    for item in items:
+        if item.get_closest_marker("e2e") is not None:
+            item.add_marker(pytest.mark.xdist_group("e2e"))
 
 
 @pytest.fixture(scope="session")

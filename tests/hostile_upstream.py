@@ -1,8 +1,8 @@
 """An upstream that bills, lies, stalls and dies. What it would put on its invoice is known to the test.
 
 A test files a :class:`Plan` under a name, and puts ``#name#`` into the last message of a request; the
-upstream then does as the plan says. A request without a plan is answered in an orderly way, with usage.
-Everything goes over a real socket, byte by byte.
+upstream then does as the plan says, or as that under ``name@model`` does. A request without a plan is
+answered in an orderly way, with usage. Everything goes over a real socket, byte by byte.
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ class Plan:
         headers: laid over the reply's own.
         breaks: where the connection is broken: before the reply, or within its body.
         bills: whether work is billed although no answer came of it.
+        says: the message of an orderly answer that is not streamed, in place of its words.
+        finish: why that answer ended.
     """
 
     words: int = 3
@@ -47,6 +49,8 @@ class Plan:
     headers: tuple[tuple[str, str], ...] = ()
     breaks: Literal["no", "before", "within"] = "no"
     bills: bool = True
+    says: dict[str, Any] | None = None
+    finish: str = "stop"
 
 
 @dataclass
@@ -96,7 +100,7 @@ class HostileUpstream:
         said = json.dumps(body.get("messages") or body.get("prompt") or "")
         named = re.findall(r"#([\w.:-]+)#", said)
         name = named[-1] if named else ""
-        plan = self.plans.get(name, Plan())
+        plan = self.plans.get(f"{name}@{body.get('model')}", self.plans.get(name, Plan()))
         self.requests.append(body)
         bill = Bill(name, str(body.get("model")), len(said) // 5 + 3, headers=headers)
         limits = [body.get("max_tokens"), body.get("max_completion_tokens")]
@@ -209,9 +213,9 @@ def _usage(bill: Bill, plan: Plan) -> dict[str, Any] | None:
 
 
 def _answer(bill: Bill, plan: Plan, words: int) -> dict[str, Any]:
-    message = {"role": "assistant", "content": (WORD * words).strip()}
+    message = plan.says or {"role": "assistant", "content": (WORD * words).strip()}
     answer: dict[str, Any] = {"id": "h1", "object": "chat.completion", "created": 1, "model": bill.model}
-    answer["choices"] = [{"index": 0, "message": message, "finish_reason": "stop"}]
+    answer["choices"] = [{"index": 0, "message": message, "finish_reason": plan.finish}]
     if (usage := _usage(bill, plan)) is not None:
         answer["usage"] = usage
     return answer

@@ -16,15 +16,19 @@ FOLDERS: dict[str, set[str]] = {
     "infra": set(),
 }
 
-#: What a room may import besides itself and lower folders: rooms, or single files of them. A folder's own
+#: What a room may import besides itself and other folders: rooms, or single files of them. A folder's own
 #: name stands for the files that lie in it directly; its `__init__`, which shows what rooms hold, is free.
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
+    "experts/forms": {"experts/catalogue", "experts/grading"},
     "experts/backends": {"experts/catalogue", "experts/grading", "experts/upstream"},
-    "experts": {"experts/catalogue", "experts/grading", "experts/upstream", "experts/backends"},
+    "experts": {
+        *("experts/catalogue", "experts/grading", "experts/upstream", "experts/backends"),
+        "experts/forms",
+    },
     "universe/model": set(),
     "universe/solver": {"universe/model"},
     "universe/analysis": {"universe/model", "universe/solver"},

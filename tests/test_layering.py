@@ -255,7 +255,7 @@ def test_the_page_on_architecture_shows_the_same_rooms_and_doors():
 
 
 @pytest.mark.parametrize("folder", ["universe", "orchestrator"])
-def test_every_door_of_the_lower_folders_is_used(folder):
+def test_every_door_of_universe_and_orchestrator_is_used(folder):
     used = {
         (room_of(module), door)
         for module, targets in graph().items()

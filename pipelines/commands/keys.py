@@ -60,7 +60,7 @@ def create_key(
 
 
 def _check_experts(names: list[str], catalogue: Path | None) -> None:
-    """A key for an expert that nothing serves would be refused at every question."""
+    """A key for an expert that nothing serves would be refused at every request."""
     from experts import load_catalogue
     from warehouse import InputError
 

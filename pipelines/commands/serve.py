@@ -34,7 +34,7 @@ def serve(
         bool, typer.Option("--shadow", help="Let the challenger decide too, for the record only.")
     ] = False,
     canary_share: Annotated[
-        float, typer.Option(help="Share of the questions that the challenger decides.", min=0, max=1)
+        float, typer.Option(help="Share of the queries that the challenger decides.", min=0, max=1)
     ] = 0.0,
     drain_s: Annotated[
         float,

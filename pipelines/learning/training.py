@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from warehouse.mlflow_store import open_store
 
 if TYPE_CHECKING:
     from orchestrator.evaluation.report import EvaluationReport
+    from orchestrator.selection.presets import Preset
 
 #: Questions answered by all experts that an evaluation over splits needs.
 MIN_EVALUATED = 50
@@ -26,6 +28,7 @@ class TrainingResult:
     version: str
     report: EvaluationReport | None
     is_new: bool = True  # False where the same training had been registered before; it is not evaluated again
+    presets: Mapping[str, Preset] = field(default_factory=dict)  # of a new version
 
 
 def train_version(
@@ -72,7 +75,7 @@ def train_version(
         metrics=trained.metrics,
         run_name=f"train {predictor}",
     )
-    return TrainingResult(version, report)
+    return TrainingResult(version, report, presets=trained.orchestrator.presets)
 
 
 def _find_trained(learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int) -> str | None:

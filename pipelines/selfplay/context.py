@@ -16,7 +16,7 @@ from warehouse.home import Home
 
 @dataclass(frozen=True)
 class RunContext:
-    """The values of a run, each made once; see :func:`pipelines.selfplay.run.open_run`."""
+    """The values of a run, each made once; see :func:`pipelines.selfplay.run.open_selfplay`."""
 
     settings: SelfplaySettings
     home: Home

@@ -1,4 +1,4 @@
-"""One self-play round: make -> assign -> answer -> evidence -> universe -> train -> measure -> test -> gaps.
+"""One self-play round: `run_round` is a line a step. docs/architecture.md walks along these lines.
 
 Every step leaves what it found in the round's record; a round that was killed at any moment goes on with the
 step it was in, and answers are kept one by one in the warehouse. After a step the round tells what it found.

@@ -45,7 +45,7 @@ def run_selfplay(settings: SelfplaySettings, home: Home, tell: Tell = ignore) ->
         InputError: the settings, the catalogue or the questions are bad, an expert cannot run here, or the
             budget does not cover the frozen set; nothing is written.
     """
-    with open_run(settings, home, tell) as run:
+    with open_selfplay(settings, home, tell) as run:
         record = run.rounds.record(f"{RUN_PREFIX}{settings.rounds.first}")
         name = f"selfplay from {settings.rounds.first}"
         with track(home, run.settings, run.panel, record, name, kind="selfplay") as run_id:
@@ -59,7 +59,7 @@ def run_selfplay(settings: SelfplaySettings, home: Home, tell: Tell = ignore) ->
 
 
 @contextlib.contextmanager
-def open_run(settings: SelfplaySettings, home: Home, tell: Tell = ignore) -> Iterator[RunContext]:
+def open_selfplay(settings: SelfplaySettings, home: Home, tell: Tell = ignore) -> Iterator[RunContext]:
     """Check the settings and make every value of a run; closes the Ray connection that it may have opened.
 
     Raises:

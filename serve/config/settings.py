@@ -68,7 +68,9 @@ class ServeConfig(BaseModel):
     shadow: bool = Field(
         False, description="let the challenger decide too; its decisions are kept, and nobody follows them"
     )
-    canary_share: float = Field(0.0, ge=0, le=1, description="share of the questions the challenger decides")
+    canary_share: float = Field(
+        0.0, ge=0, le=1, description="share of the queries that the challenger decides"
+    )
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
 
     @property

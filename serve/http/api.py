@@ -55,6 +55,7 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
+_KEEP_ALIVE = b": waiting for an answer\n\n"
 _EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 _STREAM = {"content": {"text/event-stream": {"schema": _EVENT}}}
 
@@ -209,7 +210,7 @@ class EventStream(StreamingResponse):
 async def _events(pieces: AsyncGenerator[dict[str, Any], None]) -> AsyncIterator[bytes]:
     try:
         async for piece in pieces:
-            yield b"data: %b\n\n" % write_json(piece)
+            yield b"data: %b\n\n" % write_json(piece) if piece else _KEEP_ALIVE
     except Exception:  # the headers are out: what is left is to say it in the stream's own words
         logger.exception("a stream failed")
         failed = ApiError(500, "the endpoint failed on this request", code="internal_error")

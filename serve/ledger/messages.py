@@ -6,7 +6,7 @@ import hashlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 Period = Literal["day", "month", "total"]  # how long a budget lasts
 MOST_USD = 10_000.0  # a bound, cost or claim of one call beyond this is cut to it
@@ -163,6 +163,14 @@ class Figures:
     latency_s: float
 
 
+class Verdict(NamedTuple):
+    """What was thought of one expert's answer: its form, and why it was not usable; None where it was."""
+
+    expert: str
+    form: str
+    reason: str | None = None
+
+
 @dataclass(frozen=True)
 class Settlement:
     """What a call came to: its cost (0 gives the reservation back), who failed on the way, what to keep.
@@ -178,6 +186,7 @@ class Settlement:
     disputed_usd: float = 0.0
     answer: Figures | None = None
     failures: tuple[tuple[str, int], ...] = ()  # expert and status
+    verdicts: tuple[Verdict, ...] = ()  # on the answers that came
     decisions: tuple[dict[str, Any], ...] = ()
     conversation: bytes | None = None  # now held by the expert that answered
     expected_usd: float | None = None  # forecast of the cost, where the request was routed

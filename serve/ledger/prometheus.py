@@ -22,6 +22,10 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._answers = self._counter("leeroo_answers", "answers given")
         self._failures = self._counter("leeroo_expert_failures", "attempts that failed", "status")
+        self._judged = self._counter("leeroo_answers_judged", "answers looked at for their form", "form")
+        self._unusable = self._counter(
+            "leeroo_unusable_answers", "answers that nothing could be done with", "form", "reason"
+        )
         self._tokens = self._counter("leeroo_tokens", "tokens used", "kind")
         self._cost = self._counter("leeroo_cost_usd", "cost of the answers in USD")
         self._uncovered = self._counter(
@@ -47,6 +51,10 @@ class Metrics:
         answer = settlement.answer
         for expert, status in settlement.failures:
             self._failures.labels(expert, str(status)).inc()
+        for verdict in settlement.verdicts:
+            self._judged.labels(verdict.expert, verdict.form).inc()
+            if verdict.reason is not None:
+                self._unusable.labels(verdict.expert, verdict.form, verdict.reason).inc()
         if settled.disputed_usd:
             last = answer.expert if answer else next((name for name, _ in settlement.failures[::-1]), "")
             self._uncovered.labels(last).inc(_amount(settled.disputed_usd))

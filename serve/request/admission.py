@@ -22,6 +22,7 @@ from serve.request.cost_bounds import asks_of
 from serve.request.in_flight import CompletionRequest, InFlight
 from serve.request.permissions import allowed, query_of
 from serve.request.planning import make_plan, read_request, rule
+from serve.request.usable.judging import find_form
 from serve.router.messages import Ruling
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import ChatRequest, RouteRequest
@@ -60,6 +61,7 @@ class Admission:
         began = time.monotonic()
         query, names = read_request(request, caller, self.experts, self.breaker)
         body = request.for_expert()
+        form = find_form(request, body)
         asks = asks_of((self.experts[name].spec for name in names), body)
         reservation = self._reservation(request, caller, asks, is_routed=query is not None)
         reserving = self.background.start(self.ledger.reserve(reservation))
@@ -99,6 +101,7 @@ class Admission:
             plan=plan,
             budget_usd=budget_usd,
             purse=Purse(grant.reserved_usd),
+            form=form,
         )
 
     def _reservation(

@@ -7,11 +7,11 @@ from collections.abc import Container
 from datetime import UTC, datetime
 from typing import Any
 
-from experts.upstream import Usage
+from experts.upstream import Failure, Usage
 from orchestrator import Decision
 from serve.ledger.messages import Figures
 from serve.request.conversations import with_answer
-from serve.request.dispatch import Answered
+from serve.request.dispatch import Answered, Attempt
 from serve.request.in_flight import InFlight
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, ExpertForecast, RouteReply
@@ -47,15 +47,9 @@ def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str
         "request_id": job.request_id,
         "expert": expert,
         "reason": job.plan.reason,
-        "tried": [
-            {
-                "expert": attempt.expert,
-                "kind": attempt.failure.kind.value,
-                "status": attempt.failure.consequence.status,
-                "message": attempt.failure.message,
-            }
-            for attempt in answered.attempts
-        ],
+        "form": job.form.name,
+        "unusable": None if answered.unusable is None else answered.unusable.reason.value,
+        "tried": [_attempt_told(attempt) for attempt in answered.attempts],
         "expert_s": round(answered.took_s, 4),
         "latency_s": round(time.monotonic() - job.began, 4),
     }
@@ -122,6 +116,20 @@ def kept_of(
         "conversation": conversation,
         "expected_usd": ruling.decision.cost_usd.get(name) if ruling else None,
     }
+
+
+def _attempt_told(attempt: Attempt) -> dict[str, Any]:
+    why = attempt.why
+    if isinstance(why, Failure):
+        told: dict[str, Any] = {
+            "kind": why.kind.value,
+            "status": why.consequence.status,
+            "message": why.message,
+        }
+    else:
+        reason = why.reason.value
+        told = {"kind": "unusable", "reason": reason, "status": 200, "message": f"not usable: {reason}"}
+    return {"expert": attempt.expert, **told, "cost_usd": attempt.cost_usd}
 
 
 def _forecasts(decision: Decision) -> list[dict[str, Any]]:

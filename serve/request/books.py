@@ -6,9 +6,10 @@ import asyncio
 import logging
 from typing import Any
 
+from experts.forms import Unusable
 from experts.upstream import Failure, TokenCounter, Usage
-from serve.experts.client import ExpertClient
-from serve.ledger.messages import MOST_USD, Extension, Grant, Settlement
+from serve.experts.client import ExpertClient, WholeAnswer
+from serve.ledger.messages import MOST_USD, Extension, Grant, Settlement, Verdict
 from serve.request.background import Background
 from serve.request.breaker import Breaker
 from serve.request.charges import (
@@ -21,6 +22,7 @@ from serve.request.charges import (
 )
 from serve.request.clients import LedgerClient
 from serve.request.in_flight import InFlight
+from serve.request.streaming import written_in
 
 logger = logging.getLogger("ray.serve")
 
@@ -57,17 +59,31 @@ class RequestBooks:
         job.asked = name
         return not job.has_left
 
-    def answered(self, expert: ExpertClient, asked_at: float) -> None:
-        """Note that an expert answers."""
-        self._job.asked = None
-        self._breaker.record(expert.spec.name, None, self._job.caller.key_id, asked_at)
+    def answered(
+        self, expert: ExpertClient, value: object, unusable: Unusable | None, asked_at: float
+    ) -> float:
+        """Charge a whole answer, usable or not; a stream is charged at its end. Returns what it cost."""
+        job, name = self._job, expert.spec.name
+        job.asked = None
+        self._breaker.record(name, None, job.caller.key_id, asked_at)
+        if not isinstance(value, WholeAnswer):
+            return 0.0
+        self.judged(name, unusable)
+        return self.charge(name, value.usage, written_in(value.body, "message"))
 
-    def failed(self, expert: ExpertClient, failure: Failure, asked_at: float) -> None:
-        """Charge an attempt that failed, as its upstream may bill it."""
+    def judged(self, name: str, unusable: Unusable | None) -> None:
+        """Note what was thought of an answer."""
+        reason = None if unusable is None else unusable.reason.value
+        self._job.verdicts.append(Verdict(name, self._job.form.name, reason))
+
+    def failed(self, expert: ExpertClient, failure: Failure, asked_at: float) -> float:
+        """Charge an attempt that failed, as its upstream may bill it; returns what it cost."""
         job, name = self._job, expert.spec.name
         job.asked = None
         self.note(name, failure, asked_at)
-        job.purse.charge(charge_failure(job.asks[name], failure, self._counters[name]))
+        charge = charge_failure(job.asks[name], failure, self._counters[name])
+        job.purse.charge(charge)
+        return charge.cost_usd
 
     def abandoned(self, expert: ExpertClient) -> None:
         """Charge an attempt whose caller left by an estimate: its upstream may have done all of it."""
@@ -118,6 +134,7 @@ class RequestBooks:
             job.purse.spent_usd,
             disputed_usd=job.purse.disputed_usd,
             failures=tuple(job.failures),
+            verdicts=tuple(job.verdicts),
             **kept,
         )
         self._background.start(settle_surely(self._ledger, settlement), is_booking=True)

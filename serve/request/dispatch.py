@@ -1,4 +1,4 @@
-"""Ask the chosen expert; when it fails, the next best, until one answers or the time is up."""
+"""Ask the chosen expert; when it fails, or its answer is not usable, the next best, while there is time."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
+from experts.forms import Unusable
 from experts.upstream import Failure, FailureKind
 from serve.experts.client import ExpertClient
 from serve.wire.api_errors import ApiError
@@ -23,21 +24,24 @@ _OF_TIME = {FailureKind.TIMEOUT, FailureKind.STALLED}
 
 @dataclass(frozen=True)
 class Attempt:
-    """An expert that was asked in vain."""
+    """An expert that was asked in vain: it failed, or its answer was not usable."""
 
     expert: str
-    failure: Failure
+    why: Failure | Unusable
+    cost_usd: float = 0.0
 
 
 @dataclass(frozen=True)
 class Answered(Generic[T]):
-    """What an expert gave, and who was asked in vain before."""
+    """What an expert gave, and who was asked in vain."""
 
     expert: ExpertClient
     value: T
     attempts: tuple[Attempt, ...]
     asked_at: float  # on the clock of time.monotonic
     took_s: float  # from asking it to its answer, or to the first piece of it that shows
+    cost_usd: float = 0.0  # of the answer by itself; a stream's is known at its end
+    unusable: Unusable | None = None  # the best that came, where nobody gave a usable answer
 
 
 class Books(Protocol):
@@ -47,12 +51,14 @@ class Books(Protocol):
         """Tell whether an expert may be asked: somebody waits, and what it may cost is set aside."""
         ...
 
-    def answered(self, expert: ExpertClient, asked_at: float) -> None:
-        """Note that it answers."""
+    def answered(
+        self, expert: ExpertClient, value: object, unusable: Unusable | None, asked_at: float
+    ) -> float:
+        """Note that it answers, usably or not; return what that cost."""
         ...
 
-    def failed(self, expert: ExpertClient, failure: Failure, asked_at: float) -> None:
-        """Note that it failed."""
+    def failed(self, expert: ExpertClient, failure: Failure, asked_at: float) -> float:
+        """Note that it failed; return what that cost."""
         ...
 
     def abandoned(self, expert: ExpertClient) -> None:
@@ -65,24 +71,33 @@ async def first_answer(
     ask: Callable[[ExpertClient, float], Awaitable[T | Failure]],
     deadline: float,
     books: Books,
+    *,
+    judge: Callable[[T], Unusable | None] = lambda _: None,
+    most_answers: int | None = None,
 ) -> Answered[T]:
-    """Ask the experts in order until one answers.
+    """Ask the experts in order until one gives a usable answer.
 
     An expert gets its own ``timeout_s`` while others could still stand in, the last one all the time that
     is left. A failure that lies in the request goes on too: another expert may have a longer context or take
-    an option that this one does not. Nobody waits for an expert that is busy while another is at hand.
+    an option that this one does not. Nobody waits for an expert that is busy while another is at hand. Where
+    no answer is usable the best of those that came is given.
 
     Args:
         experts: in the order to try them.
         ask: asks one expert, within so many seconds.
         deadline: on the clock of ``time.monotonic``.
         books: told of every attempt.
+        judge: says why an answer is not usable, None where it is.
+        most_answers: so many answers are paid at most; an attempt that failed is none.
 
     Raises:
         ApiError: nobody answered; see :func:`refusal`.
     """
     attempts: list[Attempt] = []
+    unusable: list[Answered[T]] = []
     for index, expert in enumerate(experts):
+        if len(unusable) == most_answers:
+            break
         if deadline - time.monotonic() <= 0 or not await books.begin(expert):
             continue
         asked_at = time.monotonic()
@@ -94,15 +109,30 @@ async def first_answer(
             books.abandoned(expert)
             raise
         if not isinstance(value, Failure):
-            books.answered(expert, asked_at)
-            return Answered(expert, value, tuple(attempts), asked_at, time.monotonic() - asked_at)
+            verdict = judge(value)
+            cost_usd = books.answered(expert, value, verdict, asked_at)
+            took_s = time.monotonic() - asked_at
+            answered = Answered(expert, value, tuple(attempts), asked_at, took_s, cost_usd, verdict)
+            if verdict is None:
+                return answered
+            unusable.append(answered)
+            attempts.append(Attempt(expert.spec.name, verdict, cost_usd))
+            continue
         if value.kind in _OF_TIME and limit_s < expert.spec.timeout_s:
             value = replace(value, in_time_of_caller=True)
-        books.failed(expert, value, asked_at)
-        attempts.append(Attempt(expert.spec.name, value))
+        attempts.append(Attempt(expert.spec.name, value, books.failed(expert, value, asked_at)))
         if not value.consequence.may_ask_next:
             break
+    if unusable:
+        return _best(unusable, attempts)
     raise refusal(attempts)
+
+
+def _best(unusable: Sequence[Answered[T]], attempts: Sequence[Attempt]) -> Answered[T]:
+    """Return the answer that is the least unusable, the first among equals, with all other attempts."""
+    best = min(unusable, key=lambda answered: answered.unusable.reason.rank if answered.unusable else -1)
+    others = tuple(attempt for attempt in attempts if attempt.expert != best.expert.spec.name)
+    return replace(best, attempts=others)
 
 
 async def _ask_safely(
@@ -129,8 +159,9 @@ def refusal(attempts: Sequence[Attempt]) -> ApiError:
     """
     if not attempts:
         return ApiError(504, "the time for this request ran out before an expert was asked", code="timeout")
-    told = "; ".join(f"{attempt.expert}: {attempt.failure.message}" for attempt in attempts)
-    failures = [attempt.failure for attempt in attempts]
+    failures = [attempt.why for attempt in attempts if isinstance(attempt.why, Failure)]
+    names = (attempt.expert for attempt in attempts)
+    told = "; ".join(f"{name}: {failure.message}" for name, failure in zip(names, failures, strict=True))
     ours = [failure for failure in failures if failure.consequence.blame != "request"]
     if not ours:
         return ApiError(400, told, code=_code_of(failures[0]), param=failures[0].param)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from experts.forms import Unusable
 from experts.upstream import Ask, Failure, TokenCounter
 from serve.config import ServeConfig
 from serve.experts.client import Body, ExpertClient
@@ -25,8 +26,11 @@ from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.permissions import permitted
 from serve.request.planning import ROUTED_NAMES
 from serve.request.streamed_answer import StreamedAnswer
-from serve.request.streaming import text_of, written_in
+from serve.request.streaming import text_of
 from serve.request.turns import Turns, ask_in_turn
+from serve.request.usable.held_stream import open_held
+from serve.request.usable.judging import is_held, judge_of
+from serve.request.usable.whole_answer import WholeReply
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import ROUTED, FeedbackRequest, RouteReply, RouteRequest
 
@@ -203,24 +207,31 @@ class Gateway:
 
     async def _answer(self, request: CompletionRequest, caller: Caller, visit: Visit) -> Body:
         job = visit.job = await self._let_in(request, caller)
+        reply = await self._answer_whole(job)
+        return reply.answer.body | {"leeroo": reply.report}
+
+    async def _answer_whole(self, job: InFlight) -> WholeReply:
         books = self._books(job)
         kept: dict[str, Any] = {}
         try:
             answered = await self._ask(
-                job, books, lambda client, ask, timeout_s: client.answer(ask, timeout_s)
+                job, books, lambda client, ask, timeout_s: client.answer(ask, timeout_s), judge_of(job.form)
             )
-            name, usage = answered.expert.spec.name, answered.value.usage
-            cost_usd = books.charge(name, usage, written_in(answered.value.body, "message"))
-            kept = kept_of(job, name, usage, cost_usd, text_of(answered.value.body, "message"))
+            name, value = answered.expert.spec.name, answered.value
+            text = text_of(value.body, "message")
+            kept = kept_of(job, name, value.usage, answered.cost_usd, text)
         finally:
             books.settle(**kept)
-        report = answer_report(job, answered, permitted(self.experts, caller)) | costs(job)
-        return answered.value.body | {"leeroo": report}
+        report = answer_report(job, answered, permitted(self.experts, job.caller))
+        return WholeReply(value, report | {"expert_cost_usd": answered.cost_usd} | costs(job))
 
     async def _open(
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
         job = visit.job = await self._let_in(request, caller)
+        if is_held(job):
+            work = self._answer_whole(job)
+            return await open_held(job, work, self.background, wants_usage=request.wants_usage)
         books = self._books(job)
         try:
             answered = await self._ask(
@@ -255,6 +266,7 @@ class Gateway:
         job: InFlight,
         books: RequestBooks,
         ask: Callable[[ExpertClient, Ask, float], Awaitable[T | Failure]],
+        judge: Callable[[T], Unusable | None] = lambda _: None,
     ) -> Answered[T]:
         async def ask_one(client: ExpertClient, timeout_s: float) -> T | Failure:
             name = client.spec.name
@@ -266,4 +278,11 @@ class Gateway:
                 timeout_s,
             )
 
-        return await first_answer(job.order, ask_one, job.began + self.config.deadline_s, books)
+        return await first_answer(
+            job.order,
+            ask_one,
+            job.began + self.config.deadline_s,
+            books,
+            judge=judge,
+            most_answers=job.most_answers,
+        )

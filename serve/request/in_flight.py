@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from experts.forms import AnswerForm
 from experts.upstream import Ask
 from serve.experts.client import ExpertClient
-from serve.ledger.messages import Caller
+from serve.ledger.messages import Caller, Verdict
 from serve.request.charges import Purse
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, TextRequest
@@ -36,10 +37,17 @@ class InFlight:
     plan: Plan
     budget_usd: float | None  # what the key had left with nothing set aside for this request
     purse: Purse
+    form: AnswerForm  # that an answer has to have
     failures: list[tuple[str, int]] = field(default_factory=list)  # expert and status, as they come
+    verdicts: list[Verdict] = field(default_factory=list)  # on the answers that came
     asked: str | None = None  # the expert that works on it now
     asked_at: float = 0.0  # when it was sent to an expert last, on the clock of time.monotonic
     has_left: bool = False  # its caller is gone: nobody else is to be asked
+
+    @property
+    def most_answers(self) -> int:
+        """How many experts may give an answer, before the best of what came is taken."""
+        return self.request.max_experts_asked or len(self.order)
 
 
 @dataclass

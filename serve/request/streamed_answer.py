@@ -7,6 +7,8 @@ import time
 from collections.abc import AsyncGenerator
 from typing import Any
 
+from experts.forms import Said
+from experts.upstream.counting import characters_of
 from serve.experts.client import Body, OpenStream
 from serve.request.answer_report import costs, kept_of
 from serve.request.background import Background
@@ -15,6 +17,7 @@ from serve.request.charges import is_beyond
 from serve.request.dispatch import Answered
 from serve.request.in_flight import InFlight
 from serve.request.streaming import Incoming, Tally, count_remainder, relay
+from serve.request.usable.judging import judge_safely
 from serve.wire.api_errors import ApiError
 
 
@@ -34,6 +37,7 @@ class StreamedAnswer:
         self._name = answered.expert.spec.name
         self._incoming = Incoming(answered.value, background)
         self._tally = Tally()
+        self._told: dict[str, Any] = {}  # of its end
 
     async def pieces(self, longest_s: float, *, wants_usage: bool) -> AsyncGenerator[Body, None]:
         """Yield an empty piece at first, to be taken at once, and then those of the answer.
@@ -51,7 +55,7 @@ class StreamedAnswer:
             await asyncio.shield(self._background.start(self._close()))
         if tally.last is not None:
             told = {"latency_s": round(time.monotonic() - job.began, 4)}
-            yield tally.last | {"leeroo": report | costs(job) | told}
+            yield tally.last | {"leeroo": report | self._told | costs(job) | told}
         if tally.failure is not None:
             message = f"the answer broke off: {tally.failure.message}"
             yield ApiError(502, message, code="stream_cut").body()
@@ -61,6 +65,14 @@ class StreamedAnswer:
     def _is_beyond(self) -> bool:
         ask, tally = self._job.asks[self._name], self._tally
         return tally.usage is not None and is_beyond(ask, tally.usage, tally.written)
+
+    def _judge(self) -> None:
+        """Count whether the answer was usable. It has gone out: nobody else is asked."""
+        last = self._tally.last or {"choices": [{}]}
+        said = Said(self._tally.text, str(last["choices"][0].get("finish_reason") or ""))
+        unusable = judge_safely(self._job.form, said)
+        self._books.judged(self._name, unusable)
+        self._told["unusable"] = unusable and unusable.reason.value
 
     async def _close(self) -> None:
         """Stop the stream, charge what came of it, and settle."""
@@ -77,6 +89,9 @@ class StreamedAnswer:
             else:
                 writing_s = time.monotonic() - job.asked_at
                 cost_usd = books.charge_cut(name, tally.usage, tally.written, writing_s)
+            self._told["expert_cost_usd"] = cost_usd
+            if is_whole and tally.written == characters_of(tally.text):  # of calls the pieces are not kept
+                self._judge()
             kept = kept_of(job, name, tally.usage, cost_usd, tally.text if is_whole else None)
         finally:
             await self._incoming.close()

@@ -49,9 +49,9 @@ def rule_all(
     canary_share: float,
     shadow: bool,
 ) -> list[Ruling | Refused]:
-    """Decide on every query: the champion, or the challenger for its canary share of the questions.
+    """Decide on every query: the champion, or the challenger for its canary share of them.
 
-    With ``shadow`` the challenger decides on the champion's questions too, for the record. A challenger that
+    With ``shadow`` the challenger decides on the champion's queries too, for the record. A challenger that
     fails is logged, and the champion decides.
     """
     if challenger is None:
@@ -80,9 +80,9 @@ def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | Refu
 
 
 def is_canary(text: str, share: float) -> bool:
-    """Tell whether a question is among the share that the challenger decides.
+    """Tell whether a query is among the share that the challenger decides.
 
-    By its digest: the same question always is or is not, on every replica.
+    By its digest: the same text always is or is not, on every replica.
     """
     place = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
     return place < share

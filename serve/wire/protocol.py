@@ -22,7 +22,7 @@ ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how muc
 
 _MAX_MESSAGES = 2_048
 _PARTS_OF_TEXT = ("text", "refusal")
-_EXTENSIONS = {"max_cost_usd", "min_success", "multiplier", "experts"}
+_EXTENSIONS = {"max_cost_usd", "min_success", "multiplier", "experts", "max_experts_asked"}
 
 
 class Message(BaseModel):
@@ -101,6 +101,13 @@ class CompletionOptions(Constraints):
     stop: str | list[str] | None = Field(None, description="texts that end the answer")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
     user: str | None = Field(None, max_length=256, description="who asks, for the operator's records")
+    max_experts_asked: int | None = Field(
+        None,
+        ge=1,
+        le=100,
+        description="experts that may answer, one after the other, while answers are not usable;"
+        " 1 takes the first answer as it is",
+    )
 
     _for_expert: dict[str, Any] = PrivateAttr(default_factory=dict)
 
@@ -118,6 +125,11 @@ class CompletionOptions(Constraints):
     def wants_usage(self) -> bool:
         """Whether a stream should end with the token counts."""
         return bool(self.stream_options and self.stream_options.include_usage)
+
+    @property
+    def limit(self) -> int | None:
+        """Completion tokens at most, where the request says so."""
+        return self.max_tokens
 
     def for_expert(self) -> dict[str, Any]:
         """Return the request without our extensions, as an expert gets it: once made, not to be changed."""
@@ -138,6 +150,11 @@ class ChatRequest(CompletionOptions):
     def _is_no_text(cls, prompt: object) -> None:
         if prompt is not None:
             raise ValueError("a chat completion takes messages; a prompt belongs to /v1/completions")
+
+    @property
+    def limit(self) -> int | None:
+        """Completion tokens at most, where the request says so; of two limits, the higher."""
+        return max(filter(None, (self.max_tokens, self.max_completion_tokens)), default=None)
 
     @property
     def query(self) -> str:

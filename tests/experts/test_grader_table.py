@@ -1,8 +1,9 @@
-"""A grader is one file and one row: here one that a test adds, from the file to the graded answer."""
+"""A grader is one file and one row: here the one of CONTRIBUTING.md, from its file to the graded answer."""
 
 from __future__ import annotations
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
@@ -16,17 +17,8 @@ from experts.grading.replies import comparable_answer
 from pipelines.questions.loading import fields
 from warehouse import QUESTIONS, InputError
 
-NEW_FILE = """
-from experts.grading.base import Asked, Fault, Grader, Reply, Verdict
-
-def _score(question, reply):
-    return Verdict(float(question.answer.casefold() in reply.text.casefold()))
-
-def _check(question):
-    return None if len(question.answer) > 2 else Fault("answer", "too short to search for", "write it out")
-
-GRADER = Grader("contains", 1, _score, lambda reply: reply.text.casefold() or None, _check)
-"""
+GUIDE = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text(encoding="utf-8")
+(NEW_FILE,) = re.findall(r"`experts/grading/contains\.py`:\n\n```python\n(.*?)```", GUIDE, re.DOTALL)
 
 
 class Parrot:

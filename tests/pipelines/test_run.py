@@ -43,7 +43,7 @@ from pipelines.selfplay.frozen_set import FrozenQuestions
 from pipelines.selfplay.make_questions import make_round_questions
 from pipelines.selfplay.round import run_round
 from pipelines.selfplay.round_record import FROZEN
-from pipelines.selfplay.run import freeze_and_ask, open_run, run_selfplay
+from pipelines.selfplay.run import freeze_and_ask, open_selfplay, run_selfplay
 from pipelines.selfplay.settings import (
     RoundPlan,
     RouterSettings,
@@ -174,7 +174,7 @@ def test_a_run_tells_what_it_does_and_a_refused_router_leaves_the_pool(
     later = settings_of(
         catalogue, questions, rounds=RoundPlan("r001"), universe=UniverseSettings(max_experts=1)
     )
-    with open_run(later, home, told.append) as run:  # a round by itself, as a notebook runs it
+    with open_selfplay(later, home, told.append) as run:  # a round by itself, as a notebook runs it
         second, brief = run_round(run, "r001", freeze_and_ask(run), None, Brief())
     assert brief.results
     tested = next(event for event in told if isinstance(event, RouterTested)).standing

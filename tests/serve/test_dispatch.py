@@ -30,11 +30,13 @@ class NoBooks:
     async def begin(self, expert):
         return True
 
-    def answered(self, expert, asked_at):
-        self.told.append((expert.spec.name, None))
+    def answered(self, expert, value, unusable, asked_at):
+        self.told.append((expert.spec.name, unusable))
+        return 0.0
 
     def failed(self, expert, failure, asked_at):
         self.told.append((expert.spec.name, failure))
+        return 0.0
 
     def abandoned(self, expert):
         self.told.append((expert.spec.name, "abandoned"))

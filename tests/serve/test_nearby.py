@@ -274,7 +274,12 @@ def test_the_deployment_decides_until_an_ingress_can(router_dir, tmp_path, monke
         handle = SimpleNamespace(**{name: Method(getattr(router, name)) for name in names})
         client = RouterHandle(handle, config)
         query = Query("What is 3 + 21?")
-        decided = []
+        decided, may_look = [], asyncio.Event()
+        look = client._nearby.look
+
+        async def look_in_time():
+            await may_look.wait()
+            await look()
 
         async def decide():
             before = len(decided)
@@ -283,7 +288,9 @@ def test_the_deployment_decides_until_an_ingress_can(router_dir, tmp_path, monke
             return len(decided) - before
 
         monkeypatch.setattr(router, "_decider", Counted(router._decider, decided))
+        monkeypatch.setattr(client._nearby, "look", look_in_time)
         first = await decide()
+        may_look.set()
         await wait_for(lambda: client._nearby.get() is not None)
         here = await decide()
         monkeypatch.setattr(Loaded, "is_fast", False)
