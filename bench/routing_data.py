@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from orchestrator.asking.readings import Readings, option_counts
+from orchestrator.asking.readings import Readings
 from warehouse import InputError, Outcomes, router_text
 
 LETTERS = "ABCDEFGHIJ"
@@ -44,34 +44,28 @@ def read_pools(directory: Path) -> dict[str, Pool]:
         raise InputError("no pools.yaml", where=str(directory), fix="pass the folder of recorded answers")
     pools = yaml.safe_load(path.read_text())
     return {
-        name: Pool(name, pool["benchmark"], _experts(directory, pool), _flat(pool["floor"]))
+        name: Pool(name, pool["benchmark"], _names(pool["experts"]), pool["floor"])
         for name, pool in pools.items()
     }
 
 
-def _experts(directory: Path, pool: dict[str, Any]) -> tuple[str, ...]:
-    """Return the names listed, or all that the benchmark has."""
-    if pool["experts"] != "all":
-        return tuple(pool["experts"])
-    return tuple(pd.read_csv(directory / pool["benchmark"] / "experts.csv").expert)
-
-
-def _flat(floor: dict[str, Any]) -> dict[str, float]:
-    """A floor's figures, those of a table within it too, by name."""
-    figures: dict[str, float] = {}
-    for name, value in floor.items():
-        figures |= value if isinstance(value, dict) else {name: value}
-    return figures
+def _names(experts: str | list[str]) -> tuple[str, ...]:
+    """The experts listed; none for "all", which every one of the benchmark stands for."""
+    return () if experts == "all" else tuple(experts)
 
 
 def load_pool(directory: Path, pool: Pool) -> Outcomes:
-    return load_recorded(directory / pool.benchmark).only(pool.experts).answered()
+    found = load_recorded(directory / pool.benchmark)
+    return found.only(pool.experts or found.experts).answered()
 
 
 def load_recorded(folder: Path) -> Outcomes:
     """All experts of one benchmark at the benchmark's price per query (the head of pools.yaml)."""
     questions = pd.read_parquet(folder / "questions.parquet").drop_duplicates("question_id")
+    if "metric" in questions:  # likeness to a reference is not success
+        questions = questions[questions.metric != "similarity"]
     answers = pd.read_parquet(folder / "answers.parquet")
+    answers = answers[answers.question_id.isin(questions.question_id)]
     experts = pd.read_csv(folder / "experts.csv").set_index("expert")
     names = tuple(sorted(set(answers.expert)))
     rows = pd.Index(questions.question_id).get_indexer(answers.question_id)
@@ -82,18 +76,17 @@ def load_recorded(folder: Path) -> Outcomes:
         cells[rows, columns] = values
         return cells
 
+    characters = answers.completion_chars if "completion_chars" in answers else 4.0
+    completion_tokens = np.asarray(characters, float) / 4 * np.ones(len(answers))
     if "completion_tokens" in answers:
         completion_tokens = answers.completion_tokens.to_numpy(float)
-    else:
-        characters = answers.completion_chars if "completion_chars" in answers else 4.0
-        completion_tokens = np.asarray(characters, float) / 4 * np.ones(len(answers))
     price_in = experts.usd_per_mtok_in[answers.expert].to_numpy()
     price_out = experts.usd_per_mtok_out[answers.expert].to_numpy()
     costs: dict[str, Callable[[], np.ndarray]] = {
-        "coderouterbench": lambda: answers.cost_usd.to_numpy(float),
         "mmlu": lambda: price_in * TOKENS_PER_QUERY / 1e6,
         "mmlu_pro": lambda: (0.75 * price_in + 0.25 * price_out) * TOKENS_PER_QUERY / 1e6,
         "gsm8k_math": lambda: price_out * completion_tokens / 1e6,
+        "coderouterbench": lambda: answers.cost_usd.to_numpy(),
     }
     choices = [list(c) for c in questions.choices] if "choices" in questions else [None] * len(questions)
     prompt_tokens = questions.question.str.len().to_numpy(float)[rows] / 4
@@ -101,8 +94,7 @@ def load_recorded(folder: Path) -> Outcomes:
     return Outcomes(
         question_ids=questions.question_id.to_numpy(str),
         texts=tuple(router_text(q, c) for q, c in zip(questions.question, choices, strict=True)),
-        # what must not be on two sides of a split: the question, or the problem that several tasks share
-        prompts=tuple(questions["problem" if "problem" in questions else "question"]),
+        prompts=tuple(questions.problem if "problem" in questions else questions.question),
         sources=np.full(len(questions), folder.name),
         domains=questions.domain.to_numpy(str),
         subjects=questions.subject.to_numpy(str),
@@ -120,7 +112,7 @@ def load_readings(directory: Path, pool: Pool, outcomes: Outcomes) -> Readings:
     """What the answers say: the letters, where they were recorded."""
     letters = load_letters(directory, pool, outcomes)
     letters[~np.isin(letters.astype(str), list(LETTERS))] = None  # the first word of a sentence is no option
-    return Readings.from_keys(letters, np.isfinite(outcomes.score), option_counts(outcomes.chance))
+    return Readings.from_keys(letters, np.isfinite(outcomes.score), outcomes.chance)
 
 
 def load_letters(directory: Path, pool: Pool, outcomes: Outcomes) -> np.ndarray:

@@ -17,6 +17,7 @@ from orchestrator.predictors.base import Prediction, Predictor
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.registry import predictor_from_state
 from orchestrator.predictors.states import ARRAYS, SETTINGS, read_states, write_states
+from orchestrator.selection.presets import Preset
 from orchestrator.selection.value import net_value
 from orchestrator.text.embedder import Embedder, WeightsIdentity
 from orchestrator.text.queries import read_queries
@@ -47,15 +48,16 @@ class Orchestrator:
     """Embedder, success predictor, cost predictor and the price on cost, as one thing that decides.
 
     ``multiplier`` is the default price: success per USD that a dearer expert must promise. ``presets`` names
-    other prices (``quality``, ``balanced``, ``economy``). ``info`` says where it came from: pool, fingerprint
-    of the training data, seed, metrics. ``habits`` is what was learned of asking several experts.
+    other prices (``quality``, ``balanced``, ``economy``) and says what they are expected to come to. ``info``
+    says where it came from: pool, fingerprint of the training data, seed, metrics. ``habits`` is what was
+    learned of asking several experts.
     """
 
     embedder: Embedder
     predictor: Predictor
     cost: CostPredictor
     multiplier: float = 0.0
-    presets: dict[str, float] = field(default_factory=lambda: {"quality": 0.0})
+    presets: dict[str, Preset] = field(default_factory=lambda: {"quality": Preset(0.0)})
     info: dict[str, Any] = field(default_factory=dict)
     habits: Habits | None = None
 
@@ -121,7 +123,7 @@ class Orchestrator:
                 raise InputError(
                     f"no preset is called {preset!r}", fix=f"use one of {', '.join(self.presets)}"
                 )
-            return self.presets[preset]
+            return self.presets[preset].multiplier
         return self.multiplier
 
     def save(self, directory: Path) -> None:
@@ -132,7 +134,7 @@ class Orchestrator:
             "embedder": self.embedder.name,
             "weights": [asdict(identity) for identity in self.embedder.weights],
             "multiplier": self.multiplier,
-            "presets": self.presets,
+            "presets": {name: preset.to_json() for name, preset in self.presets.items()},
             "info": self.info,
         }
         states = {"predictor": self.predictor.state(), "cost": self.cost.state()}
@@ -174,7 +176,9 @@ class Orchestrator:
             predictor=predictor_from_state(states["predictor"]),
             cost=CostPredictor.from_state(states["cost"]),
             multiplier=header["multiplier"],
-            presets={_RENAMED.get(name, name): price for name, price in header["presets"].items()},
+            presets={
+                _RENAMED.get(name, name): Preset.from_json(saved) for name, saved in header["presets"].items()
+            },
             info=header["info"],
             habits=Habits.from_state(states["asking"]) if "asking" in states else None,
         )

@@ -12,6 +12,7 @@ from orchestrator.predictors.added_experts import ExtendedPredictor, pick_probes
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.mean_prior import MeanPrior, prior_of_price
 from orchestrator.predictors.registry import predictor_from_state
+from orchestrator.selection.presets import Preset
 from orchestrator.text.queries import read_queries
 from orchestrator.text.splits import frozen_split
 from warehouse import InputError, NotReadyError, Outcomes, TooFewError
@@ -133,5 +134,6 @@ def _changed(
         "experts": list(predictor.experts),
         "changes": [*orchestrator.info.get("changes", []), change],
     }
+    presets = {name: Preset(preset.multiplier) for name, preset in orchestrator.presets.items()}
     habits = orchestrator.habits.of_pool(predictor.experts) if orchestrator.habits else None
-    return replace(orchestrator, predictor=predictor, cost=cost, info=info, habits=habits)
+    return replace(orchestrator, predictor=predictor, cost=cost, presets=presets, info=info, habits=habits)

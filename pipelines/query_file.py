@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ class QueryFile:
 
     texts: tuple[str, ...]  # [n] what the router reads
     records: tuple[dict[str, Any], ...]  # [n] as they were read
+    #: [n] who answered, and what the answer cost, of records with `expert` and `paid_usd`; else None
+    paid: tuple[tuple[str, float] | None, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -35,26 +38,29 @@ def read_query_file(path: Path) -> QueryFile:
     """Read a file of queries.
 
     A record has a ``prompt`` (and ``choices``, where there are some), or ``messages``, or a ``body`` with
-    either, as in OpenAI's batch files. Of a text file each line is a prompt.
+    either, as in OpenAI's batch files. Of a text file each line is a prompt. A record with ``expert`` and
+    ``paid_usd`` is answered, and that is what it cost.
 
     Raises:
-        InputError: the file is not there, of another kind or empty, or a record has no text; names the line.
+        InputError: the file is not there, of another kind or empty, or a record has no text or a cost that is
+            none; names the line.
     """
     if path.suffix not in READ:
         raise InputError(f"cannot read {path.suffix or 'a file without suffix'}", where=str(path),
                          fix=f"give one of {', '.join(READ)}")  # fmt: skip
     if not path.is_file():
         raise InputError("no such file", where=str(path))
-    records, texts = [], []
+    records, texts, paid = [], [], []
     for number, record in _records(path):
         text = _text_of(record)
         if text is None:
             raise InputError("no prompt and no message with a text", where=f"{path}:{number}")
         records.append(record)
         texts.append(text)
+        paid.append(_payment_of(record, f"{path}:{number}"))
     if not records:
         raise InputError("the file holds no query", where=str(path))
-    return QueryFile(tuple(texts), tuple(records))
+    return QueryFile(tuple(texts), tuple(records), tuple(paid))
 
 
 def write_routing(path: Path, queries: QueryFile, routing: Sequence[Routing]) -> None:
@@ -132,6 +138,21 @@ def _text_of(record: dict[str, Any]) -> str | None:
     texts = [(role, text) for role, text in spoken if text.strip()]
     by_user = [text for role, text in texts if role == "user"]
     return by_user[-1] if by_user else texts[-1][1] if texts else None
+
+
+def _payment_of(record: dict[str, Any], where: str) -> tuple[str, float] | None:
+    """Who answered a record, and at what cost."""
+    paid_usd, expert = record.get("paid_usd"), record.get("expert")
+    if paid_usd is None:
+        return None
+    is_cost = isinstance(paid_usd, int | float) and not isinstance(paid_usd, bool) and math.isfinite(paid_usd)
+    if not is_cost or paid_usd < 0 or not isinstance(expert, str):
+        raise InputError(
+            f"`paid_usd` is {paid_usd!r} and `expert` is {expert!r}",
+            where=where,
+            fix="give what the answer cost, in USD, and who gave it; or neither",
+        )
+    return expert, float(paid_usd)
 
 
 def _words(content: Any) -> str:

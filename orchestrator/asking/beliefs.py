@@ -3,8 +3,8 @@
 A latent variable model of answers to one question, after item response theory (Rasch 1960) and the joining
 of labels (Dawid and Skene 1979). The question's ease ``z`` is standard normal. An expert is right with
 probability sigmoid(a + slope z). Where it is wrong, a share ``popular`` of its answers falls on one wrong
-answer that attracts everybody, the rest anywhere. A share ``inverted`` of the questions is upside down: there
-the experts that should know give the popular wrong answer.
+answer that attracts everybody, the rest anywhere. Some questions are upside down: there the experts that
+should know give the popular wrong answer. Their share is ``inverted`` of what the best forecast leaves open.
 
 The intercept ``a`` is solved so that one answer alone is right with exactly the probability that the router
 forecasts: with one expert asked, this is the router.
@@ -35,7 +35,7 @@ class AnswerModel:
 
     slopes: Floats  # [m] or [n, m] how much an expert's success follows the ease of the question, above 0
     popular: Floats  # the same shape, in (0, 1): share of wrong answers that fall on the popular wrong one
-    inverted: float  # in [0, .5): share of questions where the popular answer is the right one
+    inverted: float  # in [0, 1): share of questions upside down, over 1 - the best expert's success
 
     def beliefs(self, success: Floats, options: NDArray[np.integer]) -> Beliefs:
         """Return what is to be believed of each expert's answer before it is seen.
@@ -46,8 +46,8 @@ class AnswerModel:
         """
         classes = np.where(options > 0, np.maximum(options, 3), OPEN_CLASSES).astype(float)
         forecast = np.clip(success, SURE, 1 - SURE)
-        # what is easy is seldom inverted, and who is mostly wrong is not right by that alone
-        inverted = np.minimum(self.inverted, 0.5 * (1 - forecast.max(axis=1)))[:, None]
+        inverted = (self.inverted * (1 - forecast.max(axis=1)))[:, None]
+        # who is mostly wrong is not right by inversion alone
         popular = np.minimum(self.popular, 0.5 * forecast / np.maximum(inverted, SURE**2))
         upright = (forecast - inverted * popular) / (1 - inverted - inverted * popular)
         right = self._right(np.clip(upright, SURE**2, 1 - SURE**2))
@@ -178,5 +178,8 @@ def class_mass(mass: Floats, pull: Floats, told: Floats, popular: Floats, invert
         popular: sum of ``pull`` over all classes.
         inverted: share of inverted questions.
     """
-    value: Floats = (1 - inverted) * mass * (popular - pull) + inverted * pull * (told - mass)
+    # (1 - inverted) mass (popular - pull) + inverted pull (told - mass), in place: the largest arrays of all
+    value: Floats = (1 - inverted) * popular - pull
+    value *= mass
+    value += (inverted * told) * pull
     return value

@@ -17,12 +17,14 @@ from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.value import net_value
 
 QUESTIONS = 3_000  # that the model of answers is fitted on, at most
+SAME_WHERE_RIGHT = 0.8  # share of right answers that must say what another right one says
 SET_SIZES = (2, 3, 4)  # answers that are weighed together
-START = (np.log(1.5), 0.0, np.log(0.05 / 0.95))  # slope, popular share, inverted share; unbounded
+START = (np.log(2.0), 0.0, 0.0)  # slope, popular share, inverted share; unbounded
 PENALTY = 20.0  # in questions: what an expert has of its own, against the mean of all
-PASSES = 2
+PASSES = 1
 LEAST_GAIN = 2e-4  # success for which the dearest expert is asked at the lowest price above none
 STEP = 0.25  # of a finite difference
+MULTIPLIERS = 40  # prices that sets are drawn at
 TRUST_PRIOR = 2.0  # in questions decided by a further answer
 TRUST_ROUNDS = 2
 TRUST_MULTIPLIERS = 6
@@ -47,7 +49,6 @@ def learn_habits(
     readings: Readings,
     score: NDArray[np.floating],
     cost_usd: Floats,
-    multipliers: Floats,
     *,
     seed: int = 0,
 ) -> Habits:
@@ -58,14 +59,14 @@ def learn_habits(
         readings: of the answers.
         score: [n, m] of the answers; NaN where nobody was asked.
         cost_usd: [n, m] of the answers.
-        multipliers: prices that the policy will be asked at; gains are calibrated on what it does there.
         seed: of the questions and sets that are drawn.
     """
     habits = replace(Habits.unknown(forecast.experts), unreadable=_unreadable(readings))
-    comparable: NDArray[np.bool_] = np.asarray((readings.classes >= 0).any(axis=0))
+    comparable = _comparable(readings, score)
     if comparable.sum() < 2:
         return habits
     rng = np.random.default_rng(seed)
+    multipliers = asking_multipliers(forecast, MULTIPLIERS)
     sets = _draw_sets(forecast, readings, score, habits.unreadable, comparable, multipliers, rng)
     if len(sets.key) < 50:
         return habits
@@ -98,6 +99,23 @@ def _unreadable(readings: Readings) -> Floats:
     asked = (readings.classes != NOT_ASKED).sum(axis=0)
     share: Floats = (readings.classes == UNREADABLE).sum(axis=0) / np.maximum(asked + 1.0, 1.0)
     return share
+
+
+def _comparable(readings: Readings, score: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """Whose answers [m] can be compared: where they are right, they are the same as other right ones.
+
+    Two programs that both pass their tests are not.
+    """
+    known = readings.classes >= 0
+    right = known & (np.nan_to_num(score) >= 0.5)
+    comparable: NDArray[np.bool_] = np.asarray(known.any(axis=0), bool)
+    for expert in np.flatnonzero(comparable):
+        others = right.copy()
+        others[:, expert] = False
+        rows = np.flatnonzero(right[:, expert] & others.any(axis=1))
+        same = readings.classes[rows, expert] == readings.classes[rows, others[rows].argmax(axis=1)]
+        comparable[expert] = not len(rows) or same.mean() >= SAME_WHERE_RIGHT
+    return comparable
 
 
 def _draw_sets(
@@ -146,17 +164,18 @@ def _fit_model(sets: _Sets, m: int) -> AnswerModel:
     from scipy.optimize import minimize
 
     everywhere = np.arange(len(sets.key))
+    start = np.array(START) + np.vstack([np.zeros(3), 0.5 * np.eye(3)])
     common = minimize(
         lambda x: _losses(sets, everywhere, np.full(m, x[0]), np.full(m, x[1]), x[2]).mean(),
-        np.array(START),
+        start[0],
         method="Nelder-Mead",
-        options={"maxfev": 90, "xatol": 0.02, "fatol": 1e-4},
+        options={"maxfev": 90, "xatol": 0.02, "fatol": 1e-4, "initial_simplex": start},
     ).x
     own = np.tile(common[:2, None], (1, m))
     for _ in range(PASSES):
         for e in range(m):
             rows = np.flatnonzero(((sets.experts == e) & (sets.given >= 0)).any(axis=1))
-            if len(rows) < PENALTY:
+            if len(rows) < 20:
                 continue
             for kind in range(2):
                 at = []
@@ -177,7 +196,7 @@ def _model(slopes: Floats, popular: Floats, inverted: float) -> AnswerModel:
     return AnswerModel(
         np.exp(np.clip(slopes, np.log(0.2), np.log(5))),
         np.clip(1 / (1 + np.exp(-popular)), 0.02, 0.98),
-        float(0.3 / (1 + np.exp(-inverted))),
+        float(0.95 / (1 + np.exp(-inverted))),
     )
 
 
@@ -215,10 +234,10 @@ def _fit_trust(
     for _ in range(TRUST_ROUNDS):
         steps = [
             step
-            for multiplier in chosen
-            for step in replay(
-                replace(habits, trust=trust), forecast, cost_usd, readings, multiplier, follow=True
-            ).steps
+            for replayed in replay(
+                replace(habits, trust=trust), forecast, cost_usd, readings, chosen, follow=True
+            )
+            for step in replayed.steps
         ]
         told = np.concatenate([s.gain for s in steps]) if steps else np.zeros(0)
         depth = np.concatenate([np.minimum(s.compared, DEPTHS) for s in steps]) if steps else np.zeros(0)

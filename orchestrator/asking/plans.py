@@ -73,6 +73,10 @@ class Plans:
         given[rows, experts] = classes
         return self.updated(given, self.paid_usd + paid_usd)
 
+    def at(self, multiplier: float) -> Plans:
+        """Return the plans at another multiplier."""
+        return replace(self, multiplier=multiplier)
+
     def updated(self, given: NDArray[np.int16], paid_usd: Floats) -> Plans:
         """Return the plans with other answers and payments."""
         return replace(self, given=given, paid_usd=paid_usd)

@@ -32,7 +32,7 @@ class Readings:
 
     @classmethod
     def from_keys(
-        cls, keys: NDArray[np.object_], answered: NDArray[np.bool_], options: NDArray[np.integer]
+        cls, keys: NDArray[np.object_], answered: NDArray[np.bool_], chance: NDArray[np.floating]
     ) -> Readings:
         """Compare keys row by row.
 
@@ -40,7 +40,7 @@ class Readings:
             keys: [n, m] a comparable form of each answer; None, NaN or empty where there is none.
             answered: [n, m] where an expert was asked and answered. Without a key its answer is unreadable,
                 or, if most of its answers have none, it is an expert whose answers cannot be compared.
-            options: [n] how many answers a question offers; 0 where it does not say.
+            chance: [n] of a guess being right: 1 over the number of options, 0 where there are none.
         """
         known = np.array([[bool(key) and key == key for key in row] for row in keys], bool) & answered
         comparable = known.sum(axis=0) > COMPARABLE_SHARE * np.maximum(answered.sum(axis=0), 1)
@@ -51,7 +51,8 @@ class Readings:
             names: dict[object, int] = {}
             for column in np.flatnonzero(own):
                 classes[row, column] = names.setdefault(keys[row, column], len(names))
-        return cls(classes, np.asarray(options, np.intp))
+        options = np.round(1 / np.where(chance > 0, chance, np.inf)).astype(np.intp)
+        return cls(classes, options)
 
     @classmethod
     def incomparable(cls, answered: NDArray[np.bool_]) -> Readings:
@@ -62,8 +63,3 @@ class Readings:
     def take(self, rows: NDArray[np.intp]) -> Readings:
         """Return the readings of some questions."""
         return Readings(self.classes[rows], self.options[rows])
-
-
-def option_counts(chance: NDArray[np.floating]) -> NDArray[np.intp]:
-    """Return how many answers each question offers, from the score of a blind guess [n]; 0: any."""
-    return np.round(1 / np.where(chance > 0, chance, np.inf)).astype(np.intp)

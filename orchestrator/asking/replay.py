@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +14,7 @@ from orchestrator.asking.plans import Limits, Plans
 from orchestrator.asking.readings import NOT_ASKED, Readings
 from orchestrator.predictors.base import Prediction
 
-CHUNK = 256  # queries at once, so that the tables of a step stay in the cache
+CHUNK = 64  # queries at once, so that the tables of a step stay in the cache
 
 Floats = NDArray[np.float64]
 
@@ -45,34 +46,41 @@ def replay(
     forecast: Prediction,
     cost_usd: Floats,
     readings: Readings,
-    multiplier: float,
+    multipliers: Sequence[float] | Floats,
     *,
     limits: Limits | None = None,
     follow: bool = False,
-) -> Replayed:
-    """Run the policy over recorded answers.
+) -> list[Replayed]:
+    """Run the policy over recorded answers, at each of some multipliers.
 
     Args:
         habits: of the experts.
         forecast: of the router, for the ``n`` queries.
         cost_usd: [n, m] what the answers did cost.
-        readings: of the answers, all of them known.
-        multiplier: success that a dollar has to buy.
+        readings: of the answers; who was not asked then cannot be asked now.
+        multipliers: success that a dollar has to buy.
         limits: on asks and dollars.
         follow: keep what each further ask was expected to gain, and changed.
     """
-    parts = []
+    parts: list[list[Replayed]] = [[] for _ in multipliers]
     for start in range(0, len(cost_usd), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(cost_usd)))
         plans = begin_plans(
             habits,
             forecast.success[rows],
             forecast.cost_usd[rows],
-            multiplier,
+            0.0,
             options=readings.options[rows],
+            allowed=readings.classes[rows] != NOT_ASKED,
             limits=limits,
         )
-        parts.append(_run(habits, plans, cost_usd[rows], readings.classes[rows], rows, follow=follow))
+        for part, multiplier in zip(parts, multipliers, strict=True):
+            priced = plans.at(float(multiplier))  # what is believed of the answers is the same at every price
+            part.append(_run(habits, priced, cost_usd[rows], readings.classes[rows], rows, follow=follow))
+    return [_joined(part) for part in parts]
+
+
+def _joined(parts: list[Replayed]) -> Replayed:
     return Replayed(
         answered=np.concatenate([part.answered for part in parts]),
         asked=np.concatenate([part.asked for part in parts]),

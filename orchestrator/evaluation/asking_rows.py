@@ -19,7 +19,8 @@ from warehouse import Outcomes
 
 LEEROO, MATCHED = "leeroo", "matched random"  # as it is served; its plans dealt to other queries
 SINGLES, VOTE, AGREEMENT = "zero-router, fitted", "query-blind vote", "agreement cascade"
-SETTINGS = 60  # multipliers of the policy's curve
+SETTINGS, OF_ROUTER = 80, 400  # multipliers of the policy's curve, where it asks several and where it routes
+TRIED = 600  # validation questions that it is run over, to know what a setting costs
 
 Floats = NDArray[np.float64]
 Rows = NDArray[np.intp]
@@ -55,18 +56,17 @@ def add_asking_rows(
         seed: of what is drawn.
     """
     seen, test = forecasts.seen, result.rows
-    multipliers = asking_multipliers(forecasts.of_seen, SETTINGS)
     learned = outcomes.take(seen)
-    habits = learn_habits(
-        forecasts.of_seen, readings.take(seen), learned.score, learned.cost_usd, multipliers, seed=seed
-    )
+    habits = learn_habits(forecasts.of_seen, readings.take(seen), learned.score, learned.cost_usd, seed=seed)
+    multipliers = asking_multipliers(forecasts.of_seen, SETTINGS if habits.comparable.any() else OF_ROUTER)
     place = np.flatnonzero(np.isin(seen, validation))
+    place = place[np.linspace(0, len(place) - 1, min(TRIED, len(place))).astype(int)]
     for rows, forecast, points in (
         (test, forecasts.of_test, result.test),
         (seen[place], _rows_of(forecasts.of_seen, place), result.validation),
     ):
         some, own = outcomes.take(rows), readings.take(rows)
-        replayed = [replay(habits, forecast, some.cost_usd, own, x) for x in multipliers]
+        replayed = replay(habits, forecast, some.cost_usd, own, multipliers)
         _add(result, points, LEEROO, replayed, some, forecasts.decision_usd)
         dealt = _deal(replayed, habits, np.nanmean(learned.score, axis=0).astype(float), some, own, seed)
         _add(result, points, MATCHED, dealt, some, forecasts.decision_usd)

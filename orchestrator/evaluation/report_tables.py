@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,8 @@ from orchestrator.evaluation.seed_result import PLAIN_POLICIES
 
 if TYPE_CHECKING:
     from rich.table import Table
+
+    from orchestrator.selection.presets import Preset
 
 
 def render_report(report: EvaluationReport) -> Table:
@@ -85,3 +88,28 @@ def _show(measure: Measure | None, *, percent: bool = False) -> str:
     scale, digits = (100, 1) if percent else (1, 4)
     text = f"{measure.value * scale:.{digits}f}{'%' if percent else ''}"
     return f"{text} ±{(measure.high - measure.low) / 2 * scale:.{digits}f}"
+
+
+def render_presets(presets: Mapping[str, Preset]) -> Table:
+    """What each preset is expected to cost and to score; of routers saved earlier the multiplier alone."""
+    from rich.table import Table
+
+    table = Table(
+        "preset",
+        *("success per $", "$ per 1,000 queries", "success"),
+        title="presets, on queries like those learned from",
+        caption="expected, with 95% intervals; the default is balanced",
+    )
+    for name, preset in presets.items():
+        row, expected = [name, f"{preset.multiplier:.4g}"], preset.expected
+        if expected is not None:
+            cost, low, high = (
+                f"{1000 * usd:.4g}"
+                for usd in (expected.cost_usd, expected.cost_low_usd, expected.cost_high_usd)
+            )
+            row += [
+                f"{cost} ({low} to {high})",
+                f"{expected.success:.4f} ({expected.success_low:.4f} to {expected.success_high:.4f})",
+            ]
+        table.add_row(*row)
+    return table

@@ -26,6 +26,15 @@ class CostPredictor:
 
     kind: ClassVar[str] = "ridge-cost"
 
+    @property
+    def overrun(self) -> NDArray[np.float64]:
+        """Largest ratio [m] of actual to predicted cost among the questions learned from; at least 1.
+
+        A further answer like those exceeds it with a chance of one in their number (conformal prediction;
+        Vovk, Gammerman and Shafer 2005). NaN where it was not kept, in routers saved earlier.
+        """
+        return self._overrun
+
     def fit(self, train: Examples, validation: Examples) -> Self:
         """Learn costs from ``train``; the penalty is chosen on ``validation``.
 
@@ -55,6 +64,10 @@ class CostPredictor:
             )
             losses.append(np.nanmean(error**2) if np.isfinite(error).any() else 0.0)
         self._weights = np.ascontiguousarray(weights[int(np.argmin(losses))].T, dtype=np.float32)
+        parts = [
+            largest_ratio(part.outcomes.cost_usd, self.predict(part.queries)) for part in (train, validation)
+        ]
+        self._overrun = np.maximum(*parts)
         return self
 
     def predict(self, queries: Queries) -> NDArray[np.float64]:
@@ -80,16 +93,27 @@ class CostPredictor:
         self._weights = np.vstack([self._weights, row])
         self._mean = np.append(self._mean, float(cost_usd[seen].mean()))
         self.experts = (*self.experts, name)
+        own = largest_ratio(cost_usd[:, None], self.predict(queries)[:, -1:])
+        # few probes show few overruns: those of the known experts may come
+        known = np.nanmax(self._overrun, initial=1.0, where=np.isfinite(self._overrun))
+        self._overrun = np.append(self._overrun, own if constant else np.maximum(own, known))
 
     def remove_expert(self, name: str) -> None:
         """Forget an expert."""
         keep = [i for i, known in enumerate(self.experts) if known != name]
         self.experts = tuple(self.experts[i] for i in keep)
         self._weights, self._mean = self._weights[keep], self._mean[keep]
+        self._overrun = self._overrun[keep]
 
     def state(self) -> State:
         """Return the fitted weights."""
-        arrays = {"weights": self._weights, "mean": self._mean, "centre": self._centre, "scale": self._scale}
+        arrays = {
+            "weights": self._weights,
+            "mean": self._mean,
+            "centre": self._centre,
+            "scale": self._scale,
+            "overrun": self._overrun,
+        }
         return State(self.kind, {"experts": list(self.experts)}, arrays)
 
     @classmethod
@@ -99,7 +123,16 @@ class CostPredictor:
         cost.experts = tuple(state.config["experts"])
         cost._weights, cost._mean = state.arrays["weights"], state.arrays["mean"]
         cost._centre, cost._scale = state.arrays["centre"], state.arrays["scale"]
+        cost._overrun = state.arrays.get("overrun", np.full(len(cost.experts), np.nan))
         return cost
+
+
+def largest_ratio(cost_usd: NDArray[np.float64], predicted_usd: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the largest ratio [m] of what answers cost to what was predicted, both [n, m]; at least 1."""
+    ratio = np.ones(cost_usd.shape)
+    np.divide(cost_usd, predicted_usd, out=ratio, where=np.isfinite(cost_usd) & (predicted_usd > 0))
+    largest: NDArray[np.float64] = ratio.max(axis=0, initial=1.0)
+    return largest
 
 
 def _refuse_unpriced(name: str, score: NDArray[np.floating], cost_usd: NDArray[np.floating]) -> None:

@@ -9,25 +9,24 @@ from numpy.typing import NDArray
 
 from orchestrator.predictors.base import Predictor
 from orchestrator.text.queries import Examples
+from orchestrator.text.splits import folds_by_text
 
 FOLDS = 5
 
 
-def cross_forecasts(
-    predictor: Predictor, examples: Examples, *, seed: int = 0, folds: int = FOLDS
-) -> NDArray[np.float32]:
-    """Return forecasts [n, m] of the success on each question by a copy that learned from the other folds.
+def cross_forecasts(predictor: Predictor, examples: Examples, *, seed: int = 0) -> NDArray[np.float32]:
+    """Return what a predictor says [n, m] of each question having learned from the other folds alone.
+
+    The router that is served has learned from a quarter more; on questions that are new to it, it decides
+    much as these do on theirs.
 
     Args:
         predictor: fitted; it stays as it is, and so do the settings that it chose.
-        examples: questions, each prompt at most once.
+        examples: questions; equal prompts lie in one fold.
         seed: of the folds.
-        folds: number of folds.
     """
     success = np.empty(examples.outcomes.score.shape, np.float32)
-    order = np.random.default_rng(seed).permutation(len(examples))
-    for fold in np.array_split(order, min(folds, len(order))):
-        others = examples.take(np.setdiff1d(order, fold))
-        learned = copy.deepcopy(predictor).refit(others)
-        success[fold] = learned.predict(examples.queries.take(fold))
+    for fold in folds_by_text(examples.outcomes.prompts, FOLDS, seed=seed):
+        others = examples.take(np.setdiff1d(np.arange(len(examples)), fold))
+        success[fold] = copy.deepcopy(predictor).refit(others).predict(examples.queries.take(fold))
     return success

@@ -3,8 +3,11 @@
 The price on cost (the multiplier) is set again every few queries so that the spending expected on what has
 lately been seen matches what is left per query to come: re-solving of the dual, after Agrawal, Wang and Ye,
 *A dynamic near-optimal algorithm for online linear programming* (2014), with Balseiro, Lu and Mirrokni's
-*Dual mirror descent* (2020) as the idea behind pacing. A reservation at the ceiling price before each answer
-makes the cap hard: whatever arrives and whatever it turns out to cost, spend never exceeds the budget.
+*Dual mirror descent* (2020) as the idea behind pacing. Before each answer the most that it may cost, its
+ceiling, is put aside: spend never exceeds the budget as long as no answer exceeds what was put aside for it.
+Where the caller can bound an answer (the price of the prompt and of ``max_tokens``) the ceiling is that, and
+the cap is hard. Where nobody can, it is derived: twice the forecast times the largest overrun seen, in
+training and in the stream itself.
 """
 
 from __future__ import annotations
@@ -16,13 +19,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.selection.frontier import find_frontier
+from orchestrator.selection.overruns import UNLEARNED_OVERRUN, price_ratio
 from orchestrator.selection.value import net_value
 from warehouse import InputError
 
 WINDOW = 384  # recent queries the price is set on, at most; towards the end as many as are still to come
 SHORTEST_WINDOW = 64
 RESOLVE_EVERY = 16  # queries between two settings of the price
-RATIO_MEMORY = 8.0  # answers' worth of trust in the predicted price before actual prices outweigh it
+MARGIN = 2.0  # a derived ceiling is so many times the largest overrun seen: no record is the last
 
 Floats = NDArray[np.float64]
 
@@ -32,8 +36,9 @@ class Reservation:
     """An expert chosen for a query, with the money put aside for it until :meth:`BudgetPacer.settle`."""
 
     expert: int  # column of the prediction
-    reserved_usd: float
+    reserved_usd: float  # the most that the answer may cost
     multiplier: float
+    is_derived: bool = False  # the most was foreseen, not known: the answer may exceed it
 
 
 class BudgetPacer:
@@ -46,6 +51,8 @@ class BudgetPacer:
         horizon: how many queries the budget is for. If more come, they share what is left.
         sample_success: [k, m] predictions on earlier queries, to set the first price by.
         sample_cost_usd: [k, m] likewise.
+        overrun: [m] the largest ratio of actual to forecast cost that is known of each expert, from
+            :attr:`orchestrator.predictors.cost.CostPredictor.overrun`; ceilings are derived from it.
 
     Raises:
         InputError: a budget or horizon that is not positive.
@@ -58,6 +65,7 @@ class BudgetPacer:
         *,
         sample_success: NDArray[np.floating],
         sample_cost_usd: Floats,
+        overrun: Floats | None = None,
     ) -> None:
         if not budget_usd > 0 or horizon < 1:
             raise InputError(
@@ -74,6 +82,10 @@ class BudgetPacer:
             self._window.append((np.asarray(success, float), np.asarray(cost, float)))
         experts = sample_cost_usd.shape[1]
         self._paid, self._expected = np.zeros(experts), np.zeros(experts)
+        known = np.full(experts, np.nan) if overrun is None else overrun
+        self._overrun = np.where(np.isfinite(known), np.maximum(known, 1.0), UNLEARNED_OVERRUN)
+        self._surprise = 1.0  # by which answers of this stream have exceeded the overruns known before
+        self._slack: deque[float] = deque(maxlen=SHORTEST_WINDOW)  # cheapest ceilings above their forecasts
         self._mean_cost = np.maximum(np.asarray(sample_cost_usd, float).mean(axis=0), 1e-300)
         self._since_resolve = RESOLVE_EVERY
 
@@ -95,10 +107,13 @@ class BudgetPacer:
         Args:
             success: [m] expected scores.
             cost_usd: [m] expected costs.
-            ceiling_usd: [m] the most each answer can cost (default: the expected cost, taken as certain).
+            ceiling_usd: [m] the most each answer can cost, where the caller holds it to that; derived where
+                it is NaN or not given.
             allowed: [m] experts that may answer.
         """
-        ceiling = cost_usd if ceiling_usd is None else ceiling_usd
+        derived = MARGIN * self._surprise * self._overrun * cost_usd
+        known = np.zeros(len(derived), bool) if ceiling_usd is None else np.isfinite(ceiling_usd)
+        ceiling = derived if ceiling_usd is None else np.where(known, ceiling_usd, derived)
         usable = ceiling <= self.left_usd
         if allowed is not None:
             usable &= allowed
@@ -110,15 +125,20 @@ class BudgetPacer:
         if self._since_resolve >= RESOLVE_EVERY:
             self._since_resolve = 0
             self.multiplier = self._resolve()
-        # Keep enough for the cheapest answer to every query still to come, as long as there is enough.
-        cheapest = float(np.where(usable, ceiling, np.inf).min())
+        # Keep enough for the cheapest answer to every query still to come, and for the ceiling of the last.
+        cheapest = int(np.where(usable, ceiling, np.inf).argmin())
+        self._slack.append(max(float(ceiling[cheapest] - cost_usd[cheapest]), 0.0))
+        ratio = self._price_ratio()
         queries_after = max(self.horizon - self.seen, 0)
-        spare = self.left_usd - queries_after * float((self._price_ratio() * self._mean_cost).min())
-        affordable = usable & (ceiling <= max(spare, cheapest))
-        value = net_value(success, cost_usd * self._price_ratio(), self.multiplier)
+        kept = (
+            queries_after * float((ratio * self._mean_cost).min())
+            + min(queries_after, 1) * self._last_slack()
+        )
+        affordable = usable & (ceiling <= max(self.left_usd - kept, float(ceiling[cheapest])))
+        value = net_value(success, cost_usd * ratio, self.multiplier)
         chosen = int(np.where(affordable, value, -np.inf).argmax())
         self.reserved_usd += float(ceiling[chosen])
-        return Reservation(chosen, float(ceiling[chosen]), self.multiplier)
+        return Reservation(chosen, float(ceiling[chosen]), self.multiplier, not known[chosen])
 
     def settle(self, reservation: Reservation, *, expected_usd: float, paid_usd: float) -> None:
         """Book what the answer cost (0 if it failed) and release the rest of the reservation."""
@@ -126,17 +146,22 @@ class BudgetPacer:
         self.spent_usd += paid_usd
         self._paid[reservation.expert] += paid_usd
         self._expected[reservation.expert] += expected_usd
+        foreseen = self._overrun[reservation.expert] * expected_usd
+        if foreseen > 0:
+            self._surprise = max(self._surprise, paid_usd / foreseen)
 
     def _price_ratio(self) -> Floats:
         """Actual over predicted price [m] of each expert, as far as answers have shown it."""
-        trust = RATIO_MEMORY * self._mean_cost
-        ratio: Floats = (self._paid + trust) / (self._expected + trust)
-        return ratio
+        return price_ratio(self._paid, self._expected, self._mean_cost)
+
+    def _last_slack(self) -> float:
+        """What the last answer's ceiling takes beyond its forecast, and will leave unspent."""
+        return max(self._slack, default=0.0)
 
     def _resolve(self) -> float:
         """The least multiplier at which spending on the window stays within what is left per query."""
         to_come = max(self.horizon - self.seen + 1, 1)
-        target = self.left_usd / to_come
+        target = max(self.left_usd - self._last_slack(), 0.0) / to_come
         # A shift seen through a long window shows late, and late in the stream nothing makes up for it.
         recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
         success = np.array([s for s, _ in recent])

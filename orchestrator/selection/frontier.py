@@ -19,7 +19,9 @@ from orchestrator.selection.value import COST_ALONE
 
 ROUNDING = 1e-9  # slopes that are nearer to each other than this, as a ratio, are taken for one
 STEEPEST = 1e300  # slopes beyond it count as it
-MOST_SETTINGS = 1000  # of a sweep that holds [settings, n] arrays
+MOST_SETTINGS = 1000  # of a sweep
+MOST_CELLS = 4_000_000  # of the [settings, n] arrays of a sweep
+FEWEST_SETTINGS = 100  # of a sweep, however many queries there are
 
 Floats = NDArray[np.float64]
 Columns = NDArray[np.intp]
@@ -97,8 +99,12 @@ class Frontier:
         return np.unique(found)
 
     def settings(self, count: int = MOST_SETTINGS) -> Floats:
-        """Return the multipliers of a sweep, rising: one inside each setting of :meth:`thin`."""
-        return self.inside(self.thin(count))
+        """Return the multipliers of a sweep, rising: one inside each setting of :meth:`thin`.
+
+        Of many queries fewer than ``count`` settings, so that [settings, n] arrays stay small.
+        """
+        affordable = max(MOST_CELLS // len(self.cheapest), FEWEST_SETTINGS)
+        return self.inside(self.thin(min(count, affordable)))
 
     def choose(self, multipliers: Floats) -> NDArray[np.int16]:
         """Return the columns [settings, n] chosen at some multipliers; ties go to the cheaper."""

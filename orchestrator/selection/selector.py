@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.predictors.base import Prediction
+from orchestrator.selection.overruns import price_ratio
 from orchestrator.selection.value import net_value
 from warehouse import InfeasibleError
 
@@ -56,6 +57,8 @@ def select_batch(prediction: Prediction, budget_usd: float) -> BatchSelection:
         InfeasibleError: even the cheapest expert for every query costs more than the budget.
     """
     success, cost = prediction.success, prediction.cost_usd
+    if not len(success):
+        return BatchSelection(np.empty(0, np.intp), 0.0, 0.0, 0.0, 0.0, 0.0)
     low = _evaluate(_cheapest(success, cost), success, cost)
     if low.cost > budget_usd * (1 + 1e-12):
         raise InfeasibleError(
@@ -91,6 +94,53 @@ def select_batch(prediction: Prediction, budget_usd: float) -> BatchSelection:
     chosen = _repair(cheap, success, cost, budget_usd, upper)
     gap = max(bound - chosen.success, 0.0) / max(abs(bound), 1e-300)
     return BatchSelection(chosen.choice, chosen.success, chosen.cost, upper, bound, gap)
+
+
+def select_again(
+    prediction: Prediction, budget_usd: float, *, answered_by: NDArray[np.intp], paid_usd: NDArray[np.float64]
+) -> BatchSelection:
+    """Solve a batch anew when some of its answers have come, against what they really cost.
+
+    What an expert's answers cost beyond their forecasts corrects the forecasts of its further ones, and the
+    others share what is left of the budget.
+
+    Args:
+        prediction: [n, m] of the whole batch.
+        budget_usd: for the whole batch.
+        answered_by: [n] column of the expert that answered; -1 where the query is open.
+        paid_usd: [n] what the answer cost; read where there is one.
+
+    Returns:
+        A selection of the whole batch: what was answered stays, at what it cost.
+
+    Raises:
+        InfeasibleError: what is left does not cover the cheapest choice for the others.
+    """
+    done, is_open = np.flatnonzero(answered_by >= 0), np.flatnonzero(answered_by < 0)
+    by, spent = answered_by[done], paid_usd[done]
+    m = len(prediction.experts)
+    paid, expected = np.zeros(m), np.zeros(m)
+    np.add.at(paid, by, spent)
+    np.add.at(expected, by, prediction.cost_usd[done, by])
+    ratio = price_ratio(paid, expected, np.maximum(prediction.cost_usd.mean(axis=0), 1e-300))
+    left_usd = budget_usd - float(spent.sum())
+    if left_usd < 0:
+        raise InfeasibleError(
+            f"the answers so far cost ${spent.sum():.6g}, more than the budget of ${budget_usd:.6g}",
+            fix="raise the budget",
+        )
+    rest = select_batch(
+        Prediction(prediction.experts, prediction.success[is_open], prediction.cost_usd[is_open] * ratio),
+        left_usd,
+    )
+    choice = answered_by.copy()
+    choice[is_open] = rest.choice
+    earned = float(prediction.success[done, by].sum(dtype=np.float64))
+    bound = rest.bound + earned
+    gap = max(bound - earned - rest.success, 0.0) / max(abs(bound), 1e-300)
+    return BatchSelection(
+        choice, earned + rest.success, float(spent.sum()) + rest.cost_usd, rest.multiplier, bound, gap
+    )
 
 
 def _guess(prediction: Prediction, budget_usd: float) -> list[float]:

@@ -54,5 +54,13 @@ def frozen_split(prompts: Sequence[str]) -> Split:
     return _split_folds((text_keys(prompts) % np.uint64(5)).astype(np.intp))
 
 
+def folds_by_text(prompts: Sequence[str], count: int, *, seed: int) -> list[Index]:
+    """Deal the questions at random to ``count`` folds or, if they are few, fewer; equal prompts together."""
+    unique, group = np.unique(text_keys(prompts), return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(unique))
+    parts = np.array_split(order, min(count, len(unique)))
+    return [np.flatnonzero(np.isin(group.ravel(), part)) for part in parts]
+
+
 def _split_folds(fold: Index) -> Split:
     return Split(np.flatnonzero(fold >= 2), np.flatnonzero(fold == 1), np.flatnonzero(fold == 0))

@@ -11,11 +11,16 @@ from pipelines.commands.options import DEFAULT_HOME, HomeOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from rich.table import Table
 
     from orchestrator import Orchestrator
     from orchestrator.predictors.base import Prediction
     from orchestrator.selection.selector import BatchSelection
+    from pipelines.query_file import QueryFile
+
+    Payments = tuple[NDArray[np.intp], NDArray[np.float64]]  # column of who answered, else -1; what it cost
 
 BLOCK = 512  # queries predicted at once
 
@@ -43,10 +48,13 @@ def route(
 ) -> None:
     """Choose an expert for every query of a file so that all of them together keep a budget; ask nobody.
 
-    The most success that the budget can buy is chosen jointly, and how near it comes to that is proven.
+    The most success that the budget can buy is chosen jointly, and how near it comes to that is proven. Costs
+    are forecasts. To hold a budget in dollars ask in parts: records with an `expert` and what its answer
+    cost, `paid_usd`, stay as they are, and the others are decided anew within what is left.
     """
     from rich.console import Console
 
+    from orchestrator.evaluation.report_tables import render_presets
     from orchestrator.versions.mlflow_registry import load_version
     from pipelines.query_file import Routing, read_query_file, write_routing
 
@@ -55,7 +63,8 @@ def route(
     target = out or queries.with_suffix(".routed.jsonl")
     router = load_version(place.mlflow_uri, version)
     prediction = _predict(router, found.texts, experts, place.embeddings)
-    selection = _select(prediction, budget_usd, router.multiplier)
+    payments = _read_payments(found, prediction)
+    selection = _select(prediction, budget_usd, router.multiplier, payments)
     routing = [
         Routing(prediction.experts[j], float(prediction.success[i, j]), float(prediction.cost_usd[i, j]))
         for i, j in enumerate(selection.choice)
@@ -63,7 +72,11 @@ def route(
     write_routing(target, found, routing)
     console = Console(highlight=False)
     console.print(_render(prediction, selection, budget_usd))
+    if budget_usd is None:
+        console.print(render_presets(router.presets))
     console.print(f"wrote {len(routing):,} decisions to {target}; costs and success are forecasts")
+    if budget_usd is not None:
+        console.print(_promise(payments))
 
 
 def _predict(
@@ -90,14 +103,57 @@ def _predict(
     return Prediction(names, success, cost_usd)
 
 
-def _select(prediction: Prediction, budget_usd: float | None, multiplier: float) -> BatchSelection:
+def _read_payments(found: QueryFile, prediction: Prediction) -> Payments:
+    """Who answered which queries already, and at what cost.
+
+    Raises:
+        InputError: an answer of an expert that is not among those to choose from.
+    """
     import numpy as np
 
-    from orchestrator.selection.selector import BatchSelection, select_at_multiplier, select_batch
+    from warehouse import InputError
 
+    answered_by, paid_usd = np.full(len(found.texts), -1), np.zeros(len(found.texts))
+    for i, payment in enumerate(found.paid):
+        if payment is None:
+            continue
+        expert, paid_usd[i] = payment
+        if expert not in prediction.experts:
+            raise InputError(
+                f"query {i + 1} was answered by {expert!r}, which is not among the experts",
+                fix=f"answers may be of {', '.join(prediction.experts)}; leave out --experts",
+            )
+        answered_by[i] = prediction.experts.index(expert)
+    return answered_by, paid_usd
+
+
+def _promise(payments: Payments) -> str:
+    """What a budget is worth that was kept by forecasts."""
+    answered_by, paid_usd = payments
+    answered = int((answered_by >= 0).sum())
+    if answered:
+        return (
+            f"{answered:,} are answered, for ${paid_usd.sum():.6g}; the others are expected to keep to what"
+            " is left, by forecasts that these answers have corrected"
+        )
+    return (
+        "nothing holds the answers to these forecasts: ask a part, write `paid_usd` beside each `expert` that"
+        " answered, and route the file again for the rest"
+    )
+
+
+def _select(
+    prediction: Prediction, budget_usd: float | None, multiplier: float, payments: Payments
+) -> BatchSelection:
+    import numpy as np
+
+    from orchestrator.selection.selector import BatchSelection, select_again, select_at_multiplier
+
+    answered_by, paid_usd = payments
     if budget_usd is not None:
-        return select_batch(prediction, budget_usd)
+        return select_again(prediction, budget_usd, answered_by=answered_by, paid_usd=paid_usd)
     choice = select_at_multiplier(prediction.success, prediction.cost_usd, multiplier)
+    choice = np.where(answered_by >= 0, answered_by, choice)
     rows = np.arange(len(choice))
     success = float(prediction.success[rows, choice].sum())
     cost_usd = float(prediction.cost_usd[rows, choice].sum())

@@ -158,6 +158,10 @@ def print_training(trained: TrainingResult) -> None:
         from orchestrator.evaluation.report_tables import render_report
 
         console.print(render_report(trained.report))
+    if trained.presets:
+        from orchestrator.evaluation.report_tables import render_presets
+
+        console.print(render_presets(trained.presets))
 
 
 def print_line(text: str) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,8 @@ from warehouse.home import Home
 from warehouse.mlflow_store import open_store
 
 if TYPE_CHECKING:
-    from orchestrator.asking.readings import Readings
     from orchestrator.evaluation.report import EvaluationReport
+    from orchestrator.selection.presets import Preset
 
 #: Questions answered by all experts that an evaluation over splits needs.
 MIN_EVALUATED = 50
@@ -27,6 +28,7 @@ class TrainingResult:
     version: str
     report: EvaluationReport | None
     is_new: bool = True  # False where the same training had been registered before; it is not evaluated again
+    presets: Mapping[str, Preset] = field(default_factory=dict)  # of a new version
 
 
 def train_version(
@@ -43,11 +45,12 @@ def train_version(
     from orchestrator.text.splits import frozen_split
     from orchestrator.train import train_router
     from orchestrator.versions.mlflow_registry import log_version
+    from pipelines.learning.pool_outcomes import load_readings
 
     open_store(home.mlflow_uri)  # no hour of work for a version that cannot be kept
     split = frozen_split(outcomes.prompts)
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
-    readings = load_readings(learned, home)
+    readings = load_readings(home, learned)  # of what was answered, before the rest is filled in
     learned = complete_outcomes(learned, embedder, home.embeddings)
     known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
@@ -72,16 +75,7 @@ def train_version(
         metrics=trained.metrics,
         run_name=f"train {predictor}",
     )
-    return TrainingResult(version, report)
-
-
-def load_readings(outcomes: Outcomes, home: Home) -> Readings:
-    """Return what the experts said, in a form in which answers can be compared; see `orchestrator/asking`."""
-    from experts.grading.replies import load_replies
-    from orchestrator.asking.readings import Readings, option_counts
-
-    replies = load_replies(home.warehouse(), outcomes.question_ids.tolist(), outcomes.experts)
-    return Readings.from_keys(replies.answer, np.isfinite(outcomes.score), option_counts(outcomes.chance))
+    return TrainingResult(version, report, presets=trained.orchestrator.presets)
 
 
 def _find_trained(learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int) -> str | None:

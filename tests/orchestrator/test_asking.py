@@ -211,8 +211,8 @@ def test_what_it_does_is_worth_no_less_than_stopping_by_its_own_model(seed: int,
     habits = draw_habits(rng, 6, comparable=1.0)
     forecast = draw_forecast(rng, habits, 40)
     replayed = replay(
-        habits, forecast, forecast.cost_usd, draw_readings(rng, habits, 40, 4), multiplier, follow=True
-    )
+        habits, forecast, forecast.cost_usd, draw_readings(rng, habits, 40, 4), [multiplier], follow=True
+    )[0]
     plain = net_value(forecast.success, forecast.cost_usd, multiplier).max(axis=1)
     assert all((step.gain >= -1e-12).all() for step in replayed.steps)
     first = begin_plans(habits, forecast.success, forecast.cost_usd, multiplier, options=np.full(40, 4))
@@ -237,7 +237,7 @@ def test_a_replay_does_what_the_endpoint_would_to_the_cent(seed: int, m: int, op
     forecast, readings = draw_forecast(rng, habits, n), draw_readings(rng, habits, n, options)
     paid = rng.uniform(1e-4, 3e-3, (n, m))
     multiplier = float(rng.choice([0.0, 30.0, 400.0]))
-    replayed = replay(habits, forecast, paid, readings, multiplier)
+    replayed = replay(habits, forecast, paid, readings, [multiplier])[0]
     assert replayed.paid_usd == pytest.approx(np.where(replayed.asked, paid, 0).sum(axis=1), rel=1e-12)
     policy = AskingPolicy(habits)
     for row in range(n):
@@ -260,7 +260,7 @@ def test_where_nothing_can_be_compared_it_is_the_router_and_the_next_one() -> No
     forecast = draw_forecast(rng, habits, 200)
     classes = np.where(rng.random((200, 3)) < 0.2, UNREADABLE, INCOMPARABLE).astype(np.int16)
     readings = Readings(classes, np.zeros(200, int))
-    replayed = replay(habits, forecast, forecast.cost_usd, readings, 100.0)
+    replayed = replay(habits, forecast, forecast.cost_usd, readings, [100.0])[0]
     value = net_value(forecast.success, forecast.cost_usd, 100.0)
     for row, order in enumerate(np.argsort(-value, axis=1)):
         usable = [e for e in order if classes[row, e] != UNREADABLE]
@@ -283,12 +283,13 @@ def test_saved_habits_are_the_same_to_the_bit(tmp_path) -> None:
 def test_keys_are_compared_within_a_question_and_what_is_missing_is_told_apart() -> None:
     keys = np.array([["A", "B", "A", None], ["B", None, "A", None], ["C", "C", "C", None]], object)
     answered = np.array([[True, True, True, True], [True, True, True, True], [False, True, True, True]])
-    readings = Readings.from_keys(keys, answered, np.array([4, 4, 0]))
+    readings = Readings.from_keys(keys, answered, np.array([0.25, 0.1, 0.0]))
     assert readings.classes.tolist() == [
         [0, 1, 0, INCOMPARABLE],
         [0, UNREADABLE, 1, INCOMPARABLE],
         [NOT_ASKED, 0, 0, INCOMPARABLE],
     ]
+    assert readings.options.tolist() == [4, 10, 0]
 
 
 def test_nonsense_is_refused() -> None:

@@ -17,14 +17,16 @@ def stream(n, m, seed):
     return success, cost
 
 
-def run(pacer, success, cost, paid, ceiling=None):
-    earned = 0.0
+def run(pacer, success, cost, paid, ceiling=None, at_once=1):
+    earned, under_way = 0.0, []
     for i in range(len(success)):
         reservation = pacer.reserve(success[i], cost[i], ceiling_usd=None if ceiling is None else ceiling[i])
         if reservation is not None:
-            j = reservation.expert
-            pacer.settle(reservation, expected_usd=cost[i, j], paid_usd=paid[i, j])
-            earned += success[i, j]
+            under_way.append((i, reservation))
+            earned += success[i, reservation.expert]
+        while len(under_way) >= at_once or (under_way and i == len(success) - 1):
+            k, settled = under_way.pop(0)
+            pacer.settle(settled, expected_usd=cost[k, settled.expert], paid_usd=paid[k, settled.expert])
         assert pacer.spent_usd <= pacer.budget_usd * (1 + 1e-12)
     return earned
 
@@ -66,6 +68,88 @@ def test_spend_never_exceeds_the_budget_whatever_prices_turn_out_to_be(seed, sha
     )
     run(pacer, success, cost, paid, ceiling=3 * cost)
     assert pacer.reserved_usd == pytest.approx(0, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.002, 1.5), st.integers(1, 5), st.booleans())
+def test_without_ceilings_no_stream_of_answers_as_learned_from_is_over(seed, share, m, at_once):
+    success, cost = stream(150, m, seed)
+    rng = np.random.default_rng(seed)
+    overrun = rng.uniform(1, 6, m)
+    paid = cost * (1 + (2 * overrun - 1) * rng.beta(0.3, 2, cost.shape))  # up to twice the overrun known
+    pacer = BudgetPacer(
+        share * cost.max(axis=1).sum(),
+        150,
+        sample_success=success[:20],
+        sample_cost_usd=cost[:20],
+        overrun=overrun,
+    )
+    run(pacer, success, cost, paid, at_once=8 if at_once else 1)
+    assert pacer.reserved_usd == pytest.approx(0, abs=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 10_000), st.floats(0.05, 0.9), st.sampled_from([None, 0.5]))
+def test_a_stream_that_nothing_prepared_for_is_over_by_an_answer_beyond_its_ceiling_at_most(
+    seed, share, ceiling
+):
+    """Costs of another domain, heavy tails, and a jump to tenfold midway; half of the ceilings known."""
+    success, cost = stream(300, 4, seed)
+    rng = np.random.default_rng(seed)
+    paid = cost * rng.uniform(0.2, 5, 4) * (1 + rng.pareto(1.5, cost.shape))
+    paid[150:] *= 10
+    known = np.where(rng.random(cost.shape) < 0.5, paid, np.nan) if ceiling else None
+    budget = share * paid.max(axis=1).sum()
+    pacer = BudgetPacer(
+        budget, 300, sample_success=success[:20], sample_cost_usd=cost[:20], overrun=np.ones(4)
+    )
+    beyond = 0.0
+    for i in range(300):
+        reservation = pacer.reserve(success[i], cost[i], ceiling_usd=None if known is None else known[i])
+        if reservation is None:
+            continue
+        j = reservation.expert
+        assert reservation.is_derived == (known is None or np.isnan(known[i, j]))
+        pacer.settle(reservation, expected_usd=cost[i, j], paid_usd=paid[i, j])
+        if reservation.is_derived:
+            beyond = max(beyond, paid[i, j] - reservation.reserved_usd)
+        assert pacer.spent_usd <= budget + beyond + 1e-12
+        if pacer.spent_usd > budget:
+            break
+    assert pacer.reserve(success[0], cost[0]) is None or pacer.left_usd >= 0
+
+
+def test_a_jump_in_cost_is_met_by_the_ceilings_after_it():
+    """Answers cost tenfold from the middle on: the first of them shows it, and no stream is over."""
+    for seed in range(20):
+        success, cost = stream(400, 4, seed)
+        paid = cost * np.where(np.arange(400)[:, None] < 200, 1, 10)
+        budget = 0.3 * paid.max(axis=1).sum()
+        pacer = BudgetPacer(
+            budget, 400, sample_success=success[:50], sample_cost_usd=cost[:50], overrun=np.ones(4)
+        )
+        run(pacer, success, cost, paid)
+        assert pacer.spent_usd >= 0.9 * budget
+
+
+def test_a_budget_of_dear_ceilings_reaches_to_the_last_query():
+    """Ceilings of many times the forecast do not leave the end of the stream without an answer."""
+    success, cost = stream(500, 4, 3)
+    budget = 1.3 * cost.min(axis=1).sum()
+    pacer = BudgetPacer(
+        budget, 500, sample_success=success[:100], sample_cost_usd=cost[:100], overrun=np.full(4, 5.0)
+    )
+    unanswered = 0
+    for i in range(500):
+        reservation = pacer.reserve(success[i], cost[i])
+        if reservation is None:
+            unanswered += 1
+            continue
+        pacer.settle(
+            reservation, expected_usd=cost[i, reservation.expert], paid_usd=cost[i, reservation.expert]
+        )
+    assert unanswered == 0
+    assert 0.9 * budget <= pacer.spent_usd <= budget
 
 
 def test_mispriced_experts_are_noticed():

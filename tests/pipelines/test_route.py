@@ -54,6 +54,27 @@ def test_a_batch_keeps_its_budget_jointly(home: Path, tmp_path: Path) -> None:
         run(home, str(queries), "--budget-usd", "0.001", "--out", str(out))
 
 
+def test_what_was_really_paid_is_taken_off_and_the_rest_decided_anew(home: Path, tmp_path: Path) -> None:
+    queries, out = tmp_path / "q.jsonl", tmp_path / "routed.jsonl"
+    queries.write_text("".join(json.dumps({"prompt": t}) + "\n" for t in OUTCOMES.texts))
+    run(home, str(queries), "--budget-usd", "0.15", "--out", str(out))
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    for row in rows[:150]:
+        row["paid_usd"] = 1.5 * row["expected_cost_usd"]
+    paid = sum(row["paid_usd"] for row in rows[:150])
+    queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    output = run(home, str(queries), "--budget-usd", "0.15", "--out", str(out))
+    assert "150 are answered" in " ".join(output.split())
+    again = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [row["expert"] for row in again[:150]] == [row["expert"] for row in rows[:150]]
+    # the others are expected to cost half as much again, too, and keep to what is left all the same
+    assert paid + 1.3 * sum(row["expected_cost_usd"] for row in again[150:]) <= 0.15
+    asked = [sum(row["expert"] == "generalist" for row in some[150:]) for some in (rows, again)]
+    assert asked[0] > asked[1]
+    with pytest.raises(InputError, match="not among the experts"):
+        run(home, str(queries), "--budget-usd", "0.15", "--experts", "chemist")
+
+
 def test_openai_batches_get_their_models(home: Path, tmp_path: Path) -> None:
     queries = tmp_path / "batch.jsonl"
     asked = [{"type": "text", "text": "ring ideal?"}]
@@ -80,6 +101,9 @@ def test_openai_batches_get_their_models(home: Path, tmp_path: Path) -> None:
         ("q.jsonl", '{"prompt": "x"}\n{"prompt": 3}\n', "q.jsonl:2"),
         ("q.jsonl", "[1]\n", "not a JSON object"),
         ("q.jsonl", "{\n", "q.jsonl:1"),
+        ("q.jsonl", '{"prompt": "x", "expert": "a", "paid_usd": -1}\n', "`paid_usd` is -1"),
+        ("q.jsonl", '{"prompt": "x", "paid_usd": 1}\n', "who gave it"),
+        ("q.jsonl", '{"prompt": "x", "expert": "a", "paid_usd": NaN}\n', "`paid_usd` is nan"),
         ("q.txt", "\n\n", "holds no query"),
         ("q.csv", "x", "cannot read .csv"),
         ("q.parquet", "x", "not a Parquet file"),

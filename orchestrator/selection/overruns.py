@@ -1,0 +1,24 @@
+"""What answers cost beyond their forecasts: a ratio that corrects them, and what is foreseen at most."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+UNLEARNED_OVERRUN = 4.0  # actual over forecast cost that is reckoned with where nothing is known
+RATIO_MEMORY = 8.0  # answers' worth of trust in the forecast before actual costs outweigh it
+
+Floats = NDArray[np.float64]
+
+
+def price_ratio(paid_usd: Floats, expected_usd: Floats, mean_cost_usd: Floats) -> Floats:
+    """Return actual over forecast cost [m] of each expert, as far as its answers have shown it.
+
+    Args:
+        paid_usd: [m] for all answers so far.
+        expected_usd: [m] forecast of the same answers.
+        mean_cost_usd: [m] forecast of one answer; above 0.
+    """
+    trust = RATIO_MEMORY * mean_cost_usd
+    ratio: Floats = (paid_usd + trust) / (expected_usd + trust)
+    return ratio
