@@ -126,8 +126,8 @@ def test_the_endpoint_does_what_the_replay_of_the_evaluation_does(tmp_path, mult
     habits, n = habits_of(NAMES), len(letters)
     expected = np.tile(cost_usd.mean(axis=0), (n, 1))
     keys = np.where(np.isin(letters.astype(str), list("ABCD")), letters, None)
-    readings = Readings.from_keys(keys, np.ones((n, 4), bool), np.full(n, 4))
-    said = replay(habits, Prediction(NAMES, success, expected), cost_usd, readings, multiplier)
+    readings = Readings.from_keys(keys, np.ones((n, 4), bool), np.full(n, 0.25))
+    (said,) = replay(habits, Prediction(NAMES, success, expected), cost_usd, readings, [multiplier])
 
     config = ServeConfig(home=tmp_path, access="open")
     experts = {name: Recorded(name, letters[:, j], tokens[:, j]) for j, name in enumerate(NAMES)}
