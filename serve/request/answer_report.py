@@ -69,9 +69,9 @@ def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str
     }
 
 
-def costs(job: InFlight) -> dict[str, Any]:
-    """Return what a report tells of money: all attempts together."""
-    spent = {"cost_usd": job.purse.spent_usd}
+def costs(job: InFlight, answer_usd: float) -> dict[str, Any]:
+    """Return what a report tells of money: of the answer by itself, and of all attempts together."""
+    spent = {"expert_cost_usd": answer_usd, "cost_usd": job.purse.spent_usd}
     return (
         spent if job.budget_usd is None else spent | {"remaining_usd": job.budget_usd - job.purse.spent_usd}
     )

@@ -233,7 +233,7 @@ class Gateway:
         finally:
             books.settle(**kept)
         report = answer_report(job, answered, permitted(self.experts, job.caller))
-        return WholeReply(value, report | {"expert_cost_usd": answered.cost_usd} | costs(job))
+        return WholeReply(value, report | costs(job, answered.cost_usd))
 
     async def _open(
         self, request: CompletionRequest, caller: Caller, visit: Visit
