@@ -40,7 +40,7 @@ def form_of_request(body: Mapping[str, Any], text: str) -> AnswerForm:
     Raises:
         SchemaError: a schema that an answer would have to be checked against is none, or cannot be checked.
     """
-    if (tools := _tools_of(body)) is not None:
+    if ("tools" in body or "functions" in body) and (tools := _tools_of(body)) is not None:
         return tools
     wanted = body.get("response_format")
     if isinstance(wanted, dict):
@@ -48,12 +48,14 @@ def form_of_request(body: Mapping[str, Any], text: str) -> AnswerForm:
             return _json_of(wanted.get("json_schema"))
         if wanted.get("type") == "json_object":
             return _ANY_OBJECT
-    limit = _limit_of(body)
+    limit: int | None = body.get("max_tokens")
+    if "max_completion_tokens" in body:
+        limit = max(limit or 0, body["max_completion_tokens"] or 0) or None
     is_short = limit is not None and limit <= _SHORT_TOKENS
     if body.get("logprobs"):
         return _SHORT if is_short else _LONG
     is_brief = limit is not None and limit <= _FEW_TOKENS
-    if choices := options_asked(text, is_brief=is_brief):
+    if "\n" in text and (choices := options_asked(text, is_brief=is_brief)):
         return OptionLetter(choices)
     if (wanted := asks_for(text)) is not None:
         return _NUMBER if wanted == "number" else _CODE
@@ -92,8 +94,6 @@ def _json_of(told: Any) -> JsonText:
 
 def _tools_of(body: Mapping[str, Any]) -> ToolCall | None:
     """Return what calls of tools a request wants or permits; None where it has none, or forbids them."""
-    if "tools" not in body and "functions" not in body:
-        return None
     choice = body.get("tool_choice", body.get("function_call"))
     offered = _offered(body)
     if not offered or choice == "none":
@@ -145,11 +145,3 @@ def _name_in(choice: Any) -> str:
         return ""
     inner = choice.get(str(choice.get("type")), choice)
     return str(inner.get("name")) if isinstance(inner, Mapping) else ""
-
-
-def _limit_of(body: Mapping[str, Any]) -> int | None:
-    limit: int | None = body.get("max_tokens")
-    other: int | None = body.get("max_completion_tokens")
-    if limit is None or other is None:
-        return limit if other is None else other
-    return max(limit, other)

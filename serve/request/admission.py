@@ -61,7 +61,7 @@ class Admission:
         began = time.monotonic()
         query, names = read_request(request, caller, self.experts, self.breaker)
         body = request.for_expert()
-        form = find_form(request, body)
+        form = find_form(body, request.query if query is None else query.text)
         asks = asks_of((self.experts[name].spec for name in names), body)
         reservation = self._reservation(request, caller, asks, is_routed=query is not None)
         reserving = self.background.start(self.ledger.reserve(reservation))

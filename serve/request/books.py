@@ -68,13 +68,14 @@ class RequestBooks:
         self._breaker.record(name, None, job.caller.key_id, asked_at)
         if not isinstance(value, WholeAnswer):
             return 0.0
-        self.judged(name, unusable)
+        job.verdicts.append(Verdict(name, job.form.name, unusable.reason.value if unusable else None))
         return self.charge(name, value.usage, written_in(value.body, "message"))
 
     def judged(self, name: str, unusable: Unusable | None) -> None:
-        """Note what was thought of an answer."""
-        reason = None if unusable is None else unusable.reason.value
-        self._job.verdicts.append(Verdict(name, self._job.form.name, reason))
+        """Note what was thought of a streamed answer, at its end."""
+        self._job.verdicts.append(
+            Verdict(name, self._job.form.name, unusable.reason.value if unusable else None)
+        )
 
     def failed(self, expert: ExpertClient, failure: Failure, asked_at: float) -> float:
         """Charge an attempt that failed, as its upstream may bill it; returns what it cost."""

@@ -11,10 +11,10 @@ from experts.forms import Said
 from experts.upstream.counting import characters_of
 from serve.experts.client import Body, OpenStream
 from serve.request.answer_report import costs, kept_of
+from serve.request.asking.course import Answered
 from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.charges import is_beyond
-from serve.request.dispatch import Answered
 from serve.request.in_flight import InFlight
 from serve.request.streaming import Incoming, Tally, count_remainder, relay
 from serve.request.usable.judging import judge_safely
@@ -38,6 +38,7 @@ class StreamedAnswer:
         self._incoming = Incoming(answered.value, background)
         self._tally = Tally()
         self._told: dict[str, Any] = {}  # of its end
+        self._cost_usd = 0.0
 
     async def pieces(self, longest_s: float, *, wants_usage: bool) -> AsyncGenerator[Body, None]:
         """Yield an empty piece at first, to be taken at once, and then those of the answer.
@@ -55,7 +56,7 @@ class StreamedAnswer:
             await asyncio.shield(self._background.start(self._close()))
         if tally.last is not None:
             told = {"latency_s": round(time.monotonic() - job.began, 4)}
-            yield tally.last | {"leeroo": report | self._told | costs(job) | told}
+            yield tally.last | {"leeroo": report | self._told | costs(job, self._cost_usd) | told}
         if tally.failure is not None:
             message = f"the answer broke off: {tally.failure.message}"
             yield ApiError(502, message, code="stream_cut").body()
@@ -89,7 +90,7 @@ class StreamedAnswer:
             else:
                 writing_s = time.monotonic() - job.asked_at
                 cost_usd = books.charge_cut(name, tally.usage, tally.written, writing_s)
-            self._told["expert_cost_usd"] = cost_usd
+            self._cost_usd = cost_usd
             if is_whole and tally.written == characters_of(tally.text):  # of calls the pieces are not kept
                 self._judge()
             kept = kept_of(job, name, tally.usage, cost_usd, tally.text if is_whole else None)

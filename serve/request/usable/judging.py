@@ -15,7 +15,7 @@ from experts.forms import (
     must_be_whole,
 )
 from serve.experts.client import Body, WholeAnswer
-from serve.request.in_flight import CompletionRequest, InFlight
+from serve.request.in_flight import InFlight
 from serve.wire.api_errors import ApiError
 
 logger = logging.getLogger("ray.serve")
@@ -24,14 +24,18 @@ logger = logging.getLogger("ray.serve")
 _FEW_TOKENS = 64
 
 
-def find_form(request: CompletionRequest, body: Body) -> AnswerForm:
-    """Return the form that an answer to a request has to have; ``body`` is what goes to the expert of it.
+def find_form(body: Body, text: str) -> AnswerForm:
+    """Return the form that an answer has to have.
+
+    Args:
+        body: of the request, as it goes to an expert.
+        text: what was said last.
 
     Raises:
         ApiError: a schema in the request is none, or cannot be checked.
     """
     try:
-        return form_of_request(body, request.query)
+        return form_of_request(body, text)
     except SchemaError as error:
         param = "response_format" if str(error).startswith("response_format") else "tools"
         raise ApiError(
@@ -50,23 +54,25 @@ def is_held(job: InFlight) -> bool:
 
 
 def judge_of(form: AnswerForm) -> Callable[[WholeAnswer], Unusable | None]:
-    """Return what judges whole answers of a form; of several choices one that is usable is enough."""
+    """Return what judges whole answers: it says what is wrong with the first choice, None where one will do.
+
+    An answer is not lost because we cannot judge it.
+    """
 
     def judge(answer: WholeAnswer) -> Unusable | None:
-        return judge_choices(form, answer.body)
+        first: Unusable | None = None
+        try:
+            for choice in answer.body["choices"]:
+                found = judge_usable(form, Said.of_choice(choice))
+                if found is None:
+                    return None
+                first = first or found
+        except Exception:
+            logger.exception("an answer cannot be judged")
+            return None
+        return first
 
     return judge
-
-
-def judge_choices(form: AnswerForm, body: Body) -> Unusable | None:
-    """Return why no choice of an answer is usable: what is wrong with the first; None where one is."""
-    first: Unusable | None = None
-    for choice in body["choices"]:
-        found = judge_safely(form, Said.of_choice(choice))
-        if found is None:
-            return None
-        first = first or found
-    return first
 
 
 def judge_safely(form: AnswerForm, said: Said) -> Unusable | None:

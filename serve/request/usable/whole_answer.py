@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from serve.experts.client import WholeAnswer
 
 
-@dataclass(frozen=True)
-class WholeReply:
+class WholeReply(NamedTuple):
     """An answer, and what its caller is told of it."""
 
     answer: WholeAnswer
