@@ -14,12 +14,12 @@ from bench.routing_streams import LENGTH, StreamRun, run_stream
 from orchestrator import load_embedder
 from orchestrator.predictors.base import Prediction
 from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.cross_fitting import cross_forecasts
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.presets import choose_presets
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.splits import split_by_text
-from orchestrator.train import predict_folds
 from warehouse import text_keys
 
 STREAMS = 200  # a pool, in distribution and again foreign
@@ -52,7 +52,7 @@ def learn(examples: Examples, asked: np.ndarray, known: np.ndarray, name: str, s
     rows = np.concatenate([split.train, split.test])
     predictor = build_predictor("stack").fit(own.take(rows), own.take(split.validation), seed=seed)
     cost = CostPredictor().fit(own.take(rows), own.take(split.validation))
-    folds = predict_folds(predictor, own, seed)
+    folds = cross_forecasts(predictor, own, seed=seed)
     kept = whole[known]
     predictor.refit(own)
     queries = examples.queries.take(asked)
