@@ -1,4 +1,4 @@
-"""The routing benchmark: ``python -m bench.routing [RECORDED]`` prints every table for the pools A to F.
+"""The routing benchmark: ``python -m bench.routing [RECORDED]`` prints every table for the pools A to G.
 
 RECORDED is a folder of recorded answers with ``pools.yaml``. Splits by text 60/20/20, five seeds that test
 every question once, choices on validation, paired bootstrap intervals.
@@ -13,16 +13,16 @@ from pathlib import Path
 from rich.console import Console
 
 from bench.routing_data import add_recorded_argument, read_pools
-from bench.routing_pools import BASELINES, OURS, compare_pools
+from bench.routing_pools import BASELINES, ROUTER, compare_pools
 from warehouse import LeerooError
 
-PARTS = ("pools", "streams", "batch", "latency", "probes", "limits")
+PARTS = ("pools", "streams", "shift", "batch", "latency", "probes", "limits")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_recorded_argument(parser)
-    parser.add_argument("--pools", default="ABCDEF")
+    parser.add_argument("--pools", default="ABCDEFG")
     parser.add_argument("--parts", default="pools", help=f"comma-separated, of {', '.join(PARTS)}; or all")
     parser.add_argument(
         "--resume", action="store_true", help="keep the pools that --out has with these settings"
@@ -30,7 +30,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--replicates", type=int, default=500, help="bootstrap samples")
     parser.add_argument("--embedder", default="minilm-int8+wordllama")
-    parser.add_argument("--predictors", default=",".join([*BASELINES, OURS]))
+    parser.add_argument("--predictors", default=",".join([*BASELINES, ROUTER]))
+    parser.add_argument("--cascades", action="store_true", help="add the row of the router with cascades")
     parser.add_argument("--cache", type=Path, default=Path(".leeroo/cache/embeddings"))
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/routing"))
     arguments = parser.parse_args()
@@ -46,6 +47,10 @@ def main() -> None:
         from bench.routing_streams import print_streams
 
         print_streams(arguments.recorded, pools, arguments.cache, console)
+    if "shift" in parts:
+        from bench.routing_shift import print_shift
+
+        print_shift(arguments.recorded, [pools[name] for name in arguments.pools], arguments.cache, console)
     if "batch" in parts:
         from bench.routing_speed import print_batch
 

@@ -13,8 +13,10 @@ import numpy as np
 import pandas as pd
 import yaml
 
+from orchestrator.asking.readings import Readings
 from warehouse import InputError, Outcomes, router_text
 
+LETTERS = "ABCDEFGHIJ"
 TOKENS_PER_QUERY = 1_000  # a flat price per million tokens becomes a price per query of this length
 
 
@@ -104,6 +106,13 @@ def load_recorded(folder: Path) -> Outcomes:
         completion_tokens=matrix(completion_tokens).astype(np.float32),
         latency_s=nothing,
     )
+
+
+def load_readings(directory: Path, pool: Pool, outcomes: Outcomes) -> Readings:
+    """What the answers say: the letters, where they were recorded."""
+    letters = load_letters(directory, pool, outcomes)
+    letters[~np.isin(letters.astype(str), list(LETTERS))] = None  # the first word of a sentence is no option
+    return Readings.from_keys(letters, np.isfinite(outcomes.score), outcomes.chance)
 
 
 def load_letters(directory: Path, pool: Pool, outcomes: Outcomes) -> np.ndarray:

@@ -8,20 +8,24 @@ import json
 import time
 from typing import Any
 
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from bench.routing_data import Pool, load_letters, load_pool
+from bench.routing_data import Pool, load_pool, load_readings
 from orchestrator import EvaluationReport, evaluate_router
+from orchestrator.evaluation.asking_rows import AGREEMENT, LEEROO, MATCHED, SINGLES, VOTE
 from orchestrator.evaluation.report_files import write_report
 from orchestrator.evaluation.report_tables import render_report
-from orchestrator.selection.cascade import agreements, brevities, is_known
+from orchestrator.selection.cascade import agreements, brevities
 
 BASELINES = ("knn", "knn+domain", "cluster", "ridge")
-OURS = "stack"
-CASCADE = f"{OURS} + cascade"
-BUDGETS = (0.25, 0.5, 0.75, 0.77, 1.0)
-PUBLISHED_HEADROOM = "7.5 to 14.6%"  # what public routers recover
+BLIND = (VOTE, AGREEMENT)  # rivals that do not read the query
+ROUTER = "stack"
+CASCADE = f"{ROUTER} + cascade"
+OURS = (LEEROO, ROUTER, CASCADE)
+BUDGETS = (0.25, 0.5, 0.75, 1.0, 1.5, 2.0)
+AREA = "aiq_log_twice"  # over log cost, from the cheapest to twice the best single expert's price
 
 
 def compare_pools(arguments: argparse.Namespace, pools: list[Pool], console: Console) -> None:
@@ -31,6 +35,7 @@ def compare_pools(arguments: argparse.Namespace, pools: list[Pool], console: Con
         "replicates": arguments.replicates,
         "embedder": arguments.embedder,
         "predictors": arguments.predictors,
+        "cascades": arguments.cascades,
     }
     found = []
     for pool in pools:
@@ -51,8 +56,8 @@ def run_pool(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     outcomes = load_pool(arguments.recorded, pool)
-    letters = load_letters(arguments.recorded, pool, outcomes)
-    compared = agreements(letters) if (is_known(letters).mean(axis=0) > 0.8).sum() > 1 else []
+    readings = load_readings(arguments.recorded, pool, outcomes)
+    compared = agreements(np.where(readings.classes >= 0, readings.classes + 1, 0).astype(object))
     report = evaluate_router(
         outcomes,
         predictors=predictors,
@@ -61,7 +66,8 @@ def run_pool(
         replicates=arguments.replicates,
         budgets=BUDGETS,
         cache_dir=arguments.cache,
-        signals=brevities(outcomes.completion_tokens) + compared,
+        signals=brevities(outcomes.completion_tokens) + compared if arguments.cascades else (),
+        readings=readings,
     )
     write_report(report, arguments.out / pool.name)
     text = Console(width=170, record=True, file=io.StringIO())
@@ -72,66 +78,65 @@ def run_pool(
         "seconds": time.perf_counter() - started,
         "floor": pool.floor,
         "table": text.export_text(),
-        "accuracy": {
-            row.name: {k.split("@")[1]: m.value for k, m in row.measures.items() if k.startswith("accuracy@")}
-            for row in report.rows
-        },
+        "figures": {row.name: {k: m.value for k, m in row.measures.items()} for row in report.rows},
     }
-    rivals = [name for name in predictors if name in BASELINES]
-    if predictors[-1] == OURS and rivals:
-        best = max(rivals, key=lambda name: report.row(name).measures["aiq_log"].value)
-        ours = [name for name in (OURS, CASCADE) if name in {row.name for row in report.rows}]
+    rows = {row.name for row in report.rows}
+    rivals = [name for name in (*BASELINES, *BLIND) if name in rows]
+    if rivals and ROUTER in rows:
+        best = max(rivals, key=lambda name: report.row(name).measures[AREA].value)
         summary["rival"] = best
-        summary["ours"] = {name: against(report, name, best) for name in ours}
+        summary["ours"] = {name: against(report, name, best) for name in OURS if name in rows}
+        summary["each rival"] = {name: difference(report, LEEROO, name, AREA) for name in rivals}
     return summary
 
 
 def against(report: EvaluationReport, ours: str, rival: str) -> dict[str, Any]:
     """Differences in points with their intervals, and the share of headroom, of one of our rows."""
-
-    def difference(other: str, measure: str) -> list[float]:
-        d = report.difference(ours, other, measure)
-        return [100 * d.value, 100 * d.low, 100 * d.high]
-
     return {
-        "rival": difference(rival, "aiq_log"),
-        "zero-router": difference("zero-router", "aiq_log"),
-        "best single": difference("best single", "accuracy"),
+        "rival": difference(report, ours, rival, AREA),
+        "zero-router": difference(report, ours, SINGLES, AREA),
+        "matched": difference(report, ours, MATCHED, AREA),
+        "best single": difference(report, ours, "best single", "accuracy"),
         "headroom": 100 * report.row(ours).measures["headroom_log"].value,
     }
 
 
+def difference(report: EvaluationReport, ours: str, other: str, measure: str) -> list[float]:
+    d = report.difference(ours, other, measure)
+    return [100 * d.value, 100 * d.low, 100 * d.high]
+
+
 def print_summary(found: list[dict[str, Any]], console: Console) -> None:
+    shares = [f"{share:g}" for share in BUDGETS]
     table = Table(
-        "pool", "ours", "best rival", "AIQ log, ours - rival", "ours - zero-router",
-        "accuracy, ours - best single",
-        "headroom", "at 50%", "75%", "floor 50%", "75%", "s",
-        title="ours against the best of the rivals, in points, paired",
-        caption=f"headroom that public routers recover: {PUBLISHED_HEADROOM}",
+        "pool", "ours", "best rival", "less the rival", "less the zero-router", "less matched random",
+        "no pressure, less best single", "headroom", *(f"at {share}" for share in shares),
+        "calls at .5, 1, 2", "s",
+        title="in points, paired; areas over log cost up to twice the best single's price",
+        caption="the zero-router is fitted on the training questions; headroom: up to the dearest expert",
     )  # fmt: skip
     for summary in found:
-        floor = summary["floor"]
         for name, figures in summary["ours"].items():
-            accuracy = summary["accuracy"][name]
+            own = summary["figures"][name]
             table.add_row(
                 summary["pool"],
                 name,
                 summary["rival"],
-                *(show(figures[key]) for key in ("rival", "zero-router", "best single")),
+                *(show(figures[key]) for key in ("rival", "zero-router", "matched", "best single")),
                 f"{figures['headroom']:.1f}%",
-                f"{accuracy['0.5']:.4f}",
-                f"{accuracy['0.75']:.4f}",
-                f"{floor.get('0.5', '-')}",
-                f"{floor.get('0.75', '-')}",
+                *(f"{own[f'accuracy@{share}']:.4f}" for share in shares),
+                " ".join(f"{own.get(f'calls@{share}', 1):.2f}" for share in ("0.5", "1", "2")),
                 f"{summary['seconds']:.0f}",
             )
     console.print(table)
-    for name in (OURS, CASCADE):
-        # the cascade's row is the stack's where no answers were recorded that could be compared
-        rows = [summary["ours"].get(name, summary["ours"][OURS])["rival"] for summary in found]
+    for name in OURS:
+        # the cascade's row is the router's where there is nothing that it could look at
+        rows = [summary["ours"].get(name, summary["ours"][ROUTER])["rival"] for summary in found]
         above, clear = sum(row[0] > 0 for row in rows), sum(row[1] > 0 for row in rows)
+        below = sum(row[2] < 0 for row in rows)
         console.print(
-            f"{name}: above the best rival on {above} of {len(rows)} pools, the interval clear on {clear}"
+            f"{name}: above the best rival on {above} of {len(rows)} pools, the interval clear on {clear}, "
+            f"clearly below it on {below}"
         )
 
 

@@ -11,6 +11,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.asking.habits import Habits
+from orchestrator.asking.policy import AskingPolicy
 from orchestrator.predictors.base import Prediction, Predictor
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.registry import predictor_from_state
@@ -47,7 +49,8 @@ class Orchestrator:
 
     ``multiplier`` is the default price: success per USD that a dearer expert must promise. ``presets`` names
     other prices (``quality``, ``balanced``, ``economy``) and says what they are expected to come to. ``info``
-    says where it came from: pool, fingerprint of the training data, seed, metrics.
+    says where it came from: pool, fingerprint of the training data, seed, metrics. ``habits`` is what was
+    learned of asking several experts.
     """
 
     embedder: Embedder
@@ -56,11 +59,16 @@ class Orchestrator:
     multiplier: float = 0.0
     presets: dict[str, Preset] = field(default_factory=lambda: {"quality": Preset(0.0)})
     info: dict[str, Any] = field(default_factory=dict)
+    habits: Habits | None = None
 
     @property
     def experts(self) -> tuple[str, ...]:
         """The pool, in the order of every array."""
         return self.predictor.experts
+
+    def asking_policy(self) -> AskingPolicy:
+        """Return whom to ask, and when to stop; without habits one expert, or the next if it is of no use."""
+        return AskingPolicy(self.habits or Habits.unknown(self.experts))
 
     def predict(self, texts: Sequence[str]) -> Prediction:
         """Return expected success and cost of every expert on every text."""
@@ -130,6 +138,8 @@ class Orchestrator:
             "info": self.info,
         }
         states = {"predictor": self.predictor.state(), "cost": self.cost.state()}
+        if self.habits is not None:
+            states["asking"] = self.habits.state()
         write_states(directory, states)
         (directory / HEADER).write_text(json.dumps(header, indent=2, default=str) + "\n")
 
@@ -170,6 +180,7 @@ class Orchestrator:
                 _RENAMED.get(name, name): Preset.from_json(saved) for name, saved in header["presets"].items()
             },
             info=header["info"],
+            habits=Habits.from_state(states["asking"]) if "asking" in states else None,
         )
 
     def _allowed(self, allow: Sequence[str] | None, deny: Sequence[str] | None) -> NDArray[np.bool_]:

@@ -135,4 +135,5 @@ def _changed(
         "changes": [*orchestrator.info.get("changes", []), change],
     }
     presets = {name: Preset(preset.multiplier) for name, preset in orchestrator.presets.items()}
-    return replace(orchestrator, predictor=predictor, cost=cost, presets=presets, info=info)
+    habits = orchestrator.habits.of_pool(predictor.experts) if orchestrator.habits else None
+    return replace(orchestrator, predictor=predictor, cost=cost, presets=presets, info=info, habits=habits)

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
+from orchestrator.asking.learn import learn_habits
+from orchestrator.asking.readings import Readings
 from orchestrator.policy import Orchestrator
-from orchestrator.predictors.base import Prediction, Predictor, squared_loss
+from orchestrator.predictors.base import Prediction, squared_loss
 from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.cross_fitting import cross_forecasts
 from orchestrator.predictors.knn import mean_scores
 from orchestrator.predictors.registry import DEFAULT_PREDICTOR, build_predictor
 from orchestrator.selection.presets import choose_presets
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
-from orchestrator.text.splits import folds_by_text, frozen_split
+from orchestrator.text.splits import frozen_split
 from warehouse import Outcomes, TooFewError, text_keys
-
-FOLDS = 5  # of the questions learned from, for what presets are expected to come to
 
 
 @dataclass(frozen=True)
@@ -52,15 +51,26 @@ def train_router(
     predictor: str = DEFAULT_PREDICTOR,
     seed: int = 0,
     cache_dir: Path | None = None,
+    readings: Readings | None = None,
 ) -> TrainedRouter:
     """Fit on the frozen train part, choose settings on validation and presets by folds, learn again from all.
 
     The frozen test part (a fifth of the questions, by hash of the prompt) is never looked at: it is what
     versions are compared on.
 
+    Args:
+        outcomes: the pool's.
+        embedder: name for :func:`load_embedder`.
+        predictor: kind of predictor.
+        seed: of folds and draws.
+        cache_dir: where embeddings are kept, if anywhere.
+        readings: what the answers say, over the same questions: from these it learns to ask several experts.
+
     Raises:
         TooFewError: no expert has an answer, or there are too few questions.
     """
+    answered = np.flatnonzero(np.isfinite(outcomes.score).any(axis=1))
+    readings = readings.take(answered) if readings else None
     outcomes = outcomes.answered()
     split = frozen_split(outcomes.prompts)
     if min(map(len, (split.train, split.validation))) < 5:
@@ -74,8 +84,10 @@ def train_router(
     fitted = build_predictor(predictor).fit(train, validation, seed=seed)
     cost = CostPredictor().fit(train, validation)
     validation_loss = squared_loss(fitted.predict(validation.queries), validation.outcomes.score)
-    learned = everything.take(np.sort(np.concatenate([split.train, split.validation])))
-    unseen = Prediction(fitted.experts, predict_folds(fitted, learned, seed), cost.predict(learned.queries))
+    seen = np.sort(np.concatenate([split.train, split.validation]))
+    learned = everything.take(seen)
+    success = cross_forecasts(fitted, learned, seed=seed)
+    unseen = Prediction(fitted.experts, success, cost.predict(learned.queries))
     presets = choose_presets(
         unseen,
         learned.outcomes.score,
@@ -100,6 +112,11 @@ def train_router(
             for name, own in zip(outcomes.experts, learned.outcomes.cost_usd.T, strict=True)
         },
     }
+    habits = None
+    if readings:
+        habits = learn_habits(
+            unseen, readings.take(seen), learned.outcomes.score, learned.outcomes.cost_usd, seed=seed
+        )
     fitted.refit(learned)
     orchestrator = Orchestrator(
         # requests do not repeat: the served embedder keeps no cache
@@ -109,22 +126,10 @@ def train_router(
         multiplier=presets["balanced"].multiplier,
         presets=presets,
         info=info,
+        habits=habits,
     )
     expected = presets["balanced"].expected
     metrics = {"validation_squared_loss": validation_loss}
     if expected is not None:
         metrics |= {"validation_accuracy": expected.success, "validation_cost_usd": expected.cost_usd}
     return TrainedRouter(orchestrator, metrics)
-
-
-def predict_folds(fitted: Predictor, learned: Examples, seed: int) -> NDArray[np.float32]:
-    """What a predictor says [n, m] of each question having learned from the other folds, with its settings.
-
-    The router that is served has learned from a quarter more; on questions that are new to it, it decides
-    much as these do on theirs.
-    """
-    success = np.empty((len(learned), len(fitted.experts)), np.float32)
-    for fold in folds_by_text(learned.outcomes.prompts, FOLDS, seed=seed):
-        others = copy.deepcopy(fitted).refit(learned.take(np.setdiff1d(np.arange(len(learned)), fold)))
-        success[fold] = others.predict(learned.queries.take(fold))
-    return success

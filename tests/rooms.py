@@ -37,9 +37,13 @@ ROOMS: dict[str, set[str]] = {
     "orchestrator/text": set(),
     "orchestrator/predictors": {"orchestrator/text"},
     "orchestrator/selection": {"orchestrator/text", "orchestrator/predictors"},
-    "orchestrator": {"orchestrator/text", "orchestrator/predictors", "orchestrator/selection"},
+    "orchestrator/asking": {"orchestrator/predictors", "orchestrator/selection"},
+    "orchestrator": {
+        *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator/asking"),
+    },
     "orchestrator/evaluation": {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator"),
+        "orchestrator/asking",
     },
     "orchestrator/versions": {"orchestrator", "orchestrator/evaluation"},
     "serve/wire": set(),

@@ -16,14 +16,17 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.asking.readings import Readings
 from orchestrator.evaluation import metrics
+from orchestrator.evaluation.asking_rows import Forecasts, add_asking_rows
 from orchestrator.evaluation.calibration import calibrate
 from orchestrator.evaluation.latency import Latency, measure_latency
 from orchestrator.evaluation.report import EvaluationReport
 from orchestrator.evaluation.seed_result import SeedResult
 from orchestrator.evaluation.summary import summarise
-from orchestrator.predictors.base import Predictor
+from orchestrator.predictors.base import Prediction, Predictor
 from orchestrator.predictors.cost import CostPredictor
+from orchestrator.predictors.cross_fitting import cross_forecasts
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.cascade import Signal, add_cascades, answered_by, choose_cascades
 from orchestrator.selection.frontier import find_frontier
@@ -80,6 +83,7 @@ def evaluate_router(
     cache_dir: Path | None = None,
     build: Callable[[str], Predictor] = build_predictor,
     signals: Sequence[Signal] = (),
+    readings: Readings | None = None,
 ) -> EvaluationReport:
     """Compare predictors with the plain policies on a pool's outcomes.
 
@@ -94,6 +98,8 @@ def evaluate_router(
         replicates: bootstrap samples behind the intervals.
         cache_dir: where embeddings are kept, if anywhere.
         build: makes an unfitted predictor of a kind.
+        readings: what the answers say, over the same questions. They add the rows of the policy as it is
+            served (``leeroo``), of its plans dealt to other queries, and of what does not look at the query.
         signals: add a row of the last predictor with cascades in the pool, which escalate to another expert
             where these signals, over the same questions, say that an answer is not to be relied on.
 
@@ -102,6 +108,7 @@ def evaluate_router(
     """
     answered = np.isfinite(outcomes.score).any(axis=1)
     signals = [replace(signal, confidence=signal.confidence[answered]) for signal in signals]
+    readings = readings.take(np.flatnonzero(answered)) if readings else None
     outcomes = prepare_outcomes(outcomes, price_basis)
     reader = load_embedder(embedder, cache_dir=cache_dir)
     queries = read_queries(outcomes.texts, reader)
@@ -110,7 +117,7 @@ def evaluate_router(
     uncached = load_embedder(embedder)
     embed_s = measure_latency(uncached.embed, outcomes.texts, sample_size=24).p50_s
     per_seed: list[SeedResult] = []
-    cascaded = f"{predictors[-1]} + cascade"
+    cascaded, asking = f"{predictors[-1]} + cascade", list[str]()
     calibration: dict[str, list[tuple[Floats, Floats]]] = {name: [] for name in predictors}
     latency: dict[str, Latency] = {}
     for seed in range(seeds):
@@ -127,16 +134,19 @@ def evaluate_router(
                 texts = [outcomes.texts[i] for i in test]
                 latency[name] = _measure_decisions(uncached, fitted, run.cost_model, texts)
         if signals:
-            run = _run_with_cascades(
+            wide = _run_with_cascades(
                 build(predictors[-1]), outcomes, signals, queries, split, validation, test, embed_s, seed
             )
-            result.test[cascaded], result.validation[cascaded] = run.test_points, run.validation_points
+            result.test[cascaded], result.validation[cascaded] = wide.test_points, wide.validation_points
+        if readings is not None:
+            forecasts = _cross_fit(fitted, Examples(queries, outcomes), split, run, seed)
+            asking = add_asking_rows(result, forecasts, outcomes, readings, validation, seed=seed)
         per_seed.append(result)
     return summarise(
         outcomes,
         per_seed,
         weights,
-        predictors=[*predictors, cascaded] if signals else predictors,
+        predictors=[*predictors, *([cascaded] if signals else []), *asking],
         budgets=budgets,
         calibration={name: calibrate(parts, outcomes.experts) for name, parts in calibration.items()},
         latency=latency,
@@ -204,6 +214,22 @@ def _run_predictor(
         return replace(points, cost_usd=points.cost_usd + decision_usd)
 
     return PredictorRun(before, after, grid, decision_usd, sweep(before), sweep(after), cost_model)
+
+
+def _cross_fit(
+    fitted: Predictor, everything: Examples, split: Split, run: PredictorRun, seed: int
+) -> Forecasts:
+    """What the router expects of every question before it has learned from it."""
+    seen = np.sort(np.concatenate([split.train, split.validation]))
+    examples = everything.take(seen)
+    experts = everything.outcomes.experts
+    success = cross_forecasts(fitted, examples, seed=seed)
+    return Forecasts(
+        seen,
+        Prediction(experts, success, run.cost_model.predict(examples.queries)),
+        Prediction(experts, run.test.success, run.test.cost_usd),
+        run.decision_usd,
+    )
 
 
 def _run_with_cascades(

@@ -29,10 +29,11 @@ def measure_seed(
 
     Returns:
         ``accuracy`` and ``cost_usd`` with no budget pressure, and there ``arena_style``, ``opt_sel``,
-        ``opt_cost`` and ``opt_acc``; of curves ``aiq``, ``headroom`` (``_log``: over log cost), ``qnc``,
+        ``opt_cost`` and ``opt_acc``, and ``calls``, answers in series; of curves ``aiq``, ``headroom``
+        (``_log``: over log cost; ``_log_twice``: up to twice the best single expert's cost), ``qnc``,
         ``perf_gain``, ``cost_save``, ``nauc``; of pools of two ``apgr``, ``cpt@20`` to ``cpt@80``; for each
-        budget ``accuracy@``, ``cost@`` and, of learned policies, ``regret@``. NaN where there is no such
-        figure.
+        budget ``accuracy@``, ``cost@``, ``calls@`` and, of learned policies, ``regret@``. NaN where there is
+        no such figure.
     """
     weight = drawn[:, result.rows]
     weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1)
@@ -42,6 +43,8 @@ def measure_seed(
     for name in names:
         plain = result.best_single if name == "zero-router" else 0
         out[name, "accuracy"], out[name, "cost_usd"] = quality[name][:, plain], cost[name][:, plain]
+        if name in result.calls:
+            out[name, "calls"] = weight @ result.calls[name][plain]
         out[name, "arena_style"] = np.array(
             [
                 metrics.arena_style_score(a, 1000 * c)
@@ -58,7 +61,7 @@ def measure_seed(
             )
             out[name, "opt_sel"], out[name, "opt_cost"] = chosen.selection, chosen.cost
             out[name, "opt_acc"] = chosen.accuracy
-    out |= _measure_budgets(result, quality, cost, budgets)
+    out |= _measure_budgets(result, quality, cost, weight, budgets)
     if len(result.test["zero-router"].score) == 2:
         out |= _measure_pair(result, weight, quality)
     return out
@@ -81,13 +84,17 @@ def _measure_areas(quality: dict[str, Floats], cost: dict[str, Floats]) -> Sampl
     best_cost, best_quality = cost["best single"][:, 0], quality["best single"][:, 0]
     curves = [name for name in quality if name not in POINT_POLICIES]
     out: Samples = {}
-    for log_cost, suffix in ((False, ""), (True, "_log")):
+    for suffix, log_cost, up_to in (
+        ("", False, None),
+        ("_log", True, None),
+        ("_log_twice", True, 2 * best_cost),
+    ):
         values = {
             name: np.array(
                 [
-                    metrics.aiq(c, q, sc, sq, log_cost=log_cost)
-                    for c, q, sc, sq in zip(
-                        cost[name], quality[name], single_cost, single_quality, strict=True
+                    metrics.aiq(c, q, sc, sq, log_cost=log_cost, high_usd=None if up_to is None else up_to[i])
+                    for i, (c, q, sc, sq) in enumerate(
+                        zip(cost[name], quality[name], single_cost, single_quality, strict=True)
                     )
                 ]
             )
@@ -114,7 +121,11 @@ def _measure_areas(quality: dict[str, Floats], cost: dict[str, Floats]) -> Sampl
 
 
 def _measure_budgets(
-    result: SeedResult, quality: dict[str, Floats], cost: dict[str, Floats], budgets: Sequence[float]
+    result: SeedResult,
+    quality: dict[str, Floats],
+    cost: dict[str, Floats],
+    weight: Floats,
+    budgets: Sequence[float],
 ) -> Samples:
     """Accuracy within a share of the best single expert's cost, the setting taken on validation.
 
@@ -130,6 +141,8 @@ def _measure_budgets(
             if name in result.validation:
                 i = setting_at_budget(result.validation[name], budget_usd)
                 out[name, f"accuracy{at}"], out[name, f"cost{at}"] = quality[name][:, i], cost[name][:, i]
+                if name in result.calls:
+                    out[name, f"calls{at}"] = weight @ result.calls[name][i]
                 within = cost[name] <= np.maximum(budget_usd, cost[name].min(axis=1))[:, None] * (1 + 1e-9)
                 hindsight = np.where(within, quality[name], -np.inf).max(axis=1)
                 out[name, f"regret{at}"] = hindsight - quality[name][:, i]

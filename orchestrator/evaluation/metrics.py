@@ -25,16 +25,19 @@ def aiq(
     single_quality: ArrayLike,
     *,
     log_cost: bool = False,
+    high_usd: float | None = None,
 ) -> float:
     """Average improvement in quality (RouterBench): the mean height of a policy's hull over the pool's costs.
 
     The integral runs from the mean cost of the cheapest to that of the dearest single expert, so that it
     depends on the pool alone; below the policy's own cheapest point the zero-router stands in. With
     ``log_cost`` the integral is over the logarithm of cost (each decade of price counts the same); it begins
-    at the cheapest expert that costs anything, as nothing has no logarithm.
+    at the cheapest expert that costs anything, as nothing has no logarithm. ``high_usd`` sets another upper
+    end; beyond its dearest point a hull is flat.
     """
     single_cost = np.asarray(single_cost, float)
-    low, high = float(single_cost.min()), float(single_cost.max())
+    low = float(single_cost.min())
+    high = float(single_cost.max()) if high_usd is None else high_usd
     if log_cost and low <= 0 < high:
         low = float(single_cost[single_cost > 0].min())
     zero_cost, zero_quality = convex_hull(single_cost, single_quality)

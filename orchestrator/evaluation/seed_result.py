@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,8 @@ class SeedResult:
     best_single: int  # column, chosen on train and validation
     test: dict[str, PolicyPoints]
     validation: dict[str, PolicyPoints]
+    #: policy -> answers that a query waited for, one after the other [settings, n]; else it is one each
+    calls: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def of_plain_policies(

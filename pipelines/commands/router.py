@@ -114,7 +114,7 @@ def evaluate(
     from orchestrator.evaluation.report_tables import render_pairs, render_report
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import log_evaluation
-    from pipelines.learning.pool_outcomes import load_pool_outcomes
+    from pipelines.learning.pool_outcomes import load_pool_outcomes, load_readings
     from warehouse import InputError, split_names
     from warehouse.mlflow_store import open_store
 
@@ -141,6 +141,7 @@ def evaluate(
             price_basis="flat" if price_basis == "flat" else "actual",
             cache_dir=place.embeddings,
             signals=_find_signals(place, outcomes) if cascades else (),
+            readings=load_readings(place, outcomes),
         )
     console = Console(width=None if Console().is_terminal else 160)
     console.print(render_report(report))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
+from orchestrator.asking.readings import Readings
 from universe.pool_file import PoolFile, read_pool_file
 from warehouse import InputError, Outcomes, load_outcomes, split_names
 from warehouse.home import Home
@@ -29,6 +32,14 @@ def load_pool_outcomes(place: Home, pool: str | None, experts: str | None, sourc
         wanted = list(found.experts)
         sources = sources or ([found.benchmark] if found.benchmark else None)
     return load_outcomes(place.warehouse(), experts=wanted, sources=sources)
+
+
+def load_readings(place: Home, outcomes: Outcomes) -> Readings:
+    """Load what the answers behind these outcomes say, in forms that can be compared."""
+    from experts.grading.replies import load_replies
+
+    replies = load_replies(place.warehouse(), outcomes.question_ids.tolist(), outcomes.experts)
+    return Readings.from_keys(replies.answer, np.isfinite(outcomes.score), outcomes.chance)
 
 
 def find_pool(pool: str) -> PoolFile:

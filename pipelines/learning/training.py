@@ -45,10 +45,12 @@ def train_version(
     from orchestrator.text.splits import frozen_split
     from orchestrator.train import train_router
     from orchestrator.versions.mlflow_registry import log_version
+    from pipelines.learning.pool_outcomes import load_readings
 
     open_store(home.mlflow_uri)  # no hour of work for a version that cannot be kept
     split = frozen_split(outcomes.prompts)
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
+    readings = load_readings(home, learned)  # of what was answered, before the rest is filled in
     learned = complete_outcomes(learned, embedder, home.embeddings)
     known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
@@ -59,7 +61,12 @@ def train_version(
             outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
         )
     trained = train_router(
-        learned, embedder=embedder, predictor=predictor, seed=seed, cache_dir=home.embeddings
+        learned,
+        embedder=embedder,
+        predictor=predictor,
+        seed=seed,
+        cache_dir=home.embeddings,
+        readings=readings,
     )
     version = log_version(
         trained.orchestrator,

@@ -1,0 +1,185 @@
+"""What several answers to one query say of each other: the probability that an answer is the right one.
+
+A latent variable model of answers to one question, after item response theory (Rasch 1960) and the joining
+of labels (Dawid and Skene 1979). The question's ease ``z`` is standard normal. An expert is right with
+probability sigmoid(a + slope z). Where it is wrong, a share ``popular`` of its answers falls on one wrong
+answer that attracts everybody, the rest anywhere. Some questions are upside down: there the experts that
+should know give the popular wrong answer. Their share is ``inverted`` of what the best forecast leaves open.
+
+The intercept ``a`` is solved so that one answer alone is right with exactly the probability that the router
+forecasts: with one expert asked, this is the router.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+NODES = 9  # of the quadrature over ease
+OPEN_CLASSES = 50  # different answers that a question without options is taken to have
+NEWTON_STEPS = 4
+SURE = 1e-3  # forecasts stay this far from 0 and 1
+
+Floats = NDArray[np.float64]
+
+_nodes, _weights = np.polynomial.hermite_e.hermegauss(NODES)
+EASE: Floats = _nodes
+WEIGHT: Floats = _weights / _weights.sum()
+
+
+@dataclass(frozen=True)
+class AnswerModel:
+    """How the answers of ``m`` experts hang together."""
+
+    slopes: Floats  # [m] or [n, m] how much an expert's success follows the ease of the question, above 0
+    popular: Floats  # the same shape, in (0, 1): share of wrong answers that fall on the popular wrong one
+    inverted: float  # in [0, 1): share of questions upside down, over 1 - the best expert's success
+
+    def beliefs(self, success: Floats, options: NDArray[np.integer]) -> Beliefs:
+        """Return what is to be believed of each expert's answer before it is seen.
+
+        Args:
+            success: [n, m] forecast that an answer is right, given that it can be read.
+            options: [n] number of answers a question offers; 0: any.
+        """
+        classes = np.where(options > 0, np.maximum(options, 3), OPEN_CLASSES).astype(float)
+        forecast = np.clip(success, SURE, 1 - SURE)
+        inverted = (self.inverted * (1 - forecast.max(axis=1)))[:, None]
+        # who is mostly wrong is not right by inversion alone
+        popular = np.minimum(self.popular, 0.5 * forecast / np.maximum(inverted, SURE**2))
+        upright = (forecast - inverted * popular) / (1 - inverted - inverted * popular)
+        right = self._right(np.clip(upright, SURE**2, 1 - SURE**2))
+        elsewhere = (1 - popular) / (classes[:, None] - 2)
+        return Beliefs(
+            right, (1 - right) * elsewhere[:, :, None], popular / elsewhere, inverted[:, 0], classes
+        )
+
+    def _right(self, marginal: Floats) -> Floats:
+        """Success at each node of ease [n, m, nodes] whose mean over the nodes is ``marginal`` [n, m]."""
+        target = np.log(marginal / (1 - marginal))
+        intercept = target * np.sqrt(1 + np.pi / 8 * self.slopes**2)
+        shift = self.slopes[..., None] * EASE
+        for _ in range(NEWTON_STEPS):
+            right = 1 / (1 + np.exp(-(intercept[:, :, None] + shift)))
+            mean = right @ WEIGHT
+            slope = (right * (1 - right)) @ WEIGHT / (mean * (1 - mean))
+            intercept = intercept - (np.log(mean / (1 - mean)) - target) / slope
+        success: Floats = 1 / (1 + np.exp(-(intercept[:, :, None] + shift)))
+        return success
+
+
+@dataclass(frozen=True)
+class Beliefs:
+    """How likely answers of ``m`` experts to ``n`` queries are at each node of ease, before one sees them."""
+
+    right: Floats  # [n, m, nodes] the answer is the right one
+    wrong: Floats  # [n, m, nodes] it is one certain answer, neither the right nor the popular wrong one
+    pull: Floats  # [n, m] how much likelier the popular wrong answer is than another wrong one
+    inverted: Floats  # [n]
+    classes: Floats  # [n] different answers there are
+
+    def take(self, rows: NDArray[np.integer]) -> Beliefs:
+        """Return those of some queries."""
+        return Beliefs(*(x[rows] for x in (self.right, self.wrong, self.pull, self.inverted, self.classes)))
+
+    def columns(self, experts: NDArray[np.integer]) -> Beliefs:
+        """Return those of some experts [n, k], other ones for each query."""
+        wide = experts[:, :, None]
+        return Beliefs(
+            np.take_along_axis(self.right, wide, axis=1),
+            np.take_along_axis(self.wrong, wide, axis=1),
+            np.take_along_axis(self.pull, experts, axis=1),
+            self.inverted,
+            self.classes,
+        )
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What answers to ``n`` queries say. ``k`` classes of answers were given; the last place is any other."""
+
+    moments: Floats  # [n, k + 1, nodes] likelihood of the answers if the right one is this
+    pull: Floats  # [n, k + 1] how much likelier they are if this is the popular wrong one
+    others: Floats  # [n] how many answers nobody gave
+    inverted: Floats  # [n]
+
+    @classmethod
+    def of(cls, beliefs: Beliefs, given: NDArray[np.integer], count: int) -> Evidence:
+        """Weigh the answers given.
+
+        Args:
+            beliefs: of the queries.
+            given: [n, m] class of each expert's answer, below 0 where there is none to compare.
+            count: of classes given, the same for all queries.
+        """
+        seen = (given >= 0)[:, :, None]
+        base = WEIGHT * np.where(seen, beliefs.wrong, 1.0).prod(axis=1)
+        moments, pull = [], []
+        odds = beliefs.right / beliefs.wrong
+        for k in range(count):
+            own = given == k
+            moments.append(base * np.where(own[:, :, None], odds, 1.0).prod(axis=1))
+            pull.append(np.where(own, beliefs.pull, 1.0).prod(axis=1))
+        return cls(
+            np.stack([*moments, base], axis=1),
+            np.stack([*pull, np.ones(len(given))], axis=1),
+            np.maximum(beliefs.classes - count, 0),
+            beliefs.inverted,
+        )
+
+    def posterior(self) -> Floats:
+        """Return the probability [n, k + 1] that each answer given is right; last, that none of them is."""
+        mass = self.moments.sum(axis=2)
+        own = np.column_stack([np.ones((len(mass), mass.shape[1] - 1)), self.others])
+        masses = own * class_mass(
+            mass,
+            self.pull,
+            (own * mass).sum(axis=1, keepdims=True),
+            (own * self.pull).sum(axis=1, keepdims=True),
+            self.inverted[:, None],
+        )
+        probability: Floats = masses / masses.sum(axis=1, keepdims=True)
+        return probability
+
+    def success_of(self, beliefs: Beliefs) -> Floats:
+        """Return the probability [n, m] that an answer of each expert would be right, given these answers.
+
+        It is the forecast as the answers of others have changed it; for experts whose own answer is not among
+        them.
+        """
+        count = self.moments.shape[1] - 1
+        own = np.column_stack([np.ones((len(self.others), count)), self.others])
+        mass = self.moments.sum(axis=2)
+        popular = (own * self.pull).sum(axis=1, keepdims=True)
+        rest = popular - self.pull
+        # upright: the expert says the right answer; inverted: it says the popular one, which is the right one
+        key = np.einsum("na,naz,nmz->nm", own * rest, self.moments, beliefs.right)
+        total = (own * mass * rest).sum(axis=1, keepdims=True)
+        told = (own * mass).sum(axis=1, keepdims=True)
+        swapped = own * self.pull
+        draw = beliefs.wrong * beliefs.pull[:, :, None]
+        other = np.einsum("na,naz->nz", own, self.moments)
+        inverse = np.einsum("na,nmz,naz->nm", swapped, draw, other[:, None, :] - self.moments)
+        inverse_total = (swapped * (told - mass)).sum(axis=1, keepdims=True)
+        e = self.inverted[:, None]
+        success: Floats = ((1 - e) * key + e * inverse) / ((1 - e) * total + e * inverse_total)
+        return success
+
+
+def class_mass(mass: Floats, pull: Floats, told: Floats, popular: Floats, inverted: Floats) -> Floats:
+    """Return how likely the answers are together with a class being the right one, up to a common factor.
+
+    Args:
+        mass: likelihood if it is right, whatever is popular.
+        pull: how much likelier if it is the popular wrong one.
+        told: sum of ``mass`` over all classes.
+        popular: sum of ``pull`` over all classes.
+        inverted: share of inverted questions.
+    """
+    # (1 - inverted) mass (popular - pull) + inverted pull (told - mass), in place: the largest arrays of all
+    value: Floats = (1 - inverted) * popular - pull
+    value *= mass
+    value += (inverted * told) * pull
+    return value

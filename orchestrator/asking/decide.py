@@ -1,0 +1,200 @@
+"""Whom to ask next, and which answer to give back: for many plans at once, and for one alike."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.asking.beliefs import Evidence
+from orchestrator.asking.habits import DEPTHS, Habits
+from orchestrator.asking.lookahead import Candidates, Gains, gains_of_asking
+from orchestrator.asking.plans import Limits, Plans
+from orchestrator.asking.readings import INCOMPARABLE, NOT_ASKED, UNREADABLE
+from orchestrator.selection.value import COST_ALONE, net_value
+from warehouse import InputError
+
+CANDIDATES = 8  # experts that are weighed against each other, those of greatest net value
+STOP = -1
+
+Floats = NDArray[np.float64]
+Columns = NDArray[np.intp]
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class NextActions:
+    """What ``n`` plans do next."""
+
+    ask: Columns  # [n] column of the expert to ask; STOP: give back an answer
+    gain: Floats  # [n] success that the model expects of this answer alone; 0 of a first one
+
+
+def begin_plans(
+    habits: Habits,
+    success: NDArray[np.floating],
+    cost_usd: Floats,
+    multiplier: float,
+    *,
+    options: NDArray[np.integer],
+    allowed: Mask | None = None,
+    limits: Limits | None = None,
+) -> Plans:
+    """Begin the plans of ``n`` queries over ``m`` experts.
+
+    Args:
+        habits: of the experts.
+        success: [n, m] forecasts of the router.
+        cost_usd: [n, m] forecasts.
+        multiplier: success that a dollar has to buy.
+        options: [n] how many answers a question offers; 0: any.
+        allowed: [n, m] who may be asked; all by default.
+        limits: on asks and dollars.
+
+    Raises:
+        InputError: the multiplier is below 0, or no ask is allowed.
+    """
+    limits = limits or Limits()
+    if not multiplier >= 0:
+        raise InputError(f"the multiplier must be 0 or more, not {multiplier}")
+    if limits.max_asks < 1:
+        raise InputError(f"at most {limits.max_asks} asks leave no answer", fix="allow 1 or more")
+    success = np.asarray(success, np.float64)
+    worst = cost_usd if limits.worst_usd is None else np.broadcast_to(limits.worst_usd, success.shape)
+    return Plans(
+        success=success.astype(np.float64, copy=False),
+        cost_usd=cost_usd,
+        multiplier=multiplier,
+        allowed=np.ones(success.shape, bool) if allowed is None else allowed,
+        max_asks=limits.max_asks,
+        ceiling_usd=limits.ceiling_usd,
+        worst_usd=np.asarray(worst, float),
+        beliefs=habits.model.beliefs(np.minimum(success / (1 - habits.unreadable), 1.0), options),
+        given=np.full(success.shape, NOT_ASKED, np.int16),
+        paid_usd=np.zeros(len(success)),
+    )
+
+
+def next_actions(habits: Habits, plans: Plans) -> NextActions:
+    """Return what each plan does next: the ask of greatest net value, or to stop where none gains.
+
+    While no answer is at hand that can be used, the plan asks on whatever it costs, within its limits. After
+    one that cannot be compared it stops: nothing that another expert says would tell whether it is right.
+    """
+    ask, gain = np.full(len(plans), STOP, np.intp), np.zeros(len(plans))
+    possible = plans.open.any(axis=1)
+    incomparable = (plans.given == INCOMPARABLE).any(axis=1)
+    classes = plans.given.max(axis=1).astype(np.intp) + 1
+    empty = ~incomparable & (classes <= 0)
+    for rows in _groups(possible & empty, plans.asks):
+        ask[rows] = _first_ask(habits, plans.take(rows))
+    for rows in _groups(possible & ~empty & ~incomparable, classes, plans.asks):
+        ask[rows], gain[rows] = _further_ask(habits, plans.take(rows), int(classes[rows[0]]))
+    return NextActions(ask, gain)
+
+
+def final_answers(plans: Plans) -> tuple[Columns, Floats]:
+    """Return whose answer each plan gives back [n], -1 where nobody was asked, and how likely it is right.
+
+    The likeliest answer, as the likeliest expert that gave it put it. One that cannot be used stands only
+    where there is no other.
+    """
+    worth = np.where(plans.given == UNREADABLE, -1.0, -2.0)
+    classes = np.maximum(plans.given.max(axis=1).astype(np.intp) + 1, 0)
+    for rows in _groups(np.ones(len(plans), bool), classes):
+        own, beliefs, count = plans.given[rows], plans.beliefs.take(rows), int(classes[rows[0]])
+        evidence = Evidence.of(beliefs, own, count)
+        if (own == INCOMPARABLE).any():
+            worth[rows] = np.where(own == INCOMPARABLE, evidence.success_of(beliefs), worth[rows])
+        told = np.take_along_axis(evidence.posterior(), np.where(own >= 0, own, 0), axis=1)
+        worth[rows] = np.where(own >= 0, told, worth[rows])
+    best = np.lexsort((-plans.success, -worth), axis=1)[:, 0]
+    value = worth[np.arange(len(plans)), best]
+    return np.where(value < -1, -1, best), np.maximum(value, 0.0)
+
+
+def _first_ask(habits: Habits, plans: Plans) -> Columns:
+    """Whom to ask where no answer is at hand; all plans have asked equally often."""
+    value = net_value(plans.success, plans.cost_usd, plans.multiplier)
+    open_ = plans.open
+    columns = _best(value, plans.cost_usd, open_)
+    left = plans.max_asks - int(plans.asks[0])
+    if left > 1 and habits.comparable.any():
+        gain = _gain_after_first(habits, plans, columns, left - 1)
+        value = np.array(value)
+        np.put_along_axis(value, columns, np.take_along_axis(value, columns, axis=1) + gain, axis=1)
+    return _best(value, plans.cost_usd, open_)[:, 0]
+
+
+def _gain_after_first(habits: Habits, plans: Plans, columns: Columns, left: int) -> Floats:
+    """What asking on is worth after the answer of each of ``columns`` [n, k]: all first asks in one table."""
+    n, k = columns.shape
+    column = columns.ravel()
+    rows = np.repeat(np.arange(n), k)
+    comparable = habits.comparable[column] & plans.open[rows, column]
+    found = np.zeros(n * k)
+    rows, column = rows[comparable], column[comparable]
+    if len(rows):
+        worst_usd = plans.worst_usd[rows, column]
+        after = plans.take(rows).observe(column, np.zeros(len(rows), np.intp), worst_usd)
+        further = _gains(habits, after, columns[rows], 1, min(left, 2)).net.max(axis=1)
+        found[comparable] = (1 - habits.unreadable[column]) * np.maximum(further, 0.0)
+    return found.reshape(n, k)
+
+
+def _further_ask(habits: Habits, plans: Plans, classes: int) -> tuple[Columns, Floats]:
+    """Whom to ask where answers of ``classes`` kinds are at hand, and what this answer gains by the model."""
+    value = net_value(plans.success, plans.cost_usd, plans.multiplier)
+    columns = _best(value, plans.cost_usd, plans.open)
+    left = plans.max_asks - int(plans.asks[0])
+    gains = _gains(habits, plans, columns, classes, min(left, 2))
+    rows, best = np.arange(len(plans)), gains.net.argmax(axis=1)
+    pays = gains.net[rows, best] > 0
+    return np.where(pays, columns[rows, best], STOP), np.where(pays, gains.success[rows, best], 0.0)
+
+
+def _gains(habits: Habits, plans: Plans, columns: Columns, classes: int, steps: int) -> Gains:
+    """What asking each of ``columns`` [n, k] is worth."""
+
+    def of(values: Floats) -> Floats:
+        return np.take_along_axis(values, columns, axis=1)
+
+    first = np.take_along_axis(plans.open, columns, axis=1)
+    worst = of(plans.worst_usd)
+    both = plans.paid_usd[:, None, None] + worst[:, :, None] + worst[:, None, :] <= plans.ceiling_usd
+    other = ~np.eye(columns.shape[1], dtype=bool)
+    depth = (plans.given >= 0).sum(axis=1)  # answers that were compared
+    trust = np.stack([habits.trust[np.minimum(depth + i, DEPTHS) - 1] for i in range(2)])
+    return gains_of_asking(
+        Evidence.of(plans.beliefs, plans.given, classes),
+        Candidates(
+            beliefs=plans.beliefs.columns(columns),
+            price=of(plans.cost_usd) * min(plans.multiplier, COST_ALONE),
+            unreadable=habits.unreadable[columns],
+            comparable=habits.comparable[columns],
+            first=first,
+            second=first[:, None, :] & first[:, :, None] & both & other,
+        ),
+        trust,
+        steps=steps,
+    )
+
+
+def _best(value: Floats, cost_usd: Floats, open_: Mask) -> Columns:
+    """The candidates [n, k] by falling value, ties to the cheaper; who may not be asked comes last."""
+    order: Columns = np.lexsort((cost_usd, -np.where(open_, value, -np.inf)), axis=1)[:, :CANDIDATES]
+    return order
+
+
+def _groups(mask: Mask, *keys: NDArray[np.integer]) -> Iterator[Columns]:
+    """Rows in the mask, together where all keys are equal."""
+    rows = np.flatnonzero(mask)
+    if not len(rows):
+        return
+    label = np.zeros(len(rows), np.intp)
+    for key in keys:
+        label = label * 1000 + key[rows]
+    for value in np.unique(label):
+        yield rows[label == value]

@@ -1,0 +1,73 @@
+"""What is known of how the experts of a pool answer: learned once, saved with the router."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.asking.beliefs import AnswerModel
+from orchestrator.predictors.states import State
+
+KIND = "asking"
+DEPTHS = 3  # a second, a third, and every later answer
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Habits:
+    """How the answers of ``m`` experts come out, and how far the model of them may be trusted."""
+
+    experts: tuple[str, ...]  # [m]
+    comparable: NDArray[np.bool_]  # [m] whose answers can be compared with those of others
+    unreadable: Floats  # [m] share of answers that cannot be used, below 1
+    model: AnswerModel
+    trust: Floats  # [DEPTHS] share of a gain foreseen of a further answer that comes true
+
+    @classmethod
+    def unknown(cls, experts: tuple[str, ...]) -> Self:
+        """Return what is known where no answers can be compared: one ask, and the next if it is of no use."""
+        m = len(experts)
+        model = AnswerModel(np.ones(m), np.full(m, 0.5), 0.05)
+        return cls(experts, np.zeros(m, bool), np.zeros(m), model, np.ones(DEPTHS))
+
+    def of_pool(self, experts: tuple[str, ...]) -> Self:
+        """Return the habits of another pool: a new expert is taken to be as the others are on average.
+
+        Its answers are compared where those of any other are.
+        """
+        place = [self.experts.index(name) if name in self.experts else -1 for name in experts]
+
+        def joined(values: NDArray[Any]) -> Floats:
+            typical = values[self.comparable].mean() if self.comparable.any() else values.mean()
+            return np.append(values, typical)[place]
+
+        model = AnswerModel(joined(self.model.slopes), joined(self.model.popular), self.model.inverted)
+        comparable = np.append(self.comparable, self.comparable.any())[place]
+        return replace(
+            self, experts=experts, comparable=comparable, unreadable=joined(self.unreadable), model=model
+        )
+
+    def state(self) -> State:
+        """Return what :meth:`from_state` needs to give the same bits again."""
+        arrays = {
+            "comparable": self.comparable,
+            "unreadable": self.unreadable,
+            "slopes": self.model.slopes,
+            "popular": self.model.popular,
+            "inverted": np.array([self.model.inverted]),
+            "trust": self.trust,
+        }
+        return State(KIND, {"experts": list(self.experts)}, arrays)
+
+    @classmethod
+    def from_state(cls, state: State) -> Self:
+        """Rebuild what was saved."""
+        arrays = state.arrays
+        model = AnswerModel(arrays["slopes"], arrays["popular"], float(arrays["inverted"][0]))
+        return cls(
+            tuple(state.config["experts"]), arrays["comparable"], arrays["unreadable"], model, arrays["trust"]
+        )

@@ -1,0 +1,126 @@
+"""What asking is worth: the policy as it is served, its plans dealt to other queries, blind policies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.asking.habits import Habits
+from orchestrator.asking.learn import asking_multipliers, learn_habits
+from orchestrator.asking.readings import Readings
+from orchestrator.asking.replay import Replayed, answers_of_sets, replay
+from orchestrator.evaluation.blind_rows import agreement_cascades, blind_votes, fitted_singles
+from orchestrator.evaluation.seed_result import SeedResult
+from orchestrator.predictors.base import Prediction
+from orchestrator.selection.sweep import PolicyPoints
+from warehouse import Outcomes
+
+LEEROO, MATCHED = "leeroo", "matched random"  # as it is served; its plans dealt to other queries
+SINGLES, VOTE, AGREEMENT = "zero-router, fitted", "query-blind vote", "agreement cascade"
+SETTINGS, OF_ROUTER = 80, 400  # multipliers of the policy's curve, where it asks several and where it routes
+TRIED = 600  # validation questions that it is run over, to know what a setting costs
+
+Floats = NDArray[np.float64]
+Rows = NDArray[np.intp]
+
+
+@dataclass(frozen=True)
+class Forecasts:
+    """What a router expected, all of it before it had learned from the questions."""
+
+    seen: Rows  # [s] rows of the outcomes that are learned from
+    of_seen: Prediction  # cross-fitted
+    of_test: Prediction
+    decision_usd: float
+
+
+def add_asking_rows(
+    result: SeedResult,
+    forecasts: Forecasts,
+    outcomes: Outcomes,
+    readings: Readings,
+    validation: Rows,
+    *,
+    seed: int,
+) -> list[str]:
+    """Add to a split's result what asks several, and what it is to be measured against; return the names.
+
+    Args:
+        result: of the split; its rows are the test questions.
+        forecasts: of the router that the policy is built on.
+        outcomes: of all questions.
+        readings: of all answers.
+        validation: rows among those learned from, on which settings are taken for a budget.
+        seed: of what is drawn.
+    """
+    seen, test = forecasts.seen, result.rows
+    learned = outcomes.take(seen)
+    habits = learn_habits(forecasts.of_seen, readings.take(seen), learned.score, learned.cost_usd, seed=seed)
+    multipliers = asking_multipliers(forecasts.of_seen, SETTINGS if habits.comparable.any() else OF_ROUTER)
+    place = np.flatnonzero(np.isin(seen, validation))
+    place = place[np.linspace(0, len(place) - 1, min(TRIED, len(place))).astype(int)]
+    for rows, forecast, points in (
+        (test, forecasts.of_test, result.test),
+        (seen[place], _rows_of(forecasts.of_seen, place), result.validation),
+    ):
+        some, own = outcomes.take(rows), readings.take(rows)
+        replayed = replay(habits, forecast, some.cost_usd, own, multipliers)
+        _add(result, points, LEEROO, replayed, some, forecasts.decision_usd)
+        dealt = _deal(replayed, habits, np.nanmean(learned.score, axis=0).astype(float), some, own, seed)
+        _add(result, points, MATCHED, dealt, some, forecasts.decision_usd)
+    names = [LEEROO, MATCHED]
+    blind = {SINGLES: fitted_singles(outcomes, seen)}
+    if habits.comparable.any():
+        blind |= {
+            VOTE: blind_votes(outcomes, readings, seen),
+            AGREEMENT: agreement_cascades(outcomes, readings, seen),
+        }
+    for name, row in blind.items():
+        result.test[name], result.validation[name] = row.points(test), row.points(validation)
+        result.calls[name] = row.calls(test)
+    return [*names, *blind]
+
+
+def _rows_of(forecast: Prediction, rows: Rows) -> Prediction:
+    return Prediction(forecast.experts, forecast.success[rows], forecast.cost_usd[rows])
+
+
+def _add(
+    result: SeedResult,
+    points: dict[str, PolicyPoints],
+    name: str,
+    replayed: list[Replayed],
+    outcomes: Outcomes,
+    decision_usd: float,
+) -> None:
+    """Note what the answers given back score, and all that was paid for them."""
+    rows = np.arange(len(outcomes))
+    choice = np.stack([one.answered for one in replayed])
+    paid = np.stack([one.paid_usd for one in replayed]) + decision_usd
+    points[name] = PolicyPoints(outcomes.score[rows, choice], paid, choice.astype(np.int16))
+    if points is result.test:
+        result.calls[name] = np.stack([one.asked.sum(axis=1) for one in replayed]).astype(float)
+
+
+def _deal(
+    replayed: list[Replayed],
+    habits: Habits,
+    mean_success: Floats,
+    outcomes: Outcomes,
+    readings: Readings,
+    seed: int,
+) -> list[Replayed]:
+    """Give each query the experts that were asked for another one: equal spending, no look at the query.
+
+    The answers are weighed by the mean success of the experts.
+    """
+    rng = np.random.default_rng(seed)
+    dealt = []
+    for one in replayed:
+        asked = one.asked[rng.permutation(len(one.asked))]
+        answered = answers_of_sets(habits, mean_success, readings, asked)
+        paid = np.where(asked, outcomes.cost_usd, 0.0).sum(axis=1)
+        dealt.append(Replayed(answered, asked, paid, np.zeros(len(asked)), ()))
+    return dealt
