@@ -163,7 +163,7 @@ class _Orders:
     second_place: Index  # [k, k] which member of the pair is asked second
     triples: Index  # [triples, 3]
     triple_mass: Index  # [triples, 8] in the table of a pair, its bits, a third and its bit
-    #: after the second agreed with the first, and after it differed: where what the third may say [k, k, k] is
+    #: after the second agreed with the first, and after it differed: where what the third may say stands
     ways: tuple[tuple[Index, ...], tuple[Index, ...]]
     lasts: tuple[tuple[Index, ...], tuple[Index, ...]]  # the same, of the third one's own class
     different: Mask  # [k, k, k] three different experts
