@@ -16,7 +16,7 @@ from bench.routing_data import add_recorded_argument, read_pools
 from bench.routing_pools import BASELINES, ROUTER, compare_pools
 from warehouse import LeerooError
 
-PARTS = ("pools", "streams", "batch", "latency", "probes", "limits", "asking")
+PARTS = ("pools", "streams", "shift", "batch", "latency", "probes", "limits", "asking")
 
 
 def main() -> None:
@@ -47,6 +47,10 @@ def main() -> None:
         from bench.routing_streams import print_streams
 
         print_streams(arguments.recorded, pools, arguments.cache, console)
+    if "shift" in parts:
+        from bench.routing_shift import print_shift
+
+        print_shift(arguments.recorded, [pools[name] for name in arguments.pools], arguments.cache, console)
     if "batch" in parts:
         from bench.routing_speed import print_batch
 

@@ -130,13 +130,17 @@ def run_stream(
     paid: np.ndarray,
     budget: float,
     prior: tuple[np.ndarray, np.ndarray],
+    overrun: np.ndarray | None = None,
+    forecast_is_ceiling: bool = False,
 ) -> StreamRun:
-    pacer = BudgetPacer(budget, len(success), sample_success=prior[0], sample_cost_usd=prior[1])
-    ceiling = np.maximum(cost, paid)
+    """One stream whose answers nobody can bound beforehand: ceilings are derived, or the bare forecasts."""
+    pacer = BudgetPacer(
+        budget, len(success), sample_success=prior[0], sample_cost_usd=prior[1], overrun=overrun
+    )
     rows = np.arange(len(success))
     earned = expected = 0.0
     for i in rows:
-        reservation = pacer.reserve(success[i], cost[i], ceiling_usd=ceiling[i])
+        reservation = pacer.reserve(success[i], cost[i], ceiling_usd=cost[i] if forecast_is_ceiling else None)
         if reservation is not None:
             j = reservation.expert
             pacer.settle(reservation, expected_usd=cost[i, j], paid_usd=paid[i, j])

@@ -5,6 +5,7 @@ that an answer is *right*, only whether its reader can do anything with it.
 """
 
 from experts.forms.answer import Said, ToolUse
+from experts.forms.comparing import comparable_key, is_comparable, option_count
 from experts.forms.finding import form_of_question, form_of_request
 from experts.forms.kinds import (
     AnswerForm,
@@ -36,10 +37,13 @@ __all__ = [
     "ToolCall",
     "ToolUse",
     "Unusable",
+    "comparable_key",
     "compile_schema",
     "form_of_question",
     "form_of_request",
+    "is_comparable",
     "judge_usable",
     "must_be_whole",
+    "option_count",
     "usable_answers",
 ]

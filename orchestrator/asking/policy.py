@@ -7,7 +7,7 @@ used is never given back while another expert may be asked.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -107,10 +107,12 @@ class AskingPolicy:
 
     def next_action(self, state: PlanState) -> Ask | Stop:
         """Return whom to ask next, or the answer to give back."""
-        experts = self.habits.experts
         expert = int(next_actions(self.habits, state.plans).ask[0])
-        if expert != STOP:
-            return Ask(experts[expert])
+        return self.answer_now(state) if expert == STOP else Ask(self.habits.experts[expert])
+
+    def answer_now(self, state: PlanState) -> Stop:
+        """Return the answer to give back if nobody else is asked."""
+        experts = self.habits.experts
         best, success = final_answers(state.plans)
         if best[0] < 0:
             return Stop(None, (), 0.0)
@@ -142,6 +144,14 @@ class AskingPolicy:
             own = keys.index(reading.key)
         plans = state.plans.observe(np.array([column]), np.array([own]), np.array([paid_usd], float))
         return PlanState(plans, keys)
+
+    def exclude(self, state: PlanState, expert: str, paid_usd: float = 0.0) -> PlanState:
+        """Return the state after an expert turned out not to answer; ``paid_usd`` for having tried."""
+        allowed = state.plans.allowed.copy()
+        allowed[0, self.habits.experts.index(expert)] = False
+        return replace(
+            state, plans=replace(state.plans, allowed=allowed, paid_usd=state.plans.paid_usd + paid_usd)
+        )
 
     def worst_case_usd(self, state: PlanState) -> float:
         """Return the most that the plan may cost in all, what is paid included."""

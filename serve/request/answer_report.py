@@ -10,8 +10,8 @@ from typing import Any
 from experts.upstream import Failure, Usage
 from orchestrator import Decision
 from serve.ledger.messages import Figures
+from serve.request.asking.course import Agreement, Answered, Attempt
 from serve.request.conversations import with_answer
-from serve.request.dispatch import Answered, Attempt
 from serve.request.in_flight import InFlight
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, ExpertForecast, RouteReply
@@ -53,8 +53,12 @@ def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str
         "expert_s": round(answered.took_s, 4),
         "latency_s": round(time.monotonic() - job.began, 4),
     }
+    if answered.agreement is not None:
+        report |= _agreement_told(answered.agreement)
     if job.plan.ruling is None:
         return report
+    if job.plan.ruling.habits is not None and answered.agreement is None:
+        report["reason"] += "; one expert alone: there is nothing to compare answers by"
     decision = job.plan.ruling.decision
     return report | {
         "router_version": job.plan.ruling.version,
@@ -130,6 +134,15 @@ def _attempt_told(attempt: Attempt) -> dict[str, Any]:
         reason = why.reason.value
         told = {"kind": "unusable", "reason": reason, "status": 200, "message": f"not usable: {reason}"}
     return {"expert": attempt.expert, **told, "cost_usd": attempt.cost_usd}
+
+
+def _agreement_told(agreement: Agreement) -> dict[str, Any]:
+    opinions = agreement.opinions
+    return {
+        "asked": [{"expert": one.expert, "cost_usd": one.cost_usd, "agrees": one.agrees} for one in opinions],
+        "probability": round(agreement.probability, 4),
+        "reason": f"{sum(one.agrees for one in opinions)} of {len(opinions)} experts asked say this",
+    }
 
 
 def _forecasts(decision: Decision) -> list[dict[str, Any]]:

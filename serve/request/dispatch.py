@@ -1,4 +1,4 @@
-"""Ask the chosen expert; when it fails, or its answer is not usable, the next best, while there is time."""
+"""Ask experts along a course: one after the other, each charged, until the answer to give is there."""
 
 from __future__ import annotations
 
@@ -6,12 +6,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Generic, Protocol, TypeVar
+from dataclasses import replace
+from typing import Protocol, TypeVar
 
 from experts.forms import Unusable
 from experts.upstream import Failure, FailureKind
 from serve.experts.client import ExpertClient
+from serve.request.asking.course import Answered, Attempt, Course
 from serve.wire.api_errors import ApiError
 
 logger = logging.getLogger("ray.serve")
@@ -20,28 +21,6 @@ T = TypeVar("T")
 
 BUSY_WAIT_S = 2.0  # told to a client where no upstream said how long it is busy
 _OF_TIME = {FailureKind.TIMEOUT, FailureKind.STALLED}
-
-
-@dataclass(frozen=True)
-class Attempt:
-    """An expert that was asked in vain: it failed, or its answer was not usable."""
-
-    expert: str
-    why: Failure | Unusable
-    cost_usd: float = 0.0
-
-
-@dataclass(frozen=True)
-class Answered(Generic[T]):
-    """What an expert gave, and who was asked in vain."""
-
-    expert: ExpertClient
-    value: T
-    attempts: tuple[Attempt, ...]
-    asked_at: float  # on the clock of time.monotonic
-    took_s: float  # from asking it to its answer, or to the first piece of it that shows
-    cost_usd: float = 0.0  # of the answer by itself; a stream's is known at its end
-    unusable: Unusable | None = None  # the best that came, where nobody gave a usable answer
 
 
 class Books(Protocol):
@@ -66,43 +45,39 @@ class Books(Protocol):
         ...
 
 
-async def first_answer(
-    experts: Sequence[ExpertClient],
+async def find_answer(
+    course: Course[T],
     ask: Callable[[ExpertClient, float], Awaitable[T | Failure]],
     deadline: float,
     books: Books,
     *,
     judge: Callable[[T], Unusable | None] = lambda _: None,
-    most_answers: int | None = None,
 ) -> Answered[T]:
-    """Ask the experts in order until one gives a usable answer.
+    """Ask experts along a course until it has the answer to give.
 
     An expert gets its own ``timeout_s`` while others could still stand in, the last one all the time that
     is left. A failure that lies in the request goes on too: another expert may have a longer context or take
-    an option that this one does not. Nobody waits for an expert that is busy while another is at hand. Where
-    no answer is usable the best of those that came is given.
+    an option that this one does not. Nobody waits for an expert that is busy while another is at hand.
 
     Args:
-        experts: in the order to try them.
+        course: says whom to ask.
         ask: asks one expert, within so many seconds.
         deadline: on the clock of ``time.monotonic``.
         books: told of every attempt.
         judge: says why an answer is not usable, None where it is.
-        most_answers: so many answers are paid at most; an attempt that failed is none.
 
     Raises:
         ApiError: nobody answered; see :func:`refusal`.
     """
     attempts: list[Attempt] = []
-    unusable: list[Answered[T]] = []
-    for index, expert in enumerate(experts):
-        if len(unusable) == most_answers:
-            break
+    answers: list[Answered[T]] = []
+    while (expert := course.next_expert()) is not None:
         if deadline - time.monotonic() <= 0 or not await books.begin(expert):
+            course.excluded(expert)
             continue
         asked_at = time.monotonic()
         left_s = max(0.0, deadline - asked_at)
-        limit_s = left_s if index == len(experts) - 1 else min(left_s, expert.spec.timeout_s)
+        limit_s = left_s if course.is_last else min(left_s, expert.spec.timeout_s)
         try:
             value = await _ask_safely(expert, ask, limit_s)
         except BaseException:
@@ -111,28 +86,24 @@ async def first_answer(
         if not isinstance(value, Failure):
             verdict = judge(value)
             cost_usd = books.answered(expert, value, verdict, asked_at)
-            took_s = time.monotonic() - asked_at
-            answered = Answered(expert, value, tuple(attempts), asked_at, took_s, cost_usd, verdict)
-            if verdict is None:
-                return answered
-            unusable.append(answered)
-            attempts.append(Attempt(expert.spec.name, verdict, cost_usd))
+            answered = Answered(expert, value, (), asked_at, time.monotonic() - asked_at, cost_usd, verdict)
+            answers.append(answered)
+            if verdict is not None:
+                attempts.append(Attempt(expert.spec.name, verdict, cost_usd))
+            course.answered(answered)
             continue
         if value.kind in _OF_TIME and limit_s < expert.spec.timeout_s:
             value = replace(value, in_time_of_caller=True)
-        attempts.append(Attempt(expert.spec.name, value, books.failed(expert, value, asked_at)))
+        cost_usd = books.failed(expert, value, asked_at)
+        attempts.append(Attempt(expert.spec.name, value, cost_usd))
         if not value.consequence.may_ask_next:
             break
-    if unusable:
-        return _best(unusable, attempts)
-    raise refusal(attempts)
-
-
-def _best(unusable: Sequence[Answered[T]], attempts: Sequence[Attempt]) -> Answered[T]:
-    """Return the answer that is the least unusable, the first among equals, with all other attempts."""
-    best = min(unusable, key=lambda answered: answered.unusable.reason.rank if answered.unusable else -1)
-    others = tuple(attempt for attempt in attempts if attempt.expert != best.expert.spec.name)
-    return replace(best, attempts=others)
+        course.excluded(expert, cost_usd)
+    if not answers:
+        raise refusal(attempts)
+    given = course.choose(answers)
+    others = tuple(attempt for attempt in attempts if attempt.expert != given.expert.spec.name)
+    return replace(given, attempts=others)
 
 
 async def _ask_safely(

@@ -17,11 +17,14 @@ from serve.experts.client import Body, ExpertClient
 from serve.ledger.messages import Caller
 from serve.request.admission import Admission
 from serve.request.answer_report import answer_report, costs, kept_of, route_reply
+from serve.request.asking.by_plan import asks_several, course_of
+from serve.request.asking.course import Answered, Course, InOrder
+from serve.request.asking.latencies import Latencies
 from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.breaker import Breaker
 from serve.request.clients import LedgerClient, RouterClient
-from serve.request.dispatch import Answered, first_answer
+from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.permissions import permitted
 from serve.request.planning import ROUTED_NAMES
@@ -57,6 +60,7 @@ class Gateway:
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
     background: Background = field(default_factory=Background)
+    latencies: Latencies = field(default_factory=Latencies)
     _in_flight: int = 0
     _in_flight_of: Counter[str] = field(default_factory=Counter)  # by key
     _finishing: int = 0
@@ -215,9 +219,15 @@ class Gateway:
         kept: dict[str, Any] = {}
         try:
             answered = await self._ask(
-                job, books, lambda client, ask, timeout_s: client.answer(ask, timeout_s), judge_of(job.form)
+                job,
+                books,
+                course_of(job, self.latencies),
+                lambda client, ask, timeout_s: client.answer(ask, timeout_s),
+                judge_of(job.form),
             )
             name, value = answered.expert.spec.name, answered.value
+            if answered.agreement is None:
+                self.latencies.note(name, answered.took_s)
             text = text_of(value.body, "message")
             kept = kept_of(job, name, value.usage, answered.cost_usd, text)
         finally:
@@ -229,13 +239,16 @@ class Gateway:
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
         job = visit.job = await self._let_in(request, caller)
-        if is_held(job):
+        if asks_several(job) or is_held(job):
             work = self._answer_whole(job)
             return await open_held(job, work, self.background, wants_usage=request.wants_usage)
         books = self._books(job)
         try:
             answered = await self._ask(
-                job, books, lambda client, ask, timeout_s: client.open_stream(ask, timeout_s)
+                job,
+                books,
+                InOrder(job.order, job.most_answers),
+                lambda client, ask, timeout_s: client.open_stream(ask, timeout_s),
             )
         except BaseException:
             books.settle()
@@ -265,6 +278,7 @@ class Gateway:
         self,
         job: InFlight,
         books: RequestBooks,
+        course: Course[T],
         ask: Callable[[ExpertClient, Ask, float], Awaitable[T | Failure]],
         judge: Callable[[T], Unusable | None] = lambda _: None,
     ) -> Answered[T]:
@@ -278,11 +292,5 @@ class Gateway:
                 timeout_s,
             )
 
-        return await first_answer(
-            job.order,
-            ask_one,
-            job.began + self.config.deadline_s,
-            books,
-            judge=judge,
-            most_answers=job.most_answers,
-        )
+        longest_s = min(self.config.deadline_s, job.request.max_latency_s or self.config.deadline_s)
+        return await find_answer(course, ask_one, job.began + longest_s, books, judge=judge)

@@ -18,7 +18,8 @@ from serve.wire.presets import PRESETS
 from serve.wire.protocol import ROUTED
 from warehouse import InputError, NobodyMayAnswerError
 
-ROUTED_NAMES = (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS))
+ENSEMBLE = "ensemble"  # in a model's name: several experts may be asked for one answer
+ROUTED_NAMES = (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS), f"{ROUTED}:{ENSEMBLE}")
 
 
 def read_request(
@@ -36,18 +37,32 @@ def read_request(
     if request.model in visible:
         refuse_limits(request)
         return None, (request.model,)
-    name, colon, preset = request.model.partition(":")
-    if name != ROUTED or (colon and preset not in PRESETS):
+    name, *options = request.model.split(":")
+    wants_several = options[:1] == [ENSEMBLE]
+    preset = "".join(options[wants_several:])
+    if (
+        name != ROUTED
+        or len(options) > 1 + wants_several
+        or (options[wants_several:] and preset not in PRESETS)
+    ):
         raise ApiError(
             404,
             f"no model {request.model!r}; there are {', '.join((*ROUTED_NAMES, *visible))}",
             param="model",
             code="model_not_found",
         )
+    if wants_several and request.min_success is not None:
+        raise ApiError(
+            400,
+            f"min_success says who may answer alone, {request.model} goes by what several say; leave one out",
+            param="min_success",
+            code="invalid_request",
+        )
     names = allowed(experts, request.experts, caller)
     resting = breaker.resting(names, caller.key_id)
     deny = resting if len(resting) < len(names) else ()
-    return query_of(request, request.query, preset or caller.preset, names, deny), names
+    query = query_of(request, request.query, preset or caller.preset, names, deny)
+    return replace(query, wants_habits=wants_several), names
 
 
 async def rule(router: RouterClient, query: Query, caller: Caller) -> Ruling:
@@ -79,7 +94,11 @@ def make_plan(
         return Plan(named, "named by the request")
     decision = ruling.decision
     plan = Plan((decision.expert, *decision.fallbacks), decision.reason, ruling)
-    if held_by in decision.fallbacks and loses_little(decision, held_by, min_success):
+    if (
+        ruling.habits is None
+        and held_by in decision.fallbacks
+        and loses_little(decision, held_by, min_success)
+    ):
         others = tuple(name for name in plan.order if name != held_by)
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
         plan = Plan((held_by, *others), reason, ruling)

@@ -11,10 +11,10 @@ from experts.forms import Said
 from experts.upstream.counting import characters_of
 from serve.experts.client import Body, OpenStream
 from serve.request.answer_report import costs, kept_of
+from serve.request.asking.course import Answered
 from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.charges import is_beyond
-from serve.request.dispatch import Answered
 from serve.request.in_flight import InFlight
 from serve.request.streaming import Incoming, Tally, count_remainder, relay
 from serve.request.usable.judging import judge_safely

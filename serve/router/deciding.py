@@ -35,9 +35,12 @@ class Loaded:
 
     def rule(self, queries: Sequence[Query]) -> list[Ruling | Refused]:
         """Decide on every query; one that nobody may answer gets the error in its place."""
+        habits = self.orchestrator.asking_policy().habits
         return [
-            decision if isinstance(decision, Refused) else Ruling(decision, self.version)
-            for decision in decide_all(self.orchestrator, queries)
+            decision
+            if isinstance(decision, Refused)
+            else Ruling(decision, self.version, habits=habits if query.wants_habits else None)
+            for query, decision in zip(queries, decide_all(self.orchestrator, queries), strict=True)
         ]
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator import Decision
+from orchestrator.asking.habits import Habits
 from warehouse import InputError, NobodyMayAnswerError
 
 #: Why a query is not decided on, as a value: the request is wrong, or it excludes everybody.
@@ -24,6 +25,7 @@ class Query:
     allow: tuple[str, ...] | None = None
     deny: tuple[str, ...] = ()
     allowance_usd: float | None = None  # what such queries may cost on average; see paced_price.py
+    wants_habits: bool = False  # several experts may be asked for one answer
 
     @property
     def limits(self) -> tuple[Any, ...]:
@@ -38,6 +40,7 @@ class Ruling:
     decision: Decision
     version: str
     shadow: Ruling | None = None  # what the challenger would have decided; nobody follows it
+    habits: Habits | None = None  # of that version's experts, where the query wants them
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how muc
 
 _MAX_MESSAGES = 2_048
 _PARTS_OF_TEXT = ("text", "refusal")
-_EXTENSIONS = {"max_cost_usd", "min_success", "multiplier", "experts", "max_experts_asked"}
+_EXTENSIONS = {"max_cost_usd", "min_success", "multiplier", "experts", "max_experts_asked", "max_latency_s"}
 
 
 class Message(BaseModel):
@@ -87,7 +87,7 @@ class CompletionOptions(Constraints):
     model: str = Field(
         ROUTED,
         max_length=200,
-        description="leeroo, leeroo:quality, leeroo:balanced, leeroo:economy, or an expert",
+        description="leeroo, leeroo:quality, leeroo:balanced, leeroo:economy, leeroo:ensemble, or an expert",
     )
     stream: bool | None = Field(None, description="send the answer as server-sent events")
     stream_options: StreamOptions | None = Field(None, description="only with stream")
@@ -105,8 +105,14 @@ class CompletionOptions(Constraints):
         None,
         ge=1,
         le=100,
-        description="experts that may answer, one after the other, while answers are not usable;"
-        " 1 takes the first answer as it is",
+        description="experts that may answer, one after the other, while answers are not usable or, with"
+        " leeroo:ensemble, do not settle it; 1 takes the first answer as it is",
+    )
+    max_latency_s: float | None = Field(
+        None,
+        ge=0.1,
+        allow_inf_nan=False,
+        description="seconds for the answer; nobody else is asked beside an answer that is there then",
     )
 
     _for_expert: dict[str, Any] = PrivateAttr(default_factory=dict)

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from experts.upstream import CONSEQUENCES, Failure, FailureKind, ask_of
-from serve.request.dispatch import Attempt, first_answer, refusal
+from serve.request.asking.course import Attempt, InOrder
+from serve.request.dispatch import find_answer, refusal
 from serve.wire.api_errors import ApiError
 
 KINDS = st.sampled_from(list(FailureKind))
@@ -76,7 +77,7 @@ def run(experts, ask, *, within_s=5.0):
     books = NoBooks()
 
     async def go():
-        return await first_answer(experts, ask, time.monotonic() + within_s, books)
+        return await find_answer(InOrder(experts), ask, time.monotonic() + within_s, books)
 
     try:
         return asyncio.run(go()), books.told
