@@ -16,7 +16,7 @@ from bench.routing_data import add_recorded_argument, read_pools
 from bench.routing_pools import BASELINES, ROUTER, compare_pools
 from warehouse import LeerooError
 
-PARTS = ("pools", "streams", "shift", "batch", "latency", "probes", "limits")
+PARTS = ("pools", "streams", "shift", "batch", "latency", "probes", "limits", "asking")
 
 
 def main() -> None:
@@ -63,6 +63,10 @@ def main() -> None:
         from bench.routing_probes import print_probes
 
         print_probes(arguments.recorded, [pools["A"], pools["D"]], arguments.cache, console)
+    if "asking" in parts:
+        from bench.routing_asking import print_asking
+
+        print_asking(console)
     if "limits" in parts:
         from bench.routing_limits import print_limits
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.asking.beliefs import Evidence
+from orchestrator.asking.first_ask import FirstCandidates, gains_after_first
 from orchestrator.asking.habits import DEPTHS, Habits
 from orchestrator.asking.lookahead import Candidates, Gains, gains_of_asking
 from orchestrator.asking.plans import Limits, Plans
@@ -130,18 +132,30 @@ def _first_ask(habits: Habits, plans: Plans) -> Columns:
 
 def _gain_after_first(habits: Habits, plans: Plans, columns: Columns, left: int) -> Floats:
     """What asking on is worth after the answer of each of ``columns`` [n, k]: all first asks in one table."""
-    n, k = columns.shape
-    column = columns.ravel()
-    rows = np.repeat(np.arange(n), k)
-    comparable = habits.comparable[column] & plans.open[rows, column]
-    found = np.zeros(n * k)
-    rows, column = rows[comparable], column[comparable]
-    if len(rows):
-        worst_usd = plans.worst_usd[rows, column]
-        after = plans.take(rows).observe(column, np.zeros(len(rows), np.intp), worst_usd)
-        further = _gains(habits, after, columns[rows], 1, min(left, 2)).net.max(axis=1)
-        found[comparable] = (1 - habits.unreadable[column]) * np.maximum(further, 0.0)
-    return found.reshape(n, k)
+
+    def of(values: NDArray[Any]) -> NDArray[Any]:
+        return np.take_along_axis(values, columns, axis=1)
+
+    open_, worst = of(plans.open), of(plans.worst_usd)
+    two = plans.paid_usd[:, None, None] + worst[:, :, None] + worst[:, None, :]
+    second = open_[:, None, :] & (two <= plans.ceiling_usd) & ~np.eye(columns.shape[1], dtype=bool)
+    third = open_[:, None, None, :]
+    if np.isfinite(plans.ceiling_usd):
+        third = third & (two[:, :, :, None] + worst[:, None, None, :] <= plans.ceiling_usd)
+    unreadable = habits.unreadable[columns]
+    gain = gains_after_first(
+        FirstCandidates(
+            beliefs=plans.beliefs.columns(columns),
+            price=of(plans.cost_usd) * min(plans.multiplier, COST_ALONE),
+            unreadable=unreadable,
+            comparable=habits.comparable[columns],
+            second=second,
+            third=third,
+        ),
+        np.broadcast_to(habits.trust[:2, None], (2, len(plans))),
+        steps=min(left, 2),
+    )
+    return (1 - unreadable) * gain
 
 
 def _further_ask(habits: Habits, plans: Plans, classes: int) -> tuple[Columns, Floats]:

@@ -14,7 +14,7 @@ from orchestrator.asking.plans import Limits, Plans
 from orchestrator.asking.readings import NOT_ASKED, Readings
 from orchestrator.predictors.base import Prediction
 
-CHUNK = 64  # queries at once, so that the tables of a step stay in the cache
+CHUNK = 128  # queries at once, so that the tables of a step stay in the cache
 
 Floats = NDArray[np.float64]
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from orchestrator.evaluation.asking_rows import AGREEMENT, MATCHED, SINGLES, VOTE
 from orchestrator.evaluation.report import EvaluationReport, Measure
 from orchestrator.evaluation.seed_result import PLAIN_POLICIES
 
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from orchestrator.selection.presets import Preset
+
+NOT_SERVED = {"random", "zero-router", SINGLES, VOTE, AGREEMENT, MATCHED, "oracle"}
+
+
+def is_served(name: str) -> bool:
+    """Whether a row is a policy that an endpoint can follow, and not only something to compare with."""
+    return name not in NOT_SERVED and not name.endswith("+ cascade")
 
 
 def render_report(report: EvaluationReport) -> Table:
@@ -28,7 +36,8 @@ def render_report(report: EvaluationReport) -> Table:
     table.caption = (
         f"best single: {report.best_single}; @x: accuracy within x of its cost, below it the $ / 1k spent;"
         " ± half of the 95% interval;"
-        " AIQ over cost and log cost; headroom: share of the way from zero-router to oracle (log cost)"
+        " °: to compare with, not served; AIQ over cost and log cost, log 2: up to twice the best's cost;"
+        " headroom: share of the way from zero-router to oracle (log cost)"
     )
     for column in (
         "policy",
@@ -37,19 +46,23 @@ def render_report(report: EvaluationReport) -> Table:
         *(f"@{s}" for s in shares),
         "AIQ",
         "AIQ log",
+        "AIQ log 2",
         "headroom",
+        "in series",
     ):
         table.add_column(column, justify="left" if column == "policy" else "right", no_wrap=True)
     for row in report.rows:
         m = row.measures
         table.add_row(
-            row.name,
+            row.name if is_served(row.name) else f"{row.name} °",
             _show(m["accuracy"]),
             f"{m['cost_usd'].value * 1000:.3g}",
             *(_show_at(m.get(f"accuracy@{s}"), m.get(f"cost@{s}")) for s in shares),
             _show(m.get("aiq")),
             _show(m.get("aiq_log")),
+            _show(m.get("aiq_log_twice")),
             _show(m.get("headroom_log"), percent=True),
+            f"{m['calls'].value:.2f}" if "calls" in m else "1",
         )
     return table
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from orchestrator.asking.beliefs import EASE, WEIGHT, AnswerModel, Evidence
 from orchestrator.asking.decide import begin_plans, final_answers, next_actions
+from orchestrator.asking.first_ask import FirstCandidates, gains_after_first
 from orchestrator.asking.habits import Habits
 from orchestrator.asking.lookahead import Candidates, gains_of_asking
 from orchestrator.asking.plans import Limits
@@ -162,6 +163,34 @@ def test_the_lookahead_is_exact(seed: int, options: int) -> None:
         expected = (ask(first, e, 2) - base[0]) / base.sum()
         assert found.net[0, e] == pytest.approx(expected, abs=1e-9)
     assert found.net[0, 0] == -np.inf
+
+
+@settings(deadline=None, max_examples=30)
+@given(SEEDS, st.integers(2, 8), st.sampled_from([0, 3, 10]), st.integers(1, 2))
+def test_three_answers_in_one_table_are_worth_what_two_are_after_each_first(
+    seed: int, k: int, options: int, steps: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    n = 3
+    habits = draw_habits(rng, k)
+    beliefs = habits.model.beliefs(rng.uniform(0.05, 0.95, (n, k)), np.full(n, options))
+    price, trust = rng.uniform(0, 0.04, (n, k)), rng.uniform(0.3, 1.2, (2, n))
+    unreadable = np.tile(habits.unreadable, (n, 1))
+    comparable = np.tile(habits.comparable, (n, 1))
+    second = (rng.random((n, k, k)) < 0.8) & ~np.eye(k, dtype=bool)
+    third = rng.random((n, k, k, k)) < 0.8
+    found = gains_after_first(
+        FirstCandidates(beliefs, price, unreadable, comparable, second, third), trust, steps=steps
+    )
+    for first in range(k):
+        given_first = np.full((n, k), -1)
+        given_first[:, first] = 0
+        other = ~np.eye(k, dtype=bool)
+        other[:, first] = False
+        after = Candidates(beliefs, price, unreadable, comparable, second[:, first], third[:, first] & other)
+        net = gains_of_asking(Evidence.of(beliefs, given_first, 1), after, trust, steps=steps).net
+        expected = np.where(comparable[:, first], np.maximum(net.max(axis=1), 0), 0)
+        assert found[:, first] == pytest.approx(expected, abs=1e-9)
 
 
 @settings(deadline=None, max_examples=40)
