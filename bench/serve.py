@@ -1,6 +1,6 @@
 """What the endpoint costs: the same real expert asked through the orchestrator, and without it.
 
-Run by ``make bench-serve``. Both ways go through one HTTP proxy to one engine with the same requests,
+Run by ``make bench-serve``. Both ways go through one front to one engine with the same requests,
 half of them streamed: *direct* by a deployment that does nothing but pass on, *routed* by ours, with
 keys, a router (the default embedder and predictor), budgets and books. At the end the books must agree with
 what the answers said, to the last picodollar, and no key may be over its budget.
@@ -14,6 +14,7 @@ import json
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -163,7 +164,8 @@ def cpu_by_part() -> dict[str, float]:
         except psutil.Error:
             continue
         words = name.split(".")[0].split(":")
-        part = "engine" if "EngineCore" in name else "proxy" if "ProxyActor" in name else "Ray's own"
+        is_front = any(front in name for front in ("ProxyActor", "HAProxyManager", "bin/haproxy"))
+        part = "engine" if "EngineCore" in name else "front" if is_front else "Ray's own"
         if "ServeReplica" in name:
             part = words[4] if words[4] != "expert" else "expert's front"
         used[part] = used.get(part, 0.0) + times.user + times.system
@@ -309,14 +311,19 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures here as well")
     options = parser.parse_args()
 
-    from pipelines.ray_session import ray_session
+    from pipelines.ray_session import serving_session
+    from serve.config import ServeConfig
     from serve.ledger.ledger import LEDGER_FILE, Ledger
 
     console = Console()
-    with tempfile.TemporaryDirectory() as scratch, ray_session():
-        from serve.run import ServeConfig, start_serving, stop_serving
-
+    with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         home = Path(scratch)
+        config = ServeConfig(
+            home=home, access="keys", router_dir=home / "router", experts=(EXPERT,), port=free_port()
+        )
+        stack.enter_context(serving_session(config, tell=console.print))
+        from serve.run import start_serving, stop_serving
+
         train_toy_router(home / "router")
         ledger = Ledger(home / LEDGER_FILE)
         secrets = tuple(
@@ -324,11 +331,7 @@ def main() -> None:
         )
         _, small = ledger.create_key("small", budget_usd=2e-5, period="total")
         with console.status("starting the endpoint"):
-            url = start_serving(
-                ServeConfig(
-                    home=home, access="keys", router_dir=home / "router", experts=(EXPERT,), port=free_port()
-                )
-            )
+            url = start_serving(config)
             start_direct("/direct")
         try:
             with console.status("asking"):

@@ -7,10 +7,14 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from pipelines.ray_address import check_ray_address
 from pipelines.ray_folders import ray_folder, remove_sessions_of
+
+if TYPE_CHECKING:
+    from serve.config import ServeConfig
 
 #: Logical CPUs of a local cluster at least. They are book-keeping: engines, Ray Data tasks and Serve replicas
 #: share the machine's real cores, and would wait for each other for ever on a two-core laptop otherwise.
@@ -21,13 +25,19 @@ START_ATTEMPTS = 2
 _log = logging.getLogger(__name__)
 
 
-#: What this project wants of Ray Serve where it starts the cluster; what the environment says goes first.
-SERVE_SETTINGS = {
+#: What this project wants of Ray where it starts the cluster; what the environment says goes first.
+CLUSTER_SETTINGS = {
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     # The HTTP proxy words its own errors as OpenAI does.
     "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "serve.http.proxy_errors:middlewares",
     # A proxy that died is missed three times before another one starts.
     "RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "0.25",
+    # What looks around ten times a second otherwise, in the controller and in every replica, asked or not.
+    "RAY_SERVE_CONTROL_LOOP_INTERVAL_S": "0.25",
+    "RAY_SERVE_METRICS_EXPORT_INTERVAL_MS": "5000",
 }
+#: And where people wait for answers: Ray has its workers stand back behind all else on the machine.
+SERVING_SETTINGS = {"RAY_worker_niceness": "0"}
 
 
 def joins_cluster(address: str | None = None) -> bool:
@@ -109,10 +119,8 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
         _check_named(address)
         ray.init(address=address or "auto", logging_level=logging.WARNING, log_to_driver=False)
     else:
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
-        for name, value in SERVE_SETTINGS.items():
-            os.environ.setdefault(name, value)
-        added = {name: value for name, value in (environment or {}).items() if name not in os.environ}
+        wanted = {**CLUSTER_SETTINGS, **(environment or {})}
+        added = {name: value for name, value in wanted.items() if name not in os.environ}
         os.environ.update(added)
         _stay_on_this_machine()
         _start_cluster()
@@ -124,6 +132,31 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
             for name in added:  # they were for this cluster alone
                 os.environ.pop(name, None)
             remove_sessions_of(os.getpid())
+
+
+@contextlib.contextmanager
+def serving_session(
+    config: ServeConfig, address: str | None = None, *, tell: Callable[[str], None] | None = None
+) -> Iterator[None]:
+    """Hold a Ray connection for an endpoint: a cluster that is started here gets the front that it wishes.
+
+    Args:
+        tell: told which front that is, before the cluster starts; a cluster that is there has its own.
+
+    Raises:
+        InputError: the front does not run here.
+    """
+    from serve.front.choice import choose_front
+
+    if joins_cluster(address):
+        with ray_session(address):
+            yield
+        return
+    with choose_front(config.front, config.longest_request_s) as front:
+        if tell is not None:
+            tell(f"Requests are taken by {front.told}.")
+        with ray_session(environment=SERVING_SETTINGS | front.environment):
+            yield
 
 
 class Connection:

@@ -23,7 +23,10 @@ ONE_CORE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 LIGHT: dict[str, Any] = {
     "ray_actor_options": {"num_cpus": 0.1, "runtime_env": {"env_vars": ONE_LOOP | ONE_CORE}},
     "max_ongoing_requests": 10_000,
+    "logging_config": {"enable_access_log": False},
 }
+#: Ray writes a line of every request where that level lets it, filter or not.
+QUIET: dict[str, Any] = {"logging_config": {"log_level": "WARNING", "enable_access_log": False}}
 
 
 def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
@@ -57,7 +60,7 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
         Ingress,
         name="ingress",
         num_replicas=config.ingress_replicas,
-        **_with_env(hand_over_keys(from_ingress)),
+        **_with_env(hand_over_keys(from_ingress)) | QUIET,
     )
     return ingress.bind(config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs])
 

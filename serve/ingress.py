@@ -13,6 +13,7 @@ from serve.experts.client import ExpertClient
 from serve.experts.deployments import called
 from serve.experts.handle import HandleClient
 from serve.http.api import create_api
+from serve.http.short_way import DESTINATION
 from serve.ledger.handle import BookkeeperHandle
 from serve.request.gateway import Gateway
 from serve.router.handle import RouterHandle
@@ -46,7 +47,9 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the web application; Ray Serve calls this once, in the replica."""
-        return create_api(self._gateway)
+        app = create_api(self._gateway)
+        DESTINATION.set(app)
+        return app
 
 
 def _client(

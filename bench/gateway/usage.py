@@ -21,7 +21,7 @@ def part_of(process: psutil.Process) -> str:
     title = process.cmdline()[0] if process.cmdline() else process.name()
     if title.startswith("ray::ServeReplica:"):
         return ":".join(title.split(".")[0].split(":")[4:])
-    if title.startswith("ray::ProxyActor"):
+    if title.startswith(("ray::ProxyActor", "ray::HAProxyManager")):
         return "Serve's proxy"
     if title.startswith("ray::ServeController"):
         return "Serve's controller"

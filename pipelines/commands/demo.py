@@ -47,21 +47,20 @@ def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
     """Deploy the champion beside its experts, ask it as any client does, and end the deployment."""
     import httpx
 
-    from pipelines.ray_session import ray_session
+    from pipelines.ray_session import serving_session
     from serve.config import ServeConfig
     from serve.run import start_serving, stop_serving
 
-    with ray_session():
+    config = ServeConfig(
+        home=home.path,
+        tracking_uri=home.mlflow_uri,
+        warehouse_url=home.warehouse_url,
+        port=port or free_port(),
+    )
+    with serving_session(config):
         print_line("Ray Serve starts the orchestrator and its experts (real vLLM engines) ...")
         started = time.monotonic()
-        url = start_serving(
-            ServeConfig(
-                home=home.path,
-                tracking_uri=home.mlflow_uri,
-                warehouse_url=home.warehouse_url,
-                port=port or free_port(),
-            )
-        )
+        url = start_serving(config)
         try:
             print_line(f"Ready after {time.monotonic() - started:.0f} s at {url}")
             asked = {"model": "leeroo", "messages": [{"role": "user", "content": question}], "max_tokens": 24}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -56,10 +55,9 @@ def serve(
     """
     from rich.console import Console
 
-    from pipelines.ray_session import joins_cluster, ray_session
+    from pipelines.ray_session import joins_cluster, serving_session
     from serve.checks import check_machine, check_settings
     from serve.config import ServeConfig
-    from serve.front.choice import choose_front
 
     console = Console()
     place = Home.open(home)
@@ -78,13 +76,7 @@ def serve(
     check_settings(config)  # before Ray starts, which takes a while
     if not joins_cluster():
         check_machine(config)
-    with ExitStack() as stack:
-        environment = {}
-        if not joins_cluster():
-            chosen = stack.enter_context(choose_front(config.front, config.longest_request_s))
-            console.print(f"Requests are taken by {chosen.told}.")
-            environment = chosen.environment
-        stack.enter_context(ray_session(environment=environment))
+    with serving_session(config, tell=console.print):
         from serve.run import APP_NAME, start_serving, stop_serving
         from serve.stopping import StopSignal, close_books, drain_serving
 

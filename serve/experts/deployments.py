@@ -111,6 +111,7 @@ def deployment_options(spec: ExpertSpec) -> dict[str, Any]:
         "health_check_period_s": 10,
         "health_check_timeout_s": 60,
         "graceful_shutdown_timeout_s": 10,
+        "logging_config": {"enable_access_log": False},
     }
     options["ray_actor_options"] = actor_of(spec)
     if resources.replicas_max > resources.replicas_min:

@@ -18,6 +18,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from serve.http.error_replies import error_reply
 from serve.http.last_words import Witness
 from serve.http.own_listener import listen_on_this_machine
+from serve.http.short_way import ShortWay
 from serve.http.slow_headers import limit_uvicorn
 from serve.wire.api_errors import ApiError
 
@@ -30,8 +31,9 @@ def middlewares() -> list[Middleware]:
 
     limit_uvicorn()
     listen_on_this_machine()
-    is_ingress = _get_internal_replica_context() is not None
-    return [Middleware(ErrorShape, witness=Witness(_LAST_WORDS) if is_ingress else None)]
+    if _get_internal_replica_context() is None:
+        return [Middleware(ErrorShape)]
+    return [Middleware(ShortWay), Middleware(ErrorShape, witness=Witness(_LAST_WORDS))]
 
 
 DIED = ApiError(

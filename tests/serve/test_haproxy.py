@@ -415,6 +415,11 @@ INGRESS = """
 import asyncio, sys, uvicorn
 from serve.http.last_words import Witness
 from serve.http.proxy_errors import _LAST_WORDS, ErrorShape
+from serve.http.short_way import DESTINATION, ShortWay
+
+async def handled_by_ray(scope, receive, send):
+    DESTINATION.set(app)  # as an ingress does once it is built: what comes next goes past Ray
+    await app(scope, receive, send)
 
 async def app(scope, receive, send):
     await receive()
@@ -425,7 +430,8 @@ async def app(scope, receive, send):
         await send({"type": "http.response.body", "body": b"data: %d\\n\\n" % n, "more_body": n < pieces - 1})
         await asyncio.sleep(0.02)
 
-uvicorn.run(ErrorShape(app, witness=Witness(_LAST_WORDS)), port=int(sys.argv[1]), log_level="warning")
+shaped = ErrorShape(ShortWay(handled_by_ray), witness=Witness(_LAST_WORDS))
+uvicorn.run(shaped, port=int(sys.argv[1]), log_level="warning", lifespan="off")
 """
 
 

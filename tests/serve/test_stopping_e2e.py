@@ -241,6 +241,7 @@ def test_it_listens_to_this_machine_alone_survives_its_parts_and_stops_in_good_o
         assert any(name == "haproxy" for _, name in heard) == (front == "haproxy")
         slowest_s = 0.0
         for part in FRONTS[front]:
+            wait_until(lambda part=part: len(endpoint.named(part)) == 1, 30, f"{part} is not there")
             (taken,) = endpoint.named(part)
             taken.kill()
             if part != "HAProxyManager":  # nobody notices when that dies
