@@ -310,15 +310,18 @@ def test_saved_habits_are_the_same_to_the_bit(tmp_path) -> None:
 
 
 def test_keys_are_compared_within_a_question_and_what_is_missing_is_told_apart() -> None:
-    keys = np.array([["A", "B", "A", None], ["B", None, "A", None], ["C", "C", "C", None]], object)
-    answered = np.array([[True, True, True, True], [True, True, True, True], [False, True, True, True]])
-    readings = Readings.from_keys(keys, answered, np.array([0.25, 0.1, 0.0]))
+    none = [None] * 4  # such as a question that is judged, not compared
+    keys = np.array([["A", "B", "A", None], ["B", None, "A", None], ["C", "C", "C", None], none], object)
+    answered = np.ones((4, 4), bool)
+    answered[2, 0] = False
+    readings = Readings.from_keys(keys, answered, np.array([0.25, 0.1, 0.0, 0.0]))
     assert readings.classes.tolist() == [
         [0, 1, 0, INCOMPARABLE],
         [0, UNREADABLE, 1, INCOMPARABLE],
         [NOT_ASKED, 0, 0, INCOMPARABLE],
+        [INCOMPARABLE] * 4,
     ]
-    assert readings.options.tolist() == [4, 10, 0]
+    assert readings.options.tolist() == [4, 10, 0, 0]
 
 
 def test_nonsense_is_refused() -> None:
