@@ -43,11 +43,11 @@ class Readings:
             chance: [n] of a guess being right: 1 over the number of options, 0 where there are none.
         """
         known = np.array([[bool(key) and key == key for key in row] for row in keys], bool) & answered
-        comparable = known.sum(axis=0) > COMPARABLE_SHARE * np.maximum(answered.sum(axis=0), 1)
+        keyless = ~known.any(axis=1)
+        comparable = known.sum(axis=0) > COMPARABLE_SHARE * np.maximum(answered[~keyless].sum(axis=0), 1)
         classes = np.full(keys.shape, NOT_ASKED, np.int16)
         classes[answered] = UNREADABLE
         classes[:, ~comparable] = np.where(answered[:, ~comparable], INCOMPARABLE, NOT_ASKED)
-        keyless = ~known.any(axis=1)
         classes[keyless] = np.where(answered[keyless], INCOMPARABLE, NOT_ASKED)
         for row, own in enumerate(known & comparable):
             names: dict[object, int] = {}
