@@ -34,6 +34,7 @@ def draw_habits(rng: np.random.Generator, m: int, *, comparable: float = 0.8) ->
         unreadable=rng.uniform(0, 0.2, m),
         model=AnswerModel(rng.uniform(0.3, 4, m), rng.uniform(0.05, 0.9, m), float(rng.uniform(0, 0.1))),
         trust=rng.uniform(0.2, 1.2, 3),
+        foresight=float(rng.uniform(0.2, 1)),
     )
 
 
@@ -303,6 +304,7 @@ def test_saved_habits_are_the_same_to_the_bit(tmp_path) -> None:
     write_states(tmp_path, {"asking": habits.state()})
     loaded = Habits.from_state(read_states(tmp_path)["asking"])
     assert loaded.experts == habits.experts
+    assert loaded.foresight == habits.foresight
     for name in ("comparable", "unreadable", "trust"):
         assert np.array_equal(getattr(loaded, name), getattr(habits, name))
     for name in ("slopes", "popular", "inverted"):
