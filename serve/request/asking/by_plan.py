@@ -54,7 +54,7 @@ class ByPlan:
         self._clients = {client.spec.name: client for client in job.order}
         self._policy = AskingPolicy(habits.of_pool(tuple(decision.success)))
         self._latencies = latencies
-        self._until = None if request.max_latency_s is None else job.began + request.max_latency_s
+        self._until = None if job.max_latency_s is None else job.began + job.max_latency_s
         self._answers: list[Answered[WholeAnswer]] = []
         self._state = self._policy.plan(
             np.array(list(decision.success.values())),
@@ -63,7 +63,7 @@ class ByPlan:
             allowed=np.array([name in self._clients for name in decision.success]),
             options=option_count(job.form),
             limits=Limits(
-                max_asks=request.max_experts_asked or MAX_ASKS,
+                max_asks=min(job.most_answers, MAX_ASKS),
                 ceiling_usd=float("inf") if request.max_cost_usd is None else request.max_cost_usd,
             ),
         )
