@@ -110,9 +110,10 @@ def _draw(groups: NDArray[Any], seed: int) -> Iterator[Floats]:
     rng = np.random.default_rng(seed)
     unique, members = np.unique(groups, return_inverse=True)
     yield np.ones((1, len(members)))
+    count = len(unique)
     for _ in range(0, REPLICATES, BLOCK):
-        drawn = rng.multinomial(len(unique), np.full(len(unique), 1 / len(unique)), size=BLOCK)
-        yield drawn[:, members.ravel()].astype(np.float64)
+        drawn = [np.bincount(rng.integers(0, count, count), minlength=count) for _ in range(BLOCK)]
+        yield np.array(drawn)[:, members.ravel()].astype(np.float64)
 
 
 def _not_told_from_best(quality: Floats, promised: Floats) -> NDArray[np.intp]:
