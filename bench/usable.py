@@ -109,12 +109,17 @@ def forgetful_api(port: int, upstream: str) -> Iterator[None]:
     thread.join()
 
 
-def ask_all(url: str, requests: list[dict[str, Any]], experts: tuple[str, ...]) -> list[dict[str, Any]]:
+def ask_all(
+    url: str, requests: list[dict[str, Any]], experts: tuple[str, ...], most_s: float
+) -> list[dict[str, Any]]:
     """Return the ``leeroo`` object of every answer, with the seconds that its client waited."""
-    told = []
+    told: list[dict[str, Any]] = []
+    ends_at = time.perf_counter() + most_s
     with httpx.Client(timeout=300) as web:
         for request in requests:
             began = time.perf_counter()
+            if began > ends_at:
+                break
             body = request | {"model": "leeroo:quality", "experts": list(experts)}
             reply = web.post(f"{url}/v1/chat/completions", json=body)
             reply.raise_for_status()
@@ -134,7 +139,8 @@ def row_of(name: str, told: list[dict[str, Any]]) -> tuple[str, ...]:
         order = [*attempts, answer] if one["unusable"] is None else [answer, *attempts]
         first_usd += order[0][2]
         fell += len(order) > 1
-        added_s += [max(0.0, one["latency_s"] - one["expert_s"])] if len(order) > 1 else []
+        if len(order) > 1:  # the second ask: the one whose answer was given, unless the first was
+            added_s.append(one["latency_s"] - one["expert_s"] if one["unusable"] else one["expert_s"])
         for expert, reason, _ in order:
             asked[expert] += 1
             if reason is not None:
@@ -162,6 +168,7 @@ def row_of(name: str, told: list[dict[str, Any]]) -> tuple[str, ...]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100, help="requests of each set")
+    parser.add_argument("--seconds", type=float, default=120, help="of a set at most: then it is cut short")
     options = parser.parse_args()
 
     from bench.toy_outcomes import toy_outcomes
@@ -205,13 +212,15 @@ def main() -> None:
                     ("JSON, the engine keeps to the schema", json_request, MODELS),
                     ("JSON, an API that passes over it", json_request, APIS),
                 ):
-                    table.add_row(*row_of(name, ask_all(url, [make(row) for row in rows], experts)))
-                    console.print(name, "done")
-            figures = httpx.get(f"{url}/metrics").text.splitlines()
+                    told = ask_all(url, [make(row) for row in rows], experts, options.seconds)
+                    figures = row_of(name, told)
+                    table.add_row(*figures)
+                    console.print(*figures, sep=" | ")
+            counted = httpx.get(f"{url}/metrics").text.splitlines()
         finally:
             stop_serving()
         console.print(table)
-        console.print("\n".join(line for line in figures if line.startswith("leeroo_unusable_answers_total")))
+        console.print("\n".join(line for line in counted if line.startswith("leeroo_unusable_answers_total")))
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -122,5 +122,5 @@ def _deal(
         asked = one.asked[rng.permutation(len(one.asked))]
         answered = answers_of_sets(habits, mean_success, readings, asked)
         paid = np.where(asked, outcomes.cost_usd, 0.0).sum(axis=1)
-        dealt.append(Replayed(answered, asked, paid, np.zeros(len(asked)), ()))
+        dealt.append(replace(one, answered=answered, asked=asked, paid_usd=paid))
     return dealt

@@ -34,6 +34,7 @@ def draw_habits(rng: np.random.Generator, m: int, *, comparable: float = 0.8) ->
         unreadable=rng.uniform(0, 0.2, m),
         model=AnswerModel(rng.uniform(0.3, 4, m), rng.uniform(0.05, 0.9, m), float(rng.uniform(0, 0.1))),
         trust=rng.uniform(0.2, 1.2, 3),
+        foresight=float(rng.uniform(0.2, 1)),
     )
 
 
@@ -303,6 +304,7 @@ def test_saved_habits_are_the_same_to_the_bit(tmp_path) -> None:
     write_states(tmp_path, {"asking": habits.state()})
     loaded = Habits.from_state(read_states(tmp_path)["asking"])
     assert loaded.experts == habits.experts
+    assert loaded.foresight == habits.foresight
     for name in ("comparable", "unreadable", "trust"):
         assert np.array_equal(getattr(loaded, name), getattr(habits, name))
     for name in ("slopes", "popular", "inverted"):
@@ -310,15 +312,18 @@ def test_saved_habits_are_the_same_to_the_bit(tmp_path) -> None:
 
 
 def test_keys_are_compared_within_a_question_and_what_is_missing_is_told_apart() -> None:
-    keys = np.array([["A", "B", "A", None], ["B", None, "A", None], ["C", "C", "C", None]], object)
-    answered = np.array([[True, True, True, True], [True, True, True, True], [False, True, True, True]])
-    readings = Readings.from_keys(keys, answered, np.array([0.25, 0.1, 0.0]))
+    none = [None] * 4  # such as a question that is judged, not compared
+    keys = np.array([["A", "B", "A", None], ["B", None, "A", None], ["C", "C", "C", None], none], object)
+    answered = np.ones((4, 4), bool)
+    answered[2, 0] = False
+    readings = Readings.from_keys(keys, answered, np.array([0.25, 0.1, 0.0, 0.0]))
     assert readings.classes.tolist() == [
         [0, 1, 0, INCOMPARABLE],
         [0, UNREADABLE, 1, INCOMPARABLE],
         [NOT_ASKED, 0, 0, INCOMPARABLE],
+        [INCOMPARABLE] * 4,
     ]
-    assert readings.options.tolist() == [4, 10, 0]
+    assert readings.options.tolist() == [4, 10, 0, 0]
 
 
 def test_nonsense_is_refused() -> None:
