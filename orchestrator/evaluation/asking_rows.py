@@ -19,7 +19,7 @@ from warehouse import Outcomes
 
 LEEROO, MATCHED = "leeroo", "matched random"  # as it is served; its plans dealt to other queries
 SINGLES, VOTE, AGREEMENT = "zero-router, fitted", "query-blind vote", "agreement cascade"
-SETTINGS, OF_ROUTER = 120, 1000  # multipliers of the policy's curve, where it asks several and where it routes
+SETTINGS, OF_ROUTER = 120, 1000  # multipliers of its curve, where it asks several and where it routes
 TRIED = 600  # validation questions that it is run over, to know what a setting costs
 
 Floats = NDArray[np.float64]
