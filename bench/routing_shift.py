@@ -24,7 +24,7 @@ from warehouse import text_keys
 
 STREAMS = 200  # a pool, in distribution and again foreign
 RESAMPLINGS = 200  # of what presets are chosen on
-SHARES = (0.1, 0.9)  # budgets lie between these shares of the way from the cheapest choice to the dearest
+SHARES = (0.1, 0.9)  # budgets lie between these shares of the way from the cheapest choice to no pressure
 
 
 @dataclass(frozen=True)
@@ -95,8 +95,9 @@ def stream(learned: Learned, seed: int, *, forecast_is_ceiling: bool = False) ->
     n = len(learned.success)
     order = rng.choice(n, LENGTH, replace=n < LENGTH)
     paid = learned.paid_usd[order]
-    cheapest, dearest = paid.min(axis=1).sum(), paid.max(axis=1).sum()
-    budget = cheapest + rng.uniform(*SHARES) * (dearest - cheapest)
+    cheapest = paid.min(axis=1).sum()
+    freely = paid[np.arange(LENGTH), learned.success[order].argmax(axis=1)].sum()
+    budget = cheapest + rng.uniform(*SHARES) * (freely - cheapest)
     shown = rng.choice(len(learned.seen.success), min(384, len(learned.seen.success)), replace=False)
     return run_stream(
         learned.success[order],

@@ -31,7 +31,7 @@ class NextActions:
     """What ``n`` plans do next."""
 
     ask: Columns  # [n] column of the expert to ask; STOP: give back an answer
-    gain: Floats  # [n] success that the model expects of this answer alone; 0 of a first one
+    gain: Floats  # [n] success expected of this answer alone; of a first one, what asking on after it nets
 
 
 def begin_plans(
@@ -91,7 +91,7 @@ def next_actions(habits: Habits, plans: Plans) -> NextActions:
     classes = plans.given.max(axis=1).astype(np.intp) + 1
     empty = ~incomparable & (classes <= 0)
     for rows in _groups(possible & empty, plans.asks):
-        ask[rows] = _first_ask(habits, plans.take(rows))
+        ask[rows], gain[rows] = _first_ask(habits, plans.take(rows))
     for rows in _groups(possible & ~empty & ~incomparable, classes, plans.asks):
         ask[rows], gain[rows] = _further_ask(habits, plans.take(rows), int(classes[rows[0]]))
     return NextActions(ask, gain)
@@ -117,17 +117,20 @@ def final_answers(plans: Plans) -> tuple[Columns, Floats]:
     return np.where(value < -1, -1, best), np.maximum(value, 0.0)
 
 
-def _first_ask(habits: Habits, plans: Plans) -> Columns:
-    """Whom to ask where no answer is at hand; all plans have asked equally often."""
+def _first_ask(habits: Habits, plans: Plans) -> tuple[Columns, Floats]:
+    """Whom to ask where no answer is at hand, and what asking on after it is worth by the model.
+
+    All plans have asked equally often.
+    """
     value = net_value(plans.success, plans.cost_usd, plans.multiplier)
     open_ = plans.open
     columns = _best(value, plans.cost_usd, open_)
     left = plans.max_asks - int(plans.asks[0])
+    gain = np.zeros(value.shape)
     if left > 1 and habits.comparable.any():
-        gain = _gain_after_first(habits, plans, columns, left - 1)
-        value = np.array(value)
-        np.put_along_axis(value, columns, np.take_along_axis(value, columns, axis=1) + gain, axis=1)
-    return _best(value, plans.cost_usd, open_)[:, 0]
+        np.put_along_axis(gain, columns, _gain_after_first(habits, plans, columns, left - 1), axis=1)
+    chosen = _best(value + habits.foresight * gain, plans.cost_usd, open_)[:, 0]
+    return chosen, gain[np.arange(len(plans)), chosen]
 
 
 def _gain_after_first(habits: Habits, plans: Plans, columns: Columns, left: int) -> Floats:

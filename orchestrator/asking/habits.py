@@ -26,6 +26,7 @@ class Habits:
     unreadable: Floats  # [m] share of answers that cannot be used, below 1
     model: AnswerModel
     trust: Floats  # [DEPTHS] share of a gain foreseen of a further answer that comes true
+    foresight: float = 1.0  # share that comes true of what asking on is said to net, before the first ask
 
     @classmethod
     def unknown(cls, experts: tuple[str, ...]) -> Self:
@@ -60,6 +61,7 @@ class Habits:
             "popular": self.model.popular,
             "inverted": np.array([self.model.inverted]),
             "trust": self.trust,
+            "foresight": np.array([self.foresight]),
         }
         return State(KIND, {"experts": list(self.experts)}, arrays)
 
@@ -69,5 +71,10 @@ class Habits:
         arrays = state.arrays
         model = AnswerModel(arrays["slopes"], arrays["popular"], float(arrays["inverted"][0]))
         return cls(
-            tuple(state.config["experts"]), arrays["comparable"], arrays["unreadable"], model, arrays["trust"]
+            tuple(state.config["experts"]),
+            arrays["comparable"],
+            arrays["unreadable"],
+            model,
+            arrays["trust"],
+            float(arrays["foresight"][0]),
         )

@@ -11,7 +11,7 @@ from orchestrator.asking.beliefs import AnswerModel, Evidence
 from orchestrator.asking.decide import CANDIDATES
 from orchestrator.asking.habits import DEPTHS, Habits
 from orchestrator.asking.readings import NOT_ASKED, UNREADABLE, Readings
-from orchestrator.asking.replay import replay
+from orchestrator.asking.replay import Replayed, Step, replay
 from orchestrator.predictors.base import Prediction
 from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.value import net_value
@@ -74,8 +74,7 @@ def learn_habits(
     complete = np.flatnonzero(np.isfinite(score + cost_usd).all(axis=1))
     rows = rng.permutation(complete)[:PER_MULTIPLIER]
     some = Prediction(forecast.experts, forecast.success[rows], forecast.cost_usd[rows])
-    trust = _fit_trust(habits, some, cost_usd[rows], readings.take(rows), score[rows], multipliers)
-    return replace(habits, trust=trust)
+    return _calibrate(habits, some, cost_usd[rows], readings.take(rows), score[rows], multipliers)
 
 
 def asking_multipliers(forecast: Prediction, count: int) -> Floats:
@@ -214,39 +213,62 @@ def _losses(sets: _Sets, rows: NDArray[np.intp], slopes: Floats, popular: Floats
     return losses
 
 
-def _fit_trust(
+def _calibrate(
     habits: Habits,
     forecast: Prediction,
     cost_usd: Floats,
     readings: Readings,
     score: NDArray[np.floating],
     multipliers: Floats,
-) -> Floats:
-    """Return the share of the gains foreseen that came true where the policy asked on, by depth.
+) -> Habits:
+    """Learn what share of the gains foreseen comes true where the policy goes.
 
     A search for the greatest gain finds the luckiest of many uncertain ones, so what it finds is less than it
     foresees. Least squares through the origin, drawn to 1 where there is little to learn from; repeated, as
-    the policy asks less once it trusts less.
+    the policy does otherwise once it trusts less.
     """
     finite = multipliers[np.isfinite(multipliers)]
     chosen = finite[np.linspace(0, len(finite) - 1, min(TRUST_MULTIPLIERS, len(finite))).astype(int)]
-    trust = habits.trust
+    prior = TRUST_PRIOR * len(chosen)
     for _ in range(TRUST_ROUNDS):
-        steps = [
-            step
-            for replayed in replay(
-                replace(habits, trust=trust), forecast, cost_usd, readings, chosen, follow=True
-            )
-            for step in replayed.steps
-        ]
-        told = np.concatenate([s.gain for s in steps]) if steps else np.zeros(0)
-        depth = np.concatenate([np.minimum(s.compared, DEPTHS) for s in steps]) if steps else np.zeros(0)
-        real = [score[s.rows, s.after] - score[s.rows, s.before] for s in steps]
-        came = np.concatenate(real) if steps else np.zeros(0)
-        found = np.ones(DEPTHS)
+        replayed = replay(habits, forecast, cost_usd, readings, chosen, follow=True)
+        steps = [step for one in replayed for step in one.steps]
+        habits = replace(
+            habits,
+            trust=_trust_of_answers(steps, score, prior),
+            foresight=_trust_before(replayed, chosen, readings, score, cost_usd, prior),
+        )
+    return habits
+
+
+def _trust_of_answers(steps: list[Step], score: NDArray[np.floating], prior: float) -> Floats:
+    """Share of the success expected of one more answer that it brought, by how many were there."""
+    trust = np.ones(DEPTHS)
+    if steps:
+        told = np.concatenate([step.gain for step in steps])
+        depth = np.concatenate([np.minimum(step.compared, DEPTHS) for step in steps])
+        came = np.concatenate([score[s.rows, s.after] - score[s.rows, s.before] for s in steps])
         for d in range(1, DEPTHS + 1):
             own = depth == d
-            prior = TRUST_PRIOR * len(chosen)
-            found[d - 1] = (told[own] @ came[own] + prior) / (told[own] @ told[own] + prior)
-        trust = np.clip(found, 0.0, 1.5)
-    return trust
+            trust[d - 1] = (told[own] @ came[own] + prior) / (told[own] @ told[own] + prior)
+    return np.clip(trust, 0.0, 1.0)
+
+
+def _trust_before(
+    replayed: list[Replayed],
+    multipliers: Floats,
+    readings: Readings,
+    score: NDArray[np.floating],
+    cost_usd: Floats,
+    prior: float,
+) -> float:
+    """Share of what asking on was foreseen to net that it did net, where the first answer could be read."""
+    told, came = prior, prior
+    rows = np.arange(len(score))
+    for one, multiplier in zip(replayed, multipliers, strict=True):
+        read = readings.classes[rows, one.first] >= 0
+        success = score[rows, one.answered] - score[rows, one.first]
+        netted = net_value(success, one.paid_usd - cost_usd[rows, one.first], multiplier)
+        told += float(one.foreseen[read] @ one.foreseen[read])
+        came += float(one.foreseen[read] @ netted[read])
+    return float(np.clip(came / told, 0.0, 1.0))

@@ -38,15 +38,17 @@ class Readings:
 
         Args:
             keys: [n, m] a comparable form of each answer; None, NaN or empty where there is none.
-            answered: [n, m] where an expert was asked and answered. Without a key its answer is unreadable,
-                or, if most of its answers have none, it is an expert whose answers cannot be compared.
+            answered: [n, m] where an expert was asked and answered. Without a key its answer is unreadable;
+                if nobody's answer to the question has one, or few of the expert's, it cannot be compared.
             chance: [n] of a guess being right: 1 over the number of options, 0 where there are none.
         """
         known = np.array([[bool(key) and key == key for key in row] for row in keys], bool) & answered
-        comparable = known.sum(axis=0) > COMPARABLE_SHARE * np.maximum(answered.sum(axis=0), 1)
+        keyless = ~known.any(axis=1)
+        comparable = known.sum(axis=0) > COMPARABLE_SHARE * np.maximum(answered[~keyless].sum(axis=0), 1)
         classes = np.full(keys.shape, NOT_ASKED, np.int16)
         classes[answered] = UNREADABLE
         classes[:, ~comparable] = np.where(answered[:, ~comparable], INCOMPARABLE, NOT_ASKED)
+        classes[keyless] = np.where(answered[keyless], INCOMPARABLE, NOT_ASKED)
         for row, own in enumerate(known & comparable):
             names: dict[object, int] = {}
             for column in np.flatnonzero(own):

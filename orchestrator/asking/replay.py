@@ -27,6 +27,8 @@ class Replayed:
     asked: NDArray[np.bool_]  # [n, m]
     paid_usd: Floats  # [n]
     probability: Floats  # [n] that the answer is right, by the model
+    first: NDArray[np.intp]  # [n] column of the expert that was asked first
+    foreseen: Floats  # [n] what asking on after its answer was expected to net
     steps: tuple[Step, ...]  # asks after the first answer at hand
 
 
@@ -86,6 +88,8 @@ def _joined(parts: list[Replayed]) -> Replayed:
         asked=np.concatenate([part.asked for part in parts]),
         paid_usd=np.concatenate([part.paid_usd for part in parts]),
         probability=np.concatenate([part.probability for part in parts]),
+        first=np.concatenate([part.first for part in parts]),
+        foreseen=np.concatenate([part.foreseen for part in parts]),
         steps=tuple(step for part in parts for step in part.steps),
     )
 
@@ -105,9 +109,12 @@ def _run(
     renamed = np.full((len(plans), int(max(classes.max(initial=0), 0)) + 1), -1)  # recorded class -> plan's
     rows = np.arange(len(plans))
     steps: list[Step] = []
+    first, foreseen = np.full(len(plans), STOP), np.zeros(len(plans))
     while len(rows):
         now = plans.take(rows)
         actions = next_actions(habits, now)
+        if (first == STOP).all():
+            first, foreseen = actions.ask, actions.gain
         going = actions.ask != STOP
         rows, expert = rows[going], actions.ask[going]
         recorded = classes[rows, expert].astype(np.intp)
@@ -133,7 +140,8 @@ def _run(
             )
         plans = plans.updated(given, paid)
     answered, probability = final_answers(plans)
-    return Replayed(answered, plans.given != NOT_ASKED, plans.paid_usd, probability, tuple(steps))
+    asked = plans.given != NOT_ASKED
+    return Replayed(answered, asked, plans.paid_usd, probability, first, foreseen, tuple(steps))
 
 
 def answers_of_sets(

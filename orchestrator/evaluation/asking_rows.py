@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,7 @@ from warehouse import Outcomes
 
 LEEROO, MATCHED = "leeroo", "matched random"  # as it is served; its plans dealt to other queries
 SINGLES, VOTE, AGREEMENT = "zero-router, fitted", "query-blind vote", "agreement cascade"
-SETTINGS, OF_ROUTER = 48, 400  # multipliers of the policy's curve, where it asks several and where it routes
+SETTINGS, OF_ROUTER = 120, 1000  # multipliers of its curve, where it asks several and where it routes
 TRIED = 600  # validation questions that it is run over, to know what a setting costs
 
 Floats = NDArray[np.float64]
@@ -116,11 +116,12 @@ def _deal(
 
     The answers are weighed by the mean success of the experts.
     """
-    rng = np.random.default_rng(seed)
+    # one deal for all settings: of many the hull would take the luckiest
+    order = np.random.default_rng(seed).permutation(len(outcomes))
     dealt = []
     for one in replayed:
-        asked = one.asked[rng.permutation(len(one.asked))]
+        asked = one.asked[order]
         answered = answers_of_sets(habits, mean_success, readings, asked)
         paid = np.where(asked, outcomes.cost_usd, 0.0).sum(axis=1)
-        dealt.append(Replayed(answered, asked, paid, np.zeros(len(asked)), ()))
+        dealt.append(replace(one, answered=answered, asked=asked, paid_usd=paid))
     return dealt

@@ -38,6 +38,10 @@ def create_key(
     requests_per_minute: Annotated[int | None, typer.Option(help="How often it may ask.")] = None,
     expert: Annotated[list[str] | None, typer.Option(help="Only expert it may use; may be repeated.")] = None,
     preset: Annotated[Preset | None, typer.Option(help="What the model name leeroo means for it.")] = None,
+    max_experts_asked: Annotated[
+        int | None, typer.Option(help="How many experts may answer one request of it.")
+    ] = None,
+    max_latency_s: Annotated[float | None, typer.Option(help="Seconds for one answer.")] = None,
     catalogue: Annotated[
         Path | None, typer.Option(help="Catalogue that --expert names are of; the default one if not given.")
     ] = None,
@@ -55,6 +59,8 @@ def create_key(
         experts=expert,
         preset=preset,
         paced_over=paced_over,
+        max_experts_asked=max_experts_asked,
+        max_latency_s=max_latency_s,
     )
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
 

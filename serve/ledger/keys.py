@@ -19,6 +19,7 @@ from serve.ledger.picodollars import PICO_PER_USD
 from warehouse import InputError
 
 MOST_BUDGET_USD = 1_000_000.0
+SHORTEST_S = 0.1  # that an answer may be given
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class KeyRecord:
     experts: tuple[str, ...] | None
     preset: str | None
     paced_over: int | None  # requests of a period that the budget is spread over
+    max_experts_asked: int | None  # that may answer one request
+    max_latency_s: float | None  # for one answer
     spent_usd: float
     reserved_usd: float
     disputed_usd: float  # claimed by upstreams beyond what was charged: the operator's
@@ -56,6 +59,8 @@ class KeyBook:
         experts: Sequence[str] | None = None,
         preset: str | None = None,
         paced_over: int | None = None,
+        max_experts_asked: int | None = None,
+        max_latency_s: float | None = None,
     ) -> tuple[str, str]:
         """Add a key; return its id and its secret, which is shown this once and kept nowhere.
 
@@ -81,16 +86,38 @@ class KeyBook:
                 where=f"key {name!r}",
                 fix="give a budget and 1 request or more",
             )
+        if max_experts_asked is not None and max_experts_asked < 1:
+            raise InputError(
+                f"{max_experts_asked} experts cannot answer", where=f"key {name!r}", fix="give 1 or more"
+            )
+        if max_latency_s is not None and not SHORTEST_S <= max_latency_s < float("inf"):
+            raise InputError(
+                f"{max_latency_s:g} s cannot be the time for an answer",
+                where=f"key {name!r}",
+                fix=f"give {SHORTEST_S:g} or more",
+            )
         if self._db.execute("select 1 from keys where name = ? and revoked_at is null", (name,)).fetchone():
             raise InputError(f"there is a key named {name!r}", fix="choose another name, or revoke that one")
         secret = f"lk-{secrets.token_urlsafe(32)}"
         key_id = f"key-{secrets.token_hex(6)}"
         budget = None if budget_usd is None else round(budget_usd * PICO_PER_USD)
         allowed = json.dumps(list(experts)) if experts else None
-        row = (key_id, name, hash_secret(secret), budget, period, requests_per_minute, allowed, preset)
-        self._db.execute(
-            "insert into keys values (?, ?, ?, ?, ?, ?, ?, ?, ?, null, ?)", (*row, time.time(), paced_over)
-        )
+        row: dict[str, object] = {
+            "key_id": key_id,
+            "name": name,
+            "secret_hash": hash_secret(secret),
+            "budget": budget,
+            "period": period,
+            "requests_per_minute": requests_per_minute,
+            "experts": allowed,
+            "preset": preset,
+            "created_at": time.time(),
+            "paced_over": paced_over,
+            "max_experts_asked": max_experts_asked,
+            "max_latency_s": max_latency_s,
+        }
+        places = ", ".join(f":{name}" for name in row)
+        self._db.execute(f"insert into keys ({', '.join(row)}) values ({places})", row)
         remember_keys(self._path)
         return key_id, secret
 
@@ -125,6 +152,8 @@ class KeyBook:
                     experts=tuple(json.loads(row["experts"])) if row["experts"] else None,
                     preset=row["preset"],
                     paced_over=row["paced_over"],
+                    max_experts_asked=row["max_experts_asked"],
+                    max_latency_s=row["max_latency_s"],
                     spent_usd=spent / PICO_PER_USD,
                     reserved_usd=reserved / PICO_PER_USD,
                     disputed_usd=self._calls.disputed(row["key_id"], start) / PICO_PER_USD,
@@ -148,4 +177,6 @@ class KeyBook:
             row["preset"],
             row["requests_per_minute"],
             is_paced=row["paced_over"] is not None,
+            max_experts_asked=row["max_experts_asked"],
+            max_latency_s=row["max_latency_s"],
         )

@@ -19,7 +19,8 @@ _TABLES = """
 create table if not exists keys (
   key_id text primary key, name text not null, secret_hash text not null unique, budget integer,
   period text not null, requests_per_minute integer, experts text, preset text,
-  created_at real not null, revoked_at real, paced_over integer);
+  created_at real not null, revoked_at real, paced_over integer, max_experts_asked integer,
+  max_latency_s real);
 create table if not exists spending (
   key_id text not null, period_start text not null, spent integer not null default 0,
   reserved integer not null default 0, requests integer not null default 0,
@@ -47,7 +48,7 @@ create index if not exists owned_calls on calls (owner) where state = 'open';
 
 #: Columns that older files lack.
 _ADDED = {
-    "keys": ("paced_over integer",),
+    "keys": ("paced_over integer", "max_experts_asked integer", "max_latency_s real"),
     "spending": (
         "requests integer not null default 0",
         "disputed integer not null default 0",

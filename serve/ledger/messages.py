@@ -26,6 +26,8 @@ class Caller:
     preset: str | None = None  # what the model name "leeroo" means for this key
     requests_per_minute: int | None = None
     is_paced: bool = False  # its budget is spread over the requests of its period
+    max_experts_asked: int | None = None  # that may answer one request
+    max_latency_s: float | None = None  # for one answer
 
 
 @dataclass(frozen=True)

@@ -297,5 +297,5 @@ class Gateway:
                 timeout_s,
             )
 
-        longest_s = min(self.config.deadline_s, job.request.max_latency_s or self.config.deadline_s)
+        longest_s = min(self.config.deadline_s, job.max_latency_s or self.config.deadline_s)
         return await find_answer(course, ask_one, job.began + longest_s, books, judge=judge)

@@ -47,7 +47,14 @@ class InFlight:
     @property
     def most_answers(self) -> int:
         """How many experts may give an answer, before the best of what came is taken."""
-        return self.request.max_experts_asked or len(self.order)
+        return min(
+            filter(None, (self.request.max_experts_asked, self.caller.max_experts_asked, len(self.order)))
+        )
+
+    @property
+    def max_latency_s(self) -> float | None:
+        """How long the answer may take, if its request or its key says so; the shorter of both."""
+        return min(filter(None, (self.request.max_latency_s, self.caller.max_latency_s)), default=None)
 
 
 @dataclass

@@ -45,7 +45,7 @@ def trained(pool: tuple[Outcomes, Readings]) -> Orchestrator:
 def test_what_is_served_is_measured_beside_what_it_must_beat(pool: tuple[Outcomes, Readings]) -> None:
     outcomes, readings = pool
     report = evaluate_router(
-        outcomes, predictors=("subject",), embedder="wordllama", seeds=1, replicates=50, readings=readings,
+        outcomes, predictors=("subject",), embedder="wordllama", seeds=1, replicates=10, readings=readings,
         budgets=(1.0, 2.0),
     )  # fmt: skip
     measured = {row.name: row.measures for row in report.rows}

@@ -82,7 +82,9 @@ def test_openai_batches_get_their_models(home: Path, tmp_path: Path) -> None:
     body = {"model": "leeroo", "messages": messages}
     queries.write_text(json.dumps({"custom_id": "a", "body": body}) + "\n")
     assert read_query_file(queries).texts == ("ring ideal?",)
-    run(home, str(queries), "--experts", "gen* , generalist")
+    shown = run(home, str(queries), "--experts", "gen* , generalist")
+    (economy,) = [line for line in shown.splitlines() if "economy" in line]
+    assert economy.count(" to ") == 2  # what it is expected to cost and to score
     row = json.loads((tmp_path / "batch.routed.jsonl").read_text())
     assert (row["custom_id"], row["body"]["model"], row["expert"]) == ("a", "generalist", "generalist")
     with pytest.raises(InputError, match=r"write \.jsonl"):  # a content that is a text or a list of parts

@@ -55,6 +55,9 @@ def test_the_same_training_is_registered_once(
     home: Path, first_training: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert "version 1 is champion: there was none before" in first_training
+    for preset in ("quality", "balanced", "economy"):  # each with price and success, and their intervals
+        (row,) = [line for line in first_training.splitlines() if preset in line and "│" in line]
+        assert row.count(" to ") == 2
     assert "version 2 is challenger" in train(home, "--seed", "1")
     with monkeypatch.context() as patched:
         patched.setattr("orchestrator.train.train_router", None)  # nothing is trained, nothing evaluated

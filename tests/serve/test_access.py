@@ -324,7 +324,7 @@ def test_a_key_sees_the_models_that_it_may_use(gateway, ledger):
     _, secret = ledger.create_key("narrow", experts=["gemma-3-270m"])
     endpoint = gateway(ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m"))
     listed = send(endpoint, secret, "/v1/models", method="GET").json()["data"]
-    assert [card["id"] for card in listed][-2:] == ["leeroo:economy", "gemma-3-270m"]
+    assert [card["id"] for card in listed][-2:] == ["leeroo:ensemble", "gemma-3-270m"]
     assert send(endpoint, secret, "/v1/models/gemma-3-270m", method="GET").json() == listed[-1]
     assert send(endpoint, secret, "/v1/models/smollm2-135m", method="GET").status_code == 404
 

@@ -252,6 +252,19 @@ def test_where_agreement_means_nothing_one_expert_answers_and_the_reply_says_so(
     assert "asked" not in answer["leeroo"]
 
 
+def test_the_stricter_limit_of_key_and_request_holds(run, upstream):
+    async def scenario(gateway, caller):
+        strict = replace(caller, max_experts_asked=1, max_latency_s=0.3)
+        await gateway.answer(request_for(max_experts_asked=4), strict)
+        with pytest.raises(ApiError) as late:
+            await gateway.answer(request_for("slow", max_latency_s=9), strict)
+        return late.value.status
+
+    plans = votes(alpha="A", beta="B", gamma="C", delta="D") | {"slow": Plan(begin_s=1.0)}
+    assert run(scenario, plans)[2] == 504
+    assert len(asked(upstream)) == 2  # one for each request
+
+
 def test_plain_routing_asks_one(run, upstream):
     async def scenario(gateway, caller):
         return await gateway.answer(request_for(model="leeroo"), caller)

@@ -20,7 +20,7 @@ ODD = st.one_of(
     st.integers(-(10**30), 10**30),
     st.floats(allow_nan=True, allow_infinity=True),
     st.sampled_from(
-        [0, 1, -1, 1e400, 10**400, "", "leeroo", "leeroo:economy", "\ud800", "\udc00x", "\x00", "e\u0301"]
+        [0, 1, -1, 1e400, 10**400, "", "leeroo", "leeroo:ensemble", "\ud800", "\udc00x", "\x00", "e\u0301"]
     ),
     st.text(st.characters(codec=None, categories=None), max_size=12),
 )
@@ -56,6 +56,8 @@ SHARED = {
     "min_success": 0.1,
     "multiplier": 0.0,
     "experts": ["smollm2-135m"],
+    "max_experts_asked": 2,
+    "max_latency_s": 30.0,
 }
 TOOLS = {"tools": [{"type": "function", "function": {"name": "f"}}], "response_format": {"type": "text"}}
 ORDERLY = {

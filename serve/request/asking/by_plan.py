@@ -9,6 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from experts.forms import AnswerForm, Said, comparable_key, is_comparable, option_count
+from orchestrator import Decision
 from orchestrator.asking.habits import Habits
 from orchestrator.asking.plans import MAX_ASKS, Limits
 from orchestrator.asking.policy import Ask, AskingPolicy, Stop
@@ -37,7 +38,7 @@ def course_of(job: InFlight, latencies: Latencies) -> Course[WholeAnswer]:
     ruling = job.plan.ruling
     if ruling is None or ruling.habits is None or not asks_several(job):
         return InOrder(job.order, job.most_answers)
-    return ByPlan(job, ruling.habits, latencies)
+    return ByPlan(job, ruling.decision, ruling.habits, latencies)
 
 
 class ByPlan:
@@ -46,15 +47,13 @@ class ByPlan:
     Routing is its case of one ask: without an answer to compare, it asks whom the router chose.
     """
 
-    def __init__(self, job: InFlight, habits: Habits, latencies: Latencies) -> None:
-        ruling = job.plan.ruling
-        assert ruling is not None
-        decision, request = ruling.decision, job.request
+    def __init__(self, job: InFlight, decision: Decision, habits: Habits, latencies: Latencies) -> None:
+        most_usd = job.request.max_cost_usd
         self._form: AnswerForm = job.form
         self._clients = {client.spec.name: client for client in job.order}
         self._policy = AskingPolicy(habits.of_pool(tuple(decision.success)))
         self._latencies = latencies
-        self._until = None if request.max_latency_s is None else job.began + request.max_latency_s
+        self._until = None if job.max_latency_s is None else job.began + job.max_latency_s
         self._answers: list[Answered[WholeAnswer]] = []
         self._state = self._policy.plan(
             np.array(list(decision.success.values())),
@@ -63,8 +62,8 @@ class ByPlan:
             allowed=np.array([name in self._clients for name in decision.success]),
             options=option_count(job.form),
             limits=Limits(
-                max_asks=request.max_experts_asked or MAX_ASKS,
-                ceiling_usd=float("inf") if request.max_cost_usd is None else request.max_cost_usd,
+                max_asks=min(job.most_answers, MAX_ASKS),
+                ceiling_usd=float("inf") if most_usd is None else most_usd,
             ),
         )
 
