@@ -116,10 +116,11 @@ def _deal(
 
     The answers are weighed by the mean success of the experts.
     """
-    rng = np.random.default_rng(seed)
+    # one deal for all settings: of many the hull would take the luckiest
+    order = np.random.default_rng(seed).permutation(len(outcomes))
     dealt = []
     for one in replayed:
-        asked = one.asked[rng.permutation(len(one.asked))]
+        asked = one.asked[order]
         answered = answers_of_sets(habits, mean_success, readings, asked)
         paid = np.where(asked, outcomes.cost_usd, 0.0).sum(axis=1)
         dealt.append(replace(one, answered=answered, asked=asked, paid_usd=paid))

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from orchestrator.asking.beliefs import EASE, WEIGHT, AnswerModel, Evidence
-from orchestrator.asking.decide import begin_plans, final_answers, next_actions
+from orchestrator.asking.decide import STOP, begin_plans, final_answers, next_actions
 from orchestrator.asking.first_ask import FirstCandidates, gains_after_first
 from orchestrator.asking.habits import Habits
 from orchestrator.asking.lookahead import Candidates, gains_of_asking
@@ -236,26 +236,38 @@ def test_a_plan_keeps_its_limits_and_never_ends_unreadable(
 
 @settings(deadline=None, max_examples=30)
 @given(SEEDS, st.sampled_from([0.0, 20.0, 300.0]))
-def test_what_it_does_is_worth_no_less_than_stopping_by_its_own_model(seed: int, multiplier: float) -> None:
+def test_it_asks_on_where_that_is_worth_more_than_stopping_and_only_there(
+    seed: int, multiplier: float
+) -> None:
     rng = np.random.default_rng(seed)
-    habits = draw_habits(rng, 6, comparable=1.0)
-    forecast = draw_forecast(rng, habits, 40)
-    replayed = replay(
-        habits, forecast, forecast.cost_usd, draw_readings(rng, habits, 40, 4), [multiplier], follow=True
-    )[0]
-    plain = net_value(forecast.success, forecast.cost_usd, multiplier).max(axis=1)
-    assert all((step.gain >= -1e-12).all() for step in replayed.steps)
-    first = begin_plans(habits, forecast.success, forecast.cost_usd, multiplier, options=np.full(40, 4))
-    chosen = next_actions(habits, first).ask
-    own = net_value(forecast.success, forecast.cost_usd, multiplier)[np.arange(40), chosen]
-    # another expert than the router's is asked first only for what may be asked after it
-    alone = begin_plans(
-        habits, forecast.success, forecast.cost_usd, multiplier, options=np.full(40, 4), limits=Limits(1)
-    )
-    assert (own <= plain + 1e-12).all()
-    assert np.array_equal(
-        next_actions(habits, alone).ask, select_at_multiplier(forecast.success, forecast.cost_usd, multiplier)
-    )
+    n, m = 40, 6
+    habits = draw_habits(rng, m, comparable=1.0)
+    forecast = draw_forecast(rng, habits, n)
+    plans = begin_plans(
+        habits, forecast.success, forecast.cost_usd, multiplier, options=np.full(n, 4)
+    )  # fmt: skip
+    first = next_actions(habits, plans).ask
+    plain = net_value(forecast.success, forecast.cost_usd, multiplier)
+    # whom it asks first is the router's choice, or one after whom asking on is worth the difference
+    gain = next_actions(habits, plans).gain
+    own = plain[np.arange(n), first] + habits.foresight * gain
+    assert (own >= plain.max(axis=1) - 1e-12).all()
+    plans = plans.observe(first, np.zeros(n, int), np.ones(n))
+    open_ = plans.open
+    net = gains_of_asking(
+        Evidence.of(plans.beliefs, plans.given, 1),
+        Candidates(
+            plans.beliefs, multiplier * forecast.cost_usd, np.tile(habits.unreadable, (n, 1)),
+            np.ones((n, m), bool), open_,
+            open_[:, None] & open_[:, :, None] & ~np.eye(m, dtype=bool),
+        ),
+        np.tile(habits.trust[:2, None], (1, n)),
+        steps=2,
+    ).net  # fmt: skip
+    chosen = next_actions(habits, plans).ask
+    goes_on = chosen != STOP
+    assert np.array_equal(goes_on, net.max(axis=1) > 0)
+    assert (net[goes_on, chosen[goes_on]] == net.max(axis=1)[goes_on]).all()
 
 
 @settings(deadline=None, max_examples=20)
