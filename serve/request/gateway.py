@@ -30,7 +30,7 @@ from serve.request.permissions import permitted
 from serve.request.planning import ROUTED_NAMES
 from serve.request.streamed_answer import StreamedAnswer
 from serve.request.streaming import text_of
-from serve.request.turns import Turns, ask_in_turn
+from serve.request.turns import Turn, Turns, ask_in_turn
 from serve.request.usable.held_stream import open_held
 from serve.request.usable.judging import is_held, judge_of
 from serve.request.usable.whole_answer import WholeReply
@@ -67,7 +67,9 @@ class Gateway:
 
     def __post_init__(self) -> None:
         self._counters = {name: TokenCounter(client.spec) for name, client in self.experts.items()}
-        self._door = Turns(_LET_IN_AT_ONCE, self.config.max_in_flight)
+        # Another key's request waits for the steps that each request of a crowd takes in the event loop, a
+        # dozen times over: beside others one key has one.
+        self._door = Turns(_LET_IN_AT_ONCE, self.config.max_in_flight, one_each=True)
         self._turns = {
             name: Turns(client.at_once) for name, client in self.experts.items() if client.at_once is not None
         }
@@ -122,7 +124,7 @@ class Gateway:
             ApiError: the key asks too often, or nobody may answer.
         """
         visible = None if caller.experts is None else permitted(self.experts, caller)
-        async with self._door.turn(caller.key_id or "", _DOOR_PATIENCE_S):
+        async with self._turn(caller):
             ruling = await self._admission.rule(request, caller)
         return route_reply(ruling, self.experts, visible)
 
@@ -266,10 +268,13 @@ class Gateway:
         of other keys need not get through all of them.
         """
         arrived = time.monotonic()
-        async with self._door.turn(caller.key_id or "", _DOOR_PATIENCE_S):
+        async with self._turn(caller):
             job = await self._admission.begin(request, caller)
         job.began = arrived
         return job
+
+    def _turn(self, caller: Caller) -> Turn:
+        return Turn(self._door, caller.key_id or "", _DOOR_PATIENCE_S)
 
     def _books(self, job: InFlight) -> RequestBooks:
         return RequestBooks(job, self.ledger, self.breaker, self._counters, self.background)

@@ -8,10 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from experts.upstream import Failure, FailureKind, Usage
 from serve.experts.client import OpenStream, Rest, StreamPiece
@@ -41,12 +41,20 @@ class Turns:
         places: requests at once.
         most_waiting: requests beyond them.
         clock: in seconds.
+        one_each: beside others, who hold a place, wait for one or were answered a moment ago, a caller holds
+            one place, however many are free.
     """
 
     def __init__(
-        self, places: int, most_waiting: int = MOST_WAITING, clock: Callable[[], float] = time.monotonic
+        self,
+        places: int,
+        most_waiting: int = MOST_WAITING,
+        clock: Callable[[], float] = time.monotonic,
+        *,
+        one_each: bool = False,
     ) -> None:
         self._places, self._most_waiting, self._clock = places, most_waiting, clock
+        self._one_each = one_each
         self._free = places
         self._held: dict[str, int] = {}
         self._waiting: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()  # in whose turn it is
@@ -71,9 +79,7 @@ class Turns:
         Raises:
             QueueFullError: too many wait, and this caller has as many of them as any other.
         """
-        self._answered.pop(caller, None)
-        if not self._waiting and self._free > self._kept():
-            self._hold(caller)
+        if self.take_free(caller):
             return
         if self._waiting_count >= self._most_waiting:
             self._make_room(caller)
@@ -90,20 +96,13 @@ class Turns:
                 self.free(caller)
             raise
 
-    @asynccontextmanager
-    async def turn(self, caller: str, patience_s: float) -> AsyncIterator[None]:
-        """Hold a place while the block runs; who has waited so long for one goes without."""
-        has_place = True
-        try:
-            async with asyncio.timeout(patience_s):
-                await self.take(caller)
-        except (TimeoutError, QueueFullError):
-            has_place = False
-        try:
-            yield
-        finally:
-            if has_place:
-                self.free(caller)
+    def take_free(self, caller: str) -> bool:
+        """Take a place if there is one for this caller now: before those who wait only where one was kept."""
+        was_kept = self._answered.pop(caller, None) is not None
+        if (self._waiting and not was_kept) or self._free <= self._kept() or not self._may_hold(caller):
+            return False
+        self._hold(caller)
+        return True
 
     def free(self, caller: str) -> None:
         """Give a place back."""
@@ -118,6 +117,8 @@ class Turns:
     def _let_in(self) -> None:
         while self._waiting and self._free > self._kept():
             caller = min(self._waiting, key=lambda name: self._held.get(name, 0))
+            if not self._may_hold(caller):
+                break
             turn = self._waiting[caller].popleft()
             self._waiting_count -= 1
             if self._waiting[caller]:
@@ -127,6 +128,13 @@ class Turns:
             if not turn.done():
                 self._hold(caller)
                 turn.set_result(None)
+
+    def _may_hold(self, caller: str) -> bool:
+        """Tell whether a caller may have a place, or one more."""
+        if not self._one_each or caller not in self._held:
+            return True
+        others = len(self._held) - 1 + len(self._answered)
+        return not others and not any(name != caller for name in self._waiting)
 
     def _hold(self, caller: str) -> None:
         self._free -= 1
@@ -155,6 +163,31 @@ class Turns:
             self._waiting_count -= 1
             if not queue:
                 del self._waiting[caller]
+
+
+class Turn:
+    """A caller's place while a block runs; who has waited so long for one goes without."""
+
+    def __init__(self, turns: Turns, caller: str, patience_s: float) -> None:
+        self._turns, self._caller, self._patience_s = turns, caller, patience_s
+        self._has_place = False
+
+    async def __aenter__(self) -> Self:
+        """Wait for a place."""
+        if self._turns.take_free(self._caller):
+            self._has_place = True
+            return self
+        with suppress(TimeoutError, QueueFullError):
+            async with asyncio.timeout(self._patience_s):
+                await self._turns.take(self._caller)
+            self._has_place = True
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        """Give it back."""
+        if self._has_place:
+            self._has_place = False
+            self._turns.free(self._caller)
 
 
 async def ask_in_turn(

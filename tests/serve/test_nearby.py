@@ -302,6 +302,30 @@ def test_the_deployment_decides_until_an_ingress_can(router_dir, tmp_path, monke
     assert by_handle == 0  # looks go by the socket
 
 
+def test_what_comes_at_once_is_decided_together_in_small_groups(router_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(local_call.ray, "get_runtime_context", Context)
+    config = config_of(tmp_path, router_dir=router_dir)
+    loaded, groups = Decider(config, load("v1", router_dir)), []
+
+    class Grouped:
+        def decide(self, queries):
+            groups.append(len(queries))
+            return loaded.decide(queries)
+
+    async def go():
+        client = RouterHandle(
+            SimpleNamespace(**dict.fromkeys(("address", "decide", "lineup_address", "lineup"))), config
+        )
+        monkeypatch.setattr(client._nearby, "get", Grouped)
+        queries = [Query(f"What is {n} + 21?") for n in range(19)]
+        together = await asyncio.gather(*(client.decide(query) for query in queries))
+        one_by_one = [await client.decide(query) for query in queries]
+        assert together == one_by_one  # to the same bits
+
+    asyncio.run(go())
+    assert groups == [8, 8, 3] + [1] * 19
+
+
 class Counted:
     """A decider that notes how often it was asked."""
 

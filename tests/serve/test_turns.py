@@ -25,7 +25,7 @@ from serve.experts.direct import DirectClient
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, hash_secret
 from serve.request.gateway import Gateway
-from serve.request.turns import QueueFullError, Turns
+from serve.request.turns import KEPT_S, QueueFullError, Turns
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import ChatRequest
 from warehouse import InputError
@@ -51,12 +51,12 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS, st.integers(1, 5), st.integers(0, 6))
-@settings(deadline=None, max_examples=200)
-def test_whatever_callers_do_no_place_is_lost_and_none_is_given_twice(steps, places, most_waiting):
+@given(STEPS, st.integers(1, 5), st.integers(0, 6), st.booleans())
+@settings(deadline=None, max_examples=300)
+def test_whatever_callers_do_no_place_is_lost_and_none_is_given_twice(steps, places, most_waiting, one_each):
     async def go():
         clock = Clock()
-        turns = Turns(places, most_waiting, clock)
+        turns = Turns(places, most_waiting, clock, one_each=one_each)
         holding, waiting, refused = [], [], 0
 
         async def one(caller):
@@ -91,6 +91,35 @@ def test_whatever_callers_do_no_place_is_lost_and_none_is_given_twice(steps, pla
         while holding:
             turns.free(holding.pop())
         assert (turns.at_once, turns.waiting) == (0, 0)
+
+    asyncio.run(go())
+
+
+@given(st.integers(2, 6), st.integers(1, 30), st.integers(1, 3))
+@settings(deadline=None, max_examples=50)
+def test_beside_others_each_holds_one_place_and_alone_all(places, crowd, others):
+    async def go():
+        clock = Clock()
+        turns = Turns(places, 100, clock, one_each=True)
+        names = [f"one {n}" for n in range(min(others, places - 1))]
+        for name in names:  # who was answered a moment ago
+            await turns.take(name)
+            turns.free(name)
+        many = [asyncio.create_task(turns.take("many")) for _ in range(crowd)]
+        await asyncio.sleep(0)
+        assert turns.at_once == 1
+        for name in names:
+            assert turns.take_free(name)  # nobody stands in their way, and the crowd gets no more meanwhile
+        assert turns.at_once == 1 + len(names)
+        for name in names:
+            turns.free(name)
+        clock.now += KEPT_S + 1  # they are gone
+        turns.free("many")
+        await asyncio.sleep(0)
+        assert turns.at_once == min(places, crowd - 1)
+        for task in many:
+            task.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
 
     asyncio.run(go())
 
