@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import combinations
+from itertools import combinations, product
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from orchestrator.evaluation.asking_rows import AGREEMENT, MATCHED, SINGLES, VOTE
+from orchestrator.evaluation.narrow_table import narrow_table
 from orchestrator.evaluation.report import EvaluationReport, Measure
 from orchestrator.evaluation.seed_result import PLAIN_POLICIES
 
 if TYPE_CHECKING:
+    from rich.console import Group
     from rich.table import Table
 
     from orchestrator.selection.presets import Preset
@@ -25,65 +27,62 @@ def is_served(name: str) -> bool:
     return name not in NOT_SERVED and not name.endswith("+ cascade")
 
 
-def render_report(report: EvaluationReport) -> Table:
-    """The report as a table for people."""
-    from rich.table import Table
+def render_report(report: EvaluationReport) -> Group:
+    """The report as tables for people: what the policies reach, on the way, and within budgets.
 
+    Each fits into a terminal of 80 columns.
+    """
+    from rich.console import Group
+
+    reached = narrow_table(
+        ("policy", "accuracy", "$ / 1k", "in series", "headroom"),
+        title=f"{len(report.experts)} experts, {report.questions:,} questions tested with all answers",
+        caption=f"best single: {report.best_single}; ± half of the 95% interval; in series: experts asked"
+        " for one answer; headroom: share of the way from zero-router to oracle, over log cost;"
+        " °: to compare with, not served",
+    )
+    areas = narrow_table(
+        ("policy", "over cost", "over log cost", "to twice the best"),
+        title="AIQ: mean accuracy over all costs",
+        caption="from the cheapest expert's cost to the dearest's, or to twice the best single expert's",
+    )
     shares = [name.split("@")[1] for name in report.rows[-1].measures if name.startswith("accuracy@")]
-    table = Table(
-        title=f"{len(report.experts)} experts, {report.questions:,} questions tested with all answers"
+    budgets = narrow_table(
+        ("policy", *(f"{100 * float(share):g}%" for share in shares)),
+        title="accuracy within a share of the best single expert's cost",
+        caption="with half of its 95% interval, and the $ / 1k spent",
     )
-    table.caption = (
-        f"best single: {report.best_single}; @x: accuracy within x of its cost, below it the $ / 1k spent;"
-        " ± half of the 95% interval;"
-        " °: to compare with, not served; AIQ over cost and log cost, log 2: up to twice the best's cost;"
-        " headroom: share of the way from zero-router to oracle (log cost)"
-    )
-    for column in (
-        "policy",
-        "accuracy",
-        "$ / 1k",
-        *(f"@{s}" for s in shares),
-        "AIQ",
-        "AIQ log",
-        "AIQ log 2",
-        "headroom",
-        "in series",
-    ):
-        table.add_column(column, justify="left" if column == "policy" else "right", no_wrap=True)
     for row in report.rows:
-        m = row.measures
-        table.add_row(
-            row.name if is_served(row.name) else f"{row.name} °",
-            _show(m["accuracy"]),
-            f"{m['cost_usd'].value * 1000:.3g}",
-            *(_show_at(m.get(f"accuracy@{s}"), m.get(f"cost@{s}")) for s in shares),
-            _show(m.get("aiq")),
-            _show(m.get("aiq_log")),
-            _show(m.get("aiq_log_twice")),
-            _show(m.get("headroom_log"), percent=True),
-            f"{m['calls'].value:.2f}" if "calls" in m else "1",
-        )
-    return table
+        m, name = row.measures, row.name if is_served(row.name) else f"{row.name} °"
+        calls = f"{m['calls'].value:.2f}" if "calls" in m else "1"
+        headroom = _show(m.get("headroom_log"), percent=True)
+        reached.add_row(name, _show(m["accuracy"]), f"{m['cost_usd'].value * 1000:.3g}", calls, headroom)
+        if "aiq" in m:
+            areas.add_row(name, *(_show(m.get(area)) for area in ("aiq", "aiq_log", "aiq_log_twice")))
+        at = [_show_at(m.get(f"accuracy@{share}"), m.get(f"cost@{share}")) for share in shares]
+        if set(at) != {"-"}:
+            budgets.add_row(name, *at)
+    return Group(reached, areas, budgets) if shares else Group(reached, areas)
 
 
 def render_pairs(report: EvaluationReport) -> Table:
-    """The learned policies against each other and the best single expert, as a table for people."""
-    from rich.table import Table
-
-    table = Table(title="differences in points, paired over questions [95% interval]")
-    for column in ("pair", "accuracy", "AIQ", "AIQ log"):
-        table.add_column(column, no_wrap=True)
-    learned = [row.name for row in report.rows if row.name not in {*PLAIN_POLICIES, "oracle"}]
-    for ours, other in combinations([*reversed(learned), "best single"], 2):
+    """The policies that can be served against all others, as a table for people."""
+    table = narrow_table(
+        ("policy", "less", "accuracy", "AIQ over log cost"),
+        title="differences in points, paired over questions [95% interval]",
+    )
+    others = [row.name for row in report.rows if row.name not in {*PLAIN_POLICIES, "oracle"}]
+    ours = [name for name in reversed(others) if is_served(name)]
+    against = [*(name for name in reversed(others) if not is_served(name)), "best single"]
+    for one, other in [*combinations(ours, 2), *product(ours, against)]:
         cells = []
-        for measure in ("accuracy", "aiq", "aiq_log"):
-            if (ours, measure) in report.replicates and (other, measure) in report.replicates:
-                d = report.difference(ours, other, measure)
+        for measure in ("accuracy", "aiq_log"):
+            if (one, measure) in report.replicates and (other, measure) in report.replicates:
+                d = report.difference(one, other, measure)
                 cells.append(f"{100 * d.value:+.2f} [{100 * d.low:+.2f}, {100 * d.high:+.2f}]")
             else:
                 cells.append("-")
-        table.add_row(f"{ours} less {other}", *cells)
+        table.add_row(one, other, *cells)
     return table
 
 
@@ -91,7 +90,7 @@ def _show_at(accuracy: Measure | None, cost_usd: Measure | None) -> str:
     """What is reached within a budget, and below it what that spends, in USD per 1,000 queries."""
     if accuracy is None or cost_usd is None:
         return "-"
-    reached = _show(accuracy).replace(" ", "\n")  # below each other: there are several such columns
+    reached = _show(accuracy).replace(" ", "\n")  # below each other: there are many such columns
     return f"{reached}\n${cost_usd.value * 1000:.3g}"
 
 
@@ -105,11 +104,8 @@ def _show(measure: Measure | None, *, percent: bool = False) -> str:
 
 def render_presets(presets: Mapping[str, Preset]) -> Table:
     """What each preset is expected to cost and to score; of routers saved earlier the multiplier alone."""
-    from rich.table import Table
-
-    table = Table(
-        "preset",
-        *("success per $", "$ per 1,000 queries", "success"),
+    table = narrow_table(
+        ("preset", "success per $", "$ / 1k", "success"),
         title="presets, on queries like those learned from",
         caption="expected, with 95% intervals; the default is balanced",
     )

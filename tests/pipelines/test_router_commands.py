@@ -29,7 +29,7 @@ def test_cascades_get_a_row_of_their_own(home: Path) -> None:
     options = ["--predictors", "knn", "--embedder", "wordllama", "--seeds", "1", "--out", str(out)]
     run = CliRunner().invoke(app, ["evaluate", "--cascades", *options, "--home", str(home)])
     assert run.exit_code == 0, run.output
-    assert "knn + cascade less knn" in run.output  # compared pair by pair
+    assert re.search(r"^ knn +knn \+ cascade +[+-]", run.output, re.MULTILINE)  # compared pair by pair
     rows = {row["name"]: row for row in json.loads((out / "evaluation.json").read_text())["rows"]}
     assert list(rows) == [
         *("random", "cheapest", "best single", "zero-router", "knn", "knn + cascade", "leeroo"),
@@ -56,7 +56,7 @@ def test_the_same_training_is_registered_once(
 ) -> None:
     assert "version 1 is champion: there was none before" in first_training
     for preset in ("quality", "balanced", "economy"):  # each with price and success, and their intervals
-        (row,) = [line for line in first_training.splitlines() if preset in line and "│" in line]
+        (row,) = [line for line in first_training.splitlines() if line.strip().startswith(preset)]
         assert row.count(" to ") == 2
     assert "version 2 is challenger" in train(home, "--seed", "1")
     with monkeypatch.context() as patched:
