@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -83,15 +84,26 @@ def _refusal(error: OSError, host: str, port: int, where: str) -> InputError:
 
 def holder_of(port: int) -> str | None:
     """Return the name and id of the process that listens on a port; None where Linux does not tell us."""
-    inodes = set()
+    sockets = _listening_sockets(port)
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):  # of another user, or gone
+            if not sockets.isdisjoint(_open_files(process)):
+                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
+    return None
+
+
+def _listening_sockets(port: int) -> set[str]:
+    sockets = set()
     for table in ("tcp", "tcp6"):
         with suppress(OSError):
             for line in Path("/proc/net", table).read_text().splitlines()[1:]:
                 fields = line.split()
                 if fields[3] == _LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
-                    inodes.add(f"socket:[{fields[9]}]")
-    for process in Path("/proc").glob("[0-9]*"):
-        with suppress(OSError):  # of another user, or gone
-            if any(os.readlink(file) in inodes for file in (process / "fd").iterdir()):
-                return f"{(process / 'comm').read_text().strip()} (process {process.name})"
-    return None
+                    sockets.add(f"socket:[{fields[9]}]")
+    return sockets
+
+
+def _open_files(process: Path) -> Iterator[str]:
+    for file in (process / "fd").iterdir():
+        with suppress(OSError):  # closed meanwhile by another thread
+            yield os.readlink(file)

@@ -22,7 +22,7 @@ from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
 import pipelines.ray_session
 from pipelines.cli import app
-from serve.checks import check_address, check_machine
+from serve.checks import check_address, check_machine, holder_of
 from serve.config import ServeConfig
 from serve.http.api import create_api
 from serve.http.body_limit import BodyLimit
@@ -280,6 +280,31 @@ def test_a_port_that_is_taken_is_named_with_who_holds_it(trained, address):
         told = refusal(trained, "--port", port)
     assert f"port {port} is taken by " in told
     assert f"(process {os.getpid()})" in told
+
+
+def test_who_holds_a_port_is_found_while_its_files_come_and_go():
+    """Of the process that is looked at, other threads close files meanwhile."""
+    stop = threading.Event()
+
+    def churn():
+        while not stop.is_set():
+            files = [os.open(os.devnull, os.O_RDONLY) for _ in range(200)]
+            for file in files:
+                os.close(file)
+
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        threads = [threading.Thread(target=churn) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        try:
+            found = [holder_of(other.getsockname()[1]) for _ in range(30)]
+        finally:
+            stop.set()
+            for thread in threads:
+                thread.join()
+    assert all(one is not None and f"(process {os.getpid()})" in one for one in found)
 
 
 def test_an_address_that_nobody_can_listen_on_is_refused(trained):

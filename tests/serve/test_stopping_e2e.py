@@ -253,7 +253,7 @@ def test_it_listens_to_this_machine_alone_survives_its_parts_and_stops_in_good_o
 
         # An ingress dies with calls in its hands.
         with Clients(endpoint.url, secret, [slow(BODY, n) for n in range(4)], most=1):
-            wait_until(lambda: money(home)[1] > 0, 10, "nothing was reserved")
+            wait_until(lambda: (money(home)[1] or 0) > 0, 10, "nothing was reserved")
             (ingress,) = endpoint.named("ServeReplica:leeroo:ingress")
             ingress.kill()
         free_s = wait_until(lambda: money(home)[1] == 0, 30, f"still reserved: {money(home)}")
@@ -262,7 +262,7 @@ def test_it_listens_to_this_machine_alone_survives_its_parts_and_stops_in_good_o
 
         loads = [slow(list(LOADS.values())[n % 2], n) for n in range(8)]
         with Clients(endpoint.url, secret, loads) as clients:
-            wait_until(lambda: money(home)[1] > 0, 20, "nothing is under way")
+            wait_until(lambda: (money(home)[1] or 0) > 0, 20, "nothing is under way")
             time.sleep(2)
             began = time.monotonic()
             os.killpg(endpoint.process.pid, signal.SIGINT)
@@ -292,7 +292,7 @@ def test_what_a_whole_endpoint_left_open_is_settled_by_the_next_one(home, upstre
     endpoint = Endpoint(home, upstream)
     try:
         with Clients(endpoint.url, secret, [slow(BODY, n) for n in range(4)], most=1):
-            wait_until(lambda: money(home)[1] > 0, 20, "nothing was reserved")
+            wait_until(lambda: (money(home)[1] or 0) > 0, 20, "nothing was reserved")
             time.sleep(0.5)
             endpoint.kill()
     finally:
@@ -311,7 +311,7 @@ def test_what_a_whole_endpoint_left_open_is_settled_by_the_next_one(home, upstre
         print(f"\nfree after {free_s:.1f} s, ${after / 1e12 - spent / 1e12:.6f} were charged")
         assert spent < after <= spent + reserved
         with Clients(endpoint.url, secret, [slow(BODY | {"stream": True}, n) for n in range(3)]) as clients:
-            wait_until(lambda: money(home)[1] > 0, 20, "nothing is under way")
+            wait_until(lambda: (money(home)[1] or 0) > 0, 20, "nothing is under way")
             time.sleep(1)
             began = time.monotonic()
             os.kill(endpoint.process.pid, signal.SIGTERM)
