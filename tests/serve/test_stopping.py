@@ -292,9 +292,12 @@ def test_who_holds_a_port_is_found_while_its_files_come_and_go():
             for file in files:
                 os.close(file)
 
+    low = [os.open(os.devnull, os.O_RDONLY) for _ in range(400)]  # files that are looked at first
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
+        for file in low:
+            os.close(file)
         threads = [threading.Thread(target=churn) for _ in range(2)]
         for thread in threads:
             thread.start()
