@@ -26,11 +26,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bench.gateway.gateways import free_port
+from experts.upstream import Failure
 
 EXPERT = "smollm2-135m"
 PICO_PER_USD = 10**12
 KEYS = 8
 BURST_S = 5.0
+TIMEOUT_S = 120.0  # of an answer
 TURNS = 4  # of one client, direct and routed
 
 Ask = Callable[[int], Awaitable[None]]
@@ -52,12 +54,16 @@ class Direct:
         if body.pop("stream"):
             return StreamingResponse(self._events(body), media_type="text/event-stream")
         asked = time.monotonic()
-        answer = await self._handle.answer.remote(body)
-        return JSONResponse(answer | {"expert_s": time.monotonic() - asked})
+        answer = await self._handle.answer.remote(body, TIMEOUT_S)
+        if isinstance(answer, Failure):
+            return JSONResponse({"error": answer.message}, status_code=502)
+        return JSONResponse(answer.body | {"expert_s": time.monotonic() - asked})
 
     async def _events(self, body: dict[str, Any]) -> AsyncIterator[str]:
-        async for piece in self._streaming.stream.remote(body):
-            yield f"data: {json.dumps(piece)}\n\n"
+        async for piece in self._streaming.stream.remote(body, TIMEOUT_S):
+            told = {"error": piece.message} if isinstance(piece, Failure) else piece.body
+            if told:  # the last piece has the token counts alone
+                yield f"data: {json.dumps(told)}\n\n"
         yield "data: [DONE]\n\n"
 
 
