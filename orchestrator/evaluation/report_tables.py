@@ -105,20 +105,20 @@ def _show(measure: Measure | None, *, percent: bool = False) -> str:
 def render_presets(presets: Mapping[str, Preset]) -> Table:
     """What each preset is expected to cost and to score; of routers saved earlier the multiplier alone."""
     table = narrow_table(
-        ("preset", "success per $", "$ / 1k", "success"),
+        ("preset", "multiplier", "$ / 1k", "success"),
         title="presets, on queries like those learned from",
-        caption="expected, with 95% intervals; the default is balanced",
+        caption="expected, with 95% intervals; multiplier: success a dollar has to buy; the default is balanced",
     )
     for name, preset in presets.items():
         row, expected = [name, f"{preset.multiplier:.4g}"], preset.expected
         if expected is not None:
             cost, low, high = (
-                f"{1000 * usd:.4g}"
+                f"{1000 * usd:.3g}"
                 for usd in (expected.cost_usd, expected.cost_low_usd, expected.cost_high_usd)
             )
             row += [
                 f"{cost} ({low} to {high})",
-                f"{expected.success:.4f} ({expected.success_low:.4f} to {expected.success_high:.4f})",
+                f"{expected.success:.3f} ({expected.success_low:.3f} to {expected.success_high:.3f})",
             ]
         table.add_row(*row)
     return table
