@@ -107,7 +107,7 @@ def render_presets(presets: Mapping[str, Preset]) -> Table:
     table = narrow_table(
         ("preset", "multiplier", "$ / 1k", "success"),
         title="presets, on queries like those learned from",
-        caption="expected, with 95% intervals; multiplier: success a dollar has to buy; the default is balanced",
+        caption="expected, with 95% intervals; multiplier: success that a USD has to buy; default: balanced",
     )
     for name, preset in presets.items():
         row, expected = [name, f"{preset.multiplier:.4g}"], preset.expected
