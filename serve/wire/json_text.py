@@ -23,7 +23,7 @@ def read_json(content: bytes) -> Any:
     try:
         return orjson.loads(content)
     except orjson.JSONDecodeError as error:
-        if "ecursion" in str(error):  # Python's reader goes as deep as its process happens to allow
+        if "depth limit" in str(error):  # Python's reader goes as deep as its process happens to allow
             raise _no_json("it is nested too deep") from None
     try:
         value = json.loads(content)

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import sys
 import time
 
 import pytest
@@ -103,6 +104,16 @@ def test_what_cannot_be_read_is_a_400(content):
     with pytest.raises(ApiError) as refusal:
         read_json(content)
     assert (refusal.value.status, refusal.value.code) == (400, "invalid_request")
+
+
+def test_what_is_nested_too_deep_is_refused_however_deep_the_process_may_go():
+    before = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        with pytest.raises(ApiError, match="nested too deep"):
+            read_json(b'{"a":' * 2_000 + b"1" + b"}" * 2_000)
+    finally:
+        sys.setrecursionlimit(before)
 
 
 @pytest.mark.parametrize(
