@@ -63,18 +63,18 @@ def begin_plans(
         raise InputError(f"the multiplier must be 0 or more, not {multiplier}")
     if limits.max_asks < 1:
         raise InputError(f"at most {limits.max_asks} asks leave no answer", fix="allow 1 or more")
-    success = np.asarray(success, np.float64)
-    worst = cost_usd if limits.worst_usd is None else np.broadcast_to(limits.worst_usd, success.shape)
+    forecast: Floats = np.asarray(success, np.float64)
+    worst = cost_usd if limits.worst_usd is None else np.broadcast_to(limits.worst_usd, forecast.shape)
     return Plans(
-        success=success.astype(np.float64, copy=False),
+        success=forecast,
         cost_usd=cost_usd,
         multiplier=multiplier,
-        allowed=np.ones(success.shape, bool) if allowed is None else allowed,
+        allowed=np.ones(forecast.shape, bool) if allowed is None else allowed,
         max_asks=limits.max_asks,
         ceiling_usd=limits.ceiling_usd,
         worst_usd=np.asarray(worst, float),
-        beliefs=habits.model.beliefs(np.minimum(success / (1 - habits.unreadable), 1.0), options),
-        given=np.full(success.shape, NOT_ASKED, np.int16),
+        beliefs=habits.model.beliefs(np.minimum(forecast / (1 - habits.unreadable), 1.0), options),
+        given=np.full(forecast.shape, NOT_ASKED, np.int16),
         paid_usd=np.zeros(len(success)),
     )
 

@@ -16,10 +16,10 @@ from serve.ledger.ledger_file import remember_keys
 from serve.ledger.messages import Caller, Period, hash_secret
 from serve.ledger.periods import period_start
 from serve.ledger.picodollars import PICO_PER_USD
+from serve.wire.limits import SHORTEST_LATENCY_S
 from warehouse import InputError
 
 MOST_BUDGET_USD = 1_000_000.0
-SHORTEST_S = 0.1  # that an answer may be given
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,11 @@ class KeyBook:
             raise InputError(
                 f"{max_experts_asked} experts cannot answer", where=f"key {name!r}", fix="give 1 or more"
             )
-        if max_latency_s is not None and not SHORTEST_S <= max_latency_s < float("inf"):
+        if max_latency_s is not None and not SHORTEST_LATENCY_S <= max_latency_s < float("inf"):
             raise InputError(
                 f"{max_latency_s:g} s cannot be the time for an answer",
                 where=f"key {name!r}",
-                fix=f"give {SHORTEST_S:g} or more",
+                fix=f"give {SHORTEST_LATENCY_S:g} or more",
             )
         if self._db.execute("select 1 from keys where name = ? and revoked_at is null", (name,)).fetchone():
             raise InputError(f"there is a key named {name!r}", fix="choose another name, or revoke that one")

@@ -68,11 +68,11 @@ class RequestBooks:
         self._breaker.record(name, None, job.caller.key_id, asked_at)
         if not isinstance(value, WholeAnswer):
             return 0.0
-        job.verdicts.append(Verdict(name, job.form.name, unusable.reason.value if unusable else None))
+        self.judged(name, unusable)
         return self.charge(name, value.usage, written_in(value.body, "message"))
 
     def judged(self, name: str, unusable: Unusable | None) -> None:
-        """Note what was thought of a streamed answer, at its end."""
+        """Note what was thought of an answer."""
         self._job.verdicts.append(
             Verdict(name, self._job.form.name, unusable.reason.value if unusable else None)
         )

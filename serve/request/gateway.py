@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 from experts.forms import Unusable
 from experts.upstream import Ask, Failure, TokenCounter
 from serve.config import ServeConfig
-from serve.experts.client import Body, ExpertClient
+from serve.experts.client import Body, ExpertClient, WholeAnswer
 from serve.ledger.messages import Caller
 from serve.request.admission import Admission
 from serve.request.answer_report import answer_report, costs, kept_of, route_reply
@@ -228,8 +228,6 @@ class Gateway:
                 judge_of(job.form),
             )
             name, value = answered.expert.spec.name, answered.value
-            if answered.agreement is None:
-                self.latencies.note(name, answered.took_s)
             text = text_of(value.body, "message")
             kept = kept_of(job, name, value.usage, answered.cost_usd, text)
         finally:
@@ -288,14 +286,17 @@ class Gateway:
         judge: Callable[[T], Unusable | None] = lambda _: None,
     ) -> Answered[T]:
         async def ask_one(client: ExpertClient, timeout_s: float) -> T | Failure:
-            name = client.spec.name
-            return await ask_in_turn(
+            name, asked_at = client.spec.name, time.monotonic()
+            value = await ask_in_turn(
                 self._turns.get(name),
                 job,
                 name,
                 lambda left_s: ask(client, job.asks[name], left_s),
                 timeout_s,
             )
+            if isinstance(value, WholeAnswer):
+                self.latencies.note(name, time.monotonic() - asked_at)
+            return value
 
         longest_s = min(self.config.deadline_s, job.max_latency_s or self.config.deadline_s)
         return await find_answer(course, ask_one, job.began + longest_s, books, judge=judge)

@@ -35,7 +35,8 @@ class Loaded:
 
     def rule(self, queries: Sequence[Query]) -> list[Ruling | Refused]:
         """Decide on every query; one that nobody may answer gets the error in its place."""
-        habits = self.orchestrator.asking_policy().habits
+        wanted = any(query.wants_habits for query in queries)
+        habits = self.orchestrator.asking_policy().habits if wanted else None
         return [
             decision
             if isinstance(decision, Refused)

@@ -16,6 +16,7 @@ from pydantic import (
     model_validator,
 )
 
+from serve.wire.limits import SHORTEST_LATENCY_S
 from serve.wire.presets import Preset
 
 ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
@@ -110,7 +111,7 @@ class CompletionOptions(Constraints):
     )
     max_latency_s: float | None = Field(
         None,
-        ge=0.1,
+        ge=SHORTEST_LATENCY_S,
         allow_inf_nan=False,
         description="seconds for the answer; nobody else is asked beside an answer that is there then",
     )

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from fake_experts import LocalLedger
 from hostile_upstream import USD_PER_TOKEN, Plan
-from test_falling_through import asked, joined, text
+from test_falling_through import SlowToExtend, asked, text, whole
 from test_money import WatchedLedger, finish, spec_of
 
 from experts import ExpertSpec
@@ -197,13 +197,6 @@ def request_for(name="it", *, said=OPTIONS, model="leeroo:ensemble", **fields):
     return ChatRequest(model=model, messages=messages, **({"max_tokens": 30} | fields))
 
 
-async def whole(gateway, caller, request):
-    if not request.stream:
-        return await gateway.answer(request, caller)
-    _, pieces = await gateway.stream(request, caller)
-    return joined([piece async for piece in pieces if piece])
-
-
 def votes(**by_model):
     return {f"it@{name}": Plan(says=text(said)) for name, said in by_model.items()}
 
@@ -368,17 +361,6 @@ def test_a_cap_that_is_hit_between_two_asks_ends_them(run, upstream, stream):
     assert answer["choices"][0]["message"]["content"] in "ABCD"
     assert key.spent_usd == pytest.approx(upstream.billed_usd)
     assert key.spent_usd <= bound_usd
-
-
-class SlowToExtend(WatchedLedger):
-    """Takes its time to set more aside, and tells when it was asked to."""
-
-    asked_for_more: asyncio.Event
-
-    async def extend(self, extension):
-        self.asked_for_more.set()
-        await asyncio.sleep(0.1)
-        return await super().extend(extension)
 
 
 @pytest.mark.parametrize("stream", [False, True])

@@ -87,7 +87,6 @@ class ByPlan:
     def answered(self, answered: Answered[WholeAnswer]) -> None:
         """Weigh an answer as evidence."""
         name = answered.expert.spec.name
-        self._latencies.note(name, answered.took_s)
         self._answers.append(answered)
         self._state = self._policy.observe(self._state, name, self._read(answered), answered.cost_usd)
 
