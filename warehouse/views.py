@@ -47,8 +47,8 @@ select * from decisions_files
 union all by name
 select
     t.request_id, t.router_version, t.experts, t.predicted_success, t.predicted_cost_usd, t.multiplier,
-    t.expert, [name for name in t.experts if name <> t.chosen] as fallbacks, t.cost_usd, t.latency_s, t.key_id,
-    s.feedback_score, t.round, t.created_at
+    t.expert, [name for name in t.experts if name <> t.chosen] as fallbacks, t.cost_usd, t.latency_s,
+    t.key_id, s.feedback_score, t.round, t.created_at
 from traffic t left join scored s using (request_id)
 where t.router_version is not null
 """

@@ -1,4 +1,4 @@
-"""The traffic and what people say of it: rows come back as they were put in, and ``decisions`` is over both."""
+"""The traffic and what people say of it: rows come back as they went in; ``decisions`` is over both."""
 
 from __future__ import annotations
 
@@ -76,7 +76,9 @@ def test_decisions_are_those_of_older_homes_and_those_of_the_traffic(tmp_path: P
     store.append("feedback", pa.Table.from_pylist([said | {"score": 1.0}]), round="serve-2")
     words = said | {"feedback_id": "f2", "kind": "comment"}
     store.append("feedback", pa.Table.from_pylist([words]), round="serve-2")
-    query = "select request_id, expert, fallbacks, feedback_score, round from decisions order by request_id desc"
+    query = (
+        "select request_id, expert, fallbacks, feedback_score, round from decisions order by request_id desc"
+    )
     assert store.connect().sql(query).fetchall() == [
         ("old", "a", None, 0.25, "serve-1"),
         ("new", "b", ["a"], 1.0, "serve-2"),
