@@ -61,7 +61,7 @@ class State:
         """
         if self.version > version:
             raise InputError(
-                f"the saved {self.kind!r} is of version {self.version}; versions up to {version} are read here",
+                f"the saved {self.kind!r} is of version {self.version}; the latest read here is {version}",
                 fix=OTHER_VERSION,
             )
 
