@@ -39,10 +39,8 @@ ROOMS: dict[str, set[str]] = {
     "orchestrator/traffic": set(),
     "orchestrator/selection": {"orchestrator/text", "orchestrator/predictors"},
     "orchestrator/asking": {"orchestrator/predictors", "orchestrator/selection"},
-    "orchestrator/traffic": {"orchestrator/text", "orchestrator/predictors", "orchestrator/selection"},
     "orchestrator": {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator/asking"),
-        "orchestrator/traffic",
     },
     "orchestrator/evaluation": {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator"),
