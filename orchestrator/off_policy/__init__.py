@@ -1,1 +1,1 @@
-"""What a version is worth on the traffic that was served: estimates with intervals, a sequential test, drift."""
+"""What a version is worth on served traffic: estimates with intervals, and a sequential test."""

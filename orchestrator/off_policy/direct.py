@@ -55,8 +55,8 @@ class Direct:
     def unknown(self, weights: Weights) -> tuple[float, float]:
         """How far below and above the estimate the truth may lie because of what the weights do not reach.
 
-        Success lies in 0..1, whatever was forecast. Costs have no such bounds: there each expert's forecast may
-        be wrong by its usual error, or, without forecasts, by the whole of it.
+        Success lies in 0..1, whatever was forecast. Costs have no such bounds: there each expert's forecast
+        may be wrong by its usual error, or, without forecasts, by the whole of it.
         """
         beyond = weights.beyond
         gained, lost = np.maximum(beyond, 0), np.maximum(-beyond, 0)
@@ -73,8 +73,8 @@ def fit_direct(logged: LoggedTraffic, of: Outcome, *, seed: int = 0) -> Direct:
     """Return the forecasts that were made at serving time, recalibrated.
 
     A forecast that is recorded was made before its answer came, so it has never seen its own outcome. Each
-    expert's mean error is then taken out, by what the other folds say (cross-fitting: Chernozhukov et al. 2018);
-    units lie in one fold. Success is shifted, cost is scaled; both are shrunk where few answers came.
+    expert's mean error is then taken out, by what the other folds say (cross-fitting: Chernozhukov et al.
+    2018); units lie in one fold. Success is shifted, cost is scaled; both are shrunk where few answers came.
 
     Args:
         logged: traffic.
@@ -131,7 +131,9 @@ def _spread(logged: LoggedTraffic, outcome: Floats, forecast: Floats, of: Outcom
         size = np.sqrt((forecast**2).mean(axis=0))
         if not (size > 0).all():
             square = np.bincount(logged.chosen[seen], weights=outcome[seen] ** 2, minlength=m)
-            size = np.sqrt((square + square.sum()) / (np.bincount(logged.chosen[seen], minlength=m) + seen.sum()))
+            size = np.sqrt(
+                (square + square.sum()) / (np.bincount(logged.chosen[seen], minlength=m) + seen.sum())
+            )
         size = np.maximum(size, 1e-300)
     error = ((outcome - forecast[np.arange(n), logged.chosen]) / size[logged.chosen])[seen] ** 2
     pooled = (float(error.sum()) + 0.25) / (len(error) + 1)

@@ -1,4 +1,4 @@
-"""Value, cost and difference of policies on logged traffic: inverse propensities, self-normalised, doubly robust."""
+"""Value, cost and difference of policies on logged traffic, each with a 95% interval."""
 
 from __future__ import annotations
 
@@ -186,7 +186,11 @@ def _difference(
     else:
         contribution = _contribution(logged, direct, difference, weights, method)
     return _Part(
-        contribution, logged.unit, direct.least_variance(difference, weights), direct.unknown(weights), weights
+        contribution,
+        logged.unit,
+        direct.least_variance(difference, weights),
+        direct.unknown(weights),
+        weights,
     )
 
 

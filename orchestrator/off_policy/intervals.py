@@ -27,18 +27,22 @@ class Interval:
 def sum_by_unit(values: Floats, unit: NDArray[np.intp]) -> Floats:
     """Sum rows [n] over their units: [units], in order of their numbers, units without rows left out."""
     _, place = np.unique(unit, return_inverse=True)
-    return np.bincount(place, weights=values)
+    return np.bincount(place, weights=values).astype(float)
 
 
 def interval_of_mean(
-    contribution: Floats, unit: NDArray[np.intp], *, least_variance: float = 0.0, confidence: float = CONFIDENCE
+    contribution: Floats,
+    unit: NDArray[np.intp],
+    *,
+    least_variance: float = 0.0,
+    confidence: float = CONFIDENCE,
 ) -> Interval:
     """Interval of the mean of ``contribution`` [n].
 
     Student's, over sums of units (cluster-robust); with degrees of freedom by the kurtosis of the sums
-    (Satterthwaite's equation with the exact variance of a sample variance, ``2 n / (kurtosis - 1)``), so that a
-    few rows of large weight count as few; and with Hall's cubic correction for skewness (Hall 1992, *On the
-    removal of skewness by transformation*, eq. 2.1), which is monotone and needs no bootstrap.
+    (Satterthwaite's equation with the exact variance of a sample variance, ``2 n / (kurtosis - 1)``), so
+    that a few rows of large weight count as few; and with Hall's cubic correction for skewness (Hall 1992,
+    *On the removal of skewness by transformation*, eq. 2.1), which is monotone and needs no bootstrap.
 
     Args:
         contribution: [n] rows, whose mean is the estimate.
@@ -46,7 +50,7 @@ def interval_of_mean(
         least_variance: of the mean, where more is known of it than the rows show.
         confidence: share of intervals that cover.
     """
-    from scipy.stats import t as student
+    from scipy.special import stdtrit
 
     n = len(contribution)
     mean = float(contribution.mean()) if n else math.nan
@@ -65,7 +69,7 @@ def interval_of_mean(
     else:
         kurtosis, skewness = 3.0, 0.0
     freedom = float(np.clip(2 * units / max(kurtosis - 1, 1e-9), 1.0, units - 1))
-    tail = float(student.ppf((1 + confidence) / 2, freedom))
+    tail = float(stdtrit(freedom, (1 + confidence) / 2))
     root, error = math.sqrt(units), math.sqrt(variance)
     lean = skewness / root
     upper, lower = (_undo_skewness(end, lean) for end in (tail, -tail))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +14,31 @@ Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
+class Requests:
+    """What else is known of ``n`` requests: what a version has to know to decide on them again."""
+
+    request_id: NDArray[np.str_]  # [n]
+    created_at: NDArray[np.datetime64]  # [n] UTC
+    router_version: NDArray[np.str_]  # [n] that decided
+    role: NDArray[np.str_]  # [n] champion | challenger
+    preset: NDArray[np.str_]  # [n]; "" where the request named none
+    multiplier: Floats  # [n] that was used
+    embedder: NDArray[np.str_]  # [n] names and checksums of its weights
+    embedding: NDArray[np.object_]  # [n] vectors of float32, or None
+    surface: NDArray[np.object_]  # [n]
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> Requests:
+        """Return some of the requests."""
+        return Requests(**{one.name: getattr(self, one.name)[index] for one in fields(self)})
+
+
+@dataclass(frozen=True)
 class LoggedTraffic:
     """``n`` requests by ``m`` experts. The action is who was asked FIRST; rewards and costs are of the answer
     that was given in the end, by whomever it was, so that falling through belongs to the first choice.
 
-    ``success_hat`` and ``cost_hat`` were forecast before the answer came: no forecast has seen its own reward.
+    ``success_hat`` and ``cost_hat`` were forecast before the answer came: no forecast has seen its own
+    reward.
     """
 
     experts: tuple[str, ...]  # [m]
@@ -29,7 +50,8 @@ class LoggedTraffic:
     cost_hat: Floats  # [n, m]
     allowed: NDArray[np.bool_]  # [n, m] who might answer this request
     unit: NDArray[np.intp]  # [n] number of the conversation or text: rows of one unit hang together
-    groups: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # domain, key: [n] each
+    groups: dict[str, NDArray[np.str_]] = field(default_factory=dict)  # task, key, form: [n] each
+    requests: Requests | None = None  # where the traffic was read from a warehouse
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -46,14 +68,15 @@ class LoggedTraffic:
         cost_hat: Floats | None = None,
         *,
         allowed: NDArray[np.bool_] | None = None,
-        unit: NDArray[np.integer] | None = None,
+        unit: NDArray[Any] | None = None,
         groups: dict[str, NDArray[np.str_]] | None = None,
+        requests: Requests | None = None,
     ) -> LoggedTraffic:
         """Check the arrays and fill in what is not given: no forecasts, all allowed, each request a unit.
 
         Raises:
-            InputError: shapes differ, a propensity is outside 0..1, what was chosen had none, or a reward lies
-                outside 0..1.
+            InputError: shapes differ, a propensity is outside 0..1, what was chosen had none, or a reward
+            lies outside 0..1.
         """
         n, m = len(chosen), len(experts)
         unknown = np.full((n, m), np.nan)
@@ -68,6 +91,7 @@ class LoggedTraffic:
             allowed=np.ones((n, m), bool) if allowed is None else np.asarray(allowed, bool),
             unit=np.arange(n) if unit is None else np.unique(unit, return_inverse=True)[1],
             groups=dict(groups or {}),
+            requests=requests,
         )
         traffic._check(n, m)
         return traffic
@@ -84,6 +108,7 @@ class LoggedTraffic:
                 )
             },
             groups={name: values[index] for name, values in self.groups.items()},
+            requests=self.requests.take(index) if self.requests else None,
         )
 
     @property
@@ -106,7 +131,7 @@ class LoggedTraffic:
                 raise InputError(f"{name} is not [{n}], one for each request", where=where)
         if n == 0:
             return
-        if not (0 <= self.chosen.min() and self.chosen.max() < m):
+        if not (self.chosen.min() >= 0 and self.chosen.max() < m):
             raise InputError("an expert was chosen that is not in the list", where=where)
         if not ((self.propensity >= 0) & (self.propensity <= 1 + 1e-6)).all():
             raise InputError("a propensity lies outside 0..1, or is NaN", where=where)

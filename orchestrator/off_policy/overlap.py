@@ -14,9 +14,9 @@ from warehouse import TooFewError
 Floats = NDArray[np.float64]
 
 #: Rated requests, at equal weights, that have to speak for what a policy does otherwise than was done.
-LEAST_EFFECTIVE_N = 15.0
+LEAST_EFFECTIVE_N = 5.0
 #: Of the traffic: more of it than this may not be left to forecasts and worst cases.
-MOST_UNTRIED = 0.1
+MOST_UNTRIED = 0.2
 CLIPS = np.geomspace(2.0, 1e5, 40)
 
 
@@ -87,17 +87,19 @@ def _best_clip(raw: Floats, policy: Floats, propensity: Floats, observed: int) -
     weight, probability = raw[used], propensity[used]
     if not weight.size:
         return float(CLIPS[0])
-    widths = []
-    for clip in CLIPS:
-        low = np.minimum(weight, clip)
-        error = math.sqrt(float((probability * low**2).sum()) / len(raw) / observed)
-        lost = float((probability * (weight - low)).sum()) / len(raw)
-        widths.append(1.96 * 0.5 * error + 0.5 * lost)
-    return float(CLIPS[int(np.argmin(widths))])
+    order = np.argsort(weight)
+    weight, probability = weight[order], probability[order]
+    first, second = (np.append(0.0, np.cumsum(probability * weight**power)) for power in (1, 2))
+    above = np.append(np.cumsum(probability[::-1])[::-1], 0.0)  # probability of weights from this one on
+    place = np.searchsorted(weight, CLIPS)
+    error = np.sqrt((second[place] + CLIPS**2 * above[place]) / len(raw) / observed)
+    lost = (first[-1] - first[place] - CLIPS * above[place]) / len(raw)
+    return float(CLIPS[int(np.argmin(1.96 * 0.5 * error + 0.5 * lost))])
 
 
 def refuse_little_overlap(logged: LoggedTraffic, first: Floats, second: Floats | None = None) -> None:
-    """See that enough was tried of what a policy does otherwise than the one that was served, or than another.
+    """See that enough was tried of what a policy does otherwise than the one that was served, or than
+    another.
 
     Told by the propensities and the number of ratings, not by what was rated.
 
@@ -110,7 +112,7 @@ def refuse_little_overlap(logged: LoggedTraffic, first: Floats, second: Floats |
         raise TooFewError(
             "chance had no say in any request: nothing was tried that the router would not have done anyway",
             where=where,
-            fix="let the endpoint explore: `leeroo serve --explore 0.05`",
+            fix="let the endpoint explore: `leeroo serve --explore-share 0.05`",
         )
     if rated < LEAST_EFFECTIVE_N:
         raise TooFewError(
@@ -126,20 +128,14 @@ def refuse_little_overlap(logged: LoggedTraffic, first: Floats, second: Floats |
             continue
         weights = weigh(logged, side, logged.rated)
         effective = _expected_effective_n(weights, side, rated)
-        if effective < LEAST_EFFECTIVE_N or weights.overlap.untried > MOST_UNTRIED:
-            share = _share_needed(logged, mass, rated)
-            fix = (
-                f"about {share:.0%} of requests would have to be answered by exploring "
-                f"(`leeroo serve --explore {share:.2f}`)"
-                if share <= 1
-                else f"about {math.ceil(share * rated):,} ratings would be needed even if all requests explored"
-            )
+        untried = weights.overlap.untried
+        if effective < LEAST_EFFECTIVE_N or untried > MOST_UNTRIED:
             raise TooFewError(
-                f"too little overlap: on {mass:.0%} of requests a version asks somebody else, and only "
-                f"{effective:.1f} rated requests' worth was tried of that (at least {LEAST_EFFECTIVE_N:.0f}); "
-                f"{weights.overlap.untried:.1%} of requests were out of reach",
+                f"too little overlap: on {mass:.0%} of requests a version asks another; only "
+                f"{effective:.1f} ratings' worth of it was tried (at least {LEAST_EFFECTIVE_N:.0f}), and on "
+                f"{untried:.1%} of requests next to nothing (at most {MOST_UNTRIED:.0%})",
                 where=where,
-                fix=fix,
+                fix=_what_would_do(logged, mass, rated, effective),
             )
 
 
@@ -150,7 +146,11 @@ def _expected_effective_n(weights: Weights, side: Floats, rated: int) -> float:
     return rated * reached**2 / second if second > 0 else 0.0
 
 
-def _share_needed(logged: LoggedTraffic, mass: float, rated: int) -> float:
-    """The share of exploring, drawn evenly among those allowed, that would give twice the least."""
-    experts = float(logged.allowed.sum(axis=1).mean())
-    return max(2 * LEAST_EFFECTIVE_N * experts / (rated * mass), 0.01)
+def _what_would_do(logged: LoggedTraffic, mass: float, rated: int, effective: float) -> str:
+    """Say which share of exploring, drawn evenly among those allowed, would give twice the least."""
+    share = 2 * LEAST_EFFECTIVE_N * float(logged.allowed.sum(axis=1).mean()) / (rated * mass)
+    if share > 1:
+        return f"some {math.ceil(share * rated):,} ratings of explored requests would be needed"
+    even = ", at a higher --explore-temperature" if effective >= LEAST_EFFECTIVE_N else ""
+    share = max(share, 0.01)
+    return f"about {share:.0%} of requests would have to explore evenly (`--explore-share {share:.2f}`{even})"
