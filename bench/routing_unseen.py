@@ -37,8 +37,8 @@ def measure_unseen(
     """Compare on the questions of a domain, paired over them.
 
     Args:
-        seen: forecasts of the questions learned from, each by a router that had not. The router's settings, like
-            the zero-router's experts, are the corners of the hull there: few, so that luck chooses little.
+        seen: forecasts of the questions learned from, each by a router that had not. The router's settings
+            are the corners of the hull there, as the zero-router's experts are; luck has few to choose from.
         seen_score: [k, m]
         seen_cost_usd: [k, m]
         asked: forecasts in the domain.
@@ -68,8 +68,8 @@ def measure_unseen(
         )
         lift.append(100 * (ours - zero))
     low, high = metrics.interval(lift[1:])
-    freely = find_frontier(asked.success, asked.cost_usd).choose(grid[:1])[0]
-    freely = 100 * float((score[rows, freely] - score[:, best]).mean())
+    free_choice = asked.success.argmax(axis=1)
+    freely = 100 * float((score[rows, free_choice] - score[:, best]).mean())
     return Unseen(len(score), lift[0], low, high, freely)
 
 
