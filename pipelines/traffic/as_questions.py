@@ -91,7 +91,15 @@ def served_rows(requests: RecordedRequests, questions: pa.Table, texts: Texts) -
 
     Requests that name no version of their expert, or whose answer was not recorded, give none.
     """
-    taken = ("expert", "expert_version", "prompt_tokens", "completion_tokens", "latency_s", "round", "created_at")
+    taken = (
+        "expert",
+        "expert_version",
+        "prompt_tokens",
+        "completion_tokens",
+        "latency_s",
+        "round",
+        "created_at",
+    )
     columns: dict[str, list[Any]] = {name: list(requests.column(name)) for name in taken}
     ids = requests.column("request_id")
     columns["cost_usd"] = list(requests.column("answer_cost_usd"))

@@ -45,7 +45,7 @@ class Graded:
 
     by: Mapping[str, int]
     open: int
-    judge: AnswerReceipt | None
+    judge: tuple[AnswerReceipt, ...]  # of each time that the judge was asked
 
 
 @dataclass(frozen=True)

@@ -12,17 +12,21 @@ from numpy.typing import NDArray
 
 from warehouse import Warehouse
 
-#: Of one author the last word counts; of several authors the mean. A word on a whole conversation is a word on
-#: each of its requests.
+#: Of one author the last word counts; of several authors the mean. A word on a conversation is one on each of
+#: its requests.
 _FEEDBACK = """
 with said as (
     select t.request_id, coalesce(f.key_id, '') || '|' || f.source as author, f.score, f.demonstration,
         f.created_at
-    from feedback f join traffic t on f.request_id = t.request_id
-    or (f.level = 'conversation' and f.conversation_hash = t.conversation_hash)
+    from feedback f join traffic t using (request_id)
+    union all
+    select t.request_id, coalesce(f.key_id, '') || '|' || f.source, f.score, f.demonstration, f.created_at
+    from feedback f join traffic t on f.conversation_hash = t.conversation_hash
+    where f.level = 'conversation' and f.request_id <> t.request_id
 ),
 last_score as (
-    select request_id, author, arg_max(score, created_at) as score from said where score is not null group by all
+    select request_id, author, arg_max(score, created_at) as score from said
+    where score is not null group by all
 ),
 last_demonstration as (
     select request_id, arg_max(demonstration, created_at) as demonstration from said
@@ -40,11 +44,14 @@ judged as (
     from judgements j join questions q using (question_id)
     where q.source = 'traffic' and j.grader like 'judge:%' group by all
 ),
-learned as (select distinct parent_id from questions where source = 'traffic')
-select t.*, f.score as feedback, f.demonstration, j.score as judged, l.parent_id is not null as is_learned
+learned as (
+    select distinct r.text_hash from questions q join traffic r on q.parent_id = r.request_id
+    where q.source = 'traffic'
+)
+select t.*, f.score as feedback, f.demonstration, j.score as judged, l.text_hash is not null as is_learned
 from traffic t left join feedback_said f using (request_id)
 left join judged j on j.request_id = t.request_id and j.expert = t.expert
-left join learned l on l.parent_id = t.request_id
+left join learned l using (text_hash)
 where t.role <> 'shadow' and ($since is null or t.created_at >= $since)
 order by t.created_at, t.request_id
 """
@@ -125,21 +132,21 @@ def read_requests(warehouse: Warehouse, *, since: datetime | None = None) -> Rec
     )
 
 
-def embeddings_of(requests: RecordedRequests, embedder: str | None = None) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+def embeddings_of(
+    requests: RecordedRequests, embedder: str | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
     """Which requests have an embedding of the commonest kind (or of this embedder): mask [n], and [k, d]."""
     names = np.array([str(name) for name in requests.column("embedder")])
-    held = [vector if vector else None for vector in requests.column("embedding")]
-    has = np.array([vector is not None for vector in held], bool)
+    held: list[list[float]] = [vector or [] for vector in requests.rows["embedding"].to_pylist()]
+    width = np.array([len(vector) for vector in held], int)
+    has = width > 0
     if embedder is not None:
         has &= names == embedder
-    if not has.any():
-        return has, np.empty((0, 0), np.float32)
-    kinds, counts = np.unique(names[has], return_counts=True)
-    has &= names == kinds[counts.argmax()]
-    widths = {len(held[i]) for i in np.flatnonzero(has)}  # type: ignore[arg-type]
-    width = max(widths)
-    has &= np.array([vector is not None and len(vector) == width for vector in held], bool)  # type: ignore[arg-type]
-    return has, np.array([held[i] for i in np.flatnonzero(has)], np.float32)
+    for values in (names, width):
+        if has.any():
+            kinds, counts = np.unique(values[has], return_counts=True)
+            has &= values == kinds[counts.argmax()]
+    return has, np.array([held[i] for i in np.flatnonzero(has)], np.float32).reshape(int(has.sum()), -1)
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:

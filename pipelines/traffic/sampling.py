@@ -115,8 +115,12 @@ def price_verdicts(requests: RecordedRequests, judge: ExpertSpec | None) -> NDAr
     """What one verdict on an answer to each request costs at most, in USD: [n]."""
     if judge is None:
         return np.zeros(len(requests))
-    text = np.nan_to_num(requests.figures("prompt_tokens")) + np.nan_to_num(requests.figures("completion_tokens"))
-    usd = judge.price.cost_usd(text + _FRAME_CHARACTERS / CHARACTERS_PER_TOKEN, np.full(len(text), judge.max_tokens))
+    text = np.nan_to_num(requests.figures("prompt_tokens")) + np.nan_to_num(
+        requests.figures("completion_tokens")
+    )
+    usd = judge.price.cost_usd(
+        text + _FRAME_CHARACTERS / CHARACTERS_PER_TOKEN, np.full(len(text), judge.max_tokens)
+    )
     return np.asarray(usd, np.float64)
 
 

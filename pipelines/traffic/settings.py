@@ -41,7 +41,7 @@ class LearnSettings:
 
     Attributes:
         round: its name; None: the one that was not finished, else the next number.
-        budget_usd: what shadow answers and verdicts may cost together, earlier attempts at the round included.
+        budget_usd: what shadow answers and verdicts may cost, earlier attempts at the round included.
         shadow: what is asked again.
         catalogue: path; None: the default one.
         predictor, embedder, seeds: of the router that is trained.
@@ -65,9 +65,7 @@ class LearnSettings:
 
     def by_step(self) -> dict[str, dict[str, Any]]:
         """Those that a later step uses first; until it is done they may be mended."""
-        return {
-            "training": {"predictor": self.predictor, "embedder": self.embedder, "seeds": self.seeds}
-        }
+        return {"training": {"predictor": self.predictor, "embedder": self.embedder, "seeds": self.seeds}}
 
     def check(self) -> None:
         """See that the settings can hold, before anything is read, asked or paid for.
