@@ -234,7 +234,8 @@ def _complain_of(who: str, group: Group, limits: Thresholds) -> list[Complaint]:
             Complaint(
                 who,
                 f"success is {success.found:.2f} where {success.forecast:.2f} was forecast"
-                f" (difference {success.difference:+.2f}, 95% {success.low:+.2f} to {success.high:+.2f}, n {success.n:,})",
+                f" (difference {success.difference:+.2f}, 95% {success.low:+.2f} to"
+                f" {success.high:+.2f}, n {success.n:,})",
                 "`leeroo learn` trains on what was found",
             )
         )
