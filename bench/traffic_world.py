@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -31,7 +31,8 @@ class Sides:
 
 @dataclass(frozen=True)
 class World:
-    known: Outcomes  # what the router learns from before it serves
+    known: Examples  # what the router learns from before it serves
+    asked: Examples  # [t] the stream with all that every expert would answer, for who may know everything
     queries: Queries  # [t] the stream
     score: np.ndarray  # [t, m] what each expert would score
     question: np.ndarray  # [t] number of the question, for who may know everything
@@ -102,17 +103,17 @@ def make_world(sides: Sides, seed: int, requests: int = REQUESTS) -> World:
     for side, pool in ((False, home_asked), (True, foreign_asked)):
         row[foreign == side] = _passes(pool, int((foreign == side).sum()), rng)
     offset = len(sides.home)
-    joined = _join(sides.home.queries, sides.foreign.queries)
-    score = np.concatenate([sides.home.outcomes.score, sides.foreign.outcomes.score])
+    joined = join_examples(sides.home, sides.foreign)
     question = row + offset * foreign
     held = np.concatenate([home_held, foreign_held + offset])
     return World(
-        known=sides.home.outcomes.take(known),
-        queries=joined.take(question),
-        score=score[question],
+        known=sides.home.take(known),
+        asked=joined.take(question),
+        queries=joined.queries.take(question),
+        score=joined.outcomes.score[question],
         question=question,
-        held_out=joined.take(held),
-        held_out_score=score[held],
+        held_out=joined.queries.take(held),
+        held_out_score=joined.outcomes.score[held],
         held_out_foreign=held >= offset,
         foreign_share=share,
         price_usd=sides.price_usd,
@@ -156,5 +157,18 @@ def _read(outcomes: Outcomes, embedder: str, cache: Path) -> Examples:
     return Examples(read_queries(outcomes.texts, load_embedder(embedder, cache_dir=cache)), outcomes)
 
 
-def _join(a: Queries, b: Queries) -> Queries:
-    return Queries(np.vstack([a.embeddings, b.embeddings]), np.vstack([a.surface, b.surface]), a.widths)
+def join_examples(a: Examples, b: Examples) -> Examples:
+    """Put the examples of ``b`` below those of ``a``; the experts are the same."""
+    queries = Queries(
+        np.vstack([a.queries.embeddings, b.queries.embeddings]),
+        np.vstack([a.queries.surface, b.queries.surface]),
+        a.queries.widths,
+    )
+    upper, lower = a.outcomes, b.outcomes
+    parts = {
+        field.name: np.concatenate([getattr(upper, field.name), getattr(lower, field.name)])
+        for field in fields(upper)
+        if field.name not in ("texts", "prompts", "experts")
+    }
+    texts, prompts = upper.texts + lower.texts, upper.prompts + lower.prompts
+    return Examples(queries, Outcomes(texts=texts, prompts=prompts, experts=upper.experts, **parts))

@@ -50,7 +50,7 @@ def learn_from_traffic(
 def as_seen(
     labels: TrafficLabels, reliability: dict[str, Reliability], most_weight: float | None = None
 ) -> Seen:
-    """Success of single cells as the labels tell it, unbiased; those less reliable or heavy count as noisier."""
+    """Success of single cells as the labels tell it, unbiased; less reliable ones count as noisier."""
     success, variance = unbiased_success(labels, reliability)
     weight = (
         inverse_propensity(labels.propensity)
