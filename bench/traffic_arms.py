@@ -13,9 +13,7 @@ from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.exploration import explore
 from orchestrator.text.queries import Examples, Queries
 from orchestrator.traffic.gate import Foretold, may_take_over
-from orchestrator.traffic.labels import TrafficLabels
-from orchestrator.traffic.learn import learn_from_traffic
-from orchestrator.traffic.reliability import unbiased_success
+from orchestrator.traffic.learn import foretell, learn_from_traffic
 from orchestrator.traffic.worth_asking import choose_shadows
 
 BLOCK = 1_000  # requests between two lessons
@@ -132,7 +130,7 @@ def serve_ours(
                 shadow_left,
                 np.ones(BLOCK),
                 multiplier=0.0 if lessons.blindly else multiplier,
-                uncertainty=learned.predictor.uncertainty(queries)
+                uncertainty=learned.predictor.uncertainty(queries, frozen.predict(queries))
                 if learned and not lessons.blindly
                 else None,
                 answered=chosen,
@@ -159,19 +157,11 @@ def serve_ours(
         experts, served = frozen.experts, (b + 1) * BLOCK
         if learned:
             fresh = desk.labels(world.queries, experts, served, since)
-            history.append(_foretell(fresh, frozen, learned.predictor, learned.reliability))
+            history.append(foretell(fresh, frozen.predict(fresh.queries), learned))
         learned = learn_from_traffic(
             frozen, known, desk.labels(world.queries, experts, served), most_weight=lessons.most_weight
         )
     return recorder.track(len(desk.label))
-
-
-def _foretell(fresh: TrafficLabels, frozen: Predictor, learned: Predictor, reliability: dict) -> Foretold:
-    success, variance = unbiased_success(fresh, reliability)
-    cells = fresh.row, fresh.expert
-    return Foretold(
-        success, variance, frozen.predict(fresh.queries)[cells], learned.predict(fresh.queries)[cells]
-    )
 
 
 class Remembered:

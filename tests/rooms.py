@@ -36,11 +36,12 @@ ROOMS: dict[str, set[str]] = {
     "universe/report": {"universe/model", "universe/solver", "universe/analysis"},
     "orchestrator/text": set(),
     "orchestrator/predictors": {"orchestrator/text"},
-    "orchestrator/traffic": set(),
     "orchestrator/selection": {"orchestrator/text", "orchestrator/predictors"},
     "orchestrator/asking": {"orchestrator/predictors", "orchestrator/selection"},
+    "orchestrator/traffic": {"orchestrator/text", "orchestrator/predictors"},
     "orchestrator": {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator/asking"),
+        "orchestrator/traffic",
     },
     "orchestrator/evaluation": {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator"),

@@ -74,9 +74,8 @@ class RecalibratedPredictor:
         """The pool, in the order of the columns."""
         return self.base.experts
 
-    def learn(self, queries: Queries, seen: Seen) -> Self:
-        """Learn the corrections from nothing else than these cells."""
-        forecast = self.base.predict(queries)
+    def learn(self, queries: Queries, forecast: NDArray[np.float32], seen: Seen) -> Self:
+        """Learn the corrections from nothing else than these cells, where the other one said ``forecast``."""
         features = self._read(queries, forecast).astype(np.float64)[seen.row]
         residual = seen.success - forecast[seen.row, seen.expert]
         fits = list(_fit_grid(features, residual, seen, len(self.experts)))
@@ -101,7 +100,10 @@ class RecalibratedPredictor:
 
     def predict(self, queries: Queries) -> NDArray[np.float32]:
         """Return expected success [n, m]."""
-        forecast = self.base.predict(queries)
+        return self.correct(queries, self.base.predict(queries))
+
+    def correct(self, queries: Queries, forecast: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return expected success [n, m], where the other predictor says ``forecast``."""
         success = forecast + inner_products(self._read(queries, forecast), self._weights)
         # Beyond 1 or below 0 it is the level that is wrong: cutting off would level the experts too.
         success = success - np.maximum(success.max(axis=1, keepdims=True) - 1, 0)
@@ -109,10 +111,10 @@ class RecalibratedPredictor:
         clipped: NDArray[np.float32] = np.clip(success, 0, 1)
         return clipped
 
-    def uncertainty(self, queries: Queries) -> NDArray[np.float32]:
-        """Return the standard deviation [n, m] of the corrections."""
-        features = self._read(queries, self.base.predict(queries))
-        variance = np.einsum("nk,mkl,nl->nm", features, self._covariance, features, optimize=True)
+    def uncertainty(self, queries: Queries, forecast: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the standard deviation [n, m] of the corrections, where the other one says ``forecast``."""
+        features = self._read(queries, forecast)
+        variance = np.stack([((features @ own) * features).sum(axis=1) for own in self._covariance], axis=1)
         deviation: NDArray[np.float32] = np.sqrt(np.maximum(variance, 0))
         return deviation
 
