@@ -89,12 +89,12 @@ def test_where_forecasts_hold_little_is_changed(base, known, seed: int) -> None:
 
 def test_the_gate_is_rarely_passed_by_nothing(base, known) -> None:
     passed = 0
-    for seed in range(12):
+    for seed in range(8):
         rng = np.random.default_rng(100 + seed)
         queries = draw_queries(rng, 300, known)
         labels = draw_labels(rng, base.predict(queries).astype(np.float64), queries, 600)
         passed += learn_if_proven(base, known, labels) is not None
-    assert passed <= 5  # one standard error: 16% by chance, 1.9 of 12
+    assert passed <= 4  # one standard error: 16% by chance, 1.3 of 8
 
 
 def test_too_few_labels_teach_nothing(base, known) -> None:
