@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "universe/report": {"universe/model", "universe/solver", "universe/analysis"},
     "orchestrator/text": set(),
     "orchestrator/predictors": {"orchestrator/text"},
+    "orchestrator/traffic": set(),
     "orchestrator/selection": {"orchestrator/text", "orchestrator/predictors"},
     "orchestrator/asking": {"orchestrator/predictors", "orchestrator/selection"},
     "orchestrator": {
