@@ -166,7 +166,13 @@ class Warehouse:
             self._manifests[table_name].remove_replaced(older_s=ORPHAN_AGE_S, writing_s=WRITING_S)
         return merged_files
 
-    def rewrite(self, table_name: str, change: Callable[[pa.Table], pa.Table | None]) -> int:
+    def rewrite(
+        self,
+        table_name: str,
+        change: Callable[[pa.Table], pa.Table | None],
+        *,
+        columns: Sequence[str] | None = None,
+    ) -> int:
         """Take rows out of the table for good, or texts out of rows; return how many files were rewritten.
 
         The one operation by which something stops being there: for people who ask for it, and for what is
@@ -179,11 +185,15 @@ class Warehouse:
             table_name: a name in ``warehouse.schemas.TABLES``.
             change: takes the rows of a file and returns those that are to stand in their place, of the same
                 columns, with the same keys or fewer; None where it has nothing to change.
+            columns: those by which it can tell that; of files that it has nothing to change in no others are
+                read.
         """
         rewritten = 0
         with self._turn, self._files.lock(table_name):
             manifest = self._manifests[table_name]
             for entry in self.files(table_name):
+                if columns is not None and change(self._read(table_name, [entry], columns)) is None:
+                    continue
                 rows = self._read(table_name, [entry])
                 changed = change(rows)
                 if changed is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -91,10 +92,8 @@ def test_killed_at_any_step_it_loses_nothing_else_and_does_the_rest_when_done_ag
         files = warehouse.files.FileStore
         patch.setattr(files, "write", killed(files.write))
         patch.setattr(files, "delete", killed(files.delete))
-        try:
+        with contextlib.suppress(Killed):
             store.rewrite("answers", without(gone))
-        except Killed:
-            pass
         patch.undo()
 
         ids = Warehouse(folder).scan("answers")["question_id"].to_pylist()
@@ -125,7 +124,9 @@ def test_what_was_taken_out_may_come_again(written: list[list[int]], gone: set[i
                 assert pc.all(missing).as_py()
             for batch in written:  # the same batches, so the same names as before
                 beside.append("answers", rows_of(batch), round="r0", expert="x")
-            assert sorted(store.scan("answers")["question_id"].to_pylist()) == [f"q{n}" for n in range(N_ROWS)]
+            assert sorted(store.scan("answers")["question_id"].to_pylist()) == [
+                f"q{n}" for n in range(N_ROWS)
+            ]
             assert beside.append("answers", rows_of(list(range(N_ROWS))), round="r0", expert="x") == 0
 
 
