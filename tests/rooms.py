@@ -72,10 +72,15 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         "pipelines/questions/sources",
     },
+    "pipelines/traffic": {
+        *("pipelines", "pipelines/answering", "pipelines/learning"),
+        *("pipelines/selfplay/panel", "pipelines/selfplay/round_record"),
+    },
     "pipelines/commands": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
-        *("pipelines/questions/sources", "pipelines/selfplay"),
+        *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
     },
+    "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),
 }
