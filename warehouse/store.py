@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from warehouse.errors import CannotRunError, InputError
 from warehouse.files import FileStore
 from warehouse.filing import Filing, plan_filing
-from warehouse.keys import KnownKeys, drop_repeats, join_keys
+from warehouse.keys import KnownKeys, drop_repeats, join_keys, meant, without
 from warehouse.manifest import Manifest, ManifestEntry, footer_size, sha256
 from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, fill_round, readable, table_schema
 
@@ -166,14 +166,15 @@ class Warehouse:
             self._manifests[table_name].remove_replaced(older_s=ORPHAN_AGE_S, writing_s=WRITING_S)
         return merged_files
 
-    def rewrite(
+    def take_out(
         self,
         table_name: str,
-        change: Callable[[pa.Table], pa.Table | None],
+        find: Callable[[pa.Table], pa.ChunkedArray],
         *,
-        columns: Sequence[str] | None = None,
+        by: Sequence[str],
+        words: Sequence[str] = (),
     ) -> int:
-        """Take rows out of the table for good, or texts out of rows; return how many files were rewritten.
+        """Take rows out of the table for good, or the words out of rows that stay; return how many.
 
         The one operation by which something stops being there: for people who ask for it, and for what is
         kept for a time. Each file is replaced in one commit, so after a crash every row that stays is there
@@ -183,43 +184,40 @@ class Warehouse:
 
         Args:
             table_name: a name in ``warehouse.schemas.TABLES``.
-            change: takes the rows of a file and returns those that are to stand in their place, of the same
-                columns, with the same keys or fewer; None where it has nothing to change.
-            columns: those by which it can tell that; of files that it has nothing to change in no others are
-                read.
+            find: tells of rows, which have the columns ``by``, whether each is meant (boolean).
+            by: columns; of files without such a row no others are read.
+            words: columns that become null in these rows, which stay; without any the rows go.
         """
-        rewritten = 0
+        taken = 0
         with self._turn, self._files.lock(table_name):
             manifest = self._manifests[table_name]
             for entry in self.files(table_name):
-                if columns is not None and change(self._read(table_name, [entry], columns)) is None:
+                look = self._read(table_name, [entry], [*by, *words])
+                if not (count := pc.sum(meant(look, find, words)).as_py()):
                     continue
                 rows = self._read(table_name, [entry])
-                changed = change(rows)
-                if changed is not None:
-                    former = sorted(manifest.replaced())
-                    fresh = _entry_of(
-                        table_name, changed, entry.round, entry.expert, [entry.name, "rewritten"]
-                    )
-                    self._write(changed.cast(rows.schema), fresh, [entry.name, *former])
-                    rewritten += 1
+                former = sorted(manifest.replaced())
+                rest = without(rows, meant(rows, find, words), words)
+                parts = [entry.name, "rest"]
+                fresh = _entry_of(table_name, rest, entry.round, entry.expert, parts)
+                self._write(rest, fresh, [entry.name, *former])
+                taken += count
             for path in manifest.uncounted(writing_s=0.0):
-                rewritten += self._rewrite_uncounted(table_name, path, change)
+                self._take_out_of_uncounted(table_name, path, find, words)
             manifest.remove_replaced(older_s=-CLOCK_TOLERANCE_S, writing_s=0.0)
-        return rewritten
+        return taken
 
-    def _rewrite_uncounted(
-        self, table_name: str, path: str, change: Callable[[pa.Table], pa.Table | None]
-    ) -> bool:
+    def _take_out_of_uncounted(
+        self, table_name: str, path: str, find: Callable[[pa.Table], pa.ChunkedArray], words: Sequence[str]
+    ) -> None:
         try:
             rows = self._dataset(table_name, [ManifestEntry(path, 0, "", None, SCHEMA_VERSION)]).to_table()
         except (pa.ArrowException, OSError):  # what cannot be read cannot be searched
             self._files.delete(path)
-            return True
-        changed = change(rows)
-        if changed is not None:
-            self._files.write(path, _to_parquet(changed.cast(rows.schema)))
-        return changed is not None
+            return
+        gone = meant(rows, find, words)
+        if pc.any(gone).as_py():
+            self._files.write(path, _to_parquet(without(rows, gone, words)))
 
     def scan(self, table_name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table, or some of its columns; empty with the right schema where nothing is there."""

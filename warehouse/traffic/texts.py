@@ -6,6 +6,7 @@ key; the words are sealed where there is one. See :mod:`warehouse.traffic.segmen
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 from collections.abc import Collection, Iterator, Sequence
@@ -14,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from warehouse.traffic.sealing import Seal, wrong_key
+from warehouse.traffic.sealing import Seal, read_seal, wrong_key
 from warehouse.traffic.segments import SegmentWriter, list_segments, read_lines, remove, take_out
 from warehouse.traffic.selection import Selection, moment
 
@@ -64,14 +65,19 @@ class TextStore:
 
     Args:
         home: the home's folder.
-        seal: closes and opens the texts; without one they are plain, and sealed ones cannot be read.
+        seal: closes and opens the texts: that of the environment where none is given. Without any they are
+            plain, and sealed ones cannot be read.
     """
 
     def __init__(self, home: Path, seal: Seal | None = None) -> None:
         self.folder = home / TEXTS_FOLDER
-        self._seal = seal
+        self._given = seal
         self._writer = SegmentWriter(self.folder)
         self._is_checked = False
+
+    @functools.cached_property
+    def _seal(self) -> Seal | None:
+        return self._given or read_seal()
 
     def append(self, rows: Sequence[RecordedText]) -> None:
         """Keep texts; they are on the device once this returns. Of two with one id the last counts.

@@ -35,14 +35,11 @@ def rows_of(numbers: list[int]) -> pa.Table:
     )
 
 
-def without(gone: set[int]) -> Callable[[pa.Table], pa.Table | None]:
+def take_out(store: Warehouse, gone: set[int]) -> int:
     ids = pa.array([f"q{n}" for n in gone], pa.string())
-
-    def change(rows: pa.Table) -> pa.Table | None:
-        is_gone = pc.is_in(rows["question_id"], value_set=ids)
-        return rows.filter(pc.invert(is_gone)) if pc.any(is_gone).as_py() else None
-
-    return change
+    return store.take_out(
+        "answers", lambda rows: pc.is_in(rows["question_id"], value_set=ids), by=["question_id"]
+    )
 
 
 def found_on_disk(folder: Path) -> set[int]:
@@ -93,7 +90,7 @@ def test_killed_at_any_step_it_loses_nothing_else_and_does_the_rest_when_done_ag
         patch.setattr(files, "write", killed(files.write))
         patch.setattr(files, "delete", killed(files.delete))
         with contextlib.suppress(Killed):
-            store.rewrite("answers", without(gone))
+            take_out(store, gone)
         patch.undo()
 
         ids = Warehouse(folder).scan("answers")["question_id"].to_pylist()
@@ -102,7 +99,7 @@ def test_killed_at_any_step_it_loses_nothing_else_and_does_the_rest_when_done_ag
         assert kept <= set(ids), "a row that stays is lost"
 
         for reader in (store, Warehouse(folder)):
-            reader.rewrite("answers", without(gone))
+            take_out(reader, gone)
             assert set(reader.scan("answers")["question_id"].to_pylist()) == kept
         assert found_on_disk(place) == set(range(N_ROWS)) - gone
         assert not any(seen.findings for seen in inspect_tables(store))
@@ -118,7 +115,7 @@ def test_what_was_taken_out_may_come_again(written: list[list[int]], gone: set[i
         assert beside.answered("x", "v1") == {f"q{n}" for n in range(N_ROWS)}
         assert not pc.any(beside.missing("answers", rows_of([0, 1]))).as_py()
         for _ in range(2):
-            store.rewrite("answers", without(gone))
+            take_out(store, gone)
             for reader in (beside, store):
                 missing = reader.missing("answers", rows_of(sorted(gone)))
                 assert pc.all(missing).as_py()
@@ -135,18 +132,17 @@ def test_texts_are_taken_out_of_rows_that_stay(tmp_path: Path) -> None:
     store.append("answers", rows_of([0, 1]), round="r0", expert="x")
     store.append("answers", rows_of([2]), round="r1", expert="x")
 
-    def blank(rows: pa.Table) -> pa.Table | None:
-        place = rows.schema.get_field_index("text")
-        if rows["text"].null_count == rows.num_rows:
-            return None
-        return rows.set_column(place, rows.schema.field(place), pa.nulls(rows.num_rows, pa.string()))
-
-    assert store.rewrite("answers", blank) == 2
-    rows = store.scan("answers")
-    assert rows.num_rows == 3
-    assert rows["text"].null_count == 3
-    assert found_on_disk(tmp_path) == set()
-    assert store.rewrite("answers", blank) == 0
+    for found in (2, 0):
+        found_now = store.take_out(
+            "answers",
+            lambda rows: pc.not_equal(rows["question_id"], "q1"),
+            by=["question_id"],
+            words=["text"],
+        )
+        assert found_now == found
+    rows = {row["question_id"]: row["text"] for row in store.scan("answers").to_pylist()}
+    assert rows == {"q0": None, "q1": "unusualword001 said here", "q2": None}
+    assert found_on_disk(tmp_path) == {1}
 
 
 def test_a_file_of_a_writer_that_was_killed_is_searched_too(tmp_path: Path) -> None:
@@ -156,7 +152,7 @@ def test_a_file_of_a_writer_that_was_killed_is_searched_too(tmp_path: Path) -> N
         entry.unlink()
     torn = tmp_path / "answers" / "round=r0" / "expert=x" / "torn.parquet"
     torn.write_bytes(b"PAR1 unusualword003 and then the power went")
-    store.rewrite("answers", without({1}))
+    take_out(store, {1})
     assert found_on_disk(tmp_path) == {0, 2}
 
 
@@ -169,7 +165,7 @@ def test_a_reader_that_had_begun_reads_on(tmp_path: Path, monkeypatch: pytest.Mo
     def files(self: Warehouse, table_name: str) -> object:
         entries = real(self, table_name)
         if self is reader and next(looks, False):  # between its look at the entries and its reading
-            store.rewrite("answers", without({0}))
+            take_out(store, {0})
         return entries
 
     monkeypatch.setattr(Warehouse, "files", files)
