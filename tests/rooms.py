@@ -46,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator"),
         "orchestrator/asking",
     },
+    "orchestrator/off_policy": {"orchestrator", "orchestrator/selection", "orchestrator/text"},
     "orchestrator/versions": {"orchestrator", "orchestrator/evaluation"},
     "serve/wire": set(),
     "serve/config": set(),
