@@ -20,6 +20,7 @@ FOLDERS: dict[str, set[str]] = {
 #: name stands for the files that lie in it directly; its `__init__`, which shows what rooms hold, is free.
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
+    "warehouse/traffic": {"warehouse"},
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
