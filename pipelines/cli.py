@@ -10,7 +10,19 @@ import typer
 
 #: One module per group, in the order of ``leeroo --help``.
 GROUPS = (
-    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
+    *(
+        "selfplay",
+        "pages.ui",
+        "judge",
+        "warehouse",
+        "router",
+        "experts",
+        "route",
+        "universe",
+        "serve",
+        "ask",
+        "keys",
+    ),
     *("ledger", "doctor"),
 )
 

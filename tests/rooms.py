@@ -75,6 +75,7 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         *("pipelines/questions/sources", "pipelines/selfplay"),
     },
+    "pipelines/commands/pages": {"pipelines", "pipelines/commands"},
     "infra": set(),
     "infra/mlflow": set(),
 }
