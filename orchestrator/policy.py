@@ -11,12 +11,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.asking.habits import Habits
+from orchestrator.asking.habits import Habits, read_habits
 from orchestrator.asking.policy import AskingPolicy
 from orchestrator.predictors.base import Prediction, Predictor
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.registry import predictor_from_state
-from orchestrator.predictors.states import ARRAYS, SETTINGS, read_states, write_states
+from orchestrator.predictors.states import (
+    ARRAYS,
+    OTHER_VERSION,
+    SETTINGS,
+    Fields,
+    read_json,
+    read_states,
+    write_states,
+)
 from orchestrator.selection.presets import Preset
 from orchestrator.selection.value import net_value
 from orchestrator.text.embedder import Embedder, WeightsIdentity
@@ -153,7 +161,7 @@ class Orchestrator:
 
         Raises:
             NotReadyError: the directory holds no orchestrator.
-            InputError: it is of a newer format.
+            InputError: it is of another format, or something of it is missing or broken.
             CannotRunError: the embedder's weights are missing, or not those that it was trained with.
         """
         path = Path(directory) / HEADER
@@ -161,12 +169,12 @@ class Orchestrator:
             raise NotReadyError(
                 "no orchestrator is saved here", where=str(directory), fix="train one: `leeroo train`"
             )
-        header = json.loads(path.read_text())
+        header = read_json(path)
         if header.get("format") != FORMAT:
             raise InputError(
                 f"format {header.get('format')!r} is not the one this version reads ({FORMAT})",
                 where=str(path),
-                fix="load it with the version that saved it, or train again",
+                fix=OTHER_VERSION,
             )
         embedder = load_embedder(header["embedder"])
         _refuse_other_weights(embedder, header.get("weights", []), path)
@@ -180,7 +188,7 @@ class Orchestrator:
                 _RENAMED.get(name, name): Preset.from_json(saved) for name, saved in header["presets"].items()
             },
             info=header["info"],
-            habits=Habits.from_state(states["asking"]) if "asking" in states else None,
+            habits=read_habits(states.get("asking")),
         )
 
     def _allowed(self, allow: Sequence[str] | None, deny: Sequence[str] | None) -> NDArray[np.bool_]:
@@ -252,7 +260,10 @@ def _refuse_other_weights(embedder: Embedder, saved: Sequence[Mapping[str, Any]]
     Routers saved before weights had an identity name none, and are loaded as they are.
     """
     for entry, here in zip(saved, embedder.weights, strict=False):
-        trained = WeightsIdentity(**{key: entry[key] for key in ("name", "version", "checksum", "package")})
+        saved_identity = Fields(entry, f"{path}, weights")
+        trained = WeightsIdentity(
+            **{key: saved_identity[key] for key in ("name", "version", "checksum", "package")}
+        )
         if (trained.name, trained.version, trained.checksum) != (here.name, here.version, here.checksum):
             raise CannotRunError(
                 f"this router learned with other weights of {here.name} ({trained}) than are here ({here})",

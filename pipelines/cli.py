@@ -10,20 +10,9 @@ import typer
 
 #: One module per group, in the order of ``leeroo --help``.
 GROUPS = (
-    *(
-        "selfplay",
-        "pages.ui",
-        "judge",
-        "warehouse",
-        "router",
-        "experts",
-        "route",
-        "universe",
-        "serve",
-        "ask",
-        "keys",
-    ),
-    *("ledger", "doctor"),
+    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
+    *("ledger", "traffic", "doctor"),
+    "pages.ui",
 )
 
 app = typer.Typer(

@@ -36,6 +36,7 @@ ROOMS: dict[str, set[str]] = {
     "universe/report": {"universe/model", "universe/solver", "universe/analysis"},
     "orchestrator/text": set(),
     "orchestrator/predictors": {"orchestrator/text"},
+    "orchestrator/traffic": set(),
     "orchestrator/selection": {"orchestrator/text", "orchestrator/predictors"},
     "orchestrator/asking": {"orchestrator/predictors", "orchestrator/selection"},
     "orchestrator": {
@@ -45,6 +46,7 @@ ROOMS: dict[str, set[str]] = {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator"),
         "orchestrator/asking",
     },
+    "orchestrator/off_policy": {"orchestrator", "orchestrator/selection", "orchestrator/text"},
     "orchestrator/versions": {"orchestrator", "orchestrator/evaluation"},
     "serve/wire": set(),
     "serve/config": set(),
@@ -71,11 +73,16 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         "pipelines/questions/sources",
     },
+    "pipelines/traffic": {
+        *("pipelines", "pipelines/answering", "pipelines/learning"),
+        *("pipelines/selfplay/panel", "pipelines/selfplay/round_record"),
+    },
     "pipelines/commands": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
-        *("pipelines/questions/sources", "pipelines/selfplay"),
+        *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
     },
     "pipelines/commands/pages": {"pipelines", "pipelines/commands"},
+    "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),
 }

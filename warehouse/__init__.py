@@ -14,9 +14,11 @@ from warehouse.outcomes import Outcomes, load_outcomes, match_names, split_names
 from warehouse.schemas import (
     ANSWERS,
     DECISIONS,
+    FEEDBACK,
     JUDGEMENTS,
     QUESTIONS,
     RAW_ANSWERS,
+    TRAFFIC,
     conform,
     normalise_text,
     question_id,
@@ -28,9 +30,11 @@ from warehouse.store import Warehouse
 __all__ = [
     "ANSWERS",
     "DECISIONS",
+    "FEEDBACK",
     "JUDGEMENTS",
     "QUESTIONS",
     "RAW_ANSWERS",
+    "TRAFFIC",
     "CannotRunError",
     "InfeasibleError",
     "InputError",

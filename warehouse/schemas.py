@@ -111,7 +111,8 @@ JUDGEMENTS = _schema(
     required=["question_id", "expert", "expert_version", "grader", "score"],
 )
 
-#: One row per routed request. Predicted values are aligned with ``experts``.
+#: One row per routed request of homes before there was ``traffic``; nothing is written here any more, and the
+#: view of this name is over both.
 DECISIONS = _schema(
     "decisions",
     [
@@ -133,11 +134,81 @@ DECISIONS = _schema(
     required=["request_id", "router_version", "expert"],
 )
 
+#: One row per request that was answered, where it may be recorded. ``predicted_*`` and ``propensities`` are
+#: aligned with ``experts``, ``tried_why`` with ``tried``. The hashes are keyed with a key of the home: equal
+#: texts are equal here, and nobody finds the text by guessing without the key.
+TRAFFIC = _schema(
+    "traffic",
+    [
+        ("request_id", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+        ("round", pa.string()),  # serve-YYYY-MM-DD
+        ("key_id", pa.string()),
+        ("router_version", pa.string()),  # null where the request named its expert
+        ("role", pa.string()),  # champion | challenger | named | shadow
+        ("preset", pa.string()),
+        ("multiplier", pa.float64()),
+        ("experts", pa.list_(pa.string())),  # that the router forecasts and this request allowed
+        ("predicted_success", pa.list_(pa.float32())),
+        ("predicted_cost_usd", pa.list_(pa.float64())),
+        ("propensities", pa.list_(pa.float64())),  # chance with which each was to be asked first; sum is 1
+        ("explored", pa.bool_()),  # drawn, and not the greedy choice
+        ("chosen", pa.string()),  # asked first
+        ("expert", pa.string()),  # whose answer was given
+        ("expert_version", pa.string()),
+        ("tried", pa.list_(pa.string())),  # asked before it, in vain
+        ("tried_why", pa.list_(pa.string())),  # kind of failure, or why the answer was not usable
+        ("asked", pa.list_(pa.string())),  # several for one answer; else empty
+        ("cost_usd", pa.float64()),  # of all attempts
+        ("answer_cost_usd", pa.float64()),
+        ("prompt_tokens", pa.int32()),
+        ("completion_tokens", pa.int32()),
+        ("decide_s", pa.float32()),
+        ("first_token_s", pa.float32()),  # null where the answer came whole
+        ("latency_s", pa.float32()),
+        ("finish_reason", pa.string()),
+        ("form", pa.string()),  # that the answer had to have
+        ("task", pa.string()),  # the request's metadata.task
+        ("user_hash", pa.string()),
+        ("conversation_hash", pa.string()),
+        ("text_hash", pa.string()),
+        ("embedder", pa.string()),  # name and checksum of its weights
+        ("embedding", pa.list_(pa.float32())),
+        ("surface", pa.list_(pa.float32())),
+        ("recording", pa.string()),  # features | texts
+    ],
+    required=["request_id", "role", "expert", "recording"],
+)
+
+#: What people say of an answer; several rows may be about one request, and of one author the last counts.
+#: ``comment`` and ``demonstration`` are texts: they are kept only where the request's texts are.
+FEEDBACK = _schema(
+    "feedback",
+    [
+        ("feedback_id", pa.string()),
+        ("request_id", pa.string()),
+        ("conversation_hash", pa.string()),
+        ("level", pa.string()),  # request | conversation
+        ("expert", pa.string()),  # who answered
+        ("key_id", pa.string()),
+        ("kind", pa.string()),  # score | thumb | demonstration | comment | label
+        ("score", pa.float32()),  # in [0, 1]; null where none was given
+        ("source", pa.string()),  # api | playground | import
+        ("comment", pa.string()),
+        ("demonstration", pa.string()),  # the answer as it should have been
+        ("round", pa.string()),
+        ("created_at", pa.timestamp("us", tz="UTC")),
+    ],
+    required=["feedback_id", "request_id", "level", "kind", "source"],
+)
+
 TABLES: dict[str, pa.Schema] = {
     "questions": QUESTIONS,
     "answers": ANSWERS,
     "judgements": JUDGEMENTS,
     "decisions": DECISIONS,
+    "traffic": TRAFFIC,
+    "feedback": FEEDBACK,
 }
 
 #: The columns that make a row unique. Appending a row whose key is already there does nothing.
@@ -146,6 +217,8 @@ KEYS: dict[str, tuple[str, ...]] = {
     "answers": ("question_id", "expert", "expert_version"),
     "judgements": ("question_id", "expert", "expert_version", "grader"),
     "decisions": ("request_id",),
+    "traffic": ("request_id",),
+    "feedback": ("feedback_id",),
 }
 
 

@@ -72,7 +72,7 @@ class Warehouse:
         that name no round are of this one.
 
         Args:
-            table_name: questions, answers, judgements or decisions.
+            table_name: a name in ``warehouse.schemas.TABLES``.
             rows: columns of the table's schema; optional columns may be absent.
             round: the partition, for example ``r001``.
             expert: the second partition (answers only).
@@ -130,7 +130,7 @@ class Warehouse:
         Cheap to ask again and again: only files that came since the last time are opened.
 
         Args:
-            table_name: questions, answers, judgements or decisions.
+            table_name: a name in ``warehouse.schemas.TABLES``.
             keys: the columns of the table's key (``warehouse.schemas.KEYS``).
             expert: looks at the files of this expert only.
         """
@@ -191,7 +191,7 @@ class Warehouse:
         return table.filter(mask).select(wanted)
 
     def connect(self) -> duckdb.DuckDBPyConnection:
-        """Open DuckDB in memory with the views questions, answers, judgements, decisions and outcomes."""
+        """Open DuckDB in memory with a view of each table, and outcomes."""
         from warehouse.views import open_connection
 
         return open_connection(self.dataset)

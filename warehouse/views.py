@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from warehouse.schemas import TABLES
+
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
 
@@ -34,9 +36,26 @@ left join judged j on j.question_id = a.question_id and j.expert = a.expert
     and j.expert_version = a.expert_version
 """
 
+#: Routed requests: those of homes before there was ``traffic``, and of the traffic what a router decided.
+DECISIONS_VIEW = """
+create view decisions as
+with scored as (
+    select request_id, arg_max(score, created_at) as feedback_score
+    from feedback where score is not null group by request_id
+)
+select * from decisions_files
+union all by name
+select
+    t.request_id, t.router_version, t.experts, t.predicted_success, t.predicted_cost_usd, t.multiplier,
+    t.expert, [name for name in t.experts if name <> t.chosen] as fallbacks, t.cost_usd, t.latency_s,
+    t.key_id, s.feedback_score, t.round, t.created_at
+from traffic t left join scored s using (request_id)
+where t.router_version is not null
+"""
+
 
 def open_connection(dataset_of: Callable[[str], pads.Dataset]) -> duckdb.DuckDBPyConnection:
-    """Open DuckDB in memory with the views questions, answers, judgements, decisions and outcomes.
+    """Open DuckDB in memory with a view of each table, and outcomes; ``decisions`` takes in the traffic.
 
     The tables are pyarrow datasets, so local disks and object stores take the same path and DuckDB needs no
     extension. Use one connection per thread.
@@ -46,8 +65,10 @@ def open_connection(dataset_of: Callable[[str], pads.Dataset]) -> duckdb.DuckDBP
     """
     connection = duckdb.connect()
     connection.execute("set TimeZone = 'UTC'")
-    for table_name in ("questions", "answers", "judgements", "decisions"):
+    for table_name in TABLES:
         connection.register(f"{table_name}_files", dataset_of(table_name))
-        connection.execute(f"create view {table_name} as select * from {table_name}_files")
+        if table_name != "decisions":
+            connection.execute(f"create view {table_name} as select * from {table_name}_files")
     connection.execute(OUTCOMES_VIEW)
+    connection.execute(DECISIONS_VIEW)
     return connection

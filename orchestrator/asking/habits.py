@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -10,11 +11,14 @@ from numpy.typing import NDArray
 
 from orchestrator.asking.beliefs import AnswerModel
 from orchestrator.predictors.states import State
+from warehouse import InputError
 
-KIND = "asking"
+KIND, VERSION = "asking", 1
 DEPTHS = 3  # a second, a third, and every later answer
 
 Floats = NDArray[np.float64]
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -63,11 +67,16 @@ class Habits:
             "trust": self.trust,
             "foresight": np.array([self.foresight]),
         }
-        return State(KIND, {"experts": list(self.experts)}, arrays)
+        return State(KIND, {"experts": list(self.experts)}, arrays, VERSION)
 
     @classmethod
     def from_state(cls, state: State) -> Self:
-        """Rebuild what was saved."""
+        """Rebuild what was saved; of habits saved before there was a foresight it is taken to hold.
+
+        Raises:
+            InputError: something is missing, or they were saved by a later version.
+        """
+        state.refuse_newer(VERSION)
         arrays = state.arrays
         model = AnswerModel(arrays["slopes"], arrays["popular"], float(arrays["inverted"][0]))
         return cls(
@@ -76,5 +85,19 @@ class Habits:
             arrays["unreadable"],
             model,
             arrays["trust"],
-            float(arrays["foresight"][0]),
+            float(arrays.get("foresight", np.ones(1))[0]),
         )
+
+
+def read_habits(state: State | None) -> Habits | None:
+    """Return saved habits; None, with a word to the log, where these cannot be read.
+
+    A router decides without them: it asks one expert.
+    """
+    if state is None:
+        return None
+    try:
+        return Habits.from_state(state)
+    except InputError as unread:
+        _log.warning("one expert will be asked for each answer, since saved habits were left out: %s", unread)
+        return None

@@ -14,6 +14,7 @@ from orchestrator.text.queries import Examples, Queries
 from warehouse import InputError
 
 PENALTIES = (1e-3, 1e-2, 1e-1, 1.0, 1e6)  # the last is nearly the plain mean
+VERSION = 1  # of the state
 FLOOR, CEILING = 0.05, 20.0  # a predicted cost stays within these multiples of the expert's mean
 
 
@@ -114,11 +115,12 @@ class CostPredictor:
             "scale": self._scale,
             "overrun": self._overrun,
         }
-        return State(self.kind, {"experts": list(self.experts)}, arrays)
+        return State(self.kind, {"experts": list(self.experts)}, arrays, VERSION)
 
     @classmethod
     def from_state(cls, state: State) -> Self:
         """Rebuild a fitted cost predictor."""
+        state.refuse_newer(VERSION)
         cost = cls()
         cost.experts = tuple(state.config["experts"])
         cost._weights, cost._mean = state.arrays["weights"], state.arrays["mean"]

@@ -112,8 +112,11 @@ class KnnPredictor:
         temperature = state.config["temperature"]
         knn.temperature = float("inf") if temperature is None else temperature
         knn._memory, knn._centre = state.arrays["memory"], state.arrays["centre"]
-        # routers saved before there was a projection compare whole embeddings
-        knn._projection = state.arrays.get("projection", np.eye(len(knn._centre), dtype=np.float32))
+        width = len(knn._centre)
+        if "projection" in state.arrays or knn._memory.shape[1] != width:
+            knn._projection = state.arrays["projection"]
+        else:  # routers saved before there was a projection compare whole embeddings
+            knn._projection = np.eye(width, dtype=np.float32)
         knn._remember(state.arrays["score"])
         return knn
 

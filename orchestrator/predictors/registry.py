@@ -17,7 +17,7 @@ from orchestrator.predictors.knn import KnnPredictor
 from orchestrator.predictors.latent import LatentExpertPredictor
 from orchestrator.predictors.ridge import RidgePredictor
 from orchestrator.predictors.stack import StackPredictor, knn_and_domain
-from orchestrator.predictors.states import State
+from orchestrator.predictors.states import OTHER_VERSION, State
 from orchestrator.predictors.subject import SubjectPredictor
 from warehouse import InputError
 
@@ -29,6 +29,7 @@ class Kind:
     cls: type[Predictor]  # its ``kind`` is the name that it is saved under
     build: Callable[[], Predictor] | None  # None: it is never trained from nothing
     offered: bool = True  # to people, as a router's predictor
+    version: int = 1  # the latest of its states that can be read; earlier ones can too
 
 
 KINDS: dict[str, Kind] = {
@@ -74,9 +75,10 @@ def predictor_from_state(state: State) -> Predictor:
     """Rebuild the fitted predictor that a state describes.
 
     Raises:
-        InputError: no predictor is saved under that name here.
+        InputError: no predictor is saved under that name here, or it was saved by a later version.
     """
     for kind in KINDS.values():
         if kind.cls.kind == state.kind:
+            state.refuse_newer(kind.version)
             return kind.cls.from_state(state, predictor_from_state)
-    raise InputError(f"the saved predictor {state.kind!r} is not known to this version")
+    raise InputError(f"the saved predictor {state.kind!r} is not known to this version", fix=OTHER_VERSION)

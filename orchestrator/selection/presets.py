@@ -12,13 +12,14 @@ cheapest. The second bound is what holds where questions are few and the error i
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.predictors.base import Prediction
+from orchestrator.predictors.states import Fields
 from orchestrator.selection.frontier import ROUNDING, Frontier, find_frontier
 
 ECONOMY_SHARE = 1 / 3  # of the best single expert's price
@@ -57,11 +58,19 @@ class Preset:
 
     @classmethod
     def from_json(cls, saved: float | Mapping[str, Any]) -> Self:
-        """Read what :meth:`to_json` made, or the bare multiplier of a router saved earlier."""
+        """Read what :meth:`to_json` made, or the bare multiplier of a router saved earlier.
+
+        A preset decides by its multiplier; an expectation of other figures than these is left out.
+
+        Raises:
+            InputError: it has no multiplier.
+        """
         if not isinstance(saved, Mapping):
             return cls(float(saved))
-        expected = saved["expected"]
-        return cls(float(saved["multiplier"]), Expectation(**expected) if expected else None)
+        preset = Fields(saved, "a preset of the saved router")
+        expected = preset.get("expected") or {}
+        known = {one.name for one in fields(Expectation)}
+        return cls(float(preset["multiplier"]), Expectation(**expected) if set(expected) == known else None)
 
 
 def choose_presets(

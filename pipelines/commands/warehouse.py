@@ -48,7 +48,7 @@ def run_sql(
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print the rows.")] = Output.table,
     limit: Annotated[int, typer.Option(help="Rows of a table to print; csv and json print all.")] = 200,
 ) -> None:
-    """Query the views questions, answers, judgements, decisions and outcomes with DuckDB."""
+    """Query questions, answers, judgements, traffic, feedback, decisions and outcomes with DuckDB."""
     import sys
 
     import duckdb

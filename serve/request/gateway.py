@@ -27,7 +27,7 @@ from serve.request.clients import LedgerClient, RouterClient
 from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.permissions import permitted
-from serve.request.planning import ROUTED_NAMES
+from serve.request.planning import Offered, offered_models
 from serve.request.streamed_answer import StreamedAnswer
 from serve.request.streaming import text_of
 from serve.request.turns import Turn, Turns, ask_in_turn
@@ -35,7 +35,7 @@ from serve.request.usable.held_stream import open_held
 from serve.request.usable.judging import is_held, judge_of
 from serve.request.usable.whole_answer import WholeReply
 from serve.wire.api_errors import ApiError
-from serve.wire.protocol import ROUTED, FeedbackRequest, RouteReply, RouteRequest
+from serve.wire.protocol import FeedbackRequest, RouteReply, RouteRequest
 
 T = TypeVar("T")
 
@@ -85,11 +85,9 @@ class Gateway:
             background=self.background,
         )
 
-    def models(self, caller: Caller) -> dict[str, str]:
-        """Return what a request of this caller may put into ``model``, and who owns it."""
-        names = permitted(self.experts, caller)
-        routed = ROUTED_NAMES if names else ()
-        return dict.fromkeys(routed, ROUTED) | {name: self.experts[name].spec.backend for name in names}
+    async def models(self, caller: Caller) -> dict[str, Offered]:
+        """Return what a request of this caller may put into ``model``."""
+        return offered_models(self.experts, caller, await self.router.presets())
 
     @contextmanager
     def admit(self, caller: Caller) -> Iterator[None]:
@@ -187,12 +185,9 @@ class Gateway:
         task.add_done_callback(self._close_unseen)
         self.ledger.life.in_flight += 1  # stopping waits for its books too
         task.add_done_callback(self._left)
-        asked = None if job is None or job.asked is None or job.request.stream else job.asked
-        if (
-            asked is None
-            or self.experts[asked].spec.on_leave == "cancel"
-            or self._finishing >= _MOST_FINISHING
-        ):
+        at_work = () if job is None or job.request.stream else job.at_work
+        finishes = any(self.experts[name].spec.on_leave == "finish" for name in at_work)
+        if not finishes or self._finishing >= _MOST_FINISHING:
             task.cancel()
         else:
             self._finishing += 1

@@ -1,0 +1,82 @@
+"""Exploring: now and then another expert than the best one answers, with a chance that is known exactly.
+
+Of ``share`` of the queries the expert is drawn from a softmax over expected net value (Boltzmann
+exploration: Sutton and Barto, Reinforcement Learning, 2nd edition, section 2.8), of the rest it is the
+greedy one. A mixture keeps both figures in sight: no expert is asked more often than ``share`` beside the
+greedy one, and each that is allowed has a chance above zero, without which nothing can be learned of it from
+logged decisions.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from warehouse import InputError
+
+DEFAULT_TEMPERATURE = 0.1  # points of success: an expert worth this much less is drawn 1/e as often
+
+
+def explore(
+    value: NDArray[np.floating],
+    allowed: NDArray[np.bool_],
+    share: float,
+    temperature: float,
+    rng: np.random.Generator,
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Draw the expert of every query, and say with which chance each could have been drawn.
+
+    Args:
+        value: [n, m] expected success less the price of cost; of experts that are not allowed anything.
+        allowed: [n, m] who may be drawn, one or more in each row.
+        share: of the queries, in [0, 1]: where the softmax draws; 0 is greedy.
+        temperature: of the softmax, in units of value; above 0.
+        rng: where chance comes from.
+
+    Returns:
+        The experts drawn [n], and the propensities [n, m]: each row sums to 1, and is 0 outside ``allowed``.
+
+    Raises:
+        InputError: ``share`` is no share, ``temperature`` not above 0, or a row allows nobody.
+    """
+    propensities = propensities_of(value, allowed, share, temperature)
+    # Not searchsorted over the sums: rounding could draw an expert of chance 0 at either end.
+    below = rng.random((len(propensities), 1)) * propensities.sum(axis=1, keepdims=True)
+    drawn = (np.cumsum(propensities, axis=1) > below).argmax(axis=1)
+    return drawn, propensities
+
+
+def propensities_of(
+    value: NDArray[np.floating], allowed: NDArray[np.bool_], share: float, temperature: float
+) -> NDArray[np.float64]:
+    """Return the chance [n, m] with which :func:`explore` draws each; arguments and errors as there."""
+    check_exploration(share, temperature)
+    if not allowed.any(axis=1).all():
+        row = int((~allowed.any(axis=1)).argmax())
+        raise InputError("nobody may be drawn", where=f"query {row + 1}", fix="allow at least one expert")
+    values = np.where(allowed, np.asarray(value, np.float64), -np.inf)
+    best = values.max(axis=1, keepdims=True)
+    with np.errstate(over="ignore"):  # a difference beyond the numbers is a chance of 0
+        weights = np.exp((values - best) / temperature)
+    drawn: NDArray[np.float64] = share * weights / weights.sum(axis=1, keepdims=True)
+    greedy = np.arange(len(values)), values.argmax(axis=1)
+    others = drawn.sum(axis=1) - drawn[greedy]
+    drawn[greedy] = 1.0 - others  # so that a row sums to 1 to the last bit but one
+    return drawn
+
+
+def check_exploration(share: float, temperature: float) -> None:
+    """Refuse settings that mean nothing.
+
+    Raises:
+        InputError: as :func:`explore`.
+    """
+    if not 0 <= share <= 1:
+        raise InputError(
+            f"{share:g} is no share of the queries to explore on", fix="give 0 (off) to 1 (all of them)"
+        )
+    if not 0 < temperature < np.inf:
+        raise InputError(
+            f"{temperature:g} is no temperature to explore at",
+            fix=f"give one above 0, such as {DEFAULT_TEMPERATURE:g}",
+        )
