@@ -82,6 +82,7 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
     },
+    "pipelines/commands/pages": {"pipelines", "pipelines/commands"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),
