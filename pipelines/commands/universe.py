@@ -179,7 +179,7 @@ def choose(
 
         run = log_universe(universe, tracking_uri=here.mlflow_uri,
                            fingerprint=outcomes.fingerprint(), figures=figures, metrics=metrics)  # fmt: skip
-        console.print(f"MLflow run {run} in experiment 'universe' holds the figures.")
+        console.print(f"MLflow run {run} holds the figures: `leeroo ui`.")
 
 
 def apply(home: HomeOption = DEFAULT_HOME) -> None:
@@ -237,7 +237,7 @@ def gaps(
         run = log_gaps(report, tracking_uri=here.mlflow_uri,
                        fingerprint=outcomes.fingerprint(), figure=draw_gaps(report),
                        briefs="\n\n".join(texts))  # fmt: skip
-        console.print(f"MLflow run {run} in experiment 'gaps' holds the figure and the briefs.")
+        console.print(f"MLflow run {run} holds the figure and the briefs: `leeroo ui`.")
 
 
 def _outcomes(home: Home, experts: Lists, source: Lists) -> Outcomes:

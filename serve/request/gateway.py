@@ -185,12 +185,9 @@ class Gateway:
         task.add_done_callback(self._close_unseen)
         self.ledger.life.in_flight += 1  # stopping waits for its books too
         task.add_done_callback(self._left)
-        asked = None if job is None or job.asked is None or job.request.stream else job.asked
-        if (
-            asked is None
-            or self.experts[asked].spec.on_leave == "cancel"
-            or self._finishing >= _MOST_FINISHING
-        ):
+        at_work = () if job is None or job.request.stream else job.at_work
+        finishes = any(self.experts[name].spec.on_leave == "finish" for name in at_work)
+        if not finishes or self._finishing >= _MOST_FINISHING:
             task.cancel()
         else:
             self._finishing += 1
