@@ -20,6 +20,7 @@ FOLDERS: dict[str, set[str]] = {
 #: name stands for the files that lie in it directly; its `__init__`, which shows what rooms hold, is free.
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
+    "warehouse/traffic": {"warehouse"},
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
@@ -47,6 +48,7 @@ ROOMS: dict[str, set[str]] = {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator"),
         "orchestrator/asking",
     },
+    "orchestrator/off_policy": {"orchestrator", "orchestrator/selection", "orchestrator/text"},
     "orchestrator/versions": {"orchestrator", "orchestrator/evaluation"},
     "serve/wire": set(),
     "serve/config": set(),
@@ -81,6 +83,7 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
     },
+    "pipelines/commands/pages": {"pipelines", "pipelines/commands"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),
