@@ -20,6 +20,7 @@ FOLDERS: dict[str, set[str]] = {
 #: name stands for the files that lie in it directly; its `__init__`, which shows what rooms hold, is free.
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
+    "warehouse/traffic": {"warehouse"},
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
@@ -36,11 +37,12 @@ ROOMS: dict[str, set[str]] = {
     "universe/report": {"universe/model", "universe/solver", "universe/analysis"},
     "orchestrator/text": set(),
     "orchestrator/predictors": {"orchestrator/text"},
-    "orchestrator/traffic": set(),
     "orchestrator/selection": {"orchestrator/text", "orchestrator/predictors"},
     "orchestrator/asking": {"orchestrator/predictors", "orchestrator/selection"},
+    "orchestrator/traffic": {"orchestrator/text", "orchestrator/predictors"},
     "orchestrator": {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator/asking"),
+        "orchestrator/traffic",
     },
     "orchestrator/evaluation": {
         *("orchestrator/text", "orchestrator/predictors", "orchestrator/selection", "orchestrator"),
@@ -81,6 +83,7 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
     },
+    "pipelines/commands/pages": {"pipelines", "pipelines/commands"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),
