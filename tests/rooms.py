@@ -20,6 +20,7 @@ FOLDERS: dict[str, set[str]] = {
 #: name stands for the files that lie in it directly; its `__init__`, which shows what rooms hold, is free.
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
+    "warehouse/traffic": {"warehouse"},
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
@@ -47,14 +48,14 @@ ROOMS: dict[str, set[str]] = {
     },
     "orchestrator/versions": {"orchestrator", "orchestrator/evaluation"},
     "serve/wire": set(),
-    "serve/config": set(),
+    "serve/config": {"serve/wire"},
     "serve/transport": {"serve/wire"},
     "serve/ledger": {"serve/wire", "serve/transport", "serve/config"},
     "serve/router": {"serve/wire", "serve/transport", "serve/config"},
     "serve/experts": {"serve/wire", "serve/transport", "serve/config"},
     "serve/request": {
         *("serve/wire", "serve/config", "serve/ledger/messages", "serve/router/messages"),
-        "serve/experts/client",
+        *("serve/experts/client", "serve/ledger/traffic/spool"),
     },
     "serve/http": {"serve/wire", "serve/request", "serve/ledger/messages"},
     "serve/front": {"serve/wire", "serve/http"},

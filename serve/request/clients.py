@@ -4,7 +4,17 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from serve.ledger.messages import Caller, Extension, Life, Reservation, Reserved, Settled, Settlement
+from serve.ledger.messages import (
+    Caller,
+    Extension,
+    Feedback,
+    Life,
+    Reservation,
+    Reserved,
+    Settled,
+    Settlement,
+    Taken,
+)
 from serve.router.messages import Query, Ruling
 
 
@@ -32,5 +42,5 @@ class LedgerClient(Protocol):
     async def reserve(self, reservation: Reservation) -> Reserved: ...  # noqa: D102
     async def extend(self, extension: Extension) -> Reserved: ...  # noqa: D102
     async def settle(self, settlement: Settlement) -> Settled: ...  # noqa: D102
-    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool: ...  # noqa: D102
+    async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken: ...  # noqa: D102
     async def figures(self) -> bytes: ...  # noqa: D102
