@@ -11,6 +11,7 @@ from rich.table import Table
 
 from bench.routing_data import Pool, load_pool
 from bench.routing_streams import LENGTH, StreamRun, run_stream
+from bench.routing_unseen import add_unseen_row, measure_unseen, unseen_table
 from orchestrator import load_embedder
 from orchestrator.predictors.base import Prediction
 from orchestrator.predictors.cost import CostPredictor
@@ -192,13 +193,24 @@ def preset_rows_table() -> Table:
 
 
 def print_shift(recorded: Path, pools: list[Pool], cache: Path, console: Console) -> None:
-    """Print both tables for some pools."""
-    streams, presets = stream_table(), preset_rows_table()
+    """Print the three tables for some pools."""
+    streams, presets, unseen = stream_table(), preset_rows_table(), unseen_table()
     for pool in pools:
         usual, foreign = learn_pool(recorded, pool, cache)
         add_preset_rows(presets, pool.name, usual, RESAMPLINGS)
         add_stream_rows(streams, pool.name, "in distribution", [usual], STREAMS)
         if foreign:
             add_stream_rows(streams, pool.name, "a domain left out", foreign, STREAMS)
-    console.print(streams)
-    console.print(presets)
+        for learned in foreign:
+            asked = Prediction(learned.seen.experts, learned.success, learned.cost_usd)
+            found = measure_unseen(
+                learned.seen,
+                learned.seen_score,
+                learned.seen_cost_usd,
+                asked,
+                learned.score,
+                learned.paid_usd,
+            )
+            add_unseen_row(unseen, f"{pool.name}, {learned.name}", found)
+    for table in (streams, presets, unseen):
+        console.print(table)

@@ -37,6 +37,7 @@ ROOMS: dict[str, set[str]] = {
     "universe/report": {"universe/model", "universe/solver", "universe/analysis"},
     "orchestrator/text": set(),
     "orchestrator/predictors": {"orchestrator/text"},
+    "orchestrator/traffic": set(),
     "orchestrator/selection": {"orchestrator/text", "orchestrator/predictors"},
     "orchestrator/asking": {"orchestrator/predictors", "orchestrator/selection"},
     "orchestrator": {
@@ -72,10 +73,15 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         "pipelines/questions/sources",
     },
+    "pipelines/traffic": {
+        *("pipelines", "pipelines/answering", "pipelines/learning"),
+        *("pipelines/selfplay/panel", "pipelines/selfplay/round_record"),
+    },
     "pipelines/commands": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
-        *("pipelines/questions/sources", "pipelines/selfplay"),
+        *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
     },
+    "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),
 }

@@ -20,7 +20,7 @@ from experts.backends.api_calls import LONGEST_RETRY_AFTER_S, RateLimit, retry_w
 from experts.backends.base import BUDGET_SPENT, Keep, RawAnswer, raw_table
 from experts.backends.letters import letter_logprobs
 from experts.backends.spend_cap import Grant, Purse
-from experts.catalogue.prompts import DEFAULT_TEMPLATES, LETTERS, render_prompt
+from experts.catalogue.prompts import LETTERS, choose_template, render_prompt
 from experts.catalogue.spec import ExpertSpec
 from experts.grading.parsing import parse_choice
 from experts.upstream.client import UpstreamClient
@@ -50,6 +50,7 @@ class _Question:
     text: str
     choices: list[str]
     purse: Purse | None
+    source: str | None = None
     billed: list[Usage] = field(default_factory=list)
 
 
@@ -118,10 +119,12 @@ class OpenAIBackend:
     async def _answer_all(
         self, questions: pa.Table, purse: Purse | None, keep: Keep | None
     ) -> list[RawAnswer]:
-        columns = [questions[name].to_pylist() for name in ("question_id", "prompt", "choices", "kind")]
+        columns = [
+            questions[name].to_pylist() for name in ("question_id", "prompt", "choices", "kind", "source")
+        ]
         asked = [
-            _Question(name, text, (choices or []) if kind == "choice" else [], purse)
-            for name, text, choices, kind in zip(*columns, strict=True)
+            _Question(name, text, (choices or []) if kind == "choice" else [], purse, source)
+            for name, text, choices, kind, source in zip(*columns, strict=True)
         ]
         return list(await asyncio.gather(*(self._answer_one(question, keep) for question in asked)))
 
@@ -218,7 +221,8 @@ class OpenAIBackend:
     async def _complete(self, question: _Question, kind: str, *, max_tokens: int, **options: Any) -> Answer:
         """Send one request, again where that may help; each attempt is reserved, counted and settled."""
         spec = self.spec
-        prompt = render_prompt(spec.prompt or DEFAULT_TEMPLATES[kind], question.text, question.choices)
+        template = choose_template(spec.prompt, kind, question.source)
+        prompt = render_prompt(template, question.text, question.choices)
         if spec.stop:
             options["stop"] = list(spec.stop)
         messages = [{"role": "user", "content": prompt}]

@@ -20,7 +20,7 @@ from experts.backends.likelihood import (
 )
 from experts.backends.spend_cap import Purse, reserve_batch
 from experts.backends.vllm_engine import SharedEngine
-from experts.catalogue.prompts import DEFAULT_TEMPLATES, LETTERS, render_prompt
+from experts.catalogue.prompts import LETTERS, choose_template, render_prompt
 from experts.catalogue.spec import ExpertSpec
 from experts.grading.parsing import parse_choice
 
@@ -87,15 +87,15 @@ class VllmBackend:
 
     def _prepare(self, questions: pa.Table, answers: list[RawAnswer]) -> Iterator[_Prepared]:
         """Yield what can be asked; write the error of what cannot into ``answers``."""
-        columns = [questions[name].to_pylist() for name in ("prompt", "choices", "kind")]
-        for row, (question, choices, kind) in enumerate(zip(*columns, strict=True)):
+        columns = [questions[name].to_pylist() for name in ("prompt", "choices", "kind", "source")]
+        for row, (question, choices, kind, source) in enumerate(zip(*columns, strict=True)):
             choices = choices if kind == "choice" and choices else []
             try:
-                yield self._encode(row, question, choices)
+                yield self._encode(row, question, choices, source)
             except ValueError as error:
                 answers[row].error = f"UnanswerableQuestion: {error}"
 
-    def _encode(self, row: int, question: str, choices: list[str]) -> _Prepared:
+    def _encode(self, row: int, question: str, choices: list[str], source: str | None = None) -> _Prepared:
         if not question.strip():
             raise ValueError("the prompt is empty")
         kind = self.spec.scoring if choices else "free"
@@ -105,7 +105,7 @@ class VllmBackend:
             raise ValueError(f"{len(choices)} options, and scoring {kind} takes at most {limit}")
         if kind == "cloze" and not all(choice.strip() for choice in choices):
             raise ValueError("an option is empty")
-        text = render_prompt(self.spec.prompt or DEFAULT_TEMPLATES[kind], question, choices)
+        text = render_prompt(choose_template(self.spec.prompt, kind, source), question, choices)
         # A text far over the context is refused before the tokeniser spends seconds on it: no tokeniser
         # in use makes fewer than one token of 64 characters on average.
         if len(text) > 64 * self._context_tokens:

@@ -21,6 +21,17 @@ DEFAULT_TEMPLATES = {
     "free": "Question: {question}\nAnswer:",
 }
 
+#: Questions of this source are requests that people wrote: everybody is asked them word for word.
+VERBATIM_SOURCE = "traffic"
+
+
+def choose_template(own: str | None, kind: str, source: str | None) -> str:
+    """Return how a question is asked: as its entry says, else by the default of its kind of scoring.
+
+    A recorded request needs no frame: it goes to each expert as it went to the one that was served.
+    """
+    return "{question}" if source == VERBATIM_SOURCE else own or DEFAULT_TEMPLATES[kind]
+
 
 def check_template(template: str) -> None:
     """Raise ValueError unless the template has ``{question}`` and no placeholder that is not known."""

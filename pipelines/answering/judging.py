@@ -48,6 +48,7 @@ def judge_answers(
     against: str | None = None,
     budget_usd: float | None = None,
     connect: Callable[[], None] = lambda: None,
+    only: pa.Table | None = None,
 ) -> JudgeReceipt:
     """Judge the unscored answers that no rule grades; needs a Ray connection where there are any.
 
@@ -61,6 +62,7 @@ def judge_answers(
             answer, an expert's name with that expert's, in both orders.
         budget_usd: what the judge may cost at most; answers beyond it stay open.
         connect: called before the judge is asked, and only then.
+        only: columns ``question_id`` and ``expert`` of the answers to judge; by default all that are open.
 
     Raises:
         NotReadyError: the opponent has no answers.
@@ -86,6 +88,8 @@ def judge_answers(
             fix="let it answer them first",
         )
     answers = _judged_answers(warehouse, judge.name, opponent)
+    if only is not None:
+        answers = answers.filter(pc.is_in(_pair_keys(answers), value_set=_pair_keys(only)))
     open_rows = _unjudged(warehouse, answers, grader)
     if open_rows.num_rows:
         connect()
@@ -118,6 +122,11 @@ def judge_answers(
         unscored=open_rows.num_rows - written,
         judge=receipt,
     )
+
+
+def _pair_keys(rows: pa.Table) -> pa.Array:
+    keys = pc.binary_join_element_wise(rows["question_id"], rows["expert"], "\x1f")
+    return keys.combine_chunks() if isinstance(keys, pa.ChunkedArray) else keys
 
 
 def _unjudged(warehouse: Warehouse, answers: pa.Table, grader: str) -> pa.Table:

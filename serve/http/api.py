@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,7 @@ from serve.http.local_names import LocalNames
 from serve.http.reading import JsonReply, ReadOnce
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
+from serve.request.planning import Offered
 from serve.wire.api_errors import ApiError
 from serve.wire.json_text import write_json
 from serve.wire.protocol import (
@@ -32,6 +34,7 @@ from serve.wire.protocol import (
     Health,
     ModelCard,
     ModelList,
+    Promise,
     Readiness,
     RouteReply,
     RouteRequest,
@@ -134,16 +137,16 @@ def create_api(gateway: Gateway) -> FastAPI:
     @app.get("/v1/models", responses={401: _REFUSALS[401]})
     async def models(caller: FromKey) -> ModelList:
         """List what a request of this key may put into ``model``."""
-        names = gateway.models(caller)
-        return ModelList(data=[_card(gateway, name, owner) for name, owner in names.items()])
+        offered = await gateway.models(caller)
+        return ModelList(data=[_card(gateway, name, one) for name, one in offered.items()])
 
     @app.get("/v1/models/{name:path}", responses={code: _REFUSALS[code] for code in (401, 404)})
     async def model(name: str, caller: FromKey) -> ModelCard:
         """Tell of one model that a request of this key may name."""
-        owner = gateway.models(caller).get(name)
-        if owner is None:
+        offered = (await gateway.models(caller)).get(name)
+        if offered is None:
             raise ApiError(404, f"no model {name!r}", param="model", code="model_not_found")
-        return _card(gateway, name, owner)
+        return _card(gateway, name, offered)
 
     @app.get("/healthz")
     async def healthz() -> Health:
@@ -175,8 +178,12 @@ def create_api(gateway: Gateway) -> FastAPI:
     return app
 
 
-def _card(gateway: Gateway, name: str, owner: str) -> ModelCard:
-    return ModelCard(id=name, created=gateway.started, owned_by=owner)
+def _card(gateway: Gateway, name: str, offered: Offered) -> ModelCard:
+    promise = None
+    if offered.multiplier is not None:
+        known = None if offered.expected is None else asdict(offered.expected)
+        promise = Promise(multiplier=offered.multiplier, **(known or {}))
+    return ModelCard(id=name, created=gateway.started, owned_by=offered.owner, leeroo=promise)
 
 
 async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller) -> Response:

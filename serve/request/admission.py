@@ -65,7 +65,8 @@ class Admission:
             raise _refused(reserved.grant)
         preset = request.preset or caller.preset
         query = query_of(request, request.text, preset, allowed(self.experts, request.experts, caller))
-        return await rule(self.router, replace(query, allowance_usd=reserved.allowance_usd), caller)
+        query = replace(query, allowance_usd=reserved.allowance_usd)
+        return await rule(self.router, query, caller, preset_in="preset")
 
     async def begin(self, request: CompletionRequest, caller: Caller) -> InFlight:
         """Decide who answers and, at the same time (a paced key's before), set aside what that can cost.

@@ -52,24 +52,29 @@ class RequestBooks:
         self._background = background
         self._recorder = recorder
         self._extensions = 0
+        self._kept_usd: dict[str, float] = {}  # by expert at work: what it may cost at most
 
     async def begin(self, expert: ExpertClient) -> bool:
         """Tell whether an expert may be asked; sets aside what is missing for it."""
         job, name = self._job, expert.spec.name
         if job.has_left:
             return False
-        missing_usd = min(job.asks[name].most_usd, MOST_USD) - job.purse.left_usd
+        most_usd = min(job.asks[name].most_usd, MOST_USD)
+        missing_usd = most_usd + sum(self._kept_usd.values()) - job.purse.left_usd
         if missing_usd > _ROUNDING_USD and not await self._extend(name, missing_usd):
             return False
-        job.asked = name
-        return not job.has_left
+        is_awaited = not job.has_left
+        if is_awaited:
+            self._kept_usd[name] = most_usd
+            job.at_work.add(name)
+        return is_awaited
 
     def answered(
         self, expert: ExpertClient, value: object, unusable: Unusable | None, asked_at: float
     ) -> float:
         """Charge a whole answer, usable or not; a stream is charged at its end. Returns what it cost."""
         job, name = self._job, expert.spec.name
-        job.asked = None
+        job.at_work.discard(name)
         self._breaker.record(name, None, job.caller.key_id, asked_at)
         if not isinstance(value, WholeAnswer):
             return 0.0
@@ -85,19 +90,21 @@ class RequestBooks:
     def failed(self, expert: ExpertClient, failure: Failure, asked_at: float) -> float:
         """Charge an attempt that failed, as its upstream may bill it; returns what it cost."""
         job, name = self._job, expert.spec.name
-        job.asked = None
+        job.at_work.discard(name)
         self.note(name, failure, asked_at)
-        charge = charge_failure(job.asks[name], failure, self._counters[name])
-        job.purse.charge(charge)
-        return charge.cost_usd
+        return self._pay(name, charge_failure(job.asks[name], failure, self._counters[name]))
 
-    def abandoned(self, expert: ExpertClient) -> None:
-        """Charge an attempt whose caller left by an estimate: its upstream may have done all of it."""
+    def abandoned(self, expert: ExpertClient) -> float | None:
+        """Charge an attempt that nobody waits for any more by an estimate: its upstream may have done it all.
+
+        None where it still waited for its turn: nothing was sent.
+        """
         job, name = self._job, expert.spec.name
-        if job.asked is None:
-            return  # it still waited for its turn: nothing was sent
-        job.asked = None
-        job.purse.charge(Charge(likely_usd(job.asks[name], self._counters[name])))
+        if name not in job.at_work:
+            self._kept_usd.pop(name, None)
+            return None
+        job.at_work.discard(name)
+        return self._pay(name, Charge(likely_usd(job.asks[name], self._counters[name])))
 
     def note(self, name: str, failure: Failure, asked_at: float) -> None:
         """Tell the breaker and the operator of a failure."""
@@ -110,7 +117,7 @@ class RequestBooks:
         """Charge an answer, and learn from its bill; returns what it cost by itself."""
         ask = self._job.asks[name]
         charge = charge_answer(ask, usage, written, self._counters[name])
-        self._job.purse.charge(charge)
+        self._pay(name, charge)
         self._breaker.record_overrun(name, overran=has_overrun(ask, usage, written))
         if not usage.is_estimated:
             self._counters[name].learn_prompt(ask.prompt_characters, usage.prompt_tokens)
@@ -123,7 +130,7 @@ class RequestBooks:
             charge = Charge(likely_usd(ask, counter))
         else:
             charge = charge_cut_stream(ask, usage, written, writing_s, counter)
-        self._job.purse.charge(charge)
+        self._pay(name, charge)
         if usage is not None and has_overrun(ask, usage, written):
             self._breaker.record_overrun(name, overran=True)
         return charge.cost_usd
@@ -152,6 +159,12 @@ class RequestBooks:
     async def _settle(self, settlement: Settlement) -> None:
         if await settle_surely(self._ledger, settlement) and settlement.records:
             self._recorder.settled(settlement.request_id)
+
+    def _pay(self, name: str, charge: Charge) -> float:
+        """Take a charge out of what was set aside; what others at work may cost is not touched."""
+        self._kept_usd.pop(name, None)
+        self._job.purse.charge(charge, kept_usd=sum(self._kept_usd.values()))
+        return charge.cost_usd
 
     async def _extend(self, name: str, missing_usd: float) -> bool:
         job = self._job

@@ -52,9 +52,9 @@ class Purse:
         """What a further attempt may cost."""
         return max(0.0, self.reserved_usd - self.spent_usd)
 
-    def charge(self, charge: Charge) -> None:
-        """Take a charge out, as far as it goes; the rest is disputed."""
-        paid_usd = min(charge.cost_usd, self.left_usd)
+    def charge(self, charge: Charge, kept_usd: float = 0.0) -> None:
+        """Take a charge out, as far as it goes; the rest is disputed. ``kept_usd`` is others' at work."""
+        paid_usd = min(charge.cost_usd, max(0.0, self.left_usd - kept_usd))
         self.spent_usd = min(self.spent_usd + paid_usd, self.reserved_usd)
         self.disputed_usd += max(charge.cost_usd, charge.claimed_usd) - paid_usd
 

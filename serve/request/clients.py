@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Protocol
 
+from orchestrator.selection.presets import Preset
 from serve.ledger.messages import (
     Caller,
     Extension,
@@ -27,6 +29,10 @@ class RouterClient(Protocol):
 
     async def version(self) -> str:
         """Return the version of the orchestrator in use."""
+        ...
+
+    async def presets(self) -> Mapping[str, Preset]:
+        """Return the presets of the orchestrator in use, and what they are expected to come to."""
         ...
 
 

@@ -1,9 +1,7 @@
-"""Ask experts along a course: one after the other, each charged, until the answer to give is there."""
+"""Ask experts along a course, each charged, until the answer to give is there."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
@@ -12,15 +10,15 @@ from typing import Protocol, TypeVar
 from experts.forms import Unusable
 from experts.upstream import Failure, FailureKind
 from serve.experts.client import ExpertClient
+from serve.request.asking.at_work import AtWork, Came
 from serve.request.asking.course import Answered, Attempt, Course
 from serve.wire.api_errors import ApiError
-
-logger = logging.getLogger("ray.serve")
 
 T = TypeVar("T")
 
 BUSY_WAIT_S = 2.0  # told to a client where no upstream said how long it is busy
 _OF_TIME = {FailureKind.TIMEOUT, FailureKind.STALLED}
+_NOT_NEEDED = Failure(FailureKind.TIMEOUT, "another answered before it", in_time_of_caller=True)
 
 
 class Books(Protocol):
@@ -40,8 +38,8 @@ class Books(Protocol):
         """Note that it failed; return what that cost."""
         ...
 
-    def abandoned(self, expert: ExpertClient) -> None:
-        """Note that nobody waits for it any more."""
+    def abandoned(self, expert: ExpertClient) -> float | None:
+        """Note that nobody waits for it any more; return what that cost, None where nothing was sent."""
         ...
 
 
@@ -57,7 +55,8 @@ async def find_answer(
 
     An expert gets its own ``timeout_s`` while others could still stand in, the last one all the time that
     is left. A failure that lies in the request goes on too: another expert may have a longer context or take
-    an option that this one does not. Nobody waits for an expert that is busy while another is at hand.
+    an option that this one does not. Nobody waits for an expert that is busy while another is at hand. Who is
+    still at work when the answer is there is broken off, and charged as one whose caller left.
 
     Args:
         course: says whom to ask.
@@ -71,54 +70,52 @@ async def find_answer(
     """
     attempts: list[Attempt] = []
     answers: list[Answered[T]] = []
-    while (expert := course.next_expert()) is not None:
-        if deadline - time.monotonic() <= 0 or not await books.begin(expert):
-            course.excluded(expert)
-            continue
-        asked_at = time.monotonic()
-        left_s = max(0.0, deadline - asked_at)
-        limit_s = left_s if course.is_last else min(left_s, expert.spec.timeout_s)
-        try:
-            value = await _ask_safely(expert, ask, limit_s)
-        except BaseException:
-            books.abandoned(expert)
-            raise
+    work = AtWork(course, ask, books.begin, deadline)
+
+    def note(came: Came[T]) -> bool:
+        """Charge what came; tell whether others may be asked."""
+        expert, value = came.expert, came.value
         if not isinstance(value, Failure):
             verdict = judge(value)
-            cost_usd = books.answered(expert, value, verdict, asked_at)
-            answered = Answered(expert, value, (), asked_at, time.monotonic() - asked_at, cost_usd, verdict)
+            cost_usd = books.answered(expert, value, verdict, came.asked_at)
+            took_s = time.monotonic() - came.asked_at
+            answered = Answered(expert, value, (), came.asked_at, took_s, cost_usd, verdict)
             answers.append(answered)
             if verdict is not None:
                 attempts.append(Attempt(expert.spec.name, verdict, cost_usd))
             course.answered(answered)
-            continue
-        if value.kind in _OF_TIME and limit_s < expert.spec.timeout_s:
+            return True
+        if value.kind in _OF_TIME and came.limit_s < expert.spec.timeout_s:
             value = replace(value, in_time_of_caller=True)
-        cost_usd = books.failed(expert, value, asked_at)
+        cost_usd = books.failed(expert, value, came.asked_at)
         attempts.append(Attempt(expert.spec.name, value, cost_usd))
-        if not value.consequence.may_ask_next:
-            break
         course.excluded(expert, cost_usd)
+        return value.consequence.may_ask_next
+
+    try:
+        while (came := await work.next()) is not None:
+            if not note(came):
+                break
+    finally:
+        late, broken_off = await work.leave()
+        for came in late:
+            note(came)
+        for expert in broken_off:
+            cost_usd = books.abandoned(expert)
+            if cost_usd is not None:
+                attempts.append(Attempt(expert.spec.name, _NOT_NEEDED, cost_usd))
     if not answers:
         raise refusal(attempts)
     given = course.choose(answers)
+    told = {attempt.expert for attempt in attempts} | {given.expert.spec.name}
+    if given.agreement is None:
+        attempts += [
+            Attempt(answered.expert.spec.name, _NOT_NEEDED, answered.cost_usd)
+            for answered in answers
+            if answered.expert.spec.name not in told
+        ]
     others = tuple(attempt for attempt in attempts if attempt.expert != given.expert.spec.name)
     return replace(given, attempts=others)
-
-
-async def _ask_safely(
-    expert: ExpertClient, ask: Callable[[ExpertClient, float], Awaitable[T | Failure]], limit_s: float
-) -> T | Failure:
-    """Ask one expert; what is raised on the way is a failure of it, unless it is we who are cancelled."""
-    try:
-        return await ask(expert, limit_s)
-    except asyncio.CancelledError:
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-    except Exception:
-        logger.exception("asking %s failed", expert.spec.name)
-    return Failure(FailureKind.BROKEN_CONNECTION, "the connection to it broke")
 
 
 def refusal(attempts: Sequence[Attempt]) -> ApiError:

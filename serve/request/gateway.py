@@ -30,7 +30,7 @@ from serve.request.clients import LedgerClient, RouterClient
 from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.permissions import permitted
-from serve.request.planning import ROUTED_NAMES
+from serve.request.planning import Offered, offered_models
 from serve.request.recording.recorder import Recorder
 from serve.request.recording.records import Ending
 from serve.request.recording.texts import TextKeeper
@@ -41,7 +41,7 @@ from serve.request.usable.held_stream import open_held
 from serve.request.usable.judging import is_held, judge_of
 from serve.request.usable.whole_answer import WholeReply
 from serve.wire.api_errors import ApiError
-from serve.wire.protocol import ROUTED, FeedbackReply, FeedbackRequest, RouteReply, RouteRequest
+from serve.wire.protocol import FeedbackReply, FeedbackRequest, RouteReply, RouteRequest
 
 T = TypeVar("T")
 
@@ -96,11 +96,9 @@ class Gateway:
             rng=self._rng,
         )
 
-    def models(self, caller: Caller) -> dict[str, str]:
-        """Return what a request of this caller may put into ``model``, and who owns it."""
-        names = permitted(self.experts, caller)
-        routed = ROUTED_NAMES if names else ()
-        return dict.fromkeys(routed, ROUTED) | {name: self.experts[name].spec.backend for name in names}
+    async def models(self, caller: Caller) -> dict[str, Offered]:
+        """Return what a request of this caller may put into ``model``."""
+        return offered_models(self.experts, caller, await self.router.presets())
 
     @contextmanager
     def admit(self, caller: Caller) -> Iterator[None]:
@@ -218,12 +216,9 @@ class Gateway:
         task.add_done_callback(self._close_unseen)
         self.ledger.life.in_flight += 1  # stopping waits for its books too
         task.add_done_callback(self._left)
-        asked = None if job is None or job.asked is None or job.request.stream else job.asked
-        if (
-            asked is None
-            or self.experts[asked].spec.on_leave == "cancel"
-            or self._finishing >= _MOST_FINISHING
-        ):
+        at_work = () if job is None or job.request.stream else job.at_work
+        finishes = any(self.experts[name].spec.on_leave == "finish" for name in at_work)
+        if not finishes or self._finishing >= _MOST_FINISHING:
             task.cancel()
         else:
             self._finishing += 1

@@ -56,7 +56,7 @@ class InFlight:
     decide_s: float | None = None  # from its admission to the router's decision
     failures: list[tuple[str, int]] = field(default_factory=list)  # expert and status, as they come
     verdicts: list[Verdict] = field(default_factory=list)  # on the answers that came
-    asked: str | None = None  # the expert that works on it now
+    at_work: set[str] = field(default_factory=set)  # the experts that it was sent to, and that work on it
     asked_at: float = 0.0  # when it was sent to an expert last, on the clock of time.monotonic
     has_left: bool = False  # its caller is gone: nobody else is to be asked
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from orchestrator.selection.presets import Expectation, Preset
 from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller, Grant
 from serve.request.breaker import Breaker
@@ -14,12 +15,39 @@ from serve.request.in_flight import CompletionRequest, Plan
 from serve.request.permissions import allowed, permitted, query_of, refuse_limits
 from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError
-from serve.wire.presets import PRESETS
 from serve.wire.protocol import ROUTED
 from warehouse import InputError, NobodyMayAnswerError
 
 ENSEMBLE = "ensemble"  # in a model's name: several experts may be asked for one answer
-ROUTED_NAMES = (ROUTED, *(f"{ROUTED}:{preset}" for preset in PRESETS), f"{ROUTED}:{ENSEMBLE}")
+ROUTED_FORMS = (ROUTED, f"{ROUTED}:<preset>", f"{ROUTED}:{ENSEMBLE}", f"{ROUTED}:{ENSEMBLE}:<preset>")
+
+
+@dataclass(frozen=True)
+class Offered:
+    """A name that a request may put into ``model``: whose it is, and what is promised of it."""
+
+    owner: str
+    multiplier: float | None = None  # of a preset
+    expected: Expectation | None = None
+
+
+def offered_models(
+    experts: Mapping[str, ExpertClient], caller: Caller, presets: Mapping[str, Preset]
+) -> dict[str, Offered]:
+    """Return what a request of this caller may put into ``model``: the router's presets, then the experts.
+
+    What a preset is expected to come to holds for the whole pool: keys that may use a part of it are told
+    the names alone.
+    """
+    names = permitted(experts, caller)
+    found = {name: Offered(experts[name].spec.backend) for name in names}
+    if not names:
+        return found
+    routed = {ROUTED: Offered(ROUTED)}
+    for name, preset in presets.items():
+        expected = preset.expected if len(names) == len(experts) else None
+        routed[f"{ROUTED}:{name}"] = Offered(ROUTED, preset.multiplier, expected)
+    return routed | {f"{ROUTED}:{ENSEMBLE}": Offered(ROUTED)} | found
 
 
 def read_request(
@@ -40,14 +68,10 @@ def read_request(
     name, *options = request.model.split(":")
     wants_several = options[:1] == [ENSEMBLE]
     preset = "".join(options[wants_several:])
-    if (
-        name != ROUTED
-        or len(options) > 1 + wants_several
-        or (options[wants_several:] and preset not in PRESETS)
-    ):
+    if name != ROUTED or len(options) > 1 + wants_several or (options[wants_several:] and not preset):
         raise ApiError(
             404,
-            f"no model {request.model!r}; there are {', '.join((*ROUTED_NAMES, *visible))}",
+            f"no model {request.model!r}; there are {', '.join((*ROUTED_FORMS, *visible))}",
             param="model",
             code="model_not_found",
         )
@@ -65,8 +89,8 @@ def read_request(
     return replace(query, wants_habits=wants_several), names
 
 
-async def rule(router: RouterClient, query: Query, caller: Caller) -> Ruling:
-    """Let the router decide.
+async def rule(router: RouterClient, query: Query, caller: Caller, *, preset_in: str = "model") -> Ruling:
+    """Let the router decide; ``preset_in`` is the field of the request that names a preset.
 
     Raises:
         ApiError: nobody may answer.
@@ -77,8 +101,12 @@ async def rule(router: RouterClient, query: Query, caller: Caller) -> Ruling:
         # Its words may name experts that a restricted key is to learn nothing of.
         told = str(error) if caller.experts is None else "none of the experts of this key may answer this"
         raise ApiError(400, told, code="no_expert_allowed") from None
-    except InputError as error:  # a preset that this router lacks, a price that is none
-        told = str(error) if caller.experts is None else "the router knows no such preset or price"
+    except InputError as error:
+        presets = await router.presets()
+        if query.preset is not None and query.preset not in presets:
+            told = f"the router in use has no preset {query.preset!r}; there are {', '.join(presets)}"
+            raise ApiError(400, told, param=preset_in, code="unknown_preset") from None
+        told = str(error) if caller.experts is None else "the router takes no such limits"
         raise ApiError(400, told, code="invalid_request") from None
 
 

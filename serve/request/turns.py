@@ -210,7 +210,7 @@ async def ask_in_turn(
     if turns is None:
         return await ask(timeout_s)
     caller = job.caller.key_id or ""
-    job.asked = None
+    job.at_work.discard(name)
     try:
         async with asyncio.timeout(timeout_s):
             await turns.take(caller)
@@ -219,7 +219,8 @@ async def ask_in_turn(
     except TimeoutError:
         message = f"its turn did not come within {timeout_s:.3g} s"
         return Failure(FailureKind.TIMEOUT, message, usage=_NOTHING, in_time_of_caller=True)
-    job.asked, job.asked_at = name, time.monotonic()
+    job.at_work.add(name)
+    job.asked_at = time.monotonic()
     place = _Place(turns, caller)
     try:
         value = await ask(max(0.001, timeout_s - (time.monotonic() - began)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 
+from orchestrator.selection.presets import Preset
 from serve.config import ServeConfig
 from serve.router.champion import find_challenger, find_directory, find_version
 from serve.router.deciding import Decider, Loaded, load
@@ -57,6 +58,11 @@ class Router:
         """Return the version of the champion in use."""
         self._watch()
         return self._decider.champion.version
+
+    async def presets(self) -> dict[str, Preset]:
+        """Return the presets of the champion in use."""
+        self._watch()
+        return self._decider.champion.orchestrator.presets
 
     def _watch(self) -> None:
         if self._polling is None or self._polling.done():

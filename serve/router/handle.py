@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 
 from ray.serve.handle import DeploymentHandle
 
+from orchestrator.selection.presets import Preset
 from serve.config import ServeConfig
 from serve.router.messages import Query, Refused, Ruling
 from serve.router.nearby import NearbyDecider
@@ -45,3 +46,11 @@ class RouterHandle:
         """Return the version of the champion in use."""
         decider = self._nearby.get()
         return decider.champion.version if decider else str(await call(self._handle.version))
+
+    async def presets(self) -> Mapping[str, Preset]:
+        """Return the presets of the champion in use."""
+        decider = self._nearby.get()
+        if decider is not None:
+            return decider.champion.orchestrator.presets
+        presets: Mapping[str, Preset] = await call(self._handle.presets)
+        return presets

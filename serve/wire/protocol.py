@@ -17,7 +17,6 @@ from pydantic import (
 )
 
 from serve.wire.limits import SHORTEST_LATENCY_S
-from serve.wire.presets import Preset
 
 ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
 
@@ -233,7 +232,9 @@ class RouteRequest(Constraints):
     messages: list[Message] | None = Field(
         None, min_length=1, max_length=_MAX_MESSAGES, description="the conversation to route"
     )
-    preset: Preset | None = Field(None, description="how much a point of success is worth")
+    preset: str | None = Field(
+        None, min_length=1, max_length=100, description="how much a point of success is worth, by name"
+    )
 
     @model_validator(mode="after")
     def _is_one_question(self) -> Self:
@@ -317,6 +318,22 @@ class RouteReply(BaseModel):
     forecasts: list[ExpertForecast] = Field(description="one per expert that the router knows")
 
 
+class Promise(BaseModel):
+    """What a preset of the router in use means, and what a query is expected to come to with it.
+
+    Figures are per query, over questions like those that the router learned from, with their 95% intervals;
+    null where the router was saved without them, and for keys that may use a part of its experts.
+    """
+
+    multiplier: float = Field(description="success that one USD must buy")
+    cost_usd: float | None = Field(None, description="expected cost of an answer in USD")
+    cost_low_usd: float | None = Field(None, description="lower end of its interval")
+    cost_high_usd: float | None = Field(None, description="upper end of its interval")
+    success: float | None = Field(None, description="expected score, 0 to 1")
+    success_low: float | None = Field(None, description="lower end of its interval")
+    success_high: float | None = Field(None, description="upper end of its interval")
+
+
 class ModelCard(BaseModel):
     """One model that a request may name."""
 
@@ -324,6 +341,7 @@ class ModelCard(BaseModel):
     object: Literal["model"] = Field(default="model", description="always model")
     created: int = Field(description="start of this endpoint, in seconds since 1970")
     owned_by: str = Field(description="leeroo for routed names, else the backend")
+    leeroo: Promise | None = Field(None, description="of a preset: what is promised")
 
 
 class ModelList(BaseModel):

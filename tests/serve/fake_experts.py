@@ -7,6 +7,7 @@ from experts import load_catalogue
 from experts.upstream import Ask, Failure, FailureKind, TokenCounter, Usage
 from experts.upstream.usage_told import count_usage
 from orchestrator import Decision
+from orchestrator.selection.presets import Preset
 from serve.experts.client import StreamPiece, WholeAnswer, read_opening
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.messages import Life, Unbooked
@@ -35,6 +36,9 @@ class LocalRouter:
 
     async def version(self) -> str:
         return "v1"
+
+    async def presets(self):
+        return self.champion.orchestrator.presets
 
 
 class ScriptedExpert:
@@ -145,3 +149,6 @@ class FixedRouter:
 
     async def version(self) -> str:
         return "v1"
+
+    async def presets(self):
+        return {"quality": Preset(0.0)}

@@ -79,11 +79,14 @@ def test_a_request_that_names_its_expert_gets_it(serve):
     assert {(row["chosen"], tuple(row["propensities"])) for row in rows} == {(SMOL, (1.0,))}
 
 
-def test_a_key_explores_by_its_own_share(serve):
+def test_a_key_explores_by_its_own_share(serve, tmp_path):
     gateway = serve(explore_share=1.0, explore_temperature=100.0)
-    assert not any(row["explored"] for row in ask(gateway, 10, caller=Caller("k1", explore_share=0.0)))
-    rows = ask(gateway, 30, caller=Caller("k2", explore_share=None))
-    assert any(row["explored"] for row in rows if row["key_id"] == "k2")
+    keys = Ledger(tmp_path / LEDGER_FILE)
+    never, _ = keys.create_key("never")
+    free, _ = keys.create_key("free")
+    assert not any(row["explored"] for row in ask(gateway, 10, caller=Caller(never, explore_share=0.0)))
+    rows = ask(gateway, 30, caller=Caller(free))
+    assert any(row["explored"] for row in rows if row["key_id"] == free)
 
 
 def test_a_conversation_that_stays_is_no_draw(serve):

@@ -267,7 +267,7 @@ def test_the_deployment_decides_until_an_ingress_can(router_dir, tmp_path, monke
     monkeypatch.setattr(local_call.ray, "get_runtime_context", Context)
     monkeypatch.setattr(nearby_module, "LOOK_S", 0.05)
     config = config_of(tmp_path, router_dir=router_dir)
-    names = ("address", "decide", "lineup_address", "lineup", "version")
+    names = ("address", "decide", "lineup_address", "lineup", "version", "presets")
 
     async def go():
         router = Router(config)
@@ -290,9 +290,13 @@ def test_the_deployment_decides_until_an_ingress_can(router_dir, tmp_path, monke
         monkeypatch.setattr(router, "_decider", Counted(router._decider, decided))
         monkeypatch.setattr(client._nearby, "look", look_in_time)
         first = await decide()
+        presets = [await client.presets()]
         may_look.set()
         await wait_for(lambda: client._nearby.get() is not None)
         here = await decide()
+        presets.append(await client.presets())
+        assert handle.presets.calls == 1  # the deployment told them until they could be read here
+        assert presets == [router._decider.champion.orchestrator.presets] * 2
         monkeypatch.setattr(Loaded, "is_fast", False)
         await wait_for(lambda: client._nearby.get() is None)
         return first, here, await decide(), await client.version(), handle.lineup.calls

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import math
+import os
 import tempfile
 from pathlib import Path
 
@@ -233,7 +234,7 @@ def test_what_was_not_settled_is_found_when_its_process_is_gone(groups, settled,
             spool.settled(f"q{number}")
         left = [group for number, group in enumerate(groups) if number not in settled]
         for file in spool._files:
-            __import__("os").close(file._file)  # as the kernel does for a process that was killed
+            os.close(file._file)  # as the kernel does for a process that was killed
         for path in place.glob("*") if place.exists() else ():
             with path.open("ab") as file:
                 file.write(b"\x00\x00\x00\x05" + b"x" * torn)  # a row that was half written
@@ -250,7 +251,7 @@ def test_the_dead_ones_rows_go_to_the_warehouse_once(gateway, tmp_path):
     lost = Spool(tmp_path / "traffic/spool", "dead")
     lost.keep(request_id, [row])
     lost.keep("other", [TrafficRecord("other", row.content.replace(request_id.encode(), b"other"))])
-    __import__("os").close(lost._files[0]._file)
+    os.close(lost._files[0]._file)
     assert {row["request_id"] for row in rows_of(served)} == {request_id, "other"}
     assert carry_traffic(served.config) == 0
 

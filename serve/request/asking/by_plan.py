@@ -15,8 +15,16 @@ from orchestrator.asking.plans import MAX_ASKS, Limits
 from orchestrator.asking.policy import Ask, AskingPolicy, Stop
 from orchestrator.asking.readings import Reading
 from serve.experts.client import ExpertClient, WholeAnswer
-from serve.request.asking.course import Agreement, Answered, Course, InOrder, Opinion, least_unusable
-from serve.request.asking.latencies import Latencies
+from serve.request.asking.course import (
+    MOST_AT_WORK,
+    Agreement,
+    Answered,
+    Course,
+    InOrder,
+    Opinion,
+    least_unusable,
+)
+from serve.request.asking.latencies import Latencies, TimeLeft
 from serve.request.in_flight import InFlight
 
 
@@ -37,14 +45,24 @@ def course_of(job: InFlight, latencies: Latencies) -> Course[WholeAnswer]:
     """Return the course of a request whose answer comes whole."""
     ruling = job.plan.ruling
     if ruling is None or ruling.habits is None or not asks_several(job):
-        return InOrder(job.order, job.most_answers)
+        return InOrder(job.order, job.most_answers, time_left_of(job, latencies))
     return ByPlan(job, ruling.decision, ruling.habits, latencies)
+
+
+def time_left_of(job: InFlight, latencies: Latencies) -> TimeLeft | None:
+    """Return the time that the answer to a request has, where that is bounded."""
+    if job.max_latency_s is None:
+        return None
+    return TimeLeft(job.began, job.began + job.max_latency_s, latencies)
 
 
 class ByPlan:
     """The course that the policy over asking takes; see :mod:`orchestrator.asking.policy`.
 
     Routing is its case of one ask: without an answer to compare, it asks whom the router chose.
+
+    Where the time is too short for a second answer after the first, the two are asked at once: whom the
+    policy asks second does not depend on what the first one says, as long as that can be read.
     """
 
     def __init__(self, job: InFlight, decision: Decision, habits: Habits, latencies: Latencies) -> None:
@@ -52,9 +70,12 @@ class ByPlan:
         self._form: AnswerForm = job.form
         self._clients = {client.spec.name: client for client in job.order}
         self._policy = AskingPolicy(habits.of_pool(tuple(decision.success)))
-        self._latencies = latencies
-        self._until = None if job.max_latency_s is None else job.began + job.max_latency_s
+        self._time_left = time_left_of(job, latencies)
+        self._most_asks = min(job.most_answers, MAX_ASKS)
+        self._at_work: dict[str, float] = {}  # by expert: since when
+        self._beside: str | None = None
         self._answers: list[Answered[WholeAnswer]] = []
+        self._expected_usd = decision.cost_usd
         self._state = self._policy.plan(
             np.array(list(decision.success.values())),
             np.array([decision.cost_usd[name] for name in decision.success]),
@@ -62,7 +83,7 @@ class ByPlan:
             allowed=np.array([name in self._clients for name in decision.success]),
             options=option_count(job.form),
             limits=Limits(
-                max_asks=min(job.most_answers, MAX_ASKS),
+                max_asks=self._most_asks,
                 ceiling_usd=float("inf") if most_usd is None else most_usd,
             ),
         )
@@ -71,6 +92,7 @@ class ByPlan:
         """Return whom the policy asks; nobody whose answer would come too late beside one that is there."""
         while isinstance(action := self._policy.next_action(self._state), Ask):
             if not self._would_be_late(action.expert):
+                self._at_work[action.expert] = time.monotonic()
                 return self._clients[action.expert]
             self._state = self._policy.exclude(self._state, action.expert)
         return None
@@ -80,13 +102,47 @@ class ByPlan:
         """Whether nobody else may be asked."""
         return int(self._state.plans.open.sum()) <= 1
 
+    def awaits_s(self) -> float | None:
+        """Wait for a first answer; then for who is at work, and paid for, as long as it usually takes, if the
+        policy would ask on.
+        """
+        if self._has_none or self._time_left is None:
+            return None
+        if not isinstance(self._policy.next_action(self._state), Ask):
+            return 0.0
+        return max(self._time_left.usual_wait_s(name, at) for name, at in self._at_work.items())
+
+    def beside_after_s(self) -> float | None:
+        """Return when to ask another: at once, where the second would come too late after the first; else at
+        the last moment for one that stands in for a silent one.
+        """
+        self._beside = None
+        room = min(MOST_AT_WORK, self._most_asks - len(self._answers))
+        if self._time_left is None or not self._has_none or len(self._at_work) >= room:
+            return None
+        second = self._second()
+        if second is not None:
+            self._beside = second
+            return 0.0
+        self._beside = self._stand_in()
+        return None if self._beside is None else self._time_left.last_moment_s(self._beside)
+
+    def next_beside(self) -> ExpertClient | None:
+        """Return whom :meth:`beside_after_s` had in mind."""
+        if self._beside is None:
+            return None
+        self._at_work[self._beside] = time.monotonic()
+        return self._clients[self._beside]
+
     def excluded(self, expert: ExpertClient, cost_usd: float = 0.0) -> None:
         """The plan goes on without it."""
+        self._at_work.pop(expert.spec.name)
         self._state = self._policy.exclude(self._state, expert.spec.name, cost_usd)
 
     def answered(self, answered: Answered[WholeAnswer]) -> None:
         """Weigh an answer as evidence."""
         name = answered.expert.spec.name
+        self._at_work.pop(name)
         self._answers.append(answered)
         self._state = self._policy.observe(self._state, name, self._read(answered), answered.cost_usd)
 
@@ -112,7 +168,33 @@ class ByPlan:
         (choice, *_) = answered.value.body["choices"]
         return Reading(comparable_key(self._form, Said.of_choice(choice)))
 
+    @property
+    def _has_none(self) -> bool:
+        """Whether no usable answer is there."""
+        return all(answered.unusable is not None for answered in self._answers)
+
     def _would_be_late(self, expert: str) -> bool:
-        if self._until is None or all(answered.unusable is not None for answered in self._answers):
+        if self._time_left is None or self._has_none:
             return False
-        return time.monotonic() + self._latencies.expected_s(expert) > self._until
+        return not self._time_left.is_enough_for(expert)
+
+    def _second(self) -> str | None:
+        """Return whom the policy asks after the one at work, where in turn that would take too long."""
+        (first,) = self._at_work
+        after = self._policy.observe(self._state, first, Reading(""), self._expected_usd[first])
+        action = self._policy.next_action(after)
+        if self._time_left is None or not isinstance(action, Ask):
+            return None
+        enough = self._time_left.is_enough_for
+        return action.expert if enough(action.expert) and not enough(first, action.expert) else None
+
+    def _stand_in(self) -> str | None:
+        """Return whom the policy asks if the one at work says nothing, and who would be in time."""
+        state = self._state
+        for name in self._at_work:
+            state = self._policy.exclude(state, name, self._expected_usd[name])
+        while self._time_left is not None and isinstance(action := self._policy.next_action(state), Ask):
+            if self._time_left.is_enough_for(action.expert):
+                return action.expert
+            state = self._policy.exclude(state, action.expert)
+        return None

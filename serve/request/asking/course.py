@@ -9,8 +9,11 @@ from typing import Generic, Protocol, TypeVar
 from experts.forms import Unusable
 from experts.upstream import Failure
 from serve.experts.client import ExpertClient
+from serve.request.asking.latencies import TimeLeft
 
 T = TypeVar("T")
+
+MOST_AT_WORK = 2  # experts on one request at once
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,18 @@ class Course(Protocol[T]):
         """Whether nobody could stand in for the expert that was named just now."""
         ...
 
+    def awaits_s(self) -> float | None:
+        """Return how long to wait for who is at work: None without end, 0 where it is not wanted any more."""
+        ...
+
+    def beside_after_s(self) -> float | None:
+        """Return in how many seconds another is to be asked beside who is at work; None: nobody is."""
+        ...
+
+    def next_beside(self) -> ExpertClient | None:
+        """Return whom to ask beside who is at work, once that time is over."""
+        ...
+
     def excluded(self, expert: ExpertClient, cost_usd: float = 0.0) -> None:
         """Note that an expert gives no answer: it cannot be asked, or has failed for this much."""
         ...
@@ -79,16 +94,56 @@ class Course(Protocol[T]):
 
 
 class InOrder(Generic[T]):
-    """The course of a routed request: one after the other, until an answer is usable."""
+    """The course of a routed request: one after the other, until an answer is usable.
 
-    def __init__(self, experts: Sequence[ExpertClient], most_answers: int | None = None) -> None:
+    Where the time for the answer is bounded, the next one is asked beside one that is silent, at the last
+    moment at which it is expected to be in time (a hedged request: Dean and Barroso, *The tail at scale*,
+    2013).
+    """
+
+    def __init__(
+        self,
+        experts: Sequence[ExpertClient],
+        most_answers: int | None = None,
+        time_left: TimeLeft | None = None,
+    ) -> None:
         """Take ``experts`` in the order to try them; ``most_answers`` are paid at most, failures are none."""
         self._waiting = list(experts)
         self._left = len(experts) if most_answers is None else most_answers
+        self._time_left = time_left
+        self._at_work = 0
 
     def next_expert(self) -> ExpertClient | None:
         """Return the next in the order, while no answer is usable."""
-        return self._waiting.pop(0) if self._waiting and self._left > 0 else None
+        if not self._waiting or self._left <= 0:
+            return None
+        self._at_work += 1
+        return self._waiting.pop(0)
+
+    def awaits_s(self) -> float | None:
+        """Wait until an answer is usable."""
+        return None if self._left > 0 else 0.0
+
+    def beside_after_s(self) -> float | None:
+        """Return when the next who would be in time is asked beside a silent one; two are at work at most."""
+        stand_in = self._stand_in()
+        if stand_in is None or self._time_left is None or not self._at_work < min(MOST_AT_WORK, self._left):
+            return None
+        return self._time_left.last_moment_s(stand_in.spec.name)
+
+    def next_beside(self) -> ExpertClient | None:
+        """Return the next who would be in time."""
+        stand_in = self._stand_in()
+        if stand_in is not None:
+            self._waiting.remove(stand_in)
+            self._at_work += 1
+        return stand_in
+
+    def _stand_in(self) -> ExpertClient | None:
+        if self._time_left is None:
+            return None
+        enough = self._time_left.is_enough_for
+        return next((client for client in self._waiting if enough(client.spec.name)), None)
 
     @property
     def is_last(self) -> bool:
@@ -97,9 +152,11 @@ class InOrder(Generic[T]):
 
     def excluded(self, expert: ExpertClient, cost_usd: float = 0.0) -> None:
         """The order goes on."""
+        self._at_work -= 1
 
     def answered(self, answered: Answered[T]) -> None:
         """A usable answer ends it."""
+        self._at_work -= 1
         self._left = 0 if answered.unusable is None else self._left - 1
 
     def choose(self, answers: Sequence[Answered[T]]) -> Answered[T]:

@@ -1,8 +1,12 @@
-"""How long each expert takes, from what was lately seen of it."""
+"""How long each expert takes, from what was lately seen of it, and who would be in time."""
 
 from __future__ import annotations
 
+import time
+from dataclasses import dataclass
+
 MEMORY = 0.2  # weight of the newest answer
+HEADROOM = 1.5  # times its mean that an answer is given, for it to come in time
 
 
 class Latencies:
@@ -19,3 +23,27 @@ class Latencies:
     def expected_s(self, expert: str) -> float:
         """Return how long the next answer may be expected to take; 0 where nothing is known yet."""
         return self._seconds.get(expert, 0.0)
+
+
+@dataclass(frozen=True)
+class TimeLeft:
+    """The time that an answer has; moments are on the clock of ``time.monotonic``."""
+
+    began: float
+    until: float
+    latencies: Latencies
+
+    def is_enough_for(self, *experts: str) -> bool:
+        """Tell whether experts that are asked now, one after the other, are expected to be done in time."""
+        return time.monotonic() + sum(map(self.latencies.expected_s, experts)) <= self.until
+
+    def usual_wait_s(self, expert: str, asked_at: float) -> float:
+        """Return how long an expert that was asked then may still take; 0 where nothing is known of it."""
+        return max(0.0, asked_at + HEADROOM * self.latencies.expected_s(expert) - time.monotonic())
+
+    def last_moment_s(self, expert: str) -> float:
+        """Return in how many seconds an expert has to be asked, to answer in time: half-way where nothing is
+        known of it.
+        """
+        needed_s = HEADROOM * self.latencies.expected_s(expert) or (self.until - self.began) / 2
+        return max(0.0, self.until - needed_s - time.monotonic())

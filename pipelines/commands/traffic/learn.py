@@ -1,0 +1,80 @@
+"""``leeroo learn``: a round of learning from the traffic."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from orchestrator.text.registry import DEFAULT_EMBEDDER
+from pipelines.commands.options import (
+    DEFAULT_HOME,
+    PREDICTOR_KINDS,
+    AddressOption,
+    EmbedderOption,
+    HomeOption,
+)
+from warehouse.home import Home
+
+if TYPE_CHECKING:
+    from pipelines.traffic.events import Event
+
+
+def learn(
+    budget_usd: Annotated[
+        float, typer.Option(min=0, help="What shadow answers and the judge may cost; never passed.")
+    ] = 1.0,
+    requests: Annotated[int, typer.Option(min=0, help="Requests to ask again, at most.")] = 200,
+    judge: Annotated[
+        str | None, typer.Option(help="Expert that grades what no rule can; it answers nothing itself.")
+    ] = None,
+    judge_by: Annotated[
+        str, typer.Option(help="rubric: answer by answer; pairs: with the served one, in both orders.")
+    ] = "rubric",
+    days: Annotated[float | None, typer.Option(help="Requests of so many days; all by default.")] = None,
+    weight: Annotated[
+        list[str] | None,
+        typer.Option(help="KEY=NUMBER: what a key's requests count beside the others'; may be repeated."),
+    ] = None,
+    round: Annotated[
+        str | None, typer.Option(help="Name of the round; else the unfinished one, or the next number.")
+    ] = None,
+    catalogue: Annotated[
+        str | None, typer.Option(help="YAML file of experts; small real models by default.")
+    ] = None,
+    predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "stack",
+    embedder: EmbedderOption = DEFAULT_EMBEDDER,
+    seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
+    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    address: AddressOption = None,
+    home: HomeOption = DEFAULT_HOME,
+    warehouse: Annotated[
+        str | None, typer.Option(help="URL of the warehouse, if not in the home; or set LEEROO_WAREHOUSE.")
+    ] = None,
+    mlflow: Annotated[
+        str | None, typer.Option(help="URI of MLflow, if not in the home; or set MLFLOW_TRACKING_URI.")
+    ] = None,
+) -> None:
+    """Ask recorded requests of other experts, grade, train a challenger, and put it to the gate.
+
+    Run again to resume. Asking again needs texts (`leeroo serve --record texts`); of features alone it learns
+    what feedback says.
+    """
+    from pipelines.traffic.learn import run_learn
+    from pipelines.traffic.settings import LearnSettings, ShadowSettings, read_weights
+
+    settings = LearnSettings(
+        round=round, budget_usd=budget_usd, catalogue=catalogue, predictor=predictor, embedder=embedder,
+        seeds=seeds, seed=seed, address=address,
+        shadow=ShadowSettings(requests, days, read_weights(weight), judge, judge_by),  # type: ignore[arg-type]
+    )  # fmt: skip
+    run_learn(settings, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow), show)
+
+
+def show(event: Event) -> None:
+    """Print what a step found."""
+    from pipelines.commands.screen import print_line
+    from pipelines.commands.traffic.learn_lines import lines_of
+
+    for line in lines_of(event):
+        print_line(line)

@@ -1,0 +1,121 @@
+"""``leeroo traffic report``: what drifts in the traffic, with thresholds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse.home import Home
+
+if TYPE_CHECKING:
+    from pipelines.traffic.watch import Group, TrafficReport
+
+
+def register(traffic: typer.Typer) -> None:
+    """Add the command to its group."""
+    traffic.command("report")(report)
+
+
+def report(
+    days: Annotated[
+        float | None, typer.Option(min=0.001, help="Requests of so many days; all by default.")
+    ] = None,
+    novel_share: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of requests that may be unlike what was trained on.")
+    ] = 0.25,
+    success_gap: Annotated[
+        float, typer.Option(min=0, max=1, help="By how much success may differ from its forecast.")
+    ] = 0.10,
+    cost_ratio: Annotated[
+        float, typer.Option(min=1, help="By how much bills may exceed their forecast.")
+    ] = 1.5,
+    shift_success: Annotated[
+        float, typer.Option(min=0, max=1, help="By how much an expert's success may shift.")
+    ] = 0.10,
+    shift_ratio: Annotated[
+        float, typer.Option(min=1, help="By how much the length or price of its answers may shift.")
+    ] = 1.25,
+    alpha: Annotated[
+        float, typer.Option(min=0.0001, max=0.5, help="Chance of any false alarm among all shifts.")
+    ] = 0.05,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Set what was found beside what was forecast: queries, success, bills. Exit code 1 beyond a threshold.
+
+    `leeroo doctor` and the endpoint's metrics show the last report.
+    """
+    from pipelines.traffic.kept_report import keep_report
+    from pipelines.traffic.reporting import report_traffic
+    from pipelines.traffic.watch import Thresholds
+
+    place = Home.open(home)
+    limits = Thresholds(novel_share, success_gap, cost_ratio, shift_success, shift_ratio, alpha)
+    found = report_traffic(place, limits, days=days)
+    content = keep_report(place, found)
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        print_report(found)
+    if found.complaints:
+        raise typer.Exit(1)
+
+
+def print_report(report: TrafficReport) -> None:
+    """Print it as tables of at most 80 columns, and what is complained of."""
+    from pipelines.commands.screen import console, print_line
+
+    print_line(
+        f"{report.requests:,} requests, {report.begins:%Y-%m-%d %H:%M} to {report.ends:%Y-%m-%d %H:%M} UTC;"
+        f" {report.scored:,} scored by a user or a judge"
+    )
+    if (novel := report.novelty) is not None:
+        print_line(
+            f"unlike what was trained on: {novel.share:.1%} [{novel.low:.1%}, {novel.high:.1%}] of the"
+            f" requests; {novel.expected:.0%} without drift"
+        )
+    if report.judge.pairs:
+        judge = report.judge
+        print_line(
+            f"judge and users agree on {judge.agreement:.0%} [{judge.agreement_low:.0%},"
+            f" {judge.agreement_high:.0%}] of {judge.pairs:,} answers; the judge's mean is {judge.bias:+.2f}"
+            f" [{judge.bias_low:+.2f}, {judge.bias_high:+.2f}] beside theirs"
+        )
+    for title, groups in (
+        ("expert", report.experts),
+        ("task or form", report.domains),
+        ("from", report.windows),
+    ):
+        console.print(_table(title, groups))
+    for change in report.changes:
+        print_line(
+            f"{change.expert}: {change.measure} shifted at {change.since:%Y-%m-%d %H:%M} from"
+            f" {change.before:.3g} to {change.after:.3g} (p {change.p_value:.2g}, n {change.n:,})"
+        )
+    for complaint in report.complaints:
+        console.print(f"[red]{complaint.who}[/red]: ", end="")
+        print_line(f"{complaint.what}. To mend it: {complaint.fix}")
+    if not report.complaints:
+        print_line("nothing is beyond its threshold")
+
+
+def _table(title: str, groups: Sequence[Group]) -> object:
+    from rich.markup import escape
+    from rich.table import Table
+
+    table = Table(title, "n", "forecast", "found", "difference, 95%", "bill / forecast", width=80)
+    for group in groups:
+        success, cost = group.success, group.cost
+        table.add_row(
+            escape(group.name),
+            f"{group.requests:,}",
+            "-" if success is None else f"{success.forecast:.2f}",
+            "-" if success is None else f"{success.found:.2f} ({success.n:,})",
+            "-" if success is None else f"{success.low:+.2f} .. {success.high:+.2f}",
+            "-" if cost is None else f"{cost.ratio:.2f} [{cost.low:.2f}, {cost.high:.2f}]",
+        )
+    return table

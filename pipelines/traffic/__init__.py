@@ -1,0 +1,1 @@
+"""Learning from the traffic that is served: shadow answers, labels from elsewhere, and what drifts."""

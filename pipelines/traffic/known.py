@@ -1,0 +1,53 @@
+"""What is known beside the traffic's rows: the words of requests, and what a router learned from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipelines.traffic.as_questions import Texts
+from warehouse import NotReadyError, Warehouse, load_outcomes
+from warehouse.home import Home
+
+#: Questions whose embeddings stand for all that were learned from.
+MOST_KNOWN = 4_000
+
+
+def read_texts(home: Home, request_ids: Sequence[str]) -> Texts:
+    """The words of those requests whose texts are kept, by request id."""
+    from importlib import import_module
+    from importlib.util import find_spec
+
+    if find_spec("warehouse.traffic") is None or find_spec("warehouse.traffic.texts") is None:
+        return {}
+    return dict(import_module("warehouse.traffic.texts").TextStore(home.path).read(list(request_ids)))
+
+
+def embed_known(
+    warehouse: Warehouse,
+    embedder: str,
+    experts: Sequence[str],
+    cache_dir: Path | None,
+    *,
+    sources: Sequence[str] | None = None,
+    seed: int = 0,
+) -> NDArray[np.float32]:
+    """Embeddings [k, d] of questions that these experts have answered; of many a draw. Empty where none."""
+    from orchestrator import load_embedder
+
+    try:
+        outcomes = load_outcomes(warehouse, sources=sources)
+    except NotReadyError:
+        return np.empty((0, 0), np.float32)
+    names = [name for name in experts if name in outcomes.experts]
+    if not names:
+        return np.empty((0, 0), np.float32)
+    outcomes = outcomes.only(names).answered()
+    if len(outcomes) > MOST_KNOWN:
+        drawn = np.random.default_rng(seed).choice(len(outcomes), MOST_KNOWN, replace=False)
+        outcomes = outcomes.take(np.sort(drawn))
+    vectors = load_embedder(embedder, cache_dir=cache_dir).embed(outcomes.texts)
+    return np.asarray(vectors, np.float32)

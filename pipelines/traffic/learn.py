@@ -1,0 +1,315 @@
+"""A round of learning from traffic: ask again, grade, train, and put what was trained to the gate.
+
+Every step leaves what it found in the round's record, and every paid answer is kept by itself: a round that
+was killed at any moment goes on where it was, pays nothing twice, and keeps its cap.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.traffic.judge_calibration import calibrate_judge
+from orchestrator.versions.mlflow_registry import champion_version
+from orchestrator.versions.promotion import Standing
+from pipelines.answering.bulk import answer_open_work
+from pipelines.answering.open_work import find_open_work
+from pipelines.answering.round_money import RoundMoney
+from pipelines.ray_session import Connection
+from pipelines.selfplay.panel import Panel, seat
+from pipelines.selfplay.round_record import RoundFolder, RoundRecord, Step
+from pipelines.tracked_run import tracked_run
+from pipelines.traffic.as_questions import Texts, question_rows, served_rows
+from pipelines.traffic.challenger import challenge, count_traffic, read_outcomes, train_challenger
+from pipelines.traffic.events import (
+    Calibrated,
+    ChallengerTested,
+    ChallengerTrained,
+    Graded,
+    LearnDone,
+    NothingToLearn,
+    Sampled,
+    ShadowsCame,
+    Tell,
+    TrafficRead,
+)
+from pipelines.traffic.grading import grade_answers, read_asked
+from pipelines.traffic.known import embed_known, read_texts
+from pipelines.traffic.recorded import RecordedRequests, embeddings_of, read_requests
+from pipelines.traffic.sampling import MOST_CONSIDERED, Sample, choose_sample
+from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
+from warehouse import NotReadyError, TooFewError, Warehouse
+from warehouse.home import Home
+from warehouse.mlflow_runs import active_run
+
+
+@dataclass(frozen=True)
+class LearnResult:
+    """What a round of learning cost and came to."""
+
+    round: str
+    requests: int  # that were asked again
+    cost_usd: float
+    version: str | None  # None: nothing to train on
+    promoted: bool
+    verdict: str
+
+
+def run_learn(settings: LearnSettings, home: Home, tell: Tell = lambda event: None) -> LearnResult:
+    """Run a round of learning, or go on with the one that was not finished.
+
+    Args:
+        settings: what the round does.
+        home: whose traffic.
+        tell: hears what each step found.
+
+    Raises:
+        InputError: the settings or the catalogue are bad.
+        NotReadyError: nothing is recorded, and no earlier round is open.
+        CannotRunError: an expert or the judge cannot be asked here.
+    """
+    settings.check()
+    panel = seat(settings.catalogue, judge=settings.shadow.judge)
+    warehouse = home.warehouse()
+    folder = RoundFolder(home.rounds)
+    name = settings.round or next_round(folder)
+    record = folder.record(name)
+    record.check(settings.decisive(), settings.by_step())
+    resume = record["run"]["id"] if "run" in record else None
+    with Connection(settings.address) as connection:
+        params = {"kind": "learn", "round": name, "budget_usd": settings.budget_usd}
+        params |= {key: value for key, value in asdict(settings.shadow).items() if key != "key_weights"}
+        requests = _read(home, warehouse, settings)
+        with tracked_run(home, f"learn {name}", params, resume=resume) as run_id:
+            if resume != run_id:
+                record.step("run", lambda: {"id": run_id})
+            money = RoundMoney(warehouse, name, settings.budget_usd)
+            steps = _Steps(settings, home, warehouse, panel, record, name, run_id, money, connection, tell)
+            result = steps.run(requests)
+            active_run().log(
+                metrics={"cost_usd": result.cost_usd, "promoted": float(result.promoted),
+                         "requests": result.requests},
+            )  # fmt: skip
+            active_run().log_dict({"result": asdict(result), "sample": record["sample"]}, "learn.json")
+    tell(LearnDone(name, result.cost_usd, result.version, result.promoted))
+    return result
+
+
+def next_round(folder: RoundFolder) -> str:
+    """The round of learning that was not finished, else the next one's name."""
+    names = sorted(path.stem for path in folder.folder.glob(f"{ROUND_PREFIX}*.json"))
+    numbers = [int(name[len(ROUND_PREFIX) :]) for name in names if re.fullmatch(rf"{ROUND_PREFIX}\d+", name)]
+    for name in names:
+        if "result" not in folder.record(name):
+            return name
+    return f"{ROUND_PREFIX}{max(numbers, default=-1) + 1:03d}"
+
+
+def _read(home: Home, warehouse: Warehouse, settings: LearnSettings) -> RecordedRequests:
+    days = settings.shadow.days
+    since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+    requests = read_requests(warehouse, since=since)
+    if not len(requests):
+        raise NotReadyError(
+            "no request is recorded" + ("" if days is None else f" of the last {days:g} days"),
+            where=str(home.path),
+            fix="serve some; `leeroo serve --record none` and a request's own store: false leave nothing",
+        )
+    return requests
+
+
+@dataclass(frozen=True)
+class _Steps:
+    """The steps of one round: each is done once, and kept."""
+
+    settings: LearnSettings
+    home: Home
+    warehouse: Warehouse
+    panel: Panel
+    record: RoundRecord
+    name: str
+    run_id: str
+    money: RoundMoney
+    connection: Connection
+    tell: Tell
+
+    def run(self, requests: RecordedRequests) -> LearnResult:
+        """One line a step."""
+        sample = self.sample(requests)
+        if sample["request_ids"]:
+            chosen = self._chosen(requests, sample)
+            questions = self.store(*chosen)
+            self.answer(questions, sample)
+            self.grade(chosen[0], questions, sample)
+        self.calibrate()
+        before = self.find_champion()
+        trained = self.train()
+        standing = self.challenge(trained["version"], before) if trained["version"] else None
+        return self.conclude(sample, trained, standing)
+
+    def sample(self, requests: RecordedRequests) -> Step:
+        """Which requests are asked again, and of whom."""
+        is_resumed = "sample" in self.record
+        texts = read_texts(self.home, [str(name) for name in requests.column("request_id")])
+        self.tell(
+            TrafficRead(self.name, len(requests), len(texts), int(np.isfinite(requests.feedback).sum()),
+                        is_resumed)
+        )  # fmt: skip
+
+        def work() -> Step:
+            has_text = np.array([name in texts for name in requests.column("request_id")], bool)
+            fresh = requests.take(np.flatnonzero(has_text & ~requests.is_learned)[-MOST_CONSIDERED:])
+            return asdict(self._choose(fresh))
+
+        found = self.record.step("sample", work)
+        if not is_resumed:
+            counts = {name: len(own) for name, own in found["asked"].items()}
+            self.tell(Sampled(len(found["request_ids"]), counts, found["expected_usd"]))
+        return found
+
+    def store(self, chosen: RecordedRequests, texts: Texts) -> pa.Table:
+        """Questions, and what was served as answers to them: paid before, and not asked again."""
+        questions = question_rows(chosen, texts, round=self.name)
+        self.warehouse.append("questions", questions, round=self.name)
+        served = served_rows(chosen, questions, texts)
+        for expert in sorted(set(served["expert"].to_pylist())):
+            own = served.filter(pc.equal(served["expert"], expert))
+            for day in sorted(set(own["round"].to_pylist())):
+                rows = own.filter(pc.equal(own["round"], day))
+                self.warehouse.append("answers", rows, round=day, expert=expert)
+        return questions
+
+    def answer(self, questions: pa.Table, sample: Step) -> None:
+        """Shadow answers: each is kept by itself, so that this step needs no record."""
+        place = {name: i for i, name in enumerate(questions["parent_id"].to_pylist())}
+        nothing = questions.slice(0, 0)
+        offered = {
+            spec.name: questions.take(pa.array([place[name] for name in own if name in place], pa.int64()))
+            if (own := sample["asked"].get(spec.name)) else nothing
+            for spec in self.panel.experts
+        }  # fmt: skip
+        work = find_open_work(self.warehouse, self.panel.experts, offered)
+        if work:
+            self.connection.ensure()
+        left = self.money.left_usd() or 0.0
+        receipts = answer_open_work(
+            self.warehouse, work, round=self.name, run_id=self.run_id,
+            budget_usd=max(left - self._verdicts_left_usd(sample), 0.0),
+        )  # fmt: skip
+        self.tell(ShadowsCame(tuple(receipts)))
+
+    def grade(self, chosen: RecordedRequests, questions: pa.Table, sample: Step) -> None:
+        """Scores, by what fits."""
+        graded = grade_answers(
+            self.warehouse, read_asked(chosen, questions), judge=self.panel.judge,
+            judge_by=self.settings.shadow.judge_by, money=self.money, run_id=self.run_id,
+            connect=self.connection.ensure,
+        )  # fmt: skip
+        self.tell(Graded(graded.by, graded.open, tuple(one.judge for one in graded.judging)))
+
+    def calibrate(self) -> None:
+        """How far the judge and the users agree, on answers that both have scored."""
+        requests = read_requests(self.warehouse)
+        found = calibrate_judge(requests.judged, requests.feedback)
+        if found.pairs:
+            self.tell(Calibrated(found))
+            names = ("pairs", "agreement", "agreement_low", "agreement_high", "bias", "offset", "slope")
+            active_run().log(metrics={f"judge/{name}": float(getattr(found, name)) for name in names})
+
+    def find_champion(self) -> str | None:
+        """Who was champion before this round; it stays known after its own version was promoted."""
+        found: str | None = self.record.step(
+            "champion", lambda: {"version": champion_version(self.home.mlflow_uri)}
+        )["version"]
+        return found
+
+    def train(self) -> Step:
+        """A challenger, trained on benchmark, self-play and traffic; none where there is too little."""
+
+        def work() -> Step:
+            try:
+                outcomes = read_outcomes(self.warehouse, self._pool())
+                trained = train_challenger(self.home, outcomes, self.settings)
+            except (TooFewError, NotReadyError) as error:
+                return {"version": None, "why": str(error)}
+            return {
+                "version": trained.version, "is_new": trained.is_new, "questions": len(outcomes),
+                "traffic": count_traffic(outcomes),
+            }  # fmt: skip
+
+        found = self.record.step("training", work, settings=self.settings.by_step()["training"])
+        if found["version"] is None:
+            self.tell(NothingToLearn(found["why"]))
+        else:
+            told = ("version", "is_new", "questions", "traffic")
+            self.tell(ChallengerTrained(*(found[name] for name in told)))
+        return found
+
+    def challenge(self, version: str, before: str | None) -> Standing:
+        """The gate."""
+
+        def work() -> Step:
+            return asdict(challenge(self.home, version, before, read_outcomes(self.warehouse, self._pool())))
+
+        standing = Standing(**self.record.step("promotion", work))
+        self.tell(ChallengerTested(standing))
+        return standing
+
+    def conclude(self, sample: Step, trained: Step, standing: Standing | None) -> LearnResult:
+        """What the round cost and came to."""
+        kept = self.record.step(
+            "result",
+            lambda: asdict(
+                LearnResult(
+                    self.name, len(sample["request_ids"]), self.money.spent_usd(), trained["version"],
+                    standing is not None and standing.promoted,
+                    trained["why"] if standing is None else standing.verdict,
+                )
+            ),
+        )  # fmt: skip
+        return LearnResult(**kept)
+
+    def _choose(self, fresh: RecordedRequests) -> Sample:
+        has, embedding = embeddings_of(fresh)
+        fresh = fresh.take(has)
+        _, last = np.unique(np.array(fresh.column("text_hash"), str)[::-1], return_index=True)
+        kept = np.sort(len(fresh) - 1 - last)  # of requests that say the same, the newest
+        fresh, embedding = fresh.take(kept), embedding[kept]
+        shadow = self.settings.shadow
+        multiplier = float(np.nanmedian(fresh.figures("multiplier"))) if len(fresh) else 0.0
+        seen = embed_known(
+            self.warehouse, self.settings.embedder, self.panel.names, self.home.embeddings,
+            seed=self.settings.seed,
+        )  # fmt: skip
+        if len(fresh) and seen.shape[1] != embedding.shape[1]:
+            seen = np.empty((0, embedding.shape[1]), np.float32)  # another embedder's tell nothing here
+        return choose_sample(
+            fresh, embedding, seen, self.panel.experts, self.panel.judge,
+            budget_usd=self.money.left_usd() or 0.0, key_weights=shadow.key_weights,
+            most_requests=shadow.requests, multiplier=multiplier if np.isfinite(multiplier) else 0.0,
+            verdicts=2 if shadow.judge_by == "pairs" else 1,
+        )  # fmt: skip
+
+    def _chosen(self, requests: RecordedRequests, sample: Step) -> tuple[RecordedRequests, Texts]:
+        """The sampled requests whose texts are there still: somebody may have had some forgotten."""
+        wanted = np.isin(np.array(requests.column("request_id"), str), sample["request_ids"])
+        chosen = requests.take(wanted)
+        texts = read_texts(self.home, [str(name) for name in chosen.column("request_id")])
+        return chosen.take(np.array([name in texts for name in chosen.column("request_id")], bool)), texts
+
+    def _verdicts_left_usd(self, sample: Step) -> float:
+        """What is kept back of the cap for the judge, so that answers do not eat it up."""
+        return float(sample["verdicts_usd"])
+
+    def _pool(self) -> list[str]:
+        """Experts of the catalogue, and those of the champion."""
+        from orchestrator.versions.mlflow_registry import load_version
+
+        before = self.find_champion()
+        former = list(load_version(self.home.mlflow_uri, before).info["experts"]) if before else []
+        return list(dict.fromkeys([*former, *self.panel.names]))

@@ -1,0 +1,164 @@
+"""Recorded requests, oldest first, with what people said of them: columns out of the warehouse."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from warehouse import Warehouse
+
+#: Of one author the last word counts; of several authors the mean. A word on a conversation is one on each of
+#: its requests.
+_FEEDBACK = """
+with said as (
+    select t.request_id, coalesce(f.key_id, '') || '|' || f.source as author, f.score, f.demonstration,
+        f.created_at
+    from feedback f join traffic t using (request_id)
+    union all
+    select t.request_id, coalesce(f.key_id, '') || '|' || f.source, f.score, f.demonstration, f.created_at
+    from feedback f join traffic t on f.conversation_hash = t.conversation_hash
+    where f.level = 'conversation' and f.request_id <> t.request_id
+),
+last_score as (
+    select request_id, author, arg_max(score, created_at) as score from said
+    where score is not null group by all
+),
+last_demonstration as (
+    select request_id, arg_max(demonstration, created_at) as demonstration from said
+    where demonstration is not null group by all
+)
+select request_id, avg(l.score) as score, any_value(d.demonstration) as demonstration
+from (select distinct request_id from said) left join last_score l using (request_id)
+left join last_demonstration d using (request_id) group by request_id
+"""
+#: What shadow answers were asked for, the question of each request's own.
+_REQUESTS = f"""
+with feedback_said as ({_FEEDBACK}),
+judged as (
+    select q.parent_id as request_id, j.expert, arg_max(j.score, j.created_at) as score
+    from judgements j join questions q using (question_id)
+    where q.source = 'traffic' and j.grader like 'judge:%' group by all
+),
+learned as (
+    select distinct r.text_hash from questions q join traffic r on q.parent_id = r.request_id
+    where q.source = 'traffic'
+)
+select t.*, f.score as feedback, f.demonstration, j.score as judged, l.text_hash is not null as is_learned
+from traffic t left join feedback_said f using (request_id)
+left join judged j on j.request_id = t.request_id and j.expert = t.expert
+left join learned l using (text_hash)
+where t.role <> 'shadow' and ($since is null or t.created_at >= $since)
+order by t.created_at, t.request_id
+"""
+
+
+@dataclass(frozen=True)
+class RecordedRequests:
+    """``n`` requests that were answered, in the order of time, and ``m`` experts.
+
+    Attributes:
+        rows: columns of TRAFFIC [n].
+        experts: [m] all that any request's router knew.
+        feedback: [n] in [0, 1], what users said of the answer; NaN: nothing.
+        demonstrations: [n] the answer as it should have been; None: nobody said.
+        judged: [n] in [0, 1], a judge's score of the served answer; NaN: none.
+        is_learned: [n] whether it was asked again before.
+        success_hat, cost_hat: [n, m] what was forecast; NaN: nothing, or the expert was not allowed.
+    """
+
+    rows: pa.Table
+    experts: tuple[str, ...]
+    feedback: NDArray[np.float64]
+    demonstrations: tuple[str | None, ...]
+    judged: NDArray[np.float64]
+    is_learned: NDArray[np.bool_]
+    success_hat: NDArray[np.float64]
+    cost_hat: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return int(self.rows.num_rows)
+
+    def column(self, name: str) -> list[object]:
+        """A column of the rows as Python values."""
+        return list(self.rows[name].to_pylist())
+
+    def figures(self, name: str) -> NDArray[np.float64]:
+        """A column of numbers; NaN where there is none."""
+        found: NDArray[np.float64] = self.rows[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+        return found
+
+    def of_expert(self, matrix: NDArray[np.float64], column: str = "expert") -> NDArray[np.float64]:
+        """What a matrix [n, m] says of the expert in a column of the rows: [n]."""
+        place = np.array([self._place(name) for name in self.rows[column].to_pylist()], int)
+        known = place >= 0
+        found = np.full(len(self), np.nan)
+        found[known] = matrix[known, place[known]]
+        return found
+
+    def take(self, index: NDArray[np.integer] | NDArray[np.bool_]) -> RecordedRequests:
+        """Return some of the requests."""
+        kept = np.flatnonzero(index) if index.dtype == bool else index
+        return RecordedRequests(
+            self.rows.take(pa.array(kept)), self.experts, self.feedback[kept],
+            tuple(self.demonstrations[i] for i in kept), self.judged[kept], self.is_learned[kept],
+            self.success_hat[kept], self.cost_hat[kept],
+        )  # fmt: skip
+
+    def _place(self, name: str | None) -> int:
+        return self.experts.index(name) if name in self.experts else -1
+
+
+def read_requests(warehouse: Warehouse, *, since: datetime | None = None) -> RecordedRequests:
+    """Read what was served since a moment; the decisions of challengers that nobody followed are left out."""
+    with warehouse.connect() as connection:
+        table = connection.sql(_REQUESTS, params={"since": since}).to_arrow_table()
+    named = table["experts"].to_pylist()
+    experts = tuple(sorted({name for own in named for name in own or ()}))
+    place = {name: j for j, name in enumerate(experts)}
+    return RecordedRequests(
+        table.drop_columns(["feedback", "demonstration", "judged", "is_learned"]),
+        experts,
+        _numbers(table, "feedback"),
+        tuple(table["demonstration"].to_pylist()),
+        _numbers(table, "judged"),
+        np.array(table["is_learned"].to_pylist(), bool),
+        _matrix(named, table["predicted_success"].to_pylist(), place),
+        _matrix(named, table["predicted_cost_usd"].to_pylist(), place),
+    )
+
+
+def embeddings_of(
+    requests: RecordedRequests, embedder: str | None = None
+) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
+    """Which requests have an embedding of the commonest kind (or of this embedder): mask [n], and [k, d]."""
+    names = np.array([str(name) for name in requests.column("embedder")])
+    held: list[list[float]] = [vector or [] for vector in requests.rows["embedding"].to_pylist()]
+    width = np.array([len(vector) for vector in held], int)
+    has = width > 0
+    if embedder is not None:
+        has &= names == embedder
+    for values in (names, width):
+        if has.any():
+            kinds, counts = np.unique(values[has], return_counts=True)
+            has &= values == kinds[counts.argmax()]
+    return has, np.array([held[i] for i in np.flatnonzero(has)], np.float32).reshape(int(has.sum()), -1)
+
+
+def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = table[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _matrix(
+    named: Sequence[Sequence[str] | None], values: Sequence[Sequence[float] | None], place: dict[str, int]
+) -> NDArray[np.float64]:
+    found = np.full((len(named), len(place)), np.nan)
+    for i, (names, own) in enumerate(zip(named, values, strict=True)):
+        for name, value in zip(names or (), own or (), strict=False):
+            found[i, place[name]] = np.nan if value is None else value
+    return found
