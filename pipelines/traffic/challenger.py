@@ -6,6 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from orchestrator.predictors.registry import DEFAULT_PREDICTOR
+from orchestrator.text.registry import DEFAULT_EMBEDDER
+from orchestrator.versions.mlflow_registry import load_version
 from orchestrator.versions.promotion import Standing, challenge_champion
 from pipelines.learning.training import TrainingResult, train_version
 from pipelines.traffic.as_questions import SOURCE
@@ -34,12 +37,26 @@ def read_outcomes(warehouse: Warehouse, experts: Sequence[str]) -> Outcomes:
     return outcomes.only(names).answered()
 
 
-def train_challenger(home: Home, outcomes: Outcomes, settings: LearnSettings) -> TrainingResult:
+def resolve_router(home: Home, settings: LearnSettings, champion: str | None) -> tuple[str, str]:
+    """Predictor and embedder of the router that is trained: as set, else the champion's, else the defaults.
+
+    Requests are recorded in the champion's embedding: with another one their labels say nothing.
+    """
+    info = load_version(home.mlflow_uri, champion).info if champion is not None else {}
+    return (
+        settings.predictor or info.get("predictor") or DEFAULT_PREDICTOR,
+        settings.embedder or info.get("embedder") or DEFAULT_EMBEDDER,
+    )
+
+
+def train_challenger(
+    home: Home, outcomes: Outcomes, settings: LearnSettings, champion: str | None
+) -> TrainingResult:
     """Train on the outcomes and register the router."""
+    predictor, embedder = resolve_router(home, settings, champion)
     return train_version(
-        outcomes, home, predictor=settings.predictor, embedder=settings.embedder, seeds=settings.seeds,
-        seed=settings.seed,
-    )  # fmt: skip
+        outcomes, home, predictor=predictor, embedder=embedder, seeds=settings.seeds, seed=settings.seed
+    )
 
 
 def count_traffic(outcomes: Outcomes) -> int:
