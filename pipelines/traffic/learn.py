@@ -29,7 +29,6 @@ from pipelines.tracked_run import tracked_run
 from pipelines.traffic.as_questions import Texts, question_rows, served_rows
 from pipelines.traffic.challenger import (
     challenge,
-    count_traffic,
     read_outcomes,
     resolve_router,
     train_challenger,
@@ -241,19 +240,15 @@ class _Steps:
         def work() -> Step:
             try:
                 outcomes = read_outcomes(self.warehouse, self._pool())
-                trained = train_challenger(self.home, outcomes, self.settings, before)
+                return asdict(train_challenger(self.home, outcomes, self.settings, before))
             except (TooFewError, NotReadyError) as error:
                 return {"version": None, "why": str(error)}
-            return {
-                "version": trained.version, "is_new": trained.is_new, "questions": len(outcomes),
-                "traffic": count_traffic(outcomes),
-            }  # fmt: skip
 
         found = self.record.step("training", work, settings=self.settings.by_step()["training"])
         if found["version"] is None:
             self.tell(NothingToLearn(found["why"]))
         else:
-            told = ("version", "is_new", "questions", "traffic")
+            told = ("version", "is_new", "questions", "traffic", "labels")
             self.tell(ChallengerTrained(*(found[name] for name in told)))
         return found
 
