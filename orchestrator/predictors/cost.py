@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from orchestrator.predictors.base import inner_products
 from orchestrator.predictors.linear import solve_ridge, standardise
-from orchestrator.predictors.novelty import Novelty, drawn_together
 from orchestrator.predictors.states import State
+from orchestrator.text.novelty import Novelty
 from orchestrator.text.queries import Examples, Queries
 from warehouse import InputError
 
@@ -83,7 +83,7 @@ class CostPredictor:
         varies = self._weights.any(axis=1)
         if self._novelty is not None and varies.any():
             trust = self._novelty.trust(queries)
-            factor[:, varies] = np.exp(drawn_together(np.log(factor[:, varies]), trust))
+            factor[:, varies] = np.exp(_drawn_together(np.log(factor[:, varies]), trust))
         expected: NDArray[np.float64] = self._mean * factor
         return expected
 
@@ -161,3 +161,10 @@ def _features(queries: Queries) -> NDArray[np.float64]:
     """Length itself, the surface, the embedding: [n, 1 + s + d]."""
     characters = np.exp(queries.surface[:, :1].astype(np.float64))
     return np.hstack([characters, queries.surface, queries.embeddings]).astype(np.float64)
+
+
+def _drawn_together(values: NDArray[np.floating], trust: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Draw the columns of ``values`` [n, m] to their mean in each row, as far as it is not trusted [n]."""
+    centre = values.mean(axis=1, keepdims=True)
+    drawn: NDArray[np.floating] = centre + trust[:, None] * (values - centre)
+    return drawn

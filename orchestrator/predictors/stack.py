@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from orchestrator.predictors.base import Predictor, Rebuild, contrast_loss, contrasts
 from orchestrator.predictors.difficulty import DifficultyPredictor
 from orchestrator.predictors.knn import KnnPredictor, mean_scores
-from orchestrator.predictors.novelty import Novelty
 from orchestrator.predictors.states import State
 from orchestrator.predictors.subject import SubjectPredictor
+from orchestrator.text.novelty import Novelty
 from orchestrator.text.queries import Examples, Queries
 
 FOLDS = 5

@@ -8,9 +8,9 @@ from synthetic import TOPICS, make_outcomes
 
 from orchestrator import load_embedder
 from orchestrator.predictors.cost import CostPredictor
-from orchestrator.predictors.novelty import TRUSTED_FROM, Novelty
 from orchestrator.predictors.registry import build_predictor, predictor_from_state
 from orchestrator.predictors.states import State
+from orchestrator.text.novelty import TRUSTED_FROM, Novelty
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.splits import split_by_text
 

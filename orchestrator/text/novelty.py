@@ -1,4 +1,4 @@
-"""How far forecasts go for a query: less where it is unlike all that was learned from.
+"""How unlike a query is to all that was learned from, and how far forecasts of it go.
 
 Contrasts between experts that were learned on one kind of question mislead on another. A query's likeness to
 the questions learned from is its similarity to the nearest but two of some of them. The share of these that
@@ -14,7 +14,6 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.predictors.base import inner_products
 from orchestrator.text.queries import Queries
 
 LANDMARKS = 1000  # questions that a query is compared with
@@ -58,8 +57,9 @@ class Novelty:
     def trust(self, queries: Queries) -> Floats32:
         """Return how far forecasts of each query [n] go, above 0 and at most 1."""
         embeddings = queries.embeddings
+        # each product on its own, so that a query alone gets the bits that it gets in a batch
         blocks = [
-            _near(inner_products(embeddings[start : start + BLOCK], self.landmarks))
+            _near(np.vecdot(embeddings[start : start + BLOCK, None], self.landmarks[None]))
             for start in range(0, len(embeddings), BLOCK)
         ]
         likeness = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
@@ -73,10 +73,3 @@ def _near(products: Floats32) -> Floats32:
     place = max(0, products.shape[1] - NEAREST)
     near: Floats32 = np.partition(products, place, axis=1)[:, place]
     return near
-
-
-def drawn_together(values: NDArray[np.floating], trust: Floats32) -> NDArray[np.floating]:
-    """Draw the columns of ``values`` [n, m] to their mean in each row, as far as it is not trusted [n]."""
-    centre = values.mean(axis=1, keepdims=True)
-    drawn: NDArray[np.floating] = centre + trust[:, None] * (values - centre)
-    return drawn
