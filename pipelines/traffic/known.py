@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipelines.traffic.as_questions import Texts
 from warehouse import NotReadyError, Warehouse, load_outcomes
 from warehouse.home import Home
+from warehouse.traffic.texts import TextStore
 
 #: Questions whose embeddings stand for all that were learned from.
 MOST_KNOWN = 4_000
@@ -18,12 +19,7 @@ MOST_KNOWN = 4_000
 
 def read_texts(home: Home, request_ids: Sequence[str]) -> Texts:
     """The words of those requests whose texts are kept, by request id."""
-    from importlib import import_module
-    from importlib.util import find_spec
-
-    if find_spec("warehouse.traffic") is None or find_spec("warehouse.traffic.texts") is None:
-        return {}
-    return dict(import_module("warehouse.traffic.texts").TextStore(home.path).read(list(request_ids)))
+    return TextStore(home.path).read(request_ids)
 
 
 def embed_known(
