@@ -91,6 +91,8 @@ class Diagnosis:
     preloads: tuple[Preload, ...] = ()  # libraries that make an engine on the CPU faster
     books: Books | None = None  # where there are none yet
     front: str = ""  # what takes an endpoint's requests here, and why
+    recording: str = ""  # what is kept of requests, and for how long
+    recording_problems: tuple[tuple[str, str, str], ...] = ()
 
     @property
     def problems(self) -> tuple[tuple[str, str, str], ...]:
@@ -111,6 +113,7 @@ class Diagnosis:
         ]
         if self.books is not None:
             found += [("ledger", fault, "see `leeroo ledger check`") for fault in self.books.faults]
+        found += self.recording_problems
         found += self.embedders
         found += [(expert.name, what, fix) for expert in self.experts for what, fix in expert.problems]
         return tuple(found)
@@ -141,6 +144,7 @@ class Diagnosis:
                 for disk in self.disks
             ],
             "front": self.front,
+            "recording": self.recording,
             "books": None if self.books is None else asdict(self.books),
             "catalogue": str(self.catalogue),
             "experts": [
@@ -164,7 +168,9 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
     else keeps from running, the hub is asked for the configuration if model or adapter lie there.
     """
     from experts import find_preloads
+    from pipelines.recording_state import look_at_recording
 
+    recording, recording_problems = look_at_recording(home)
     return Diagnosis(
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
@@ -178,6 +184,8 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
         preloads=find_preloads(),
         books=find_books(home),
         front=find_front(),
+        recording=recording,
+        recording_problems=recording_problems,
         catalogue=catalogue.path,
         experts=tuple(
             ExpertCheck(

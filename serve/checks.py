@@ -13,6 +13,7 @@ from experts import load_catalogue
 from serve.config import ServeConfig, is_loopback
 from serve.ledger.ledger_file import LEDGER_FILE, check_ledger_file
 from serve.router.champion import tracking_uri
+from serve.texts import check_texts
 from warehouse import InputError
 
 _LISTENING = "0A"  # as /proc/net/tcp words it
@@ -30,6 +31,7 @@ def check_settings(config: ServeConfig) -> None:
             fix="use --host 127.0.0.1, or make keys: leeroo keys create NAME",
         )
     load_catalogue(config.catalogue)
+    check_texts(config)
     if config.router_dir is None:
         tracking_uri(config)
 

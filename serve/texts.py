@@ -14,6 +14,7 @@ from warehouse.traffic.sealing import KEY_VARIABLE, Seal, read_seal
 from warehouse.traffic.text_writer import TextWriter
 from warehouse.traffic.texts import RecordedText, TextStore
 
+
 def check_texts(config: ServeConfig) -> None:
     """See that texts can be kept as the settings say, where they say so.
 

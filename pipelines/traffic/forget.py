@@ -32,7 +32,9 @@ def select_requests(
         InputError: nothing is given, there is no such key, or it is no moment.
     """
     if not (key or user or requests or before):
-        raise InputError("nothing says what is to be forgotten", fix="give --key, --user, --request or --before")
+        raise InputError(
+            "nothing says what is to be forgotten", fix="give --key, --user, --request or --before"
+        )
     return Selection(
         frozenset(requests),
         None if key is None else _find_key(home, key),

@@ -84,8 +84,15 @@ def make_key() -> str:
     return Fernet.generate_key().decode()
 
 
+def key_file_named(given: Path | None) -> Path | None:
+    """Return the absolute path of the file that is given, else of that which the environment names."""
+    named = os.environ.get(KEY_FILE_VARIABLE)
+    path = given or (Path(named) if named and not os.environ.get(KEY_VARIABLE) else None)
+    return None if path is None else path.expanduser().absolute()
+
+
 def read_seal(key: str | None = None, key_file: Path | None = None) -> Seal | None:
-    """Return the seal of the file or the key that is given, else of those that the environment names, or None.
+    """Return the seal of the file or the key that is given, else of what the environment names; None for none.
 
     Raises:
         InputError: one is no key, or the file cannot be read.
@@ -94,10 +101,9 @@ def read_seal(key: str | None = None, key_file: Path | None = None) -> Seal | No
         told = key or os.environ.get(KEY_VARIABLE, "")
         if told.strip():
             return Seal([part.strip() for part in told.split(",") if part.strip()])
-        named = os.environ.get(KEY_FILE_VARIABLE)
-        if not named:
+        key_file = key_file_named(None)
+        if key_file is None:
             return None
-        key_file = Path(named)
     try:
         lines = key_file.expanduser().read_text().split()
     except (OSError, UnicodeDecodeError) as error:

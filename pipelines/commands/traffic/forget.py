@@ -1,4 +1,4 @@
-"""``leeroo traffic forget``, ``expire``: what was recorded goes, because somebody asks or its time is over."""
+"""``leeroo traffic forget`` and ``expire``: what was recorded goes, as somebody asks or its time is over."""
 
 from __future__ import annotations
 
@@ -28,7 +28,9 @@ def forget_recorded(
     key: Annotated[str | None, typer.Option(help="Requests of this key, by name or id.")] = None,
     user: Annotated[str | None, typer.Option(help="Requests that named this user.")] = None,
     request: RequestOption = None,
-    before: Annotated[str | None, typer.Option(help="Requests answered before a day or moment (UTC).")] = None,
+    before: Annotated[
+        str | None, typer.Option(help="Requests answered before a day or moment (UTC).")
+    ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
@@ -55,11 +57,12 @@ def forget_recorded(
 
 def expire_recorded(
     keep_texts_days: Annotated[
-        int | None, typer.Option(help="Days that texts are kept; as the endpoint was started, else 30.", min=0)
+        int | None,
+        typer.Option(help="Days that texts are kept; as the endpoint was started, else 30.", min=0),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Remove texts whose time is over, and carry out orders to forget once more. An endpoint does it by itself."""
+    """Remove texts whose time is over, and carry out orders to forget once more; an endpoint does so by itself."""
     from pipelines.commands.screen import print_line
     from pipelines.traffic.forget import expire_texts
     from warehouse.traffic.retention import DEFAULT_DAYS, read_recording
