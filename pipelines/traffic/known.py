@@ -18,7 +18,11 @@ MOST_KNOWN = 4_000
 
 
 def read_texts(home: Home, request_ids: Sequence[str]) -> Texts:
-    """The words of those requests whose texts are kept, by request id."""
+    """The words of those requests whose texts are kept, by request id.
+
+    Raises:
+        InputError: they are sealed with a key that the environment does not name.
+    """
     return TextStore(home.path).read(request_ids)
 
 

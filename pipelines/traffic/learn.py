@@ -20,6 +20,7 @@ from orchestrator.versions.promotion import Standing
 from pipelines.answering.bulk import answer_open_work
 from pipelines.answering.open_work import find_open_work
 from pipelines.answering.round_money import RoundMoney
+from pipelines.learning.recorded_requests import RecordedRequests, embeddings_of, read_requests
 from pipelines.ray_session import Connection
 from pipelines.selfplay.panel import Panel, seat
 from pipelines.selfplay.round_record import RoundFolder, RoundRecord, Step
@@ -40,7 +41,6 @@ from pipelines.traffic.events import (
 )
 from pipelines.traffic.grading import grade_answers, read_asked
 from pipelines.traffic.known import embed_known, read_texts
-from pipelines.traffic.recorded import RecordedRequests, embeddings_of, read_requests
 from pipelines.traffic.sampling import MOST_CONSIDERED, Sample, choose_sample
 from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
 from warehouse import NotReadyError, TooFewError, Warehouse
@@ -76,6 +76,7 @@ def run_learn(settings: LearnSettings, home: Home, tell: Tell = lambda event: No
     settings.check()
     panel = seat(settings.catalogue, judge=settings.shadow.judge)
     warehouse = home.warehouse()
+    requests = _read(home, warehouse, settings)
     folder = RoundFolder(home.rounds)
     name = settings.round or next_round(folder)
     record = folder.record(name)
@@ -84,7 +85,6 @@ def run_learn(settings: LearnSettings, home: Home, tell: Tell = lambda event: No
     with Connection(settings.address) as connection:
         params = {"kind": "learn", "round": name, "budget_usd": settings.budget_usd}
         params |= {key: value for key, value in asdict(settings.shadow).items() if key != "key_weights"}
-        requests = _read(home, warehouse, settings)
         with tracked_run(home, f"learn {name}", params, resume=resume) as run_id:
             if resume != run_id:
                 record.step("run", lambda: {"id": run_id})
@@ -276,22 +276,25 @@ class _Steps:
 
     def _choose(self, fresh: RecordedRequests) -> Sample:
         has, embedding = embeddings_of(fresh)
+        if not has.any():
+            return Sample((), {}, 0.0, 0.0)
         fresh = fresh.take(has)
         _, last = np.unique(np.array(fresh.column("text_hash"), str)[::-1], return_index=True)
         kept = np.sort(len(fresh) - 1 - last)  # of requests that say the same, the newest
         fresh, embedding = fresh.take(kept), embedding[kept]
         shadow = self.settings.shadow
-        multiplier = float(np.nanmedian(fresh.figures("multiplier"))) if len(fresh) else 0.0
+        paid = fresh.figures("multiplier")
+        multiplier = float(np.median(paid[np.isfinite(paid)])) if np.isfinite(paid).any() else 0.0
         seen = embed_known(
             self.warehouse, self.settings.embedder, self.panel.names, self.home.embeddings,
             seed=self.settings.seed,
         )  # fmt: skip
-        if len(fresh) and seen.shape[1] != embedding.shape[1]:
+        if seen.shape[1] != embedding.shape[1]:
             seen = np.empty((0, embedding.shape[1]), np.float32)  # another embedder's tell nothing here
         return choose_sample(
             fresh, embedding, seen, self.panel.experts, self.panel.judge,
             budget_usd=self.money.left_usd() or 0.0, key_weights=shadow.key_weights,
-            most_requests=shadow.requests, multiplier=multiplier if np.isfinite(multiplier) else 0.0,
+            most_requests=shadow.requests, multiplier=multiplier,
             verdicts=2 if shadow.judge_by == "pairs" else 1,
         )  # fmt: skip
 

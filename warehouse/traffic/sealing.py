@@ -92,7 +92,7 @@ def key_file_named(given: Path | None) -> Path | None:
 
 
 def read_seal(key: str | None = None, key_file: Path | None = None) -> Seal | None:
-    """Return the seal of the file or the key that is given, else of what the environment names; None for none.
+    """Return the seal of the file or key that is given, else of what the environment names; None for none.
 
     Raises:
         InputError: one is no key, or the file cannot be read.

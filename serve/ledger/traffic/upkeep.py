@@ -1,4 +1,4 @@
-"""What an endpoint does by itself for the texts of its home: their time ends, and what is forgotten stays so."""
+"""What an endpoint does by itself for its home's texts: their time ends, and what is forgotten stays so."""
 
 from __future__ import annotations
 
