@@ -62,7 +62,7 @@ def expire_recorded(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Remove texts whose time is over, and do again what was to be forgotten, as an endpoint does by itself."""
+    """Remove texts whose time is over, and again what is to be forgotten. An endpoint does it by itself."""
     from pipelines.commands.screen import print_line
     from pipelines.traffic.forget import expire_texts
     from warehouse.traffic.retention import DEFAULT_DAYS, read_recording
