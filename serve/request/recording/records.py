@@ -12,6 +12,7 @@ import orjson
 
 from experts.upstream import Failure, Usage
 from orchestrator.selection.value import COST_ALONE
+from orchestrator.text.queries import take_ends
 from serve.ledger.messages import TrafficRecord
 from serve.request.asking.course import Answered
 from serve.request.in_flight import InFlight
@@ -58,7 +59,7 @@ def traffic_records(
         "task": _text(metadata.get("task")),
         "user_hash": None if user is None else hash_of("user", user),
         "conversation_hash": _conversation_hash(job, metadata, hash_of),
-        "text_hash": hash_of("text", request.query),
+        "text_hash": hash_of("text", _both_ends(request.query)),
         "recording": recording,
     }
     chosen = _asked_first(job, tried, asked, expert)
@@ -160,8 +161,14 @@ def _conversation_hash(job: InFlight, metadata: dict[str, Any], hash_of: Hash) -
         opening.append(message)
         if message.role == "user":
             break
-    said = [(message.role, message.text.strip()) for message in opening]
+    said = [(message.role, _both_ends(message.text).strip()) for message in opening]
     return hash_of("conversation", repr((job.caller.key_id, _user_of(job), said)))
+
+
+def _both_ends(text: str) -> str:
+    """Return what stands for a text in a hash: of a long one its length and ends, as the router has it."""
+    short = take_ends(text)
+    return text if len(short) == len(text) else f"{len(text)} {short}"
 
 
 def _text(told: object) -> str | None:
