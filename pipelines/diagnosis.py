@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experts import Catalogue, ExpertSpec, Hardware, Preload
+    from warehouse.traffic.kept_report import KeptReport
 
 #: What the doctor looks for: name, distributions of which one is enough, whether the project runs without.
 COMPONENTS = (
@@ -93,6 +94,7 @@ class Diagnosis:
     front: str = ""  # what takes an endpoint's requests here, and why
     recording: str = ""  # what is kept of requests, and for how long
     recording_problems: tuple[tuple[str, str, str], ...] = ()
+    traffic: KeptReport | None = None  # the last report on it
 
     @property
     def problems(self) -> tuple[tuple[str, str, str], ...]:
@@ -114,6 +116,8 @@ class Diagnosis:
         if self.books is not None:
             found += [("ledger", fault, "see `leeroo ledger check`") for fault in self.books.faults]
         found += self.recording_problems
+        if self.traffic is not None:
+            found += [(f"traffic, {who}", what, fix) for who, what, fix in self.traffic.complaints]
         found += self.embedders
         found += [(expert.name, what, fix) for expert in self.experts for what, fix in expert.problems]
         return tuple(found)
@@ -145,6 +149,9 @@ class Diagnosis:
             ],
             "front": self.front,
             "recording": self.recording,
+            "traffic": None
+            if self.traffic is None
+            else {"made_at": self.traffic.made_at.isoformat(), "complaints": len(self.traffic.complaints)},
             "books": None if self.books is None else asdict(self.books),
             "catalogue": str(self.catalogue),
             "experts": [
@@ -169,6 +176,7 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
     """
     from experts import find_preloads
     from pipelines.recording_state import look_at_recording
+    from warehouse.traffic.kept_report import read_report
 
     recording, recording_problems = look_at_recording(home)
     return Diagnosis(
@@ -186,6 +194,7 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
         front=find_front(),
         recording=recording,
         recording_problems=recording_problems,
+        traffic=read_report(home),
         catalogue=catalogue.path,
         experts=tuple(
             ExpertCheck(

@@ -96,12 +96,14 @@ def record_traffic(
     embedder: str = "wordllama",
 ) -> list[str]:
     """Write requests as the endpoint records them, answered by the cheap expert or the odd one."""
-    from orchestrator import load_embedder
+    from orchestrator import load_embedder, read_queries
     from warehouse.traffic.texts import RecordedText, TextStore
 
     rng = np.random.default_rng(seed)
     prompts = [make_prompt(TOPICS[i % 2], 10_000 * (seed + 1) + i) for i in range(count)]
-    vectors = load_embedder(embedder).embed(prompts) if count else []
+    reader = load_embedder(embedder)
+    read = read_queries(prompts, reader)
+    key = "+".join(identity.key for identity in reader.weights)
     start = datetime.now(UTC) - timedelta(hours=1)
     rows: list[dict[str, Any]] = []
     said, words = [], []
@@ -123,7 +125,8 @@ def record_traffic(
                 "prompt_tokens": len(prompt), "completion_tokens": 3, "latency_s": 0.1,
                 "finish_reason": "stop", "form": "option", "task": None, "user_hash": None,
                 "conversation_hash": f"c{seed}-{i}", "text_hash": question_id(prompt, None, ""),
-                "embedder": embedder, "embedding": [float(v) for v in vectors[i]],
+                "embedder": key, "embedding": [float(v) for v in read.embeddings[i]],
+                "surface": [float(v) for v in read.surface[i]],
                 "recording": "texts" if texts else "features",
             }
         )  # fmt: skip

@@ -24,13 +24,12 @@ from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
 from serve.request.planning import Offered
 from serve.wire.api_errors import ApiError
+from serve.wire.feedback import FeedbackReply, FeedbackRequest
 from serve.wire.json_text import write_json
 from serve.wire.protocol import (
     ChatReply,
     ChatRequest,
     ErrorReply,
-    FeedbackReply,
-    FeedbackRequest,
     Health,
     ModelCard,
     ModelList,

@@ -41,7 +41,8 @@ from serve.request.usable.held_stream import open_held
 from serve.request.usable.judging import is_held, judge_of
 from serve.request.usable.whole_answer import WholeReply
 from serve.wire.api_errors import ApiError
-from serve.wire.protocol import FeedbackReply, FeedbackRequest, RouteReply, RouteRequest
+from serve.wire.feedback import FeedbackReply, FeedbackRequest
+from serve.wire.protocol import RouteReply, RouteRequest
 
 T = TypeVar("T")
 

@@ -14,9 +14,9 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.learning.recorded_requests import read_requests
-from pipelines.traffic.kept_report import read_kept
 from pipelines.traffic.watch import Thresholds, TrafficReport, watch_traffic
 from warehouse.home import Home
+from warehouse.traffic.kept_report import read_report
 
 
 def serve(home: Home, count: int, *, changed_from: int | None, seed: int = 0) -> None:
@@ -90,13 +90,16 @@ def test_the_command_complains_by_its_exit_code_and_is_kept(tmp_path: Path) -> N
     content = json.loads(found.stdout)
     assert content["complaints"]
     assert content["requests"] == 400
-    kept = read_kept(home)
+    kept = read_report(home.path)
     assert kept is not None
-    assert kept["complaints"] == content["complaints"]
-    assert {name for name, _, _ in kept["figures"]} >= {
-        "leeroo_traffic_success_gap",
-        "leeroo_traffic_cost_ratio",
-    }
+    assert [who for who, _, _ in kept.complaints] == [one["who"] for one in content["complaints"]]
+    names = {name for name, _, _ in kept.figures}
+    assert names >= {"leeroo_traffic_success_gap", "leeroo_traffic_cost_ratio"}
+    doctor = run.invoke(app, ["doctor", "--home", str(home.path)])
+    assert doctor.exit_code == 1
+    assert "traffic, expert b" in doctor.stdout
+    (home.path / "traffic" / "report.json").write_text("{")
+    assert read_report(home.path) is None
     told = run.invoke(app, ["traffic", "report", "--home", str(home.path)])
     assert told.exit_code == 1
     assert "expert b" in told.stdout
