@@ -33,6 +33,7 @@ from serve.ledger.messages import (
 from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
 from serve.ledger.prometheus import Metrics
 from serve.ledger.traffic.carrying import carry_traffic
+from serve.ledger.traffic.drift_figures import DriftFigures
 from serve.ledger.traffic.feedback import FeedbackDesk
 from serve.ledger.traffic.upkeep import Upkeep
 from serve.transport.local_call import Address, LocalServer
@@ -95,7 +96,7 @@ class Bookkeeper:
         self._ledger = Ledger(config.home / LEDGER_FILE)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
-        self._metrics = Metrics()
+        self._metrics = Metrics(DriftFigures(config.home))
         self._feedback = FeedbackDesk(config, self._ledger)
         self._upkeep = Upkeep(config)
         self._watch = OwnerWatch()
