@@ -18,7 +18,7 @@ DEEPEST = 64
 _MOST_VISITS = 1_000  # of one value of an answer; each takes some 50 ns
 #: Looks at all values of an answer, and its characters: a tenth of a second, in which nobody else is served.
 _MOST_LOOKS = 2_000_000
-_LONGEST_CHECKED = 256 * 1024
+LONGEST_CHECKED = 256 * 1024
 _LOOKS_OF_MULTIPLES = 4_000  # that dividing long numbers without a rounding takes
 _KEPT = 64  # compiled schemas
 _BACKTRACKS = 10_000
@@ -42,7 +42,7 @@ class JsonSchema:
     def takes_long(self, text: str) -> bool:
         """Tell whether it could take long to check what a JSON text holds."""
         values = 1 + sum(map(text.count, ",:[{"))
-        return len(text) > _LONGEST_CHECKED or values * self._looks > _MOST_LOOKS
+        return len(text) > LONGEST_CHECKED or values * self._looks > _MOST_LOOKS
 
 
 def compile_schema(schema: Any) -> JsonSchema:

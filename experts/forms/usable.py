@@ -11,7 +11,7 @@ import orjson
 from experts.forms.answer import Said, ToolUse
 from experts.forms.kinds import AnswerForm, Code, JsonText, NumberOrFormula, OptionLetter, ToolCall
 from experts.forms.refusals import is_refusal
-from experts.forms.schema import DEEPEST, JsonSchema, SchemaError, compile_schema
+from experts.forms.schema import DEEPEST, LONGEST_CHECKED, JsonSchema, SchemaError, compile_schema
 from experts.grading.numbers import stated_number
 from experts.grading.parsing import parse_choice, stated_answer
 from experts.grading.plain import without_thinking
@@ -150,8 +150,8 @@ def _states_number(text: str) -> bool:
 
 
 def _is_deep(value: Any, text: str) -> bool:
-    """Tell whether a value has more levels than are checked."""
-    if text.count("[") + text.count("{") <= DEEPEST:
+    """Tell whether a value has more levels than are checked; of one that is too long for that nobody asks."""
+    if len(text) > LONGEST_CHECKED or text.count("[") + text.count("{") <= DEEPEST:
         return False
     level, depth = [value], 0
     while level:
