@@ -12,6 +12,7 @@ import typer
 GROUPS = (
     *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
     *("ledger", "traffic", "doctor"),
+    "pages.ui",
 )
 
 app = typer.Typer(

@@ -6,12 +6,10 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from warehouse.mlflow_runs import open_run
+from warehouse.mlflow_runs import EXPERIMENT, open_run
 
 if TYPE_CHECKING:
     from warehouse.home import Home
-
-EXPERIMENT = "leeroo"
 
 
 @contextlib.contextmanager

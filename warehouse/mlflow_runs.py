@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 from collections.abc import Iterator, Mapping
@@ -10,10 +11,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from warehouse.mlflow_names import valid_name, valid_param, valid_tag
+from warehouse.mlflow_names import cut, valid_name, valid_param, valid_tag
 from warehouse.mlflow_places import artifact_root
 from warehouse.mlflow_store import open_store, point_mlflow, quiet_mlflow
 
+#: The one experiment of a home: rounds, with what was trained, chosen and found in them; and all the rest.
+EXPERIMENT = "leeroo"
+#: The tag that MLflow's pages show as a description.
+NOTE_TAG = "mlflow.note.content"
+#: Runs of this type inside a run have MLflow's pages show it unfolded; nothing else unfolds one from here.
+_UNFOLDED = {"mlflow.runType": "evaluation"}
 _PARAMS_AT_ONCE, _METRICS_AT_ONCE = 100, 1_000  # what MLflow takes in one call
 
 
@@ -52,6 +59,30 @@ class OpenRun:
             self.client.log_batch(self.id, params=set_to[start : start + _PARAMS_AT_ONCE])
         for start in range(0, len(marked), _PARAMS_AT_ONCE):
             self.client.log_batch(self.id, tags=marked[start : start + _PARAMS_AT_ONCE])
+
+    def describe(self, text: str) -> None:
+        """Say in Markdown what the run found; MLflow's pages show it above the figures."""
+        self.log(tags={NOTE_TAG: text})
+
+    def log_dataset(self, name: str, digest: str, *, context: str, profile: Mapping[str, object]) -> None:
+        """Note which data the run used: shown by MLflow in a column of its own. The data stay where they are.
+
+        Args:
+            name: of the data.
+            digest: tells one state of them from another; MLflow keeps 36 characters.
+            context: what they were used for, such as ``training``.
+            profile: what is to be known of them, such as how many rows.
+        """
+        from mlflow.entities import Dataset, DatasetInput, InputTag
+
+        data = Dataset(
+            name=cut(name, 500),
+            digest=cut(digest, 36),
+            source_type="leeroo warehouse",
+            source=json.dumps({"tables": ["questions", "answers"]}),
+            profile=json.dumps(dict(profile)),
+        )
+        self.client.log_inputs(self.id, [DatasetInput(data, [InputTag("mlflow.data.context", context)])])
 
     def log_dict(self, content: Mapping[str, Any], name: str) -> None:
         """Keep a JSON file."""
@@ -119,7 +150,7 @@ def open_run(
     ) as started:
         run = OpenRun(started.info.run_id, experiment_id, client)
         if not known:
-            run.log(params=params)
+            run.log(params=params, tags=_UNFOLDED if parent else None)
         yield run
 
 

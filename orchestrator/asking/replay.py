@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.asking.decide import STOP, begin_plans, final_answers, next_actions
 from orchestrator.asking.habits import Habits
 from orchestrator.asking.plans import Limits, Plans
-from orchestrator.asking.readings import NOT_ASKED, Readings
+from orchestrator.asking.readings import INCOMPARABLE, NOT_ASKED, Readings
 from orchestrator.predictors.base import Prediction
 
 CHUNK = 128  # queries at once, so that the tables of a step stay in the cache
@@ -29,6 +29,8 @@ class Replayed:
     probability: Floats  # [n] that the answer is right, by the model
     first: NDArray[np.intp]  # [n] column of the expert that was asked first
     foreseen: Floats  # [n] what asking on after its answer was expected to net
+    waits: NDArray[np.intp]  # [n] answers waited for, one after the other
+    latency_s: Floats  # [n] of these; NaN where it was not recorded
     steps: tuple[Step, ...]  # asks after the first answer at hand
 
 
@@ -52,6 +54,8 @@ def replay(
     *,
     limits: Limits | None = None,
     follow: bool = False,
+    side_by_side: bool = False,
+    latency_s: NDArray[np.floating] | None = None,
 ) -> list[Replayed]:
     """Run the policy over recorded answers, at each of some multipliers.
 
@@ -63,7 +67,11 @@ def replay(
         multipliers: success that a dollar has to buy.
         limits: on asks and dollars.
         follow: keep what each further ask was expected to gain, and changed.
+        side_by_side: ask the first two at once, as where the time is short: whom the second ask goes to does
+            not depend on what a first answer that can be read says.
+        latency_s: [n, m] how long the answers took.
     """
+    took_s = np.full(cost_usd.shape, np.nan) if latency_s is None else latency_s.astype(float)
     parts: list[list[Replayed]] = [[] for _ in multipliers]
     for start in range(0, len(cost_usd), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(cost_usd)))
@@ -78,7 +86,8 @@ def replay(
         )
         for part, multiplier in zip(parts, multipliers, strict=True):
             priced = plans.at(float(multiplier))  # what is believed of the answers is the same at every price
-            part.append(_run(habits, priced, cost_usd[rows], readings.classes[rows], rows, follow=follow))
+            recorded = _Recorded(rows, cost_usd[rows], readings.classes[rows], took_s[rows])
+            part.append(_run(habits, priced, recorded, follow=follow, side_by_side=side_by_side))
     return [_joined(part) for part in parts]
 
 
@@ -90,58 +99,93 @@ def _joined(parts: list[Replayed]) -> Replayed:
         probability=np.concatenate([part.probability for part in parts]),
         first=np.concatenate([part.first for part in parts]),
         foreseen=np.concatenate([part.foreseen for part in parts]),
+        waits=np.concatenate([part.waits for part in parts]),
+        latency_s=np.concatenate([part.latency_s for part in parts]),
         steps=tuple(step for part in parts for step in part.steps),
     )
 
 
-def _run(
-    habits: Habits,
-    plans: Plans,
-    cost_usd: Floats,
-    classes: NDArray[np.int16],
-    names: NDArray[np.intp],
-    *,
-    follow: bool,
-) -> Replayed:
-    """Ask until all plans of a chunk have stopped; ``names`` are its rows among all."""
-    given, paid = plans.given.copy(), np.zeros(len(plans))
-    numbers = np.zeros(len(plans), np.intp)  # of classes given so far
-    renamed = np.full((len(plans), int(max(classes.max(initial=0), 0)) + 1), -1)  # recorded class -> plan's
+@dataclass(frozen=True)
+class _Recorded:
+    """Recorded answers to some queries."""
+
+    names: NDArray[np.intp]  # [n] rows of the queries among all
+    cost_usd: Floats  # [n, m]
+    classes: NDArray[np.int16]  # [n, m]
+    took_s: Floats  # [n, m]
+
+
+def _run(habits: Habits, plans: Plans, recorded: _Recorded, *, follow: bool, side_by_side: bool) -> Replayed:
+    """Ask until all plans of a chunk have stopped."""
     rows = np.arange(len(plans))
+    waits, latency_s = np.zeros(len(plans), np.intp), np.zeros(len(plans))
+    given = _Given(plans, recorded)
     steps: list[Step] = []
     first, foreseen = np.full(len(plans), STOP), np.zeros(len(plans))
     while len(rows):
-        now = plans.take(rows)
+        now = given.plans.take(rows)
         actions = next_actions(habits, now)
         if (first == STOP).all():
             first, foreseen = actions.ask, actions.gain
-        going = actions.ask != STOP
-        rows, expert = rows[going], actions.ask[going]
-        recorded = classes[rows, expert].astype(np.intp)
-        comparable = recorded >= 0
-        fresh = comparable & (renamed[rows, np.maximum(recorded, 0)] < 0)
-        renamed[rows[fresh], recorded[fresh]] = numbers[rows[fresh]]
-        numbers[rows[fresh]] += 1
-        own = np.where(comparable, renamed[rows, np.maximum(recorded, 0)], recorded)
-        before = now.take(np.flatnonzero(going))
-        after = before.observe(expert, own, cost_usd[rows, expert])
-        given[rows], paid[rows] = after.given, after.paid_usd
+        going = np.flatnonzero(actions.ask != STOP)
+        rows, expert, before = rows[going], actions.ask[going], now.take(going)
+        given.note(rows, expert)
+        took_s = recorded.took_s[rows, expert]
+        if side_by_side and len(rows):
+            second = _second(habits, before, expert)
+            both = np.flatnonzero(second != STOP)
+            given.note(rows[both], second[both])
+            took_s[both] = np.maximum(took_s[both], recorded.took_s[rows[both], second[both]])
+        waits[rows] += 1
+        latency_s[rows] += took_s
         if follow and len(rows):
             at_hand = (before.given >= 0).sum(axis=1)
             further = np.flatnonzero(at_hand > 0)
             steps.append(
                 Step(
-                    names[rows[further]],
+                    recorded.names[rows[further]],
                     at_hand[further],
                     actions.gain[going][further],
                     final_answers(before.take(further))[0],
-                    final_answers(after.take(further))[0],
+                    final_answers(given.plans.take(rows[further]))[0],
                 )
             )
-        plans = plans.updated(given, paid)
-    answered, probability = final_answers(plans)
-    asked = plans.given != NOT_ASKED
-    return Replayed(answered, asked, plans.paid_usd, probability, first, foreseen, tuple(steps))
+    answered, probability = final_answers(given.plans)
+    asked = given.plans.given != NOT_ASKED
+    paid = given.plans.paid_usd
+    return Replayed(answered, asked, paid, probability, first, foreseen, waits, latency_s, tuple(steps))
+
+
+def _second(habits: Habits, plans: Plans, first: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Whom plans ask after these experts [n]; STOP where nobody, or where an answer is at hand already."""
+    expected = plans.cost_usd[np.arange(len(plans)), first]
+    own = np.where(habits.comparable[first], 0, INCOMPARABLE)
+    asked = next_actions(habits, plans.observe(first, own, expected)).ask
+    without: NDArray[np.intp] = np.where((plans.given < 0).all(axis=1), asked, STOP)
+    return without
+
+
+class _Given:
+    """Plans of a chunk as answers come; classes are numbered as each plan meets them."""
+
+    def __init__(self, plans: Plans, recorded: _Recorded) -> None:
+        self.plans = plans
+        self._recorded = recorded
+        self._numbers = np.zeros(len(plans), np.intp)  # of classes given so far
+        most = int(max(recorded.classes.max(initial=0), 0)) + 1
+        self._renamed = np.full((len(plans), most), -1)  # recorded class -> plan's
+
+    def note(self, rows: NDArray[np.intp], expert: NDArray[np.intp]) -> None:
+        """Note the answers of an expert to each of some queries."""
+        given, paid = self.plans.given.copy(), self.plans.paid_usd.copy()
+        own = self._recorded.classes[rows, expert].astype(np.intp)
+        comparable, place = own >= 0, np.maximum(own, 0)
+        fresh = comparable & (self._renamed[rows, place] < 0)
+        self._renamed[rows[fresh], own[fresh]] = self._numbers[rows[fresh]]
+        self._numbers[rows[fresh]] += 1
+        given[rows, expert] = np.where(comparable, self._renamed[rows, place], own)
+        paid[rows] += self._recorded.cost_usd[rows, expert]
+        self.plans = self.plans.updated(given, paid)
 
 
 def answers_of_sets(

@@ -18,8 +18,10 @@ from orchestrator.selection.sweep import PolicyPoints
 from warehouse import Outcomes
 
 LEEROO, MATCHED = "leeroo", "matched random"  # as it is served; its plans dealt to other queries
+PAIRS = f"{LEEROO}, two at once"  # as it is served where `max_latency_s` is too short for one after the other
 SINGLES, VOTE, AGREEMENT = "zero-router, fitted", "query-blind vote", "agreement cascade"
 SETTINGS, OF_ROUTER = 120, 1000  # multipliers of its curve, where it asks several and where it routes
+PAIRS_EVERY = 3  # of them one is run with two at once
 TRIED = 600  # validation questions that it is run over, to know what a setting costs
 
 Floats = NDArray[np.float64]
@@ -66,11 +68,17 @@ def add_asking_rows(
         (seen[place], _rows_of(forecasts.of_seen, place), result.validation),
     ):
         some, own = outcomes.take(rows), readings.take(rows)
-        replayed = replay(habits, forecast, some.cost_usd, own, multipliers)
+        replayed = replay(habits, forecast, some.cost_usd, own, multipliers, latency_s=some.latency_s)
         _add(result, points, LEEROO, replayed, some, forecasts.decision_usd)
+        if habits.comparable.any():
+            pairs = replay(
+                habits, forecast, some.cost_usd, own, multipliers[::PAIRS_EVERY],
+                side_by_side=True, latency_s=some.latency_s,
+            )  # fmt: skip
+            _add(result, points, PAIRS, pairs, some, forecasts.decision_usd)
         dealt = _deal(replayed, habits, np.nanmean(learned.score, axis=0).astype(float), some, own, seed)
         _add(result, points, MATCHED, dealt, some, forecasts.decision_usd)
-    names = [LEEROO, MATCHED]
+    names = [name for name in (LEEROO, PAIRS, MATCHED) if name in result.test]
     blind = {SINGLES: fitted_singles(outcomes, seen)}
     if habits.comparable.any():
         blind |= {
@@ -101,7 +109,8 @@ def _add(
     paid = np.stack([one.paid_usd for one in replayed]) + decision_usd
     points[name] = PolicyPoints(outcomes.score[rows, choice], paid, choice.astype(np.int16))
     if points is result.test:
-        result.calls[name] = np.stack([one.asked.sum(axis=1) for one in replayed]).astype(float)
+        result.calls[name] = np.stack([one.waits for one in replayed]).astype(float)
+        result.latency_s[name] = np.stack([one.latency_s for one in replayed])
 
 
 def _deal(
@@ -123,5 +132,8 @@ def _deal(
         asked = one.asked[order]
         answered = answers_of_sets(habits, mean_success, readings, asked)
         paid = np.where(asked, outcomes.cost_usd, 0.0).sum(axis=1)
-        dealt.append(replace(one, answered=answered, asked=asked, paid_usd=paid))
+        waits, unknown = asked.sum(axis=1), np.full(len(asked), np.nan)
+        dealt.append(
+            replace(one, answered=answered, asked=asked, paid_usd=paid, waits=waits, latency_s=unknown)
+        )
     return dealt

@@ -29,11 +29,11 @@ def measure_seed(
 
     Returns:
         ``accuracy`` and ``cost_usd`` with no budget pressure, and there ``arena_style``, ``opt_sel``,
-        ``opt_cost`` and ``opt_acc``, and ``calls``, answers in series; of curves ``aiq``, ``headroom``
-        (``_log``: over log cost; ``_log_twice``: up to twice the best single expert's cost), ``qnc``,
-        ``perf_gain``, ``cost_save``, ``nauc``; of pools of two ``apgr``, ``cpt@20`` to ``cpt@80``; for each
-        budget ``accuracy@``, ``cost@``, ``calls@`` and, of learned policies, ``regret@``. NaN where there is
-        no such figure.
+        ``opt_cost`` and ``opt_acc``, ``calls``, answers in series, and ``latency_s``, how long these took;
+        of curves ``aiq``, ``headroom`` (``_log``: over log cost; ``_log_twice``: up to twice the best single
+        expert's cost), ``qnc``, ``perf_gain``, ``cost_save``, ``nauc``; of pools of two ``apgr``, ``cpt@20``
+        to ``cpt@80``; for each budget ``accuracy@``, ``cost@``, ``calls@``, ``latency_s@`` and, of learned
+        policies, ``regret@``. NaN where there is no such figure.
     """
     weight = drawn[:, result.rows]
     weight = weight / np.maximum(weight.sum(axis=1, keepdims=True), 1)
@@ -45,6 +45,8 @@ def measure_seed(
         out[name, "accuracy"], out[name, "cost_usd"] = quality[name][:, plain], cost[name][:, plain]
         if name in result.calls:
             out[name, "calls"] = weight @ result.calls[name][plain]
+        if name in result.latency_s and np.isfinite(result.latency_s[name]).all():
+            out[name, "latency_s"] = weight @ result.latency_s[name][plain]
         out[name, "arena_style"] = np.array(
             [
                 metrics.arena_style_score(a, 1000 * c)
@@ -61,7 +63,7 @@ def measure_seed(
             )
             out[name, "opt_sel"], out[name, "opt_cost"] = chosen.selection, chosen.cost
             out[name, "opt_acc"] = chosen.accuracy
-    out |= _measure_budgets(result, quality, cost, weight, budgets)
+    _measure_budgets(out, result, quality, cost, weight, budgets)
     if len(result.test["zero-router"].score) == 2:
         out |= _measure_pair(result, weight, quality)
     return out
@@ -121,19 +123,19 @@ def _measure_areas(quality: dict[str, Floats], cost: dict[str, Floats]) -> Sampl
 
 
 def _measure_budgets(
+    out: Samples,
     result: SeedResult,
     quality: dict[str, Floats],
     cost: dict[str, Floats],
     weight: Floats,
     budgets: Sequence[float],
-) -> Samples:
-    """Accuracy within a share of the best single expert's cost, the setting taken on validation.
+) -> None:
+    """Add accuracy within a share of the best single expert's cost, the setting taken on validation.
 
     The regret is what the best setting in hindsight, within the budget on these very questions, would have
     had over that.
     """
     best_cost = cost["best single"][:, 0]
-    out: Samples = {}
     for share in budgets:
         budget_usd = share * float(best_cost[0])
         for name in quality:
@@ -143,6 +145,8 @@ def _measure_budgets(
                 out[name, f"accuracy{at}"], out[name, f"cost{at}"] = quality[name][:, i], cost[name][:, i]
                 if name in result.calls:
                     out[name, f"calls{at}"] = weight @ result.calls[name][i]
+                if (name, "latency_s") in out:
+                    out[name, f"latency_s{at}"] = weight @ result.latency_s[name][i]
                 within = cost[name] <= np.maximum(budget_usd, cost[name].min(axis=1))[:, None] * (1 + 1e-9)
                 hindsight = np.where(within, quality[name], -np.inf).max(axis=1)
                 out[name, f"regret{at}"] = hindsight - quality[name][:, i]
@@ -154,7 +158,6 @@ def _measure_budgets(
                 out[name, f"accuracy{at}"] = np.array(
                     [hull_value(share * b, *hull) for b, hull in zip(best_cost, hulls, strict=True)]
                 )
-    return out
 
 
 def _measure_pair(result: SeedResult, weight: Floats, quality: dict[str, Floats]) -> Samples:

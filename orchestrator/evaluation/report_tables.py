@@ -55,6 +55,7 @@ def render_report(report: EvaluationReport) -> Group:
     for row in report.rows:
         m, name = row.measures, row.name if is_served(row.name) else f"{row.name} °"
         calls = f"{m['calls'].value:.2f}" if "calls" in m else "1"
+        calls += f", {m['latency_s'].value:.2g} s" if "latency_s" in m else ""
         headroom = _show(m.get("headroom_log"), percent=True)
         reached.add_row(name, _show(m["accuracy"]), f"{m['cost_usd'].value * 1000:.3g}", calls, headroom)
         if "aiq" in m:

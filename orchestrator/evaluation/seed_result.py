@@ -25,6 +25,8 @@ class SeedResult:
     validation: dict[str, PolicyPoints]
     #: policy -> answers that a query waited for, one after the other [settings, n]; else it is one each
     calls: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    #: policy -> how long these took [settings, n]; NaN where it was not recorded
+    latency_s: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     @classmethod
     def of_plain_policies(

@@ -12,13 +12,14 @@ from typing import Any
 from orchestrator.evaluation.report import EvaluationReport
 from orchestrator.evaluation.report_files import write_report
 from orchestrator.policy import Orchestrator
+from orchestrator.versions.description import REGISTERED, describe_version, headline
 from warehouse import InputError, NotReadyError
+from warehouse.mlflow_names import LONGEST_TAG, cut
 from warehouse.mlflow_places import artifact_root, place_now
-from warehouse.mlflow_runs import OpenRun, client_of, is_absent, open_run
+from warehouse.mlflow_runs import EXPERIMENT, OpenRun, client_of, is_absent, open_run
 from warehouse.mlflow_store import open_store, point_mlflow, quiet_mlflow
 
 MODEL_NAME = "leeroo-router"
-EXPERIMENT = "leeroo-router"
 CHAMPION, CHALLENGER = "champion", "challenger"
 FORMER = "leeroo.former_champion"  # tag on a champion: the version it replaced, which rollback restores
 NOTE = "leeroo.note"
@@ -67,8 +68,13 @@ def log_version(
     ):
         params = {key: value for key, value in orchestrator.info.items() if not isinstance(value, dict)}
         run.log(metrics, params | {"multiplier": repr(orchestrator.multiplier)})
+        description = describe_version(orchestrator, report)
+        run.describe(description)
+        _log_dataset(run, orchestrator)
         if report:
             _log_report(run, report, Path(scratch) / "report")
+            if (policy := str(orchestrator.info.get("predictor"))) in {row.name for row in report.rows}:
+                run.log(headline(report, policy))
         saved = Path(scratch) / "orchestrator"
         orchestrator.save(saved)
         logged = mlflow.pyfunc.log_model(
@@ -82,6 +88,8 @@ def log_version(
         client = run.client
     version = str(logged.registered_model_version)
     client.set_model_version_tag(MODEL_NAME, version, POOL, json.dumps(orchestrator.experts))
+    client.update_registered_model(MODEL_NAME, REGISTERED)
+    client.update_model_version(MODEL_NAME, version, cut(description, LONGEST_TAG))
     if alias is not None:
         client.set_registered_model_alias(MODEL_NAME, alias, version)
     return version
@@ -221,8 +229,23 @@ def versions(tracking_uri: str) -> list[Version]:
     return sorted(found, key=lambda v: -int(v.version))
 
 
+def _log_dataset(run: OpenRun, orchestrator: Orchestrator) -> None:
+    info = orchestrator.info
+    if digest := info.get("training_data"):
+        run.log_dataset(
+            ", ".join(info.get("sources", [])) or "outcomes",
+            str(digest),
+            context="training",
+            profile={"questions": info.get("questions"), "experts": len(orchestrator.experts)},
+        )
+
+
 def _log_report(run: OpenRun, report: EvaluationReport, scratch: Path) -> None:
     run.log(report.metrics())
+    run.log_dataset(
+        "evaluation", report.fingerprint, context="evaluation",
+        profile={"questions": report.questions, "experts": len(report.experts)},
+    )  # fmt: skip
     for path in write_report(report, scratch):
         run.log_file(path, "evaluation")
 
@@ -265,7 +288,7 @@ def _signature() -> Any:
     from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
     return ModelSignature(
-        inputs=Schema([ColSpec(DataType.string, "text")]),
+        inputs=Schema([ColSpec(DataType.string)]),  # without a name it takes a plain list of texts too
         outputs=Schema(
             [
                 ColSpec(DataType.string, "expert"),

@@ -1,4 +1,4 @@
-"""``leeroo demo``, ``leeroo selfplay`` and ``leeroo ui``."""
+"""``leeroo demo`` and ``leeroo selfplay``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("demo")(demo)
     app.command("selfplay")(selfplay)
-    app.command("ui")(ui)
 
 
 def demo(
@@ -127,35 +126,3 @@ def selfplay(
     )  # fmt: skip
     with Screen() as screen:
         run_selfplay(settings, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow), screen.show)
-
-
-def ui(
-    home: HomeOption = DEFAULT_HOME,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
-) -> None:
-    """Open the MLflow UI on this home's runs and router versions."""
-    import subprocess
-    import sys
-
-    from pipelines.commands.screen import print_line
-    from pipelines.tracked_run import EXPERIMENT
-    from warehouse.mlflow_runs import client_of
-    from warehouse.mlflow_store import open_store
-
-    place = Home.open(home)
-    if place.mlflow_uri.startswith(("http://", "https://")):  # a server has pages of its own
-        print_line(f"MLflow runs already: open {place.mlflow_uri}")
-        return
-    open_store(place.mlflow_uri)
-    command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.mlflow_uri]
-    command += ["--default-artifact-root", place.artifacts.as_uri(), "--host", host, "--port", str(port)]
-    command += [
-        "--workers",
-        "1",
-    ]  # a person's pages; more of them do not start beside a round on a small machine
-    # MLflow's own first page is a welcome; what people come for are the rounds, with their training inside.
-    rounds = client_of(place.mlflow_uri).get_experiment_by_name(EXPERIMENT)
-    page = f"/#/experiments/{rounds.experiment_id}/runs" if rounds is not None else ""
-    print_line(f"MLflow on http://{host}:{port}{page} (Ctrl-C ends it)")
-    raise typer.Exit(subprocess.call(command))

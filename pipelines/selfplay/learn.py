@@ -33,6 +33,7 @@ def choose_universe(
     """
     from universe import select_universe
     from universe.pool_file import write_plan
+    from universe.report.mlflow_runs import log_universe
 
     universe = select_universe(
         learned, expected=expected, max_experts=settings.max_experts, max_cost_usd=settings.max_cost_usd
@@ -41,6 +42,7 @@ def choose_universe(
     plan = write_plan(home.path, universe, reasons)
     home.rounds.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(plan, _own_plan(home, round))
+    log_universe(universe, tracking_uri=home.mlflow_uri, fingerprint=learned.fingerprint())
     return UniverseChosen(round, universe)
 
 
@@ -100,7 +102,12 @@ def challenge(version: str, before: str | None, every: Outcomes, home: Home, *, 
     from universe import apply_plan
 
     standing = challenge_champion(
-        home.mlflow_uri, version, every, began_with=before, cache_dir=home.embeddings
+        home.mlflow_uri,
+        version,
+        every,
+        traffic=home.warehouse(),
+        began_with=before,
+        cache_dir=home.embeddings,
     )
     if champion_version(home.mlflow_uri) == version:
         own = _own_plan(home, round)  # rounds that earlier versions began have none
@@ -135,6 +142,8 @@ def find_gaps(
     from orchestrator import load_embedder
     from universe import brief_for_questions
     from universe import find_gaps as find_regions
+    from universe.report.figures import draw_gaps
+    from universe.report.mlflow_runs import log_gaps
 
     with warehouse.connect() as connection:
         domains = find_domain_gaps(measure_domains(connection, learned.question_ids.tolist(), panel))
@@ -150,7 +159,12 @@ def find_gaps(
     ]  # fmt: skip
     if len(learned) >= MIN_MAPPED:
         embeddings = load_embedder(embedder, cache_dir=home.embeddings).embed(learned.texts)
-        for region in find_regions(learned, expect(), experts, embeddings).gaps:
+        found = find_regions(learned, expect(), experts, embeddings)
+        log_gaps(
+            found, tracking_uri=home.mlflow_uri, fingerprint=learned.fingerprint(), figure=draw_gaps(found),
+            briefs="\n\n".join(f"{region.name}\n  {brief_for_questions(region)}" for region in found.gaps),
+        )  # fmt: skip
+        for region in found.gaps:
             lines.append(
                 f"Gap ({region.kind}): {region.name}; {region.reached:.2f} reached on"
                 f" {region.questions} questions"

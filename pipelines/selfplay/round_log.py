@@ -66,6 +66,7 @@ def log_round(answered: Answered, result: RoundResult, found: Step) -> None:
         metrics["at_cost_usd"] = result.purchase.at_cost_usd
     run = active_run()
     run.log(metrics)
+    run.describe(_describe(result, found))
     run.log_dict(
         {
             "receipts": [asdict(receipt) for receipt in answered.receipts],
@@ -77,10 +78,30 @@ def log_round(answered: Answered, result: RoundResult, found: Step) -> None:
     )
 
 
+def _describe(result: RoundResult, found: Step) -> str:
+    """The round in Markdown."""
+    lines = [
+        f"{result.questions} questions, {result.answers} answers, {result.cost_usd:.6f} USD. "
+        f"Router version {result.version} {result.verdict}."
+    ]
+    if (bought := result.purchase) is not None:
+        lines += [
+            f"Accuracy on {bought.questions} frozen questions at "
+            f"{1000 * bought.at_cost_usd:.3g} USD per 1,000 queries:",
+            f"| before | after | difference |\n| --- | --- | --- |\n"
+            f"| {bought.before} | {bought.after} | {bought.difference} |",
+        ]
+    lines += ["Gaps: " + (", ".join(gap["name"] for gap in found["gaps"]) or "none") + "."]
+    lines += [f"`leeroo report --round {result.round}` writes all of it as one page."]
+    return "\n\n".join(lines)
+
+
 def log_run(result: SelfplayResult) -> None:
     """Log a run of rounds to the active run."""
     run = active_run()
     run.log({"cost_usd": result.cost_usd})
+    lines = [f"- round {r.round}: version {r.version} {r.verdict}" for r in result.rounds]
+    run.describe("\n".join([*lines, "", f"{result.stopped} {result.cost_usd:.6f} USD in all."]))
     for step, purchase in enumerate(r.purchase for r in result.rounds):
         if purchase is not None:
             run.log({"accuracy_at_fixed_cost": purchase.after.value}, step=step)

@@ -296,6 +296,33 @@ def test_a_replay_does_what_the_endpoint_would_to_the_cent(seed: int, m: int, op
         assert np.array_equal(replayed.asked[row], state.plans.given[0] != NOT_ASKED)
 
 
+@given(seed=SEEDS, m=st.integers(2, 6), multiplier=st.sampled_from([0.0, 1.0, 30.0]))
+@settings(max_examples=40, deadline=None)
+def test_two_at_once_come_to_the_same_one_answer_sooner(seed: int, m: int, multiplier: float) -> None:
+    rng = np.random.default_rng(seed)
+    habits, n = draw_habits(rng, m, comparable=1.0), 20
+    forecast = draw_forecast(rng, habits, n)
+    readings = draw_readings(rng, habits, n, 4)
+    took_s = rng.uniform(0.1, 2.0, (n, m))
+    in_turn, at_once = (
+        replay(
+            habits, forecast, forecast.cost_usd, readings, [multiplier], side_by_side=both, latency_s=took_s
+        )[0]
+        for both in (False, True)
+    )
+    first = readings.classes[np.arange(n), in_turn.first]
+    read = first >= 0  # nothing that the first one says changes who is asked second, but that it can be read
+    assert np.array_equal(in_turn.asked[read], at_once.asked[read])
+    assert np.array_equal(in_turn.answered[read], at_once.answered[read])
+    assert in_turn.probability[read] == pytest.approx(at_once.probability[read])
+    asked = in_turn.asked.sum(axis=1)
+    assert np.array_equal(in_turn.waits, asked)
+    assert np.array_equal(at_once.waits[read], np.where(asked > 1, asked - 1, 1)[read])
+    assert (at_once.latency_s[read] <= in_turn.latency_s[read] + 1e-12).all()
+    assert in_turn.latency_s == pytest.approx((took_s * in_turn.asked).sum(axis=1))
+    assert (at_once.waits >= 1).all()
+
+
 def test_where_nothing_can_be_compared_it_is_the_router_and_the_next_one() -> None:
     rng = np.random.default_rng(0)
     habits = Habits.unknown(("a", "b", "c"))

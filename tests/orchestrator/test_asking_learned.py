@@ -11,7 +11,7 @@ import pytest
 from orchestrator import Orchestrator, evaluate_router, train_router
 from orchestrator.asking.policy import Ask
 from orchestrator.asking.readings import INCOMPARABLE, UNREADABLE, Reading, Readings
-from orchestrator.evaluation.asking_rows import AGREEMENT, LEEROO, MATCHED, SINGLES, VOTE
+from orchestrator.evaluation.asking_rows import AGREEMENT, LEEROO, MATCHED, PAIRS, SINGLES, VOTE
 from orchestrator.evaluation.report_tables import render_report
 from orchestrator.pool_changes import retire_expert
 from tests.orchestrator.synthetic import make_outcomes
@@ -44,12 +44,13 @@ def trained(pool: tuple[Outcomes, Readings]) -> Orchestrator:
 
 def test_what_is_served_is_measured_beside_what_it_must_beat(pool: tuple[Outcomes, Readings]) -> None:
     outcomes, readings = pool
+    outcomes = replace(outcomes, latency_s=np.full(outcomes.score.shape, 0.2, np.float32))
     report = evaluate_router(
         outcomes, predictors=("subject",), embedder="wordllama", seeds=1, replicates=10, readings=readings,
         budgets=(1.0, 2.0),
     )  # fmt: skip
     measured = {row.name: row.measures for row in report.rows}
-    assert {LEEROO, MATCHED, SINGLES, VOTE, AGREEMENT} <= set(measured)
+    assert {LEEROO, PAIRS, MATCHED, SINGLES, VOTE, AGREEMENT} <= set(measured)
     area = {name: figures["aiq_log_twice"].value for name, figures in measured.items() if name in (
         LEEROO, MATCHED, SINGLES, VOTE, AGREEMENT, "subject",
     )}  # fmt: skip
@@ -57,6 +58,11 @@ def test_what_is_served_is_measured_beside_what_it_must_beat(pool: tuple[Outcome
     for figure in ("accuracy@2", "calls@2"):
         assert np.isfinite(measured[LEEROO][figure].value)
     assert 1 <= measured[LEEROO]["calls"].value <= 5
+    # two at once: sooner, for hardly more
+    assert measured[PAIRS]["calls"].value < measured[LEEROO]["calls"].value - 0.2
+    assert measured[PAIRS]["cost_usd"].value == pytest.approx(measured[LEEROO]["cost_usd"].value, rel=0.3)
+    for name in (LEEROO, PAIRS):  # every answer took a fifth of a second
+        assert measured[name]["latency_s"].value == pytest.approx(0.2 * measured[name]["calls"].value)
     # dealt to other queries the same plans cost the same, but for what the prices of single answers differ by
     assert measured[MATCHED]["cost_usd"].value == pytest.approx(measured[LEEROO]["cost_usd"].value, rel=0.05)
     from rich.console import Console

@@ -133,7 +133,7 @@ def test_files_that_once_went_to_a_working_directory_are_taken_in(orchestrator, 
     open_store(home.mlflow_uri)
     stray = tmp_path / "work" / "mlruns"
     stray.parent.mkdir()
-    former = home.artifacts / "leeroo-router"
+    former = home.artifacts / "leeroo"
     former.rename(stray)
     with sqlite3.connect(home.path / "mlflow.db") as connection:
         for table, column in map(str.split, COLUMNS):

@@ -3,8 +3,10 @@ import os
 import pytest
 
 from orchestrator import load_champion, load_version, log_version, rollback, set_champion
-from orchestrator.versions.mlflow_registry import versions
+from orchestrator.versions.description import REGISTERED, describe_version
+from orchestrator.versions.mlflow_registry import MODEL_NAME, versions
 from warehouse import NotReadyError
+from warehouse.mlflow_runs import client_of
 from warehouse.mlflow_store import point_mlflow
 
 TEXT = "Question: ring ideal field kernel polynomial root?"
@@ -27,6 +29,13 @@ def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
     assert rollback(uri) == (first, second)
     assert load_champion(uri)[1] == first
     newest = versions(uri)[0]
+    page = client_of(uri).get_model_version(MODEL_NAME, newest.version)
+    run = client_of(uri).get_run(newest.run_id)
+    assert page.description == run.data.tags["mlflow.note.content"] == describe_version(orchestrator, None)
+    assert all(f"`{name}`" in page.description for name in orchestrator.experts)
+    assert client_of(uri).get_registered_model(MODEL_NAME).description == REGISTERED
+    (used,) = run.inputs.dataset_inputs
+    assert used.dataset.digest == newest.training_data
     assert newest.pool == orchestrator.experts
     unaliased = log_version(orchestrator, tracking_uri=uri, alias=None)
     waiting = log_version(orchestrator, tracking_uri=uri)
@@ -42,10 +51,10 @@ def test_versions_from_logging_to_rollback(orchestrator, tmp_path):
     import pandas as pd
 
     point_mlflow(uri)
-    answer = mlflow.pyfunc.load_model("models:/leeroo-router@champion").predict(
-        pd.DataFrame({"text": [TEXT]})
-    )
-    assert answer["expert"].tolist() == [orchestrator.decide([TEXT])[0].expert]
+    model = mlflow.pyfunc.load_model("models:/leeroo-router@champion")
+    for asked in ([TEXT], pd.DataFrame({"text": [TEXT]})):
+        answer = model.predict(asked)
+        assert answer["expert"].tolist() == [orchestrator.decide([TEXT])[0].expert]
 
 
 def test_the_environment_stays_the_users_own(monkeypatch, tmp_path):

@@ -33,7 +33,14 @@ def test_cascades_get_a_row_of_their_own(home: Path) -> None:
     rows = {row["name"]: row for row in json.loads((out / "evaluation.json").read_text())["rows"]}
     assert list(rows) == [
         *("random", "cheapest", "best single", "zero-router", "knn", "knn + cascade", "leeroo"),
-        *("matched random", "zero-router, fitted", "query-blind vote", "agreement cascade", "oracle"),
+        *(
+            "leeroo, two at once",
+            "matched random",
+            "zero-router, fitted",
+            "query-blind vote",
+            "agreement cascade",
+            "oracle",
+        ),
     ]
     headroom = {name: rows[name]["measures"]["headroom_log"]["value"] for name in ("knn", "knn + cascade")}
     assert headroom["knn + cascade"] > headroom["knn"] + 0.1

@@ -86,9 +86,10 @@ def test_runs_are_tracked_with_figures(home: Path) -> None:
 
     run("universe", "--home", str(home), "--max-experts", "1", "--raw")
     client = mlflow.MlflowClient(f"sqlite:///{home / 'mlflow.db'}")
-    experiment = client.get_experiment_by_name("universe")
+    experiment = client.get_experiment_by_name("leeroo")
     assert experiment is not None
     logged = client.search_runs([experiment.experiment_id], max_results=1)[0]
+    assert logged.info.run_name == "universe of 1"
     assert logged.data.metrics["gap"] < 1e-4
     assert logged.data.params["max_experts"] == "1"
     names = [f.path for f in client.list_artifacts(logged.info.run_id, "figures")]

@@ -42,7 +42,7 @@ def test_a_universe_is_logged_whole_and_twice(tmp_path: Path) -> None:
     client = MlflowClient(uri)
     first, second = (client.get_run(run_id) for run_id in logged)
     assert first.info.experiment_id == second.info.experiment_id
-    assert client.get_experiment(first.info.experiment_id).name == "universe"
+    assert client.get_experiment(first.info.experiment_id).name == "leeroo"
     assert first.info.status == second.info.status == "FINISHED"
     metrics = first.data.metrics
     assert metrics["expected_score"] == pytest.approx(universe.expected_score)

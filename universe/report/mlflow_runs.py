@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from universe.analysis.gaps import GapReport
 from universe.model.universe import Universe
-from warehouse.mlflow_runs import open_run
+from warehouse.mlflow_runs import EXPERIMENT, open_run
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -22,7 +22,7 @@ def log_universe(
     figures: Mapping[str, Figure] | None = None,
     metrics: Mapping[str, float] | None = None,
 ) -> str:
-    """Log one choice as a run of the experiment ``universe``; returns the run id.
+    """Log one choice as a run, the child of one that is open; returns the run id.
 
     Args:
         universe: the choice.
@@ -44,7 +44,7 @@ def log_universe(
         **(metrics or {}),
     }
     params = {**limits, "price_weight": universe.price_weight, "outcomes": fingerprint}
-    with open_run(tracking_uri, "universe", f"{len(universe.experts)} experts") as run:
+    with open_run(tracking_uri, EXPERIMENT, f"universe of {len(universe.experts)}") as run:
         run.log(values, params, {"status": universe.status})
         run.log_dict({"experts": list(universe.experts), "share": dict(universe.share)}, "universe.json")
         for name, figure in (figures or {}).items():
@@ -53,7 +53,7 @@ def log_universe(
 
 
 def log_gaps(report: GapReport, *, tracking_uri: str, fingerprint: str, figure: Figure, briefs: str) -> str:
-    """Log a gap report as a run of the experiment ``gaps``; returns the run id."""
+    """Log a gap report as a run, the child of one that is open; returns the run id."""
     values = {
         "gaps": float(len(report.gaps)),
         "target": report.target,
@@ -62,7 +62,7 @@ def log_gaps(report: GapReport, *, tracking_uri: str, fingerprint: str, figure: 
         "traffic_in_gaps": sum(g.traffic_share for g in report.gaps),
         "accuracy_worth": sum(g.accuracy_worth for g in report.gaps),
     }
-    with open_run(tracking_uri, "gaps", f"{len(report.gaps)} gaps") as run:
+    with open_run(tracking_uri, EXPERIMENT, f"gap regions: {len(report.gaps)}") as run:
         run.log(values, {"outcomes": fingerprint})
         run.log_dict({"gaps": [asdict(g) for g in report.gaps]}, "gaps.json")
         run.log_text(briefs, "briefs.txt")

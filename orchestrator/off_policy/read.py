@@ -1,0 +1,194 @@
+"""Traffic out of the warehouse, with what people and judges said of it, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, Literal, get_args
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from orchestrator.off_policy.logged import LoggedTraffic, Requests
+from warehouse import InputError, NotReadyError, Warehouse
+
+Ratings = Literal["both", "feedback", "judge"]
+Floats = NDArray[np.float64]
+
+#: Of one author the last score counts, of several authors their mean; a score of a conversation is one of
+#: each of its requests. Judges and graders speak of the expert whose answer was given.
+_TRAFFIC = """
+with said as (
+    select t.request_id, coalesce(f.key_id, '') || '|' || f.source as author, f.score, f.created_at
+    from feedback f join traffic t using (request_id) where f.score is not null
+    union all
+    select t.request_id, coalesce(f.key_id, '') || '|' || f.source, f.score, f.created_at
+    from feedback f join traffic t on f.conversation_hash = t.conversation_hash
+    where f.level = 'conversation' and f.request_id <> t.request_id and f.score is not null
+),
+last_said as (
+    select request_id, author, arg_max(score, created_at) as score, max(created_at) as came_at
+    from said group by all
+),
+rated as (
+    select request_id, avg(score) as score, max(came_at) as came_at from last_said group by request_id
+),
+graded as (
+    select q.parent_id as request_id, a.expert, a.score, a.created_at
+    from answers a join questions q using (question_id)
+    where q.source = 'traffic' and a.score is not null
+    union all
+    select q.parent_id, j.expert, j.score, j.created_at
+    from judgements j join questions q using (question_id) where q.source = 'traffic'
+),
+judged as (
+    select request_id, expert, arg_max(score, created_at) as score, max(created_at) as came_at
+    from graded group by all
+)
+select t.request_id, t.created_at, coalesce(t.router_version, '') as router_version, t.role,
+    coalesce(t.preset, '') as preset, t.multiplier, t.experts, t.predicted_success, t.predicted_cost_usd,
+    t.propensities, t.chosen, t.cost_usd, coalesce(t.key_id, '') as key_id, coalesce(t.task, '') as task,
+    coalesce(t.form, '') as form, coalesce(t.conversation_hash, t.text_hash, t.request_id) as unit,
+    coalesce(t.embedder, '') as embedder, t.embedding, t.surface,
+    r.score as feedback, r.came_at as feedback_at, j.score as judged, j.came_at as judged_at
+from traffic t
+left join rated r using (request_id)
+left join judged j on j.request_id = t.request_id and j.expert = t.expert
+where t.role in ('champion', 'challenger') and len(coalesce(t.asked, [])) <= 1
+    and t.cost_usd is not null and t.propensities[list_position(t.experts, t.chosen)] > 0
+    and ($since is null or t.created_at >= $since) and ($until is null or t.created_at < $until)
+qualify row_number() over (order by t.created_at desc, t.request_id desc) <= $most
+order by t.created_at, t.request_id
+"""
+
+
+def read_traffic(
+    warehouse: Warehouse,
+    *,
+    since: datetime | None = None,
+    until: datetime | None = None,
+    ratings: Ratings = "both",
+    experts: Sequence[str] = (),
+    most: int = 100_000,
+) -> LoggedTraffic:
+    """Read the routed requests that one expert answered, oldest first.
+
+    Left out are requests that named their expert, decisions that nobody followed, and answers that several
+    experts were asked for: their propensities are of no router's choice. A rating is people's where there is
+    one, else a judge's or a grader's of the answer that was given.
+
+    Args:
+        warehouse: with the tables traffic, feedback, questions, answers and judgements.
+        since: the first moment.
+        until: the moment after the last.
+        ratings: whose ratings count.
+        experts: of routers to be judged; those whom no request could have asked get columns too.
+        most: requests, the newest ones.
+
+    Raises:
+        NotReadyError: nothing was recorded.
+        InputError: unknown ratings.
+    """
+    if ratings not in get_args(Ratings):
+        raise InputError(
+            f"unknown ratings {ratings!r}", where="--ratings", fix=f"use {', '.join(get_args(Ratings))}"
+        )
+    with warehouse.connect() as connection:
+        asked = {"since": since, "until": until, "most": most}
+        rows = connection.sql(_TRAFFIC, params=asked).to_arrow_table()
+    if not rows.num_rows:
+        raise NotReadyError(
+            "no routed request was recorded" + (f" since {since:%Y-%m-%d %H:%M}" if since else ""),
+            where=warehouse.url,
+            fix="serve with `--record features`, or choose an earlier --since",
+        )
+    return _logged(rows, ratings, experts)
+
+
+def _logged(rows: pa.Table, ratings: Ratings, more: Sequence[str]) -> LoggedTraffic:
+    lists = rows["experts"].combine_chunks()
+    row = pc.list_parent_indices(lists).to_numpy()
+    names = pc.list_flatten(lists)
+    experts = tuple(dict.fromkeys([*sorted(pc.unique(names).to_pylist()), *more]))
+    order = pa.array(experts)
+    column = pc.index_in(names, value_set=order).to_numpy()
+    shape = (rows.num_rows, len(experts))
+
+    def matrix(name: str, empty: float) -> Floats:
+        cells = np.full(shape, empty)
+        values = pc.list_flatten(rows[name].combine_chunks())
+        if len(values) != len(row):
+            raise InputError(f"{name} has another length than experts", where="table traffic")
+        cells[row, column] = _floats(values)
+        return cells
+
+    propensity = matrix("propensities", 0.0)
+    propensity /= np.maximum(propensity.sum(axis=1, keepdims=True), 1e-300)  # of rounding
+    allowed = np.zeros(shape, bool)
+    allowed[row, column] = True
+    for name in more:  # an expert that no router knew yet: nothing says that it may not answer
+        place = experts.index(name)
+        if not allowed[:, place].any():
+            allowed[:, place] = True
+    chosen = pc.index_in(rows["chosen"].combine_chunks(), value_set=order).to_numpy()
+    return LoggedTraffic.from_arrays(
+        experts,
+        chosen,
+        propensity,
+        _reward(rows, ratings),
+        _floats(rows["cost_usd"]),
+        matrix("predicted_success", np.nan),
+        matrix("predicted_cost_usd", np.nan),
+        allowed=allowed,
+        unit=_strings(rows["unit"]),
+        groups={
+            "key": _strings(rows["key_id"]),
+            "task": _strings(rows["task"]),
+            "form": _strings(rows["form"]),
+        },
+        requests=Requests(
+            request_id=_strings(rows["request_id"]),
+            created_at=rows["created_at"].to_numpy(),
+            router_version=_strings(rows["router_version"]),
+            role=_strings(rows["role"]),
+            preset=_strings(rows["preset"]),
+            multiplier=_floats(rows["multiplier"]),
+            rated_at=_rated_at(rows, ratings),
+            embedder=_strings(rows["embedder"]),
+            embedding=_vectors(rows["embedding"]),
+            surface=_vectors(rows["surface"]),
+        ),
+    )
+
+
+def _reward(rows: pa.Table, ratings: Ratings) -> Floats:
+    feedback, judged = _floats(rows["feedback"]), _floats(rows["judged"])
+    if ratings == "feedback":
+        return feedback
+    return judged if ratings == "judge" else np.where(np.isfinite(feedback), feedback, judged)
+
+
+def _rated_at(rows: pa.Table, ratings: Ratings) -> NDArray[np.datetime64]:
+    feedback, judged = (rows[name].to_numpy() for name in ("feedback_at", "judged_at"))
+    if ratings == "feedback":
+        return np.asarray(feedback)
+    return np.asarray(judged if ratings == "judge" else np.where(np.isnat(feedback), judged, feedback))
+
+
+def _floats(column: Any) -> Floats:
+    return np.asarray(column.cast(pa.float64()).to_numpy(zero_copy_only=False), float)
+
+
+def _strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
+    return np.array(column.to_pylist(), dtype=str)
+
+
+def _vectors(column: pa.ChunkedArray) -> NDArray[np.object_]:
+    """A vector of float32 a row, or None."""
+    held = np.empty(len(column), object)
+    for place, vector in enumerate(column):
+        values = vector.values
+        held[place] = values.to_numpy(zero_copy_only=False) if values is not None and len(values) else None
+    return held
