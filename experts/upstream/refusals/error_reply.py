@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from experts.upstream.credentials import scrub
+from experts.upstream.credentials import hide, scrub
 from experts.upstream.failure import Failure, FailureKind
 from experts.upstream.refusals import vendor_words as words
 from experts.upstream.refusals.refused_parameter import find_refused
@@ -121,7 +121,8 @@ def read_error(
         secrets: what must not be shown.
         usage: the tokens it told of.
     """
-    content = _part_of(content)
+    secrets = tuple(secrets)
+    content = _part_of(content, secrets)
     inner = status if status >= 300 else _inner_status(content)
     reply = ErrorReply(inner, headers, content, sent or ask.body)
     retry_after_s = read_retry_after(headers, content, reply.words)
@@ -139,12 +140,14 @@ def read_error(
     )
 
 
-def _part_of(content: Any) -> Any:
-    """Return as much of an error as is looked through: more is no error's, and takes its time."""
+def _part_of(content: Any, secrets: Iterable[str]) -> Any:
+    """Return as much of an error as is looked through, without secrets; more would take its time."""
     left = _MOST_MEMBERS
 
     def copy(value: Any, depth: int) -> Any:
         nonlocal left
+        if isinstance(value, str) and not isinstance(value, Unbounded):
+            return hide(value, secrets)
         if not isinstance(value, dict | list):
             return value
         left -= len(value)
