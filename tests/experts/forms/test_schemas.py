@@ -170,7 +170,7 @@ LONG = [
 
 
 @pytest.mark.parametrize(("schema", "item"), LONG)
-@pytest.mark.parametrize("length", [10_000, 100_000, 1_000_000])
+@pytest.mark.parametrize("length", [10_000, 100_000, 300_000])
 def test_no_answer_takes_long_to_check(schema, item, length):
     """Everybody else waits meanwhile."""
     one = json.dumps(item)
