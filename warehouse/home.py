@@ -74,7 +74,7 @@ class Home:
 
     @property
     def ledger(self) -> Path:
-        """Keys, spending, and decisions on their way to the warehouse."""
+        """Keys, spending, and traffic on its way to the warehouse."""
         return self.path / "ledger.db"
 
     @property

@@ -221,6 +221,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "feedback": ("feedback_id",),
 }
 
+#: Tables whose keys never come in two rounds: to know what is there, one round is read and not all of them.
+KEYS_OF_ONE_ROUND = frozenset({"traffic"})
+
 
 def normalise_text(text: str) -> str:
     """Fold what does not change a question: Unicode form, case and runs of white space."""

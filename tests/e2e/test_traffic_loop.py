@@ -9,13 +9,13 @@ from typing import Any
 
 import openai
 import pytest
-from serve.ledger.traffic.carrying import carry_traffic
 
 from orchestrator.versions.mlflow_registry import champion_version, versions
 from pipelines.traffic.events import ChallengerTrained, Graded
 from pipelines.traffic.learn import run_learn
 from pipelines.traffic.settings import LearnSettings, ShadowSettings
 from serve.config import ServeConfig
+from serve.ledger.traffic.carrying import carry_traffic
 from tests.billing_api import serve_billing
 from tests.ports import free_port
 from tests.traffic_world import TOPICS, make_prompt, reply_of, right_letter, train_first, write_catalogue
