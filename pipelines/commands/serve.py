@@ -36,6 +36,10 @@ def serve(
     canary_share: Annotated[
         float, typer.Option(help="Share of the queries that the challenger decides.", min=0, max=1)
     ] = 0.0,
+    auto: Annotated[
+        bool,
+        typer.Option("--auto", help="Promote or stop the challenger once its canary has shown enough."),
+    ] = False,
     record: Annotated[
         Recording,
         typer.Option(
@@ -83,7 +87,7 @@ def serve(
     settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
     settings["warehouse_url"] = warehouse_elsewhere()
-    settings |= {"record": record, "explore_share": explore_share}
+    settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}

@@ -96,6 +96,11 @@ class ServeConfig(BaseModel):
     canary_share: float = Field(
         0.0, ge=0, le=1, description="share of the queries that the challenger decides"
     )
+    auto_promote: bool = Field(
+        False,
+        description="promote or stop the challenger by itself once its canary has shown enough; "
+        "`leeroo rollback` takes it back",
+    )
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
 
     @property
