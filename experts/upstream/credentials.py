@@ -122,13 +122,21 @@ def handed_over(name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def scrub(text: str, secrets: Iterable[str] = (), longest: int = _LONGEST_LINE) -> str:
-    """Return one printable line of a text, cut short, without the secrets and anything like a key."""
-    text = text[: 50 * longest]
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return a text without the secrets, as they are or as addresses and headers write them.
+
+    To be called before a text is cut: half a secret is not found.
+    """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         if len(secret) >= _LEAST_SECRET:
             for form in (secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()):
                 text = text.replace(form, "***")
+    return text
+
+
+def scrub(text: str, secrets: Iterable[str] = (), longest: int = _LONGEST_LINE) -> str:
+    """Return one printable line of a text, cut short, without the secrets and anything like a key."""
+    text = hide(text, secrets)[: 50 * longest]
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     line = _LOOKS_SECRET.sub("***", line)
     line = _NAMED_SECRET.sub(r"\1***", line)
