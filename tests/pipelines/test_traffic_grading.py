@@ -32,8 +32,10 @@ def grade(
     """Serve ``said["a"]``, let the others answer in the shadow, grade; scores by expert and grader."""
     store = Warehouse(folder / "warehouse")
     now = datetime.now(UTC)
-    row = {"request_id": "r", "role": "champion", "expert": "a", "expert_version": "1", "form": form,
-           "created_at": now, "recording": "texts", "round": "serve-2026-01-01", "answer_cost_usd": 0.1}  # fmt: skip
+    row = {
+        "request_id": "r", "role": "champion", "expert": "a", "expert_version": "1", "form": form,
+        "created_at": now, "recording": "texts", "round": "serve-2026-01-01", "answer_cost_usd": 0.1,
+    }  # fmt: skip
     store.append("traffic", pa.Table.from_pylist([row]), round="serve-2026-01-01")
     if feedback is not None or right is not None:
         told = {"feedback_id": "f", "request_id": "r", "level": "request", "kind": "score", "source": "api",
