@@ -146,6 +146,8 @@ TRAFFIC = _schema(
         ("key_id", pa.string()),
         ("router_version", pa.string()),  # null where the request named its expert
         ("role", pa.string()),  # champion | challenger | named | shadow
+        ("canary_share", pa.float64()),  # chance of being drawn for the challenger; null without a canary
+        ("canary", pa.bool_()),  # drawn for it, whoever decided in the end
         ("preset", pa.string()),
         ("multiplier", pa.float64()),
         ("experts", pa.list_(pa.string())),  # that the router forecasts and this request allowed
