@@ -13,6 +13,7 @@ from experts import load_catalogue
 from serve.config import ServeConfig, is_loopback
 from serve.ledger.ledger_file import LEDGER_FILE, check_ledger_file
 from serve.router.champion import tracking_uri
+from serve.texts import check_texts
 from warehouse import InputError
 
 _LISTENING = "0A"  # as /proc/net/tcp words it
@@ -37,6 +38,7 @@ def check_settings(config: ServeConfig) -> None:
             fix="let the challenger decide some of the requests: --canary-share 0.1",
         )
     load_catalogue(config.catalogue)
+    check_texts(config)
     if config.router_dir is None:
         tracking_uri(config)
 

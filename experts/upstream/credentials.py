@@ -52,7 +52,7 @@ def read_key(spec: ExpertSpec) -> str:
     """
     if spec.api_key_env is None:
         return ""
-    key = (_handed_over(spec.api_key_env) or os.environ.get(spec.api_key_env, "")).strip()
+    key = (handed_over(spec.api_key_env) or os.environ.get(spec.api_key_env, "")).strip()
     if not key:
         raise CannotRunError(
             f"expert {spec.name!r} needs a key, and {spec.api_key_env} is not set",
@@ -74,14 +74,18 @@ def read_key(spec: ExpertSpec) -> str:
     return key
 
 
-def hand_over_keys(specs: Iterable[ExpertSpec]) -> dict[str, str]:
+def hand_over_keys(specs: Iterable[ExpertSpec], also: Iterable[str] = ()) -> dict[str, str]:
     """Return environment variables by which other processes of this machine find the keys of experts.
 
     Ray writes the environment it is told of into logs that all can read. So the keys go into a file of mode
     600 in a folder of mode 700, which is removed when this process ends, and only the file's name is told.
     Processes on other machines need the keys in their own environment. Empty where no key is known here.
+
+    Args:
+        specs: experts whose keys are meant.
+        also: names of other variables that hold secrets.
     """
-    names = {spec.api_key_env for spec in specs if spec.api_key_env}
+    names = {spec.api_key_env for spec in specs if spec.api_key_env} | set(also)
     keys = {name: os.environ[name] for name in sorted(names) if os.environ.get(name)}
     if not keys:
         return {}
@@ -107,7 +111,8 @@ def _key_folder(process: int) -> Path:
     return folder
 
 
-def _handed_over(name: str) -> str | None:
+def handed_over(name: str) -> str | None:
+    """Return a secret that the process which started this one handed over; None where it did not."""
     if not (path := os.environ.get(KEYS_FILE)):
         return None
     try:
