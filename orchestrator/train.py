@@ -12,7 +12,7 @@ import numpy as np
 from orchestrator.asking.learn import learn_habits
 from orchestrator.asking.readings import Readings
 from orchestrator.policy import Orchestrator
-from orchestrator.predictors.base import Prediction, squared_loss
+from orchestrator.predictors.base import Prediction, Predictor, squared_loss
 from orchestrator.predictors.cost import CostPredictor
 from orchestrator.predictors.cross_fitting import cross_forecasts
 from orchestrator.predictors.knn import mean_scores
@@ -21,7 +21,12 @@ from orchestrator.selection.presets import choose_presets
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import frozen_split
+from orchestrator.traffic.labels import TrafficLabels
+from orchestrator.traffic.learn import describe_lesson, learn_if_proven
 from warehouse import Outcomes, TooFewError, text_keys
+
+TRAFFIC = "traffic"  # source of questions that were made of requests
+FEWEST_WITHOUT_TRAFFIC = 100  # questions on which a router can be trained without those
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,7 @@ def train_router(
     seed: int = 0,
     cache_dir: Path | None = None,
     readings: Readings | None = None,
+    traffic: TrafficLabels | None = None,
 ) -> TrainedRouter:
     """Fit on the frozen train part, choose settings on validation and presets by folds, learn again from all.
 
@@ -65,6 +71,9 @@ def train_router(
         seed: of folds and draws.
         cache_dir: where embeddings are kept, if anywhere.
         readings: what the answers say, over the same questions: from these it learns to ask several experts.
+        traffic: labels on served requests, of ``embedder``'s embeddings and the experts in the outcomes'
+            order. Outcomes of source "traffic" are then left to them, where enough others remain: a judge's
+            score is a label with noise, not the truth.
 
     Raises:
         TooFewError: no expert has an answer, or there are too few questions.
@@ -72,6 +81,10 @@ def train_router(
     answered = np.flatnonzero(np.isfinite(outcomes.score).any(axis=1))
     readings = readings.take(answered) if readings else None
     outcomes = outcomes.answered()
+    if traffic is not None and len(traffic):
+        benchmark = np.flatnonzero(outcomes.sources != TRAFFIC)
+        if len(benchmark) >= FEWEST_WITHOUT_TRAFFIC:
+            outcomes, readings = outcomes.take(benchmark), readings.take(benchmark) if readings else None
     split = frozen_split(outcomes.prompts)
     if min(map(len, (split.train, split.validation))) < 5:
         raise TooFewError(
@@ -117,11 +130,15 @@ def train_router(
         habits = learn_habits(
             unseen, readings.take(seen), learned.outcomes.score, learned.outcomes.cost_usd, seed=seed
         )
-    fitted.refit(learned)
+    predictor_served: Predictor = fitted.refit(learned)
+    if traffic is not None:
+        lesson = learn_if_proven(fitted, learned.queries, traffic)
+        predictor_served = lesson.predictor if lesson else fitted
+        info["traffic"] = describe_lesson(traffic, lesson)
     orchestrator = Orchestrator(
         # requests do not repeat: the served embedder keeps no cache
         embedder=load_embedder(embedder),
-        predictor=fitted,
+        predictor=predictor_served,
         cost=cost,
         multiplier=presets["balanced"].multiplier,
         presets=presets,

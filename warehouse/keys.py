@@ -1,6 +1,8 @@
-"""Which rows are there already: the keys of a table, as text."""
+"""Which rows are there already, by their keys as text, and which are to go."""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Sequence
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -47,3 +49,27 @@ def drop_repeats(table_name: str, rows: pa.Table) -> pa.Table:
     """Keep the first row of each key."""
     first = first_of_each(join_keys(table_name, rows))
     return rows if len(first) == rows.num_rows else rows.take(first)
+
+
+def meant(
+    rows: pa.Table, find: Callable[[pa.Table], pa.ChunkedArray], words: Sequence[str]
+) -> pa.ChunkedArray:
+    """Tell which rows are found (boolean): of those with ``words`` to lose, where these are given."""
+    found = pc.fill_null(find(rows), False)
+    if not words:
+        return found
+    said = pc.is_valid(rows[words[0]])
+    for name in words[1:]:
+        said = pc.or_(said, pc.is_valid(rows[name]))
+    return pc.and_(found, said)
+
+
+def without(rows: pa.Table, gone: pa.ChunkedArray, words: Sequence[str]) -> pa.Table:
+    """Return the rows without those that are gone, or all of them, those without their words."""
+    if not words:
+        return rows.filter(pc.invert(gone))
+    for name in words:
+        place = rows.schema.get_field_index(name)
+        field = rows.schema.field(place)
+        rows = rows.set_column(place, field, pc.if_else(gone, pa.scalar(None, field.type), rows[name]))
+    return rows

@@ -14,7 +14,7 @@ from __future__ import annotations
 import hashlib
 import threading
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 from warehouse.errors import CannotRunError, InputError
 from warehouse.files import FileStore
 from warehouse.filing import Filing, plan_filing
-from warehouse.keys import KnownKeys, drop_repeats, join_keys
+from warehouse.keys import KnownKeys, drop_repeats, join_keys, meant, without
 from warehouse.manifest import Manifest, ManifestEntry, footer_size, sha256
 from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, fill_round, readable, table_schema
 
@@ -91,7 +91,11 @@ class Warehouse:
             if rows.num_rows == 0:
                 return 0
             keys = join_keys(table_name, rows)
-            entry = _entry_of(table_name, rows, round, expert, keys.to_pylist())
+            parts = keys.to_pylist()
+            while (entry := _entry_of(table_name, rows, round, expert, parts)).name in self._manifests[
+                table_name
+            ].replaced():
+                parts.append("again")  # they were taken out, and a name that was replaced counts no more
             self._write(rows, entry)
             known.add(entry.name, keys)
         return int(rows.num_rows)
@@ -162,9 +166,69 @@ class Warehouse:
             self._manifests[table_name].remove_replaced(older_s=ORPHAN_AGE_S, writing_s=WRITING_S)
         return merged_files
 
+    def take_out(
+        self,
+        table_name: str,
+        find: Callable[[pa.Table], pa.ChunkedArray],
+        *,
+        by: Sequence[str],
+        words: Sequence[str] = (),
+    ) -> int:
+        """Take rows out of the table for good, or the words out of rows that stay; return how many.
+
+        The one operation by which something stops being there: for people who ask for it, and for what is
+        kept for a time. Each file is replaced in one commit, so after a crash every row that stays is there
+        once; what was replaced, now or ever, is then removed from the disk at once, which ends readers that
+        had just begun. Done again after a crash it does the rest. Files that no entry names, of a writer that
+        was killed, are rewritten too.
+
+        Args:
+            table_name: a name in ``warehouse.schemas.TABLES``.
+            find: tells of rows, which have the columns ``by``, whether each is meant (boolean).
+            by: columns; of files without such a row no others are read.
+            words: columns that become null in these rows, which stay; without any the rows go.
+        """
+        taken = 0
+        with self._turn, self._files.lock(table_name):
+            manifest = self._manifests[table_name]
+            for entry in self.files(table_name):
+                look = self._read(table_name, [entry], [*by, *words])
+                if not (count := pc.sum(meant(look, find, words)).as_py()):
+                    continue
+                rows = self._read(table_name, [entry])
+                former = sorted(manifest.replaced())
+                rest = without(rows, meant(rows, find, words), words)
+                parts = [entry.name, "rest"]
+                fresh = _entry_of(table_name, rest, entry.round, entry.expert, parts)
+                self._write(rest, fresh, [entry.name, *former])
+                taken += count
+            for path in manifest.uncounted(writing_s=0.0):
+                self._take_out_of_uncounted(table_name, path, find, words)
+            manifest.remove_replaced(older_s=-CLOCK_TOLERANCE_S, writing_s=0.0)
+        return taken
+
+    def _take_out_of_uncounted(
+        self, table_name: str, path: str, find: Callable[[pa.Table], pa.ChunkedArray], words: Sequence[str]
+    ) -> None:
+        try:
+            rows = self._dataset(table_name, [ManifestEntry(path, 0, "", None, SCHEMA_VERSION)]).to_table()
+        except (pa.ArrowException, OSError):  # what cannot be read cannot be searched
+            self._files.delete(path)
+            return
+        gone = meant(rows, find, words)
+        if pc.any(gone).as_py():
+            self._files.write(path, _to_parquet(without(rows, gone, words)))
+
     def scan(self, table_name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table, or some of its columns; empty with the right schema where nothing is there."""
-        return self._read(table_name, self.files(table_name), columns)
+        entries = self.files(table_name)
+        while True:
+            try:
+                return self._read(table_name, entries, columns)
+            except InputError:
+                former, entries = entries, self.files(table_name)
+                if entries == former:  # else files were rewritten meanwhile
+                    raise
 
     def dataset(self, table_name: str) -> pads.Dataset:
         """Return the table as a pyarrow dataset (lazy; filters and column choices are pushed down)."""
@@ -245,16 +309,17 @@ class Warehouse:
         )
 
     def _write(self, rows: pa.Table, entry: ManifestEntry, replaces: Sequence[str] = ()) -> None:
-        sink = pa.BufferOutputStream()
-        pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
-        content = sink.getvalue().to_pybytes()
+        content = _to_parquet(rows)
         self._files.write(entry.path, content)
         self._manifests[entry.path.split("/", 1)[0]].commit(entry.seal(content), replaces=replaces)
 
     def _known_keys(self, table_name: str, expert: str | None) -> KnownKeys:
         """The committed keys; only files that this object has not looked into yet are opened."""
         known = self._known.setdefault((table_name, expert), KnownKeys())
-        for entry in self.files(table_name):
+        entries = self.files(table_name)
+        if not known.files <= {entry.name for entry in entries}:  # rows may have been taken out
+            known = self._known[table_name, expert] = KnownKeys()
+        for entry in entries:
             if entry.name not in known.files and (expert is None or entry.expert in (None, expert)):
                 known.add(
                     entry.name, join_keys(table_name, self._read(table_name, [entry], KEYS[table_name]))
@@ -286,6 +351,13 @@ class Warehouse:
                 where=self.url,
                 fix="set the clock: rows written now would count as older than those that are there",
             )
+
+
+def _to_parquet(rows: pa.Table) -> bytes:
+    sink = pa.BufferOutputStream()
+    pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def _entry_of(

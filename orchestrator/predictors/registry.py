@@ -15,6 +15,7 @@ from orchestrator.predictors.cluster import ClusterPredictor
 from orchestrator.predictors.difficulty import DifficultyPredictor
 from orchestrator.predictors.knn import KnnPredictor
 from orchestrator.predictors.latent import LatentExpertPredictor
+from orchestrator.predictors.recalibrated import RecalibratedPredictor
 from orchestrator.predictors.ridge import RidgePredictor
 from orchestrator.predictors.stack import StackPredictor, knn_and_domain
 from orchestrator.predictors.states import OTHER_VERSION, State
@@ -42,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "knn+domain": Kind(StackPredictor, lambda: StackPredictor(knn_and_domain)),
     "difficulty": Kind(DifficultyPredictor, DifficultyPredictor, offered=False),  # a member of the stack
     "extended": Kind(ExtendedPredictor, None, offered=False),  # made by adding experts to a fitted one
+    "recalibrated": Kind(RecalibratedPredictor, None, offered=False),  # a fitted one, corrected by traffic
 }
 DEFAULT_PREDICTOR = "stack"
 

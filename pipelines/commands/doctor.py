@@ -103,6 +103,10 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
         if diagnosis.books.disputed_usd:
             told += f"; ${diagnosis.books.disputed_usd:.6g} disputed with upstreams, charged to no key"
         machine.add_row("Books of the keys", told)
+    if diagnosis.traffic is not None:
+        count = len(diagnosis.traffic.complaints)
+        told = f"{count} beyond a threshold" if count else "nothing beyond a threshold"
+        machine.add_row("Report on the traffic", f"{told}; of {diagnosis.traffic.made_at:%Y-%m-%d %H:%M} UTC")
     console.print(machine)
 
     experts = Table("Expert", "Backend", "Model", "Runs here", title=escape(str(diagnosis.catalogue)))

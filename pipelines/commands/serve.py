@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from serve.wire.recording import Recording
 from warehouse.home import Home, warehouse_elsewhere
 
 
@@ -35,6 +36,24 @@ def serve(
     canary_share: Annotated[
         float, typer.Option(help="Share of the queries that the challenger decides.", min=0, max=1)
     ] = 0.0,
+    record: Annotated[
+        Recording,
+        typer.Option(
+            help="What is kept of a request beside its cost: none, features (no text) or texts; a key or a "
+            "request (store: false) may want less."
+        ),
+    ] = "features",
+    explore_share: Annotated[
+        float,
+        typer.Option(help="Share of the requests whose expert is drawn, to learn of it.", min=0, max=1),
+    ] = 0.0,
+    explore_usd_per_day: Annotated[
+        float, typer.Option(help="What exploring may cost a day beyond the experts of choice.", min=0)
+    ] = 1.0,
+    explore_temperature: Annotated[
+        float,
+        typer.Option(help="How even the draw is: an expert worth this much less is drawn 1/e as often."),
+    ] = 0.1,
     drain_s: Annotated[
         float,
         typer.Option(help="Seconds in which requests under way may finish when it is stopped.", min=0),
@@ -64,6 +83,8 @@ def serve(
     settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
     settings["warehouse_url"] = warehouse_elsewhere()
+    settings |= {"record": record, "explore_share": explore_share}
+    settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
     )

@@ -202,12 +202,16 @@ def gaps(
     margin: Annotated[float, typer.Option(help="How far below the level counts as a gap.")] = 0.1,
     score_price_usd: Annotated[float | None, typer.Option(help="USD that a right answer is worth.")] = None,
     briefs: Annotated[bool, typer.Option(help="Write out the briefs.")] = True,
+    traffic: Annotated[
+        bool, typer.Option(help="Weigh regions by the recorded requests, where there are any.")
+    ] = True,
     track: TrackOption = True,
 ) -> None:
     """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
     from rich.console import Console
 
     from orchestrator.text.registry import load_embedder
+    from pipelines.learning.traffic_mix import find_nearest
     from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
     from universe.report.figures import draw_gaps
     from universe.report.tables import render_gaps
@@ -217,8 +221,10 @@ def gaps(
     outcomes = _outcomes(here, experts or _pool_in_use(here), source)
     expected = expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings)
     embeddings = load_embedder(embedder, cache_dir=here.embeddings).embed(outcomes.texts)
+    nearest = find_nearest(here, outcomes) if traffic else None
     report = find_gaps(outcomes, expected, outcomes.experts, embeddings, target=target, margin=margin,
-                       score_price_usd=score_price_usd)  # fmt: skip
+                       score_price_usd=score_price_usd,
+                       traffic=None if nearest is None else nearest.position)  # fmt: skip
     console.print(render_gaps(report))
     texts = [
         f"{g.name}\n  {brief_for_questions(g)}\n  {brief_for_expert(g, report.target)}" for g in report.gaps

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from warehouse.mlflow_store import open_store
 if TYPE_CHECKING:
     from orchestrator.evaluation.report import EvaluationReport
     from orchestrator.selection.presets import Preset
+    from orchestrator.traffic.labels import TrafficLabels
 
 #: Questions answered by all experts that an evaluation over splits needs.
 MIN_EVALUATED = 50
@@ -32,9 +34,19 @@ class TrainingResult:
 
 
 def train_version(
-    outcomes: Outcomes, home: Home, *, predictor: str, embedder: str, seeds: int = 5, seed: int = 0
+    outcomes: Outcomes,
+    home: Home,
+    *,
+    predictor: str,
+    embedder: str,
+    seeds: int = 5,
+    seed: int = 0,
+    traffic: TrafficLabels | None = None,
 ) -> TrainingResult:
     """Evaluate by cross-splits, train on all but the frozen part, and register.
+
+    Labels on served requests (``traffic``, of the outcomes' experts in their order) correct what was learned
+    from outcomes; see :func:`orchestrator.train.train_router`.
 
     Answers that were not asked for are filled in by what is expected of them
     (:func:`orchestrator.selection.explorer.complete_scores`), for training alone. Logs to the active MLflow
@@ -52,7 +64,8 @@ def train_version(
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     readings = load_readings(home, learned)  # of what was answered, before the rest is filled in
     learned = complete_outcomes(learned, embedder, home.embeddings)
-    known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
+    data = learned.fingerprint() if traffic is None else f"{learned.fingerprint()}+{_fingerprint(traffic)}"
+    known = _find_trained(data, learned.experts, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
         return TrainingResult(known, None, is_new=False)
     report = None
@@ -67,7 +80,9 @@ def train_version(
         seed=seed,
         cache_dir=home.embeddings,
         readings=readings,
+        traffic=traffic,
     )
+    trained.orchestrator.info["training_data"] = data
     version = log_version(
         trained.orchestrator,
         report,
@@ -78,11 +93,28 @@ def train_version(
     return TrainingResult(version, report, presets=trained.orchestrator.presets)
 
 
-def _find_trained(learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int) -> str | None:
-    """The version that was trained on these outcomes with these settings, if there is one."""
+def _fingerprint(labels: TrafficLabels) -> str:
+    """Hash (8 hex digits) of who said what of which request."""
+    digest = hashlib.sha256("\n".join([*labels.experts, *labels.labellers]).encode())
+    for part in (
+        labels.served_at,
+        labels.row,
+        labels.expert,
+        labels.label,
+        labels.labeller,
+        labels.propensity,
+    ):
+        digest.update(np.ascontiguousarray(part).tobytes())
+    return digest.hexdigest()[:8]
+
+
+def _find_trained(
+    data: str, experts: Sequence[str], home: Home, *, predictor: str, embedder: str, seed: int
+) -> str | None:
+    """The version that was trained on these data with these settings, if there is one."""
     from orchestrator.versions.mlflow_registry import versions
 
-    wanted = (learned.fingerprint(), predictor, embedder, seed, set(learned.experts))
+    wanted = (data, predictor, embedder, seed, set(experts))
     for known in versions(home.mlflow_uri):
         if wanted == (
             known.training_data, known.predictor, known.embedder, known.seed, set(known.pool)

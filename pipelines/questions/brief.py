@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 PRIOR_ANSWERS = 3.0  # questions' worth of the domain's success held of a cell before its first answer
 FLOOR = 0.1  # a settled cell keeps this share of an open one's weight
 GAP_WEIGHT = 2.0  # questions in domains with a gap, against the same elsewhere
+TRAFFIC_PULL = 0.5  # share of the questions that goes where real traffic is, weak or unknown
+LEAST_NEED = 0.25  # what a domain of traffic counts by where nothing is lacking
 
 BY_CELL = """
 select o.domain || '/' || coalesce(o.subject, '') as name, coalesce(o.difficulty, 0) as level, o.expert,
@@ -50,11 +52,21 @@ class GapBrief:
 
 
 @dataclass(frozen=True)
+class TrafficShare:
+    """A domain's part of what people really ask, and how much is lacking there, in [0, 1]."""
+
+    domain: str
+    share: float
+    need: float
+
+
+@dataclass(frozen=True)
 class Brief:
     """What is known before a round's questions are made; empty in the first round."""
 
     results: tuple[CellResult, ...] = ()
     gaps: tuple[GapBrief, ...] = ()
+    traffic: tuple[TrafficShare, ...] = ()
 
     @property
     def gap_domains(self) -> frozenset[str]:
@@ -84,7 +96,26 @@ def weigh_cells(cells: Sequence[Cell], brief: Brief) -> NDArray[np.float64]:
     use. Their sum is divided by the square root of the answers there are, and doubled in domains with a gap.
     A cell with few answers leans on its domain's figures. Levels that nobody reaches get little, so questions
     move to where the experts begin to fail.
+
+    Where traffic is recorded, ``TRAFFIC_PULL`` of the questions go to its domains, by their share of the
+    requests times what is lacking there; within a domain by the weights above.
     """
+    shares = _weigh_by_answers(cells, brief)
+    domains = np.array([name.split("/")[0] for name, _ in cells])
+    wanted = {part.domain: part.share * (LEAST_NEED + part.need) for part in brief.traffic}
+    total = sum(wanted.get(domain, 0.0) for domain in set(domains.tolist()))
+    if not total:
+        return shares
+    pull = TRAFFIC_PULL * sum(part.share for part in brief.traffic if part.domain in set(domains.tolist()))
+    aimed = np.zeros(len(cells))
+    for domain in set(domains.tolist()):
+        here = domains == domain
+        aimed[here] = wanted.get(domain, 0.0) / total * shares[here] / shares[here].sum()
+    mixed: NDArray[np.float64] = (1 - pull) * shares + pull * aimed
+    return mixed
+
+
+def _weigh_by_answers(cells: Sequence[Cell], brief: Brief) -> NDArray[np.float64]:
     experts = sorted({result.expert for result in brief.results})
     if not experts:
         return np.full(len(cells), 1 / len(cells))
@@ -136,7 +167,7 @@ def weigh_domains(domains: Collection[str], brief: Brief) -> dict[str, float]:
         for (domain, expert), parts in merged.items()
     )  # fmt: skip
     names = sorted(domains)
-    shares = weigh_cells([(name, 0) for name in names], Brief(results, brief.gaps))
+    shares = weigh_cells([(name, 0) for name in names], Brief(results, brief.gaps, brief.traffic))
     return dict(zip(names, shares.tolist(), strict=True))
 
 

@@ -89,7 +89,7 @@ def run_round(
         result = steps.conclude(found["ids"], version, standing, purchase)
         log_round(answered, result, {"questions": found, "gaps": gaps})
     run.tell(RoundDone(result))
-    return result, read_brief(run.warehouse, evidence.learned, run.panel.names, record)
+    return result, read_brief(run.home, run.warehouse, evidence.learned, run.panel.names, record)
 
 
 @dataclass(frozen=True)

@@ -152,4 +152,4 @@ def _read_brief(run: RunContext, frozen: FrozenQuestions, round: str | None = No
     evidence = read_evidence(run.warehouse, run.panel.names, frozen.ids)
     learned = evidence.to_learn() if evidence else None
     record = run.rounds.record(round) if round is not None else None
-    return read_brief(run.warehouse, learned, run.panel.names, record)
+    return read_brief(run.home, run.warehouse, learned, run.panel.names, record)

@@ -7,8 +7,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
-from pipelines.traffic.recorded import RecordedRequests
-from warehouse import ANSWERS, QUESTIONS, question_id
+from pipelines.learning.recorded_requests import RecordedRequests
+from warehouse import ANSWERS, question_id
+from warehouse.schemas import conform
 
 SOURCE = "traffic"
 #: The domain of requests that say no task.
@@ -80,10 +81,7 @@ def question_rows(requests: RecordedRequests, texts: Texts, *, round: str) -> pa
         "round": [round] * n,
         "parent_id": ids,
     }
-    rows = pa.table({
-        f.name: pa.array(columns[f.name], f.type) for f in QUESTIONS if f.name in columns
-    })  # fmt: skip
-    return rows
+    return conform("questions", pa.table({name: pa.array(own) for name, own in columns.items()}))
 
 
 def served_rows(requests: RecordedRequests, questions: pa.Table, texts: Texts) -> pa.Table:

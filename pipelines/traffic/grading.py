@@ -23,7 +23,7 @@ from experts.forms import (
 )
 from pipelines.answering.judging import JudgeReceipt, judge_answers
 from pipelines.answering.round_money import RoundMoney
-from pipelines.traffic.recorded import RecordedRequests
+from pipelines.learning.recorded_requests import RecordedRequests
 from warehouse import JUDGEMENTS, Warehouse
 
 if TYPE_CHECKING:

@@ -17,13 +17,15 @@ MOST_KNOWN = 4_000
 
 
 def read_texts(home: Home, request_ids: Sequence[str]) -> Texts:
-    """The words of those requests whose texts are kept, by request id."""
-    from importlib import import_module
-    from importlib.util import find_spec
+    """The words of those requests whose texts are kept, by request id.
 
-    if find_spec("warehouse.traffic") is None or find_spec("warehouse.traffic.texts") is None:
-        return {}
-    return dict(import_module("warehouse.traffic.texts").TextStore(home.path).read(list(request_ids)))
+    Raises:
+        InputError: they are sealed with a key that the environment does not name.
+    """
+    from warehouse.traffic.sealing import read_seal
+    from warehouse.traffic.texts import TextStore
+
+    return TextStore(home.path, read_seal()).read(list(request_ids))
 
 
 def embed_known(

@@ -20,12 +20,19 @@ from orchestrator.versions.promotion import Standing
 from pipelines.answering.bulk import answer_open_work
 from pipelines.answering.open_work import find_open_work
 from pipelines.answering.round_money import RoundMoney
+from pipelines.learning.recorded_requests import RecordedRequests, embeddings_of, read_requests
+from pipelines.learning.traffic_mix import embedder_key
 from pipelines.ray_session import Connection
 from pipelines.selfplay.panel import Panel, seat
 from pipelines.selfplay.round_record import RoundFolder, RoundRecord, Step
 from pipelines.tracked_run import tracked_run
 from pipelines.traffic.as_questions import Texts, question_rows, served_rows
-from pipelines.traffic.challenger import challenge, count_traffic, read_outcomes, train_challenger
+from pipelines.traffic.challenger import (
+    challenge,
+    read_outcomes,
+    resolve_router,
+    train_challenger,
+)
 from pipelines.traffic.events import (
     Calibrated,
     ChallengerTested,
@@ -40,7 +47,6 @@ from pipelines.traffic.events import (
 )
 from pipelines.traffic.grading import grade_answers, read_asked
 from pipelines.traffic.known import embed_known, read_texts
-from pipelines.traffic.recorded import RecordedRequests, embeddings_of, read_requests
 from pipelines.traffic.sampling import MOST_CONSIDERED, Sample, choose_sample
 from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
 from warehouse import NotReadyError, TooFewError, Warehouse
@@ -76,6 +82,7 @@ def run_learn(settings: LearnSettings, home: Home, tell: Tell = lambda event: No
     settings.check()
     panel = seat(settings.catalogue, judge=settings.shadow.judge)
     warehouse = home.warehouse()
+    requests = _read(home, warehouse, settings)
     folder = RoundFolder(home.rounds)
     name = settings.round or next_round(folder)
     record = folder.record(name)
@@ -84,7 +91,6 @@ def run_learn(settings: LearnSettings, home: Home, tell: Tell = lambda event: No
     with Connection(settings.address) as connection:
         params = {"kind": "learn", "round": name, "budget_usd": settings.budget_usd}
         params |= {key: value for key, value in asdict(settings.shadow).items() if key != "key_weights"}
-        requests = _read(home, warehouse, settings)
         with tracked_run(home, f"learn {name}", params, resume=resume) as run_id:
             if resume != run_id:
                 record.step("run", lambda: {"id": run_id})
@@ -140,6 +146,7 @@ class _Steps:
 
     def run(self, requests: RecordedRequests) -> LearnResult:
         """One line a step."""
+        before = self.find_champion()
         sample = self.sample(requests)
         if sample["request_ids"]:
             chosen = self._chosen(requests, sample)
@@ -147,8 +154,7 @@ class _Steps:
             self.answer(questions, sample)
             self.grade(chosen[0], questions, sample)
         self.calibrate()
-        before = self.find_champion()
-        trained = self.train()
+        trained = self.train(before)
         standing = self.challenge(trained["version"], before) if trained["version"] else None
         return self.conclude(sample, trained, standing)
 
@@ -228,25 +234,21 @@ class _Steps:
         )["version"]
         return found
 
-    def train(self) -> Step:
+    def train(self, before: str | None) -> Step:
         """A challenger, trained on benchmark, self-play and traffic; none where there is too little."""
 
         def work() -> Step:
             try:
                 outcomes = read_outcomes(self.warehouse, self._pool())
-                trained = train_challenger(self.home, outcomes, self.settings)
+                return asdict(train_challenger(self.home, outcomes, self.settings, before))
             except (TooFewError, NotReadyError) as error:
                 return {"version": None, "why": str(error)}
-            return {
-                "version": trained.version, "is_new": trained.is_new, "questions": len(outcomes),
-                "traffic": count_traffic(outcomes),
-            }  # fmt: skip
 
         found = self.record.step("training", work, settings=self.settings.by_step()["training"])
         if found["version"] is None:
             self.tell(NothingToLearn(found["why"]))
         else:
-            told = ("version", "is_new", "questions", "traffic")
+            told = ("version", "is_new", "questions", "traffic", "labels")
             self.tell(ChallengerTrained(*(found[name] for name in told)))
         return found
 
@@ -275,23 +277,29 @@ class _Steps:
         return LearnResult(**kept)
 
     def _choose(self, fresh: RecordedRequests) -> Sample:
-        has, embedding = embeddings_of(fresh)
+        _, embedder = resolve_router(self.home, self.settings, self.find_champion())
+        has, embedding = embeddings_of(fresh, embedder_key(embedder))
+        is_known = bool(has.any())
+        if not is_known:  # all were read by another one, whose vectors can be compared with each other alone
+            has, embedding = embeddings_of(fresh)
+        if not has.any():
+            return Sample((), {}, 0.0, 0.0)
         fresh = fresh.take(has)
         _, last = np.unique(np.array(fresh.column("text_hash"), str)[::-1], return_index=True)
         kept = np.sort(len(fresh) - 1 - last)  # of requests that say the same, the newest
         fresh, embedding = fresh.take(kept), embedding[kept]
         shadow = self.settings.shadow
-        multiplier = float(np.nanmedian(fresh.figures("multiplier"))) if len(fresh) else 0.0
+        paid = fresh.figures("multiplier")
+        multiplier = float(np.median(paid[np.isfinite(paid)])) if np.isfinite(paid).any() else 0.0
         seen = embed_known(
-            self.warehouse, self.settings.embedder, self.panel.names, self.home.embeddings,
-            seed=self.settings.seed,
-        )  # fmt: skip
-        if len(fresh) and seen.shape[1] != embedding.shape[1]:
-            seen = np.empty((0, embedding.shape[1]), np.float32)  # another embedder's tell nothing here
+            self.warehouse, embedder, self.panel.names, self.home.embeddings, seed=self.settings.seed
+        )
+        if not is_known or not len(seen):
+            seen = np.empty((0, embedding.shape[1]), np.float32)
         return choose_sample(
             fresh, embedding, seen, self.panel.experts, self.panel.judge,
             budget_usd=self.money.left_usd() or 0.0, key_weights=shadow.key_weights,
-            most_requests=shadow.requests, multiplier=multiplier if np.isfinite(multiplier) else 0.0,
+            most_requests=shadow.requests, multiplier=multiplier,
             verdicts=2 if shadow.judge_by == "pairs" else 1,
         )  # fmt: skip
 

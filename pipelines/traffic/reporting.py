@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import numpy as np
 
+from pipelines.learning.recorded_requests import read_requests
 from pipelines.traffic.known import embed_known
-from pipelines.traffic.recorded import read_requests
 from pipelines.traffic.watch import Thresholds, TrafficReport, watch_traffic
 from warehouse import NotReadyError
 from warehouse.home import Home

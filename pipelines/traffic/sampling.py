@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from experts.catalogue.pricing import CHARACTERS_PER_TOKEN
 from orchestrator.traffic.worth_asking import choose_shadows
-from pipelines.traffic.recorded import RecordedRequests
+from pipelines.learning.recorded_requests import RecordedRequests
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
@@ -28,7 +29,7 @@ class Sample:
     """What is to be asked: request ids by expert's name, and what all of it is expected to cost.
 
     Attributes:
-        request_ids: each request once, in the order of time.
+        request_ids: each request once, in the order of time; of some only what was served is judged.
         asked: by expert's name, those that it is to answer; the expert that was served is not asked.
         expected_usd: of the answers and the verdicts on them and on what was served.
         verdicts_usd: of that, the verdicts.
@@ -85,23 +86,27 @@ def choose_sample(
     served = np.array([_place(specs, name) for name in requests.column("expert")], int)
     verdict_usd = verdicts * price_verdicts(requests, judge)
     weights = np.array([key_weights.get(str(key), 1.0) for key in requests.column("key_id")], float)
+    # All of them in the order of their worth; what they cost with their verdicts is counted here.
     pairs = choose_shadows(
-        success, cost, embedding, seen, budget_usd, weights, multiplier=min(multiplier, _WIDEST_GAP),
+        success, cost, embedding, seen, math.inf, weights, multiplier=min(multiplier, _WIDEST_GAP),
         answered=served, judge_usd=float(verdict_usd.mean()), most_requests=most_requests,
     )  # fmt: skip
     asked: dict[str, list[int]] = {spec.name: [] for spec in specs}
     rows: set[int] = set()
     spent = judged = 0.0
     for i, j in pairs:
-        if j == served[i]:  # its answer is there; its verdict goes with the others'
+        is_served = j == served[i]
+        if is_served and (i in rows or judge is None or verdicts > 1):
+            continue  # it is judged with the others; pairs need another one to compare it with
+        further = verdict_usd[i] * (1 if i in rows or is_served or verdicts > 1 else 2)
+        usd = float(further + (0.0 if is_served else cost[i, j]))
+        if spent + usd > budget_usd:
             continue
-        further = verdict_usd[i] * (1 if i in rows else 2)
-        if spent + cost[i, j] + further > budget_usd:
-            continue
-        spent += float(cost[i, j] + further)
+        spent += usd
         judged += float(further)
         rows.add(i)
-        asked[specs[j].name].append(i)
+        if not is_served:
+            asked[specs[j].name].append(i)
     ids = requests.column("request_id")
     return Sample(
         tuple(str(ids[i]) for i in sorted(rows)),

@@ -20,7 +20,7 @@ from orchestrator.traffic.drift import (
     reject_by_holm,
 )
 from orchestrator.traffic.judge_calibration import JudgeCalibration, calibrate_judge
-from pipelines.traffic.recorded import RecordedRequests, embeddings_of
+from pipelines.learning.recorded_requests import RecordedRequests, embeddings_of
 
 #: Windows of equal numbers of requests in which forecasts and findings are set side by side.
 WINDOWS = 6

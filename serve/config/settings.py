@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experts import ExpertSpec, load_catalogue
 from experts.backends.registry import kind_of
+from orchestrator.selection.exploration import DEFAULT_TEMPERATURE
+from serve.wire.recording import Recording
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 from warehouse.home import default_path
@@ -61,8 +63,31 @@ class ServeConfig(BaseModel):
         description="keys: no key, no answer; open: anyone on this machine; auto: open until there is a key, "
         "on a loopback address only",
     )
+    record: Recording = Field(
+        "features",
+        description="what is kept of a request beside its cost: none, features (no text), or texts; a key or "
+        "a request may want less",
+    )
+    explore_share: float = Field(
+        0.0, ge=0, le=1, description="share of the routed requests whose expert is drawn, to learn of it"
+    )
+    explore_temperature: float = Field(
+        DEFAULT_TEMPERATURE,
+        gt=0,
+        allow_inf_nan=False,
+        description="of the softmax over net value that it is drawn from, in points of success",
+    )
+    explore_usd_per_day: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="what exploring may cost a day (UTC) beyond the experts that would have been chosen",
+    )
     feedback_window_s: float = Field(
-        600.0, gt=0, description="seconds in which feedback can still be given to an answer"
+        600.0,
+        gt=0,
+        description="seconds in which the traffic goes to the warehouse at the latest, 30 where more is "
+        "given; feedback is taken at any time",
     )
     poll_champion_s: float = Field(5.0, gt=0, description="seconds between looks for a new champion")
     shadow: bool = Field(

@@ -24,13 +24,12 @@ from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
 from serve.request.planning import Offered
 from serve.wire.api_errors import ApiError
+from serve.wire.feedback import FeedbackReply, FeedbackRequest
 from serve.wire.json_text import write_json
 from serve.wire.protocol import (
     ChatReply,
     ChatRequest,
     ErrorReply,
-    FeedbackReply,
-    FeedbackRequest,
     Health,
     ModelCard,
     ModelList,
@@ -125,9 +124,12 @@ def create_api(gateway: Gateway) -> FastAPI:
 
     @asked.post("/v1/feedback", responses=_REFUSALS)
     async def feedback(request: Annotated[FeedbackRequest, Body()], caller: FromKey) -> FeedbackReply:
-        """Say how good an answer was: the score stands beside its decision in the decisions table."""
-        await gateway.add_feedback(request, caller)
-        return FeedbackReply()
+        """Say how good an answer was: a score or a thumb, a comment, the answer as it should have been.
+
+        At any time, of an answer that this key was given and that is recorded. The last word counts.
+        Words are kept where the request's texts are.
+        """
+        return await gateway.add_feedback(request, caller)
 
     app.include_router(asked)
 

@@ -137,6 +137,11 @@ class CompletionOptions(Constraints):
         """Completion tokens at most, where the request says so."""
         return self.max_tokens
 
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether anything may be kept of the request beside its cost: not where it says ``store: false``."""
+        return (self.model_extra or {}).get("store") is not False
+
     def for_expert(self) -> dict[str, Any]:
         """Return the request without our extensions, as an expert gets it: once made, not to be changed."""
         return self._for_expert
@@ -240,23 +245,6 @@ class RouteRequest(Constraints):
     def text(self) -> str:
         """What the router reads, as it does of a chat completion."""
         return self.query if self.query is not None else last_asked(self.messages or ())
-
-
-class FeedbackRequest(BaseModel):
-    """How good an answer was."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    request_id: str = Field(
-        min_length=1, max_length=100, description="the answer's leeroo.request_id, or its x-leeroo-request-id"
-    )
-    score: float = Field(ge=0, le=1, description="0 is useless, 1 is right")
-
-
-class FeedbackReply(BaseModel):
-    """That a score was taken down."""
-
-    recorded: Literal[True] = Field(default=True, description="always true")
 
 
 class ExpertForecast(BaseModel):

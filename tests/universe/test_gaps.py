@@ -181,3 +181,19 @@ def test_the_name_of_a_gap_is_whole_on_a_narrow_screen() -> None:
     assert "…" not in shown
     for gap in report.gaps:
         assert all(word in shown for word in gap.name.replace(":", "").replace(",", "").split())
+
+
+def test_gaps_are_worth_what_the_traffic_asks_there() -> None:
+    outcomes, expected, vectors = world(planted="maths")
+    plain = find_gaps(outcomes, expected, ["cheap", "dear"], vectors)
+    rows = np.flatnonzero(outcomes.domains == "maths")
+    elsewhere = np.flatnonzero(outcomes.domains != "maths")
+    asked = np.concatenate([rows[:10], np.resize(elsewhere, 990)])
+    report = find_gaps(outcomes, expected, ["cheap", "dear"], vectors, traffic=asked)
+    assert report.requests == 1000
+    assert sum(gap.traffic_share for gap in report.gaps) == pytest.approx(0.01, abs=0.003)
+    total, before = (sum(gap.accuracy_worth for gap in found.gaps) for found in (report, plain))
+    assert total < 0.1 * before
+    console = Console(file=StringIO(), width=120)
+    console.print(render_gaps(report))
+    assert "1,000 recorded requests" in console.file.getvalue()  # type: ignore[attr-defined]

@@ -34,7 +34,7 @@ class Gap:
     words: tuple[str, ...]
     kind: Kind
     questions: int
-    traffic_share: float
+    traffic_share: float  # of the requests where they are given, else of the questions
     reached: float  # chance taken out, in [0, 1] for any router at or above guessing
     interval: tuple[float, float]  # bootstrap, 95%
     best_expert: str  # best single one here
@@ -56,6 +56,7 @@ class GapReport:
     recovery: float  # mean share of the report's questions that lie in a resample's gaps
     unstable: int  # regions that fell short but were not found again often enough to be named
     resamples: int
+    requests: int = 0  # recorded ones by which regions are weighted; 0: by their questions
 
 
 def find_gaps(
@@ -70,6 +71,7 @@ def find_gaps(
     resamples: int = 5,
     min_stability: float = 0.6,
     seed: int = 0,
+    traffic: NDArray[np.integer] | None = None,
 ) -> GapReport:
     """Find the regions where a universe falls short by more than noise, and check them on resamples.
 
@@ -91,6 +93,8 @@ def find_gaps(
         resamples: bootstrap samples for the stability.
         min_stability: share of the resamples in which a gap must be found again to be named.
         seed: of clusters and resamples.
+        traffic: [t] of recorded requests the row of the question that each is most like: a region's share is
+            then that of the requests, and its gap worth as much.
 
     Raises:
         InputError: shapes do not agree, or an expert is unknown.
@@ -113,7 +117,7 @@ def find_gaps(
     reach = _Reach(outcomes, expected, experts)
     regions = find_regions(outcomes, embeddings, seed=seed)
     level = reach.level(np.arange(len(outcomes))) if target is None else target
-    gaps = _judge(outcomes, reach, regions, level, margin, score_price_usd, seed)
+    gaps = _judge(outcomes, reach, regions, level, margin, score_price_usd, seed, traffic)
     rng = np.random.default_rng(seed + 1)
     again = np.zeros(len(gaps))
     overlaps = []
@@ -147,6 +151,7 @@ def find_gaps(
         float(np.mean(recovered)) if recovered else 1.0,
         len(gaps) - len(stable),
         resamples,
+        0 if traffic is None else len(traffic),
     )
 
 
@@ -221,8 +226,10 @@ def _judge(
     margin: float,
     score_price_usd: float | None,
     seed: int,
+    traffic: NDArray[np.integer] | None = None,
 ) -> list[Gap]:
     rng = np.random.default_rng(seed)
+    asked = regions.label if traffic is None or not len(traffic) else regions.label[traffic]
     found = []
     for region in range(regions.count):
         rows = np.flatnonzero((regions.label == region) & np.isfinite(reach.routed))
@@ -237,7 +244,7 @@ def _judge(
             else (np.nan, (np.nan, np.nan))
         )
         lost = float(np.mean(reach.routed[rest])) - without if len(rest) else np.nan
-        share = (regions.label == region).sum() / len(outcomes)
+        share = float((asked == region).mean())
         chance = float(outcomes.chance[rows].mean())
         if interval[1] < level - margin:
             kind: Kind = "no expert"

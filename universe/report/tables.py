@@ -181,9 +181,11 @@ def render_gaps(report: GapReport) -> RenderableType:
             "" if math.isnan(gap.usd_worth) else f"{gap.usd_worth:.3g}",
             f"{gap.stability:.0%}",
         )
+    asked = f"{report.requests:,} recorded requests" if report.requests else "the questions"
     note = Text(
-        f"reached: chance taken out, with its 95% interval; the universe overall: {report.target:.2f}."
-        " worth: score that closing it adds, overall; $ / 1k: the same in USD per 1,000 queries; again: share"
+        f"traffic: share of {asked}. reached: chance taken out, with its 95% interval; the universe overall:"
+        f" {report.target:.2f}. worth: score that closing it adds, overall; $ / 1k: the same in USD per 1,000"
+        " queries; again: share"
         f" of {report.resamples} resamples that found it again. In these, {report.recovery:.0%} of the"
         f" questions named here were in gaps (overlap {report.overlap:.0%}); {report.unstable} regions too"
         " uncertain to name were left out."

@@ -135,7 +135,7 @@ def read_requests(warehouse: Warehouse, *, since: datetime | None = None) -> Rec
 def embeddings_of(
     requests: RecordedRequests, embedder: str | None = None
 ) -> tuple[NDArray[np.bool_], NDArray[np.float32]]:
-    """Which requests have an embedding of the commonest kind (or of this embedder): mask [n], and [k, d]."""
+    """Which requests have an embedding, of this embedder or the commonest: mask [n], and [k, d]."""
     names = np.array([str(name) for name in requests.column("embedder")])
     held: list[list[float]] = [vector or [] for vector in requests.rows["embedding"].to_pylist()]
     width = np.array([len(vector) for vector in held], int)
@@ -146,7 +146,9 @@ def embeddings_of(
         if has.any():
             kinds, counts = np.unique(values[has], return_counts=True)
             has &= values == kinds[counts.argmax()]
-    return has, np.array([held[i] for i in np.flatnonzero(has)], np.float32).reshape(int(has.sum()), -1)
+    if not has.any():
+        return has, np.empty((0, 0), np.float32)
+    return has, np.array([held[i] for i in np.flatnonzero(has)], np.float32)
 
 
 def _numbers(table: pa.Table, name: str) -> NDArray[np.float64]:

@@ -1,0 +1,215 @@
+"""A fitted predictor, corrected by what served traffic has shown: where success differs from its forecast."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, ClassVar, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.predictors.base import Predictor, Rebuild, inner_products
+from orchestrator.predictors.knn import principal_axes
+from orchestrator.predictors.linear import standardise
+from orchestrator.predictors.states import State
+from orchestrator.text.queries import Examples, Queries
+
+COMPONENTS = 16  # leading directions in which queries differ
+FARTHEST = 3.0  # deviations of a surface feature beyond which a query counts as this far
+TYPICAL_LEVEL = (0.7, 0.3)  # centre and scale of the mean forecast of a query
+
+#: Prior deviations of a correction that are tried, and averaged by their evidence: of the part that all
+#: experts share, of each expert's own, how far it may vary with the query, and the labels after which what
+#: was seen weighs half as much.
+COMMON = (0.02, 0.1, 0.25)
+OWN = (0.005, 0.03, 0.08, 0.16)
+VARYING = (0.3, 0.6, 1.0)
+HALF_LIVES = (4_000.0, np.inf)
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """Success of single experts on single requests, known with noise: a cell each, in no order."""
+
+    row: NDArray[np.intp]  # [c] of the queries
+    expert: NDArray[np.intp]  # [c] column
+    success: Floats  # [c] unbiased; noise may take it outside [0, 1]
+    variance: Floats  # [c] of that noise, above 0
+    age: Floats  # [c] requests served since
+
+
+class RecalibratedPredictor:
+    """Success = what another predictor says + a linear correction, learned from sparse and noisy outcomes.
+
+    The correction of an expert is one part that all experts share and one of its own, each linear in an
+    intercept, the query's mean forecast, its surface and the leading principal components of its embedding: a
+    Bayesian linear mixed model. A label of one expert so tells something of all, and experts of which little
+    is known keep the forecast. How large corrections may be, and how fast what was seen grows old, is
+    averaged over a grid by the evidence (MacKay, *Bayesian interpolation*, 1992): where the forecasts hold,
+    corrections vanish.
+    """
+
+    kind: ClassVar[str] = "recalibrated"
+
+    def __init__(self, base: Predictor, known: Queries) -> None:
+        """Correct ``base``, which stays as it is; ``known`` are queries from which it has learned."""
+        self.base = base
+        embeddings = known.embeddings
+        self._centre = embeddings.mean(axis=0)
+        self._axes = principal_axes(embeddings - self._centre, COMPONENTS)
+        reach = ((embeddings - self._centre) @ self._axes.T).std(axis=0)
+        self._reach = np.float32(max(float(reach.max(initial=0.0)), 1e-6))
+        _, mean, deviation = standardise(known.surface.astype(np.float64))
+        self._surface = np.stack([mean, deviation]).astype(np.float32)
+        width = 2 + known.surface.shape[1] + len(self._axes)
+        self._weights = np.zeros((len(base.experts), width), np.float32)
+        self._covariance = np.zeros((len(base.experts), width, width), np.float32)
+
+    @property
+    def experts(self) -> tuple[str, ...]:
+        """The pool, in the order of the columns."""
+        return self.base.experts
+
+    def learn(self, queries: Queries, forecast: NDArray[np.float32], seen: Seen) -> Self:
+        """Learn the corrections from nothing else than these cells, where the other one said ``forecast``."""
+        features = self._read(queries, forecast).astype(np.float64)[seen.row]
+        residual = seen.success - forecast[seen.row, seen.expert]
+        fits = list(_fit_grid(features, residual, seen, len(self.experts)))
+        evidence = np.array([fit.evidence for fit in fits])
+        share = np.exp(evidence - evidence.max())
+        share /= share.sum()
+        kept = [(s, fit) for s, fit in zip(share, fits, strict=True) if s > 1e-3]
+        total = sum(s for s, _ in kept)
+        self._weights = (sum(s * fit.weights() for s, fit in kept) / total).astype(np.float32)
+        self._covariance = (sum(s * fit.covariance() for s, fit in kept) / total).astype(np.float32)
+        return self
+
+    def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
+        """Fit the other predictor; corrections stay."""
+        self.base = self.base.fit(train, validation, seed=seed)
+        return self
+
+    def refit(self, examples: Examples) -> Self:
+        """Let the other predictor learn again; corrections stay."""
+        self.base = self.base.refit(examples)
+        return self
+
+    def predict(self, queries: Queries) -> NDArray[np.float32]:
+        """Return expected success [n, m]."""
+        return self.correct(queries, self.base.predict(queries))
+
+    def correct(self, queries: Queries, forecast: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return expected success [n, m], where the other predictor says ``forecast``."""
+        success = forecast + inner_products(self._read(queries, forecast), self._weights)
+        # Beyond 1 or below 0 it is the level that is wrong: cutting off would level the experts too.
+        success = success - np.maximum(success.max(axis=1, keepdims=True) - 1, 0)
+        success = success + np.maximum(-success.min(axis=1, keepdims=True), 0)
+        clipped: NDArray[np.float32] = np.clip(success, 0, 1)
+        return clipped
+
+    def uncertainty(self, queries: Queries, forecast: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the standard deviation [n, m] of the corrections, where the other one says ``forecast``."""
+        features = self._read(queries, forecast)
+        variance = np.stack([((features @ own) * features).sum(axis=1) for own in self._covariance], axis=1)
+        deviation: NDArray[np.float32] = np.sqrt(np.maximum(variance, 0))
+        return deviation
+
+    def state(self) -> State:
+        """Return the other predictor's state and the corrections."""
+        base = self.base.state()
+        arrays: dict[str, NDArray[Any]] = {
+            "centre": self._centre,
+            "axes": self._axes,
+            "reach": np.array([self._reach]),
+            "surface": self._surface,
+            "weights": self._weights,
+            "covariance": self._covariance,
+            **base.prefixed("base"),
+        }
+        return State(self.kind, {"experts": list(self.experts), "base": base.header()}, arrays)
+
+    @classmethod
+    def from_state(cls, state: State, rebuild: Rebuild) -> Self:
+        """Rebuild a fitted predictor."""
+        own = cls.__new__(cls)
+        own.base = rebuild(state.part(state.config["base"], "base"))
+        own._centre, own._axes = state.arrays["centre"], state.arrays["axes"]
+        own._reach, own._surface = state.arrays["reach"][0], state.arrays["surface"]
+        own._weights, own._covariance = state.arrays["weights"], state.arrays["covariance"]
+        return own
+
+    def _read(self, queries: Queries, forecast: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Features [n, k] of a correction, each about as large as the intercept."""
+        places = inner_products(queries.embeddings - self._centre, self._axes) / self._reach
+        surface = np.clip((queries.surface - self._surface[0]) / self._surface[1], -FARTHEST, FARTHEST)
+        centre, scale = TYPICAL_LEVEL
+        level = (forecast.mean(axis=1, keepdims=True) - np.float32(centre)) / np.float32(scale)
+        one = np.ones((len(queries), 1), np.float32)
+        return np.hstack([one, level, surface / np.float32(FARTHEST), places]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """The posterior under one prior: coefficients of the shared part, then of each expert's own, scaled."""
+
+    scale: Floats  # [2, k] prior deviations: of the shared part, of an own one
+    mean: Floats  # [(m + 1) k]
+    precision: Floats  # [(m + 1) k, (m + 1) k]
+    evidence: float
+
+    def weights(self) -> Floats:
+        """Mean correction per expert [m, k]."""
+        shared, own = np.split(self.mean.reshape(-1, self.scale.shape[1]), [1])
+        weights: Floats = shared * self.scale[0] + own * self.scale[1]
+        return weights
+
+    def covariance(self) -> Floats:
+        """Covariance of each expert's correction [m, k, k]."""
+        k = self.scale.shape[1]
+        whole = np.linalg.inv(self.precision).reshape(-1, k, len(self.mean) // k, k).swapaxes(1, 2)
+        shared, own = self.scale
+        parts = [
+            whole[0, 0] * np.outer(shared, shared)
+            + whole[j, j] * np.outer(own, own)
+            + whole[0, j] * np.outer(shared, own)
+            + whole[j, 0] * np.outer(own, shared)
+            for j in range(1, len(whole))
+        ]
+        return np.stack(parts)
+
+
+def _fit_grid(features: Floats, residual: Floats, seen: Seen, experts: int) -> Iterator[_Fit]:
+    """Solve the model at each prior of the grid; sums over cells are made once per half-life."""
+    k = features.shape[1]
+    for half_life in HALF_LIVES:
+        variance = seen.variance * 2 ** (seen.age / half_life)
+        per_expert = [seen.expert == j for j in range(experts)]
+        grams = [(features[of] / variance[of, None]).T @ features[of] for of in per_expert]
+        moments = [features[of].T @ (residual[of] / variance[of]) for of in per_expert]
+        constant = -0.5 * float(np.log(variance).sum() + (residual**2 / variance).sum())
+        for common, own, share in product(COMMON, OWN, VARYING):
+            varying = np.concatenate([[1.0], np.full(k - 1, share)])
+            yield _solve(np.stack([common * varying, own * varying]), grams, moments, constant)
+
+
+def _solve(scale: Floats, grams: list[Floats], moments: list[Floats], constant: float) -> _Fit:
+    shared, own = scale
+    k, m = len(shared), len(grams)
+    precision = np.zeros(((m + 1) * k, (m + 1) * k))
+    moment = np.zeros((m + 1) * k)
+    precision[:k, :k] = sum(grams) * np.outer(shared, shared)
+    moment[:k] = sum(moments) * shared
+    for j, (gram, product_) in enumerate(zip(grams, moments, strict=True), start=1):
+        at = slice(j * k, (j + 1) * k)
+        precision[at, at] = gram * np.outer(own, own)
+        precision[:k, at] = gram * np.outer(shared, own)
+        precision[at, :k] = precision[:k, at].T
+        moment[at] = product_ * own
+    precision[np.diag_indices_from(precision)] += 1.0
+    log_determinant = float(np.linalg.slogdet(precision)[1])
+    mean = np.asarray(np.linalg.solve(precision, moment), np.float64)
+    return _Fit(scale, mean, precision, constant + 0.5 * float(moment @ mean) - 0.5 * log_determinant)

@@ -1,0 +1,68 @@
+"""What was said of single experts' answers to served requests: labels, each of one cell, each with noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.text.queries import Queries
+
+MOST_WEIGHT = 5.0  # of a label, whatever its propensity: beyond it variance costs more than bias
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class TrafficLabels:
+    """``c`` labels on ``n`` requests: bandit feedback, of which every other cell is missing.
+
+    ``propensity`` is the chance with which the router would ask that expert first when it answered the
+    request; 1 where a label was bought on purpose (a shadow answer): nothing that the answer says decided it.
+    """
+
+    queries: Queries  # [n] the requests
+    served_at: Floats  # [n] position in the traffic: requests served before
+    experts: tuple[str, ...]  # [m]
+    row: NDArray[np.intp]  # [c] of the requests
+    expert: NDArray[np.intp]  # [c] column: whose answer
+    label: Floats  # [c] in [0, 1]
+    labeller: NDArray[np.intp]  # [c] who says so: position in ``labellers``
+    labellers: tuple[str, ...]  # such as "feedback:api", "judge:..."; "gold" is always right
+    propensity: Floats  # [c] in (0, 1]
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def only(self, cells: NDArray[np.bool_]) -> TrafficLabels:
+        """Return some of the labels; the requests stay."""
+        parts = {
+            name: getattr(self, name)[cells] for name in ("row", "expert", "label", "labeller", "propensity")
+        }
+        return TrafficLabels(
+            queries=self.queries,
+            served_at=self.served_at,
+            experts=self.experts,
+            labellers=self.labellers,
+            **parts,
+        )
+
+    def age(self) -> Floats:
+        """Requests served since each label's [c], counted from the last one here."""
+        newest = float(self.served_at.max(initial=0.0))
+        age: Floats = newest - self.served_at[self.row]
+        return age
+
+
+def inverse_propensity(propensity: Floats, most: float = MOST_WEIGHT) -> Floats:
+    """Weights [c] by clipped inverse propensity, scaled so that together they count as much as they tell.
+
+    The sum of the weights is their effective number (sum^2 / sum of squares; Kish 1965): unequal weights are
+    worth fewer labels.
+    """
+    if not len(propensity):
+        return np.ones(0)
+    weights = np.minimum(1 / propensity, most)
+    scaled: Floats = weights * weights.sum() / (weights**2).sum()
+    return scaled

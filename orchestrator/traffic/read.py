@@ -1,0 +1,118 @@
+"""Labels out of the warehouse: what users and graders said of answers to recorded requests."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from orchestrator.text.embedder import Embedder
+from orchestrator.text.queries import Queries
+from orchestrator.traffic.labels import TrafficLabels
+from orchestrator.traffic.reliability import GOLD
+from warehouse import Warehouse
+
+EXACT = ("choice@", "numeric@", "symbolic@", "exact@", "verified@", "form@")  # graders that are not mistaken
+REPEATS_USERS = ("user@", "pairs-served@")  # graders that hand on what is a label already
+
+#: Of one author the last score counts. A word on a conversation is one on each of its requests. Feedback is
+#: of the expert whose answer was given; graders may have seen shadow answers of others.
+_LABELS = """
+with served as (
+    select *, row_number() over (order by created_at, request_id) - 1 as position from traffic
+    where role in ('champion', 'challenger', 'named')
+),
+said as (
+    select s.request_id, s.expert, f.key_id, f.source, f.score, f.created_at
+    from feedback f join served s using (request_id) where f.score is not null
+    union all
+    select s.request_id, s.expert, f.key_id, f.source, f.score, f.created_at
+    from feedback f join served s on f.conversation_hash = s.conversation_hash
+    where f.level = 'conversation' and f.request_id <> s.request_id and f.score is not null
+),
+labels as (
+    select request_id, expert, 'feedback:' || source as labeller, arg_max(score, created_at) as label
+    from said group by request_id, expert, source, key_id
+    union all
+    select q.parent_id, j.expert, j.grader, arg_max(j.score, j.created_at)
+    from judgements j join questions q using (question_id) where q.source = 'traffic' group by all
+    union all
+    select q.parent_id, a.expert, a.grader, arg_max(a.score, a.created_at)
+    from answers a join questions q using (question_id)
+    where q.source = 'traffic' and a.score is not null and a.grader is not null group by all
+)
+select l.expert, l.labeller, l.label, s.request_id, s.position, s.embedding, s.surface,
+    case when starts_with(l.labeller, 'feedback:') and list_contains(s.experts, l.expert)
+        then s.propensities[list_position(s.experts, l.expert)] end as propensity
+from labels l join served s using (request_id)
+where s.embedder = $embedder and len(s.embedding) = $width
+    and ($since is null or s.created_at >= $since)
+order by s.position, l.expert, l.labeller
+"""
+
+
+def read_labels(
+    warehouse: Warehouse, experts: Sequence[str], embedder: Embedder, *, since: datetime | None = None
+) -> TrafficLabels:
+    """Read all labels of these experts' answers, oldest request first; there may be none.
+
+    Requests whose embedding is of another embedder are left out, as are labels that only hand on another.
+
+    Args:
+        warehouse: with the tables traffic, feedback, questions, answers and judgements.
+        experts: the pool, in the order of the columns.
+        embedder: of the router that is to learn.
+        since: the first moment of the requests.
+    """
+    key = "+".join(identity.key for identity in embedder.weights)
+    with warehouse.connect() as connection:
+        rows = connection.sql(
+            _LABELS, params={"embedder": key, "width": embedder.dim, "since": since}
+        ).to_arrow_table()
+    kept = pc.is_in(rows["expert"], value_set=pa.array(list(experts), pa.string()))
+    rows = rows.filter(kept)
+    names = [GOLD if str(name).startswith(EXACT) else str(name) for name in rows["labeller"].to_pylist()]
+    told = np.array([not name.startswith(REPEATS_USERS) for name in names], bool)
+    rows, names = rows.filter(pa.array(told)), [n for n, own in zip(names, told, strict=True) if own]
+    labellers = tuple(dict.fromkeys(names))
+    position = _numbers(rows, "position")
+    served_at, first, row = np.unique(position, return_index=True, return_inverse=True)
+    place = {name: j for j, name in enumerate(experts)}
+    return TrafficLabels(
+        queries=Queries(
+            _vectors(rows["embedding"], first, embedder.dim),
+            _vectors(rows["surface"], first),
+            embedder.widths,
+        ),
+        served_at=served_at,
+        experts=tuple(experts),
+        row=row.ravel(),
+        expert=np.array([place[name] for name in rows["expert"].to_pylist()], np.intp),
+        label=np.clip(_numbers(rows, "label"), 0, 1),
+        labeller=np.array([labellers.index(name) for name in names], np.intp),
+        labellers=labellers,
+        propensity=_propensities(rows),
+    )
+
+
+def _propensities(rows: pa.Table) -> NDArray[np.float64]:
+    """1 where an answer was bought, and where its expert was not drawn but named, or stood in for another."""
+    found = _numbers(rows, "propensity")
+    return np.where(found > 0, found, 1.0)
+
+
+def _numbers(rows: pa.Table, name: str) -> NDArray[np.float64]:
+    found: NDArray[np.float64] = rows[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    return found
+
+
+def _vectors(
+    column: pa.ChunkedArray, rows: NDArray[np.intp], width: int | None = None
+) -> NDArray[np.float32]:
+    held = column.take(pa.array(rows)).to_pylist()
+    wide = width if width is not None else len(held[0]) if held else 0
+    return np.array(held, np.float32).reshape(len(held), wide)
