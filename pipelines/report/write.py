@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -36,9 +37,7 @@ def render_page(sections: Sequence[Section], *, title: str, queries_per_month: f
         made=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         queries_per_month=f"{queries_per_month:.0f}",
         style=_file("page.css"),
-        library=_converter()
-        .javascript_bundle("window.vegaEmbed = vegaEmbed;")
-        .replace("</script", "<\\/script"),
+        library=_library(),
         script=_file("page.js"),
         # Text of a question must not end the element.
         specs=json.dumps({chart.name: chart.spec for chart in charts}, allow_nan=False).replace(
@@ -79,6 +78,13 @@ def _domains(table: Table) -> list[str]:
 
 def _file(name: str) -> str:
     return resources.files("pipelines.report").joinpath(name).read_text(encoding="utf-8")
+
+
+@cache
+def _library() -> str:
+    """The script that draws the charts; bundling it takes some seconds."""
+    bundle: str = _converter().javascript_bundle("window.vegaEmbed = vegaEmbed;")
+    return bundle.replace("</script", "<\\/script")
 
 
 def _converter() -> Any:
