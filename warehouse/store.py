@@ -28,7 +28,16 @@ from warehouse.files import FileStore
 from warehouse.filing import Filing, plan_filing
 from warehouse.keys import KnownKeys, drop_repeats, join_keys, meant, without
 from warehouse.manifest import Manifest, ManifestEntry, footer_size, sha256
-from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, fill_round, readable, table_schema
+from warehouse.schemas import (
+    KEYS,
+    KEYS_OF_ONE_ROUND,
+    SCHEMA_VERSION,
+    TABLES,
+    conform,
+    fill_round,
+    readable,
+    table_schema,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,7 +62,7 @@ class Warehouse:
         self.url = str(url)
         self._files = FileStore(url)
         self._manifests = {name: Manifest(self._files, name) for name in TABLES}
-        self._known: dict[tuple[str, str | None], KnownKeys] = {}
+        self._known: dict[tuple[str, str | None, str | None], KnownKeys] = {}
         self._sound: set[str] = set()  # names of files whose end was looked at
         self._turn = threading.RLock()  # the caches are shared by the threads of this process
 
@@ -84,7 +93,7 @@ class Warehouse:
         if rows.num_rows == 0:
             return 0
         with self._turn, self._files.lock(table_name):
-            known = self._known_keys(table_name, expert)
+            known = self._known_keys(table_name, expert, round if table_name in KEYS_OF_ONE_ROUND else None)
             self._check_clock(table_name)
             rows = drop_repeats(table_name, rows)
             rows = rows.filter(pc.invert(pc.is_in(join_keys(table_name, rows), value_set=known.array())))
@@ -142,8 +151,8 @@ class Warehouse:
             known = self._known_keys(table_name, expert).array()
         return pc.invert(pc.is_in(join_keys(table_name, keys), value_set=known))
 
-    def compact(self, table_name: str) -> int:
-        """Merge the many small files of each partition into one; return how many files were merged.
+    def compact(self, table_name: str, *, but: str | None = None) -> int:
+        """Merge the many small files of each partition into one, ``but`` of that round; return how many were.
 
         The merged file and the end of the small ones are one commit, so neither a crash nor a reader in
         between loses or doubles a row. Data files that were replaced are removed after an hour.
@@ -156,7 +165,7 @@ class Warehouse:
             for entry in self.files(table_name):
                 partitions.setdefault((entry.round, entry.expert), []).append(entry)
             for (round_name, expert), group in partitions.items():
-                if len(group) < 2:
+                if len(group) < 2 or round_name == but:
                     continue
                 rows = drop_repeats(table_name, self._read(table_name, group))
                 names = sorted(entry.name for entry in group)
@@ -313,12 +322,12 @@ class Warehouse:
         self._files.write(entry.path, content)
         self._manifests[entry.path.split("/", 1)[0]].commit(entry.seal(content), replaces=replaces)
 
-    def _known_keys(self, table_name: str, expert: str | None) -> KnownKeys:
+    def _known_keys(self, table_name: str, expert: str | None, round: str | None = None) -> KnownKeys:
         """The committed keys; only files that this object has not looked into yet are opened."""
-        known = self._known.setdefault((table_name, expert), KnownKeys())
-        entries = self.files(table_name)
+        known = self._known.setdefault((table_name, expert, round), KnownKeys())
+        entries = [entry for entry in self.files(table_name) if round in (None, entry.round)]
         if not known.files <= {entry.name for entry in entries}:  # rows may have been taken out
-            known = self._known[table_name, expert] = KnownKeys()
+            known = self._known[table_name, expert, round] = KnownKeys()
         for entry in entries:
             if entry.name not in known.files and (expert is None or entry.expert in (None, expert)):
                 known.add(

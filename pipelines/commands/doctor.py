@@ -99,6 +99,7 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     for disk in diagnosis.disks:
         machine.add_row(f"Disk free for {disk.purpose}", f"{disk.free_gib:.1f} GiB  {escape(str(disk.path))}")
     machine.add_row("Front of an endpoint", escape(diagnosis.front))
+    machine.add_row("Recording of requests", escape(diagnosis.recording))
     if diagnosis.books is not None:
         told = "add up" if not diagnosis.books.faults else "do not add up"
         if diagnosis.books.disputed_usd:

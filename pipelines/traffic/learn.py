@@ -47,7 +47,7 @@ from pipelines.traffic.events import (
 )
 from pipelines.traffic.grading import grade_answers, read_asked
 from pipelines.traffic.known import embed_known, read_texts
-from pipelines.traffic.sampling import MOST_CONSIDERED, Sample, choose_sample
+from pipelines.traffic.sampling import BOUND_FORMS, MOST_CONSIDERED, Sample, choose_sample
 from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
 from warehouse import NotReadyError, TooFewError, Warehouse
 from warehouse.home import Home
@@ -169,7 +169,9 @@ class _Steps:
 
         def work() -> Step:
             has_text = np.array([name in texts for name in requests.column("request_id")], bool)
-            fresh = requests.take(np.flatnonzero(has_text & ~requests.is_learned)[-MOST_CONSIDERED:])
+            can_be_asked = ~np.isin([str(form) for form in requests.column("form")], BOUND_FORMS)
+            is_open = has_text & can_be_asked & ~requests.is_learned
+            fresh = requests.take(np.flatnonzero(is_open)[-MOST_CONSIDERED:])
             return asdict(self._choose(fresh))
 
         found = self.record.step("sample", work)
@@ -285,7 +287,9 @@ class _Steps:
         if not has.any():
             return Sample((), {}, 0.0, 0.0)
         fresh = fresh.take(has)
-        _, last = np.unique(np.array(fresh.column("text_hash"), str)[::-1], return_index=True)
+        names = zip(fresh.column("text_hash"), fresh.column("request_id"), strict=True)
+        says = np.array([str(text or request) for text, request in names])
+        _, last = np.unique(says[::-1], return_index=True)
         kept = np.sort(len(fresh) - 1 - last)  # of requests that say the same, the newest
         fresh, embedding = fresh.take(kept), embedding[kept]
         shadow = self.settings.shadow

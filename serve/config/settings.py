@@ -15,6 +15,7 @@ from serve.wire.recording import Recording
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 from warehouse.home import default_path
+from warehouse.traffic.retention import DEFAULT_DAYS
 
 _SETTLING_S = 60.0  # more than the ingress takes to reach a bookkeeper that is starting again
 
@@ -68,6 +69,17 @@ class ServeConfig(BaseModel):
         description="what is kept of a request beside its cost: none, features (no text), or texts; a key or "
         "a request may want less",
     )
+    keep_texts_days: int = Field(
+        DEFAULT_DAYS, ge=0, le=36_500, description="days that texts are kept, where they are recorded"
+    )
+    texts_key_file: Path | None = Field(
+        None,
+        description="file with the key that seals recorded texts; else LEEROO_TEXTS_KEY has it, and without "
+        "one they are plain",
+    )
+    redact: bool = Field(
+        False, description="take personal data that has a form out of texts before they are written"
+    )
     explore_share: float = Field(
         0.0, ge=0, le=1, description="share of the routed requests whose expert is drawn, to learn of it"
     )
@@ -95,6 +107,11 @@ class ServeConfig(BaseModel):
     )
     canary_share: float = Field(
         0.0, ge=0, le=1, description="share of the queries that the challenger decides"
+    )
+    auto_promote: bool = Field(
+        False,
+        description="promote or stop the challenger by itself once its canary has shown enough; "
+        "`leeroo rollback` takes it back",
     )
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
 

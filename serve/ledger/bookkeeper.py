@@ -33,7 +33,9 @@ from serve.ledger.messages import (
 from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
 from serve.ledger.prometheus import Metrics
 from serve.ledger.traffic.carrying import carry_traffic
+from serve.ledger.traffic.drift_figures import DriftFigures
 from serve.ledger.traffic.feedback import FeedbackDesk
+from serve.ledger.traffic.upkeep import Upkeep
 from serve.transport.local_call import Address, LocalServer
 from serve.transport.own_port import keep_port_on_this_machine
 
@@ -94,8 +96,9 @@ class Bookkeeper:
         self._ledger = Ledger(config.home / LEDGER_FILE)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
-        self._metrics = Metrics()
+        self._metrics = Metrics(DriftFigures(config.home))
         self._feedback = FeedbackDesk(config, self._ledger)
+        self._upkeep = Upkeep(config)
         self._watch = OwnerWatch()
         self._written: dict[str, float] = {}  # owner, and when its last beat was written down
         self._drain = Drain()
@@ -286,5 +289,6 @@ class Bookkeeper:
                 self._ledger.forget_calls(CALL_KEPT_S)
                 self._ledger.exploring.forget(CALL_KEPT_S)
                 await asyncio.to_thread(carry_traffic, self._config)
+                await asyncio.to_thread(self._upkeep.run_if_due)
             except Exception:  # the traffic stays in the ledger, and the next turn tries again
-                logger.exception("cannot write the traffic to the warehouse")
+                logger.exception("cannot write the traffic to the warehouse, or look after what is there")

@@ -167,6 +167,13 @@ class Ledger:
         """
         self._calls.forget(time.time() - ended_before_s, limit)
 
+    def wipe(self) -> None:
+        """Leave nothing of removed rows in the file: its free parts are overwritten, and the log is emptied.
+
+        Where another process reads at this very moment, the log is emptied by the next one who comes.
+        """
+        self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+
     def close(self) -> None:
         """Close the file."""
         self._db.close()

@@ -111,6 +111,7 @@ def open_ledger(path: Path, *, timeout_s: float = 10.0) -> sqlite3.Connection:
             )
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = normal")
+        db.execute("pragma secure_delete = on")  # rows of the traffic hold what a text was turned into
         db.executescript(_TABLES)
         if _lacking(db):
             with transaction(db):  # two processes may open an older file at once

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
 from serve.ledger.messages import Explored, Feedback, Settled, Settlement
 
@@ -16,10 +17,16 @@ _MOST = 1e15  # an amount beyond this is no measurement
 
 
 class Metrics:
-    """Answers, failures, tokens and money by expert."""
+    """Answers, failures, tokens and money by expert, and what other collectors have.
 
-    def __init__(self) -> None:
+    Args:
+        others: asked whenever the figures are.
+    """
+
+    def __init__(self, *others: Collector) -> None:
         self._registry = CollectorRegistry()
+        for other in others:
+            self._registry.register(other)
         self._answers = self._counter("leeroo_answers", "answers given")
         self._failures = self._counter("leeroo_expert_failures", "attempts that failed", "status")
         self._judged = self._counter("leeroo_answers_judged", "answers looked at for their form", "form")

@@ -111,7 +111,9 @@ class RequestBooks:
         job = self._job
         self._breaker.record(name, failure, job.caller.key_id, asked_at)
         job.failures.append((name, failure.consequence.status))
-        logger.warning("%s: expert %s failed: %s: %s", job.request_id, name, failure.kind, failure.message)
+        # What an API says of a request may quote it, and a log is no place for texts; its caller is told it.
+        told = f": {failure.message}" if failure.consequence.blame == "account" else ""
+        logger.warning("%s: expert %s failed: %s%s", job.request_id, name, failure.kind, told)
 
     def charge(self, name: str, usage: Usage, written: int) -> float:
         """Charge an answer, and learn from its bill; returns what it cost by itself."""

@@ -296,13 +296,14 @@ class Gateway:
         of other keys need not get through all of them.
         """
         arrived = time.monotonic()
-        async with self._turn(caller):
+        longest_s = [one for one in (request.max_latency_s, caller.max_latency_s) if one]
+        async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s])):
             job = await self._admission.begin(request, caller)
         job.began = arrived
         return job
 
-    def _turn(self, caller: Caller) -> Turn:
-        return Turn(self._door, caller.key_id or "", _DOOR_PATIENCE_S)
+    def _turn(self, caller: Caller, patience_s: float = _DOOR_PATIENCE_S) -> Turn:
+        return Turn(self._door, caller.key_id or "", patience_s)
 
     def _books(self, job: InFlight) -> RequestBooks:
         return RequestBooks(job, self.ledger, self.breaker, self._counters, self.background, self._recorder)

@@ -74,7 +74,8 @@ def rule_all(
     """
     if challenger is None:
         return champion.rule(queries)
-    tried = [index for index, query in enumerate(queries) if is_canary(query.text, canary_share)]
+    share, version = canary_share or None, challenger.version
+    tried = [index for index, query in enumerate(queries) if is_canary(query.text, canary_share, version)]
     canaries = zip(tried, _try(challenger, [queries[index] for index in tried]), strict=True)
     ruled: dict[int, Ruling | Refused] = {
         index: replace(ruling, role="challenger") for index, ruling in canaries if isinstance(ruling, Ruling)
@@ -86,7 +87,13 @@ def rule_all(
         if isinstance(ruling, Ruling) and isinstance(other, Ruling):
             ruling = replace(ruling, shadow=other)
         ruled[index] = ruling
-    return [ruled[index] for index in range(len(queries))]
+    drawn = set(tried)
+    return [
+        replace(ruling, canary_share=share, is_canary=index in drawn)
+        if isinstance(ruling, Ruling)
+        else ruling
+        for index, ruling in sorted(ruled.items())
+    ]
 
 
 def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | Refused | None]:
@@ -97,12 +104,14 @@ def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | Refu
         return [None] * len(queries)
 
 
-def is_canary(text: str, share: float) -> bool:
+def is_canary(text: str, share: float, version: str = "") -> bool:
     """Tell whether a query is among the share that the challenger decides.
 
-    By its digest: the same text always is or is not, on every replica.
+    By its digest with the challenger's version: the same text always is or is not, on every replica, and for
+    the next challenger it is drawn anew.
     """
-    place = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+    salt = version.encode()[: hashlib.blake2b.SALT_SIZE]
+    place = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, salt=salt).digest()) / 2**64
     return place < share
 
 

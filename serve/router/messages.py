@@ -54,6 +54,8 @@ class Ruling:
     shadow: Ruling | None = None  # what the challenger would have decided; nobody follows it
     habits: Habits | None = None  # of that version's experts, where the query wants them
     role: Literal["champion", "challenger"] = "champion"
+    canary_share: float | None = None  # chance of being drawn for the challenger; None without a canary
+    is_canary: bool = False  # drawn for it; the champion decides all the same where it could not
     features: Features | None = field(default=None, compare=False)
 
 

@@ -112,7 +112,8 @@ class CompletionOptions(Constraints):
         None,
         ge=SHORTEST_LATENCY_S,
         allow_inf_nan=False,
-        description="seconds for the answer; nobody else is asked beside an answer that is there then",
+        description="seconds for the answer (of a stream that goes out as it comes, for its first piece);"
+        " nobody else is asked beside an answer that is there then",
     )
 
     _for_expert: dict[str, Any] = PrivateAttr(default_factory=dict)

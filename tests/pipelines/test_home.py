@@ -84,3 +84,11 @@ def test_the_pages_of_an_mlflow_server_are_its_own(monkeypatch: pytest.MonkeyPat
     shown = leeroo("ui", "--home", tmp_path)
     assert shown.exit_code == 0
     assert "open http://mlflow.example:5000" in shown.output
+
+
+@pytest.mark.parametrize(("name", "says"), [("x" * 300, "300 bytes is too long"), ("\udcff", "no UTF-8")])
+def test_a_home_whose_name_cannot_be_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Home.open(tmp_path / name)
+    str(refused.value).encode()
+    assert says in str(refused.value)

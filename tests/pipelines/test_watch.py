@@ -14,7 +14,10 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.learning.recorded_requests import read_requests
+from pipelines.traffic.kept_report import keep_report
 from pipelines.traffic.watch import Thresholds, TrafficReport, watch_traffic
+from serve.ledger.prometheus import Metrics
+from serve.ledger.traffic.drift_figures import DriftFigures
 from warehouse.home import Home
 from warehouse.traffic.kept_report import read_report
 
@@ -128,3 +131,17 @@ def test_a_handful_of_requests_is_no_trouble(tmp_path: Path, count: int) -> None
     report = watch_traffic(requests.take(np.arange(count)), np.empty((0, 0)))
     assert report.requests == count
     assert report.changes == ()
+
+
+def test_the_endpoint_shows_the_last_report_among_its_figures(tmp_path: Path) -> None:
+    metrics = Metrics(DriftFigures(tmp_path))
+    assert b"leeroo_traffic" not in metrics.render()
+    home = Home.open(tmp_path)
+    serve(home, 400, changed_from=200)
+    keep_report(home, watch(home))
+    shown = metrics.render().decode()
+    assert 'leeroo_traffic_success_gap{expert="b"}' in shown
+    assert "leeroo_traffic_complaints" in shown
+    assert "leeroo_traffic_report_seconds" in shown
+    (tmp_path / "traffic" / "report.json").write_text('{"made_at": 1}')
+    assert b"leeroo_traffic" not in metrics.render()

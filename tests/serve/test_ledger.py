@@ -6,6 +6,8 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from datetime import UTC, datetime
 
 import numpy as np
 import orjson
@@ -225,6 +227,19 @@ def record_of(request_id, **fields):
     row = {"request_id": request_id, "expert": "a", "role": "champion", "round": "serve-1"}
     row |= {"recording": "features", "created_at": 1_893_456_000_000_000}
     return TrafficRecord(request_id, orjson.dumps(row | fields), np.float32([0.5, -1]).tobytes())
+
+
+def test_days_that_are_over_become_one_file(tmp_path):
+    ledger, config = Ledger(tmp_path / "ledger.db"), ServeConfig(home=tmp_path)
+    today = f"serve-{datetime.now(UTC):%Y-%m-%d}"
+    for number in range(4):
+        ledger.traffic.keep(
+            [record_of(f"a{number}", round="serve-2030-01-01"), record_of(f"b{number}", round=today)]
+        )
+        assert carry_traffic(config) == 2
+    store = Warehouse(str(tmp_path / "warehouse"))
+    assert Counter(entry.round for entry in store.files("traffic")) == {"serve-2030-01-01": 1, today: 4}
+    assert store.scan("traffic").num_rows == 8
 
 
 def test_a_row_that_does_not_fit_keeps_no_other_back(tmp_path, caplog):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +47,7 @@ def carry_traffic(config: ServeConfig) -> int:
         while records := ledger.traffic.take(_BATCH):
             written += _append(store, records)
             ledger.traffic.drop([record.request_id for record in records])
+        _tidy(store)
         return written + _carry_decisions(ledger, store)
     finally:
         ledger.close()
@@ -67,6 +70,15 @@ def _append_round(store: Warehouse, records: Sequence[TrafficRecord], round_name
             return sum(_append_round(store, [record], round_name) for record in records)
         logger.exception("a row of the traffic does not fit its table, and is left out")
         return 0
+
+
+def _tidy(store: Warehouse) -> None:
+    """Make one file of each day that is over; today's grow in number until then."""
+    today = f"serve-{datetime.now(UTC):%Y-%m-%d}"
+    for table in ("traffic", "feedback"):
+        rounds = Counter(entry.round for entry in store.files(table) if entry.round != today)
+        if any(count > 1 for count in rounds.values()):
+            store.compact(table, but=today)
 
 
 def table_of(records: Sequence[TrafficRecord]) -> pa.Table:

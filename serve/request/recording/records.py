@@ -67,6 +67,8 @@ def traffic_records(
     row = common | {
         "request_id": job.request_id,
         "role": "named" if plan.ruling is None else plan.ruling.role,
+        "canary_share": None if plan.ruling is None else plan.ruling.canary_share,
+        "canary": None if plan.ruling is None else plan.ruling.is_canary,
         **_forecasts(job, chosen),
         "explored": plan.explored,
         "chosen": chosen,
