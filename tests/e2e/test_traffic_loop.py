@@ -49,11 +49,10 @@ def test_what_users_say_of_the_traffic_makes_the_next_champion(tmp_path: Path, r
     home.make()
     with serve_billing(reply_of) as (url, books):
         catalogue = write_catalogue(tmp_path / "experts.yaml", url, judge=True)
-        first = train_first(home, catalogue, topics=("sums",))  # it has never heard of rivers
+        first = train_first(home, catalogue)
         config = ServeConfig(
             home=home.path, access="open", catalogue=catalogue, experts=("cheap", "dear", "odd"),
-            port=free_port(), poll_champion_s=0.5, record="texts", explore_share=0.4, explore_usd_per_day=1.0,
-            explore_temperature=0.5,
+            port=free_port(), poll_champion_s=0.5, record="texts", explore_share=0.3, explore_usd_per_day=1.0,
         )  # fmt: skip
         began = time.monotonic()
         served = start_serving(config)
