@@ -32,7 +32,7 @@ test-fast: setup ## the tests that start no engine
 	@$(BIN)/python -m pytest -m "not e2e" $(TOGETHER) $(ARGS)
 
 test-kills: setup ## ten rounds and ten runs whose actors and drivers are killed at random moments (half an hour)
-	@LEEROO_KILL_SEEDS=10 $(BIN)/python -m pytest tests/pipelines/test_killed_calls.py tests/e2e/test_kills.py tests/e2e/test_selfplay_kills.py tests/e2e/test_learn_kills.py -s $(ARGS)
+	@LEEROO_KILL_SEEDS=10 $(BIN)/python -m pytest tests/pipelines/test_killed_calls.py tests/e2e/test_kills.py tests/e2e/test_selfplay_kills.py tests/e2e/test_learn_kills.py tests/e2e/test_traffic_kills.py -s $(ARGS)
 
 lint: setup ## formatting, style, types, and known vulnerabilities where the advisories can be reached
 	@$(BIN)/ruff format --check .
