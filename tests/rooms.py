@@ -83,7 +83,11 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
     },
-    "pipelines/commands/pages": {"pipelines", "pipelines/commands"},
+    "pipelines/report": {
+        *("pipelines", "pipelines/answering", "pipelines/learning"),
+        *("pipelines/selfplay/round_record", "pipelines/selfplay/results"),
+    },
+    "pipelines/commands/pages": {"pipelines", "pipelines/commands", "pipelines/report"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),

@@ -149,17 +149,20 @@ def record_traffic(
     return [row["request_id"] for row in rows]
 
 
-def train_first(home: Home, catalogue: Path, count: int = 300, *, seed: int = 7) -> str:
-    """Make the champion that is to be served: it learned when the cheap expert was good at everything."""
+def train_first(
+    home: Home, catalogue: Path, count: int = 300, *, topics: tuple[str, ...] = TOPICS, seed: int = 7
+) -> str:
+    """Make the champion that is served: it learned that the cheap expert is best at everything."""
     from experts import load_catalogue
+    from orchestrator.train import train_router
+    from orchestrator.versions.mlflow_registry import log_version
     from orchestrator.versions.promotion import crown_first
-    from pipelines.learning.training import train_version
     from warehouse import load_outcomes
 
-    then = {"cheap": 0.9, "dear": 0.92, "odd": 0.3}
+    then = {"cheap": 0.95, "dear": 0.7, "odd": 0.3}
     rng = np.random.default_rng(seed)
     store = home.warehouse()
-    prompts = [make_prompt(TOPICS[i % 2], i) for i in range(count)]
+    prompts = [make_prompt(topics[i % len(topics)], i) for i in range(count)]
     ids = [question_id(prompt, None, right_letter(prompt)) for prompt in prompts]
     questions = {
         "question_id": ids, "source": ["bench"] * count, "domain": [topic_of(p) for p in prompts],
@@ -178,7 +181,7 @@ def train_first(home: Home, catalogue: Path, count: int = 300, *, seed: int = 7)
                 "latency_s": np.full(count, 0.1, np.float32),
             }  # fmt: skip
             store.append("answers", pa.table(answers), round="bench", expert=spec.name)
-    outcomes = load_outcomes(store)
-    trained = train_version(outcomes, home, predictor="knn", embedder="wordllama", seeds=1)
-    crown_first(home.mlflow_uri, trained.version)
-    return trained.version
+    trained = train_router(load_outcomes(store), predictor="knn", embedder="wordllama")
+    version = log_version(trained.orchestrator, tracking_uri=home.mlflow_uri, metrics=trained.metrics)
+    crown_first(home.mlflow_uri, version)
+    return version

@@ -187,9 +187,9 @@ class Warehouse:
 
         The one operation by which something stops being there: for people who ask for it, and for what is
         kept for a time. Each file is replaced in one commit, so after a crash every row that stays is there
-        once; what was replaced, now or ever, is then removed from the disk at once, which ends readers that
-        had just begun. Done again after a crash it does the rest. Files that no entry names, of a writer that
-        was killed, are rewritten too.
+        once; what was replaced, now or earlier, and holds such a row is removed from the disk at once, which
+        ends readers that had just begun. Done again after a crash it does the rest. Files that no entry
+        names, of a writer that was killed, are rewritten too.
 
         Args:
             table_name: a name in ``warehouse.schemas.TABLES``.
@@ -212,21 +212,22 @@ class Warehouse:
                 self._write(rest, fresh, [entry.name, *former])
                 taken += count
             for path in manifest.uncounted(writing_s=0.0):
-                self._take_out_of_uncounted(table_name, path, find, words)
-            manifest.remove_replaced(older_s=-CLOCK_TOLERANCE_S, writing_s=0.0)
+                if (rows := self._read_loose(table_name, path)) is None:
+                    self._files.delete(path)  # what cannot be read cannot be searched
+                elif pc.any(gone := meant(rows, find, words)).as_py():
+                    self._files.write(path, _to_parquet(without(rows, gone, words)))
+            for path in manifest.leftovers():
+                rows = None if path.endswith(".tmp") else self._read_loose(table_name, path)
+                if rows is None or pc.any(meant(rows, find, words)).as_py():
+                    self._files.delete(path)
         return taken
 
-    def _take_out_of_uncounted(
-        self, table_name: str, path: str, find: Callable[[pa.Table], pa.ChunkedArray], words: Sequence[str]
-    ) -> None:
+    def _read_loose(self, table_name: str, path: str) -> pa.Table | None:
+        """Read a data file that no entry names; None where that cannot be."""
         try:
-            rows = self._dataset(table_name, [ManifestEntry(path, 0, "", None, SCHEMA_VERSION)]).to_table()
-        except (pa.ArrowException, OSError):  # what cannot be read cannot be searched
-            self._files.delete(path)
-            return
-        gone = meant(rows, find, words)
-        if pc.any(gone).as_py():
-            self._files.write(path, _to_parquet(without(rows, gone, words)))
+            return self._dataset(table_name, [ManifestEntry(path, 0, "", None, SCHEMA_VERSION)]).to_table()
+        except (pa.ArrowException, OSError):
+            return None
 
     def scan(self, table_name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table, or some of its columns; empty with the right schema where nothing is there."""

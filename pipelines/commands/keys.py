@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption
+from pipelines.readable_table import fit
 from serve.ledger.messages import Period
 from serve.wire.presets import Preset
 from serve.wire.recording import Recording
@@ -133,13 +136,21 @@ def revoke_key(
     typer.echo(f"{Ledger(Home.open(home).path / LEDGER_FILE).revoke_key(name)} is revoked.")
 
 
-def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
+def list_keys(
+    home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
+) -> None:
     """Show the keys, their limits and what they spent in their present period; what exploring cost today."""
     from rich.console import Console
     from rich.table import Table
 
     from serve.ledger.ledger import LEDGER_FILE, Ledger
 
+    ledger = Ledger(Home.open(home).path / LEDGER_FILE)
+    if as_json or as_csv:
+        from pipelines.commands.query_output import write_records
+
+        write_records([asdict(key) for key in ledger.list_keys()], sys.stdout, as_csv=as_csv)
+        return
     table = Table(
         "key",
         "name",
@@ -156,7 +167,6 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
         "exploring USD",
         "state",
     )
-    ledger = Ledger(Home.open(home).path / LEDGER_FILE)
     for key in ledger.list_keys():
         table.add_row(
             key.key_id,
@@ -174,6 +184,7 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
             f"{key.explored_usd:.6g}",
             "revoked" if key.revoked else "active",
         )
-    Console().print(table)
+    console = Console()
+    console.print(fit(table, console))
     if explored_usd := ledger.exploring.spent_usd().get("", 0.0):
         Console().print(f"Exploring cost ${explored_usd:.6g} today beyond the experts that were the choice.")

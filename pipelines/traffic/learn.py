@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.traffic.judge_calibration import calibrate_judge
-from orchestrator.versions.mlflow_registry import champion_version
+from orchestrator.versions.mlflow_registry import champion_version, load_version
 from orchestrator.versions.promotion import Standing
 from pipelines.answering.bulk import answer_open_work
 from pipelines.answering.open_work import find_open_work
@@ -52,6 +53,9 @@ from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
 from warehouse import NotReadyError, TooFewError, Warehouse
 from warehouse.home import Home
 from warehouse.mlflow_runs import active_run
+
+if TYPE_CHECKING:
+    from experts import ExpertSpec
 
 
 @dataclass(frozen=True)
@@ -195,13 +199,13 @@ class _Steps:
     def answer(self, questions: pa.Table, sample: Step) -> None:
         """Shadow answers: each is kept by itself, so that this step needs no record."""
         place = {name: i for i, name in enumerate(questions["parent_id"].to_pylist())}
-        nothing = questions.slice(0, 0)
+        nothing, specs = questions.slice(0, 0), self._asked()
         offered = {
             spec.name: questions.take(pa.array([place[name] for name in own if name in place], pa.int64()))
             if (own := sample["asked"].get(spec.name)) else nothing
-            for spec in self.panel.experts
+            for spec in specs
         }  # fmt: skip
-        work = find_open_work(self.warehouse, self.panel.experts, offered)
+        work = find_open_work(self.warehouse, specs, offered)
         if work:
             self.connection.ensure()
         left = self.money.left_usd() or 0.0
@@ -231,10 +235,17 @@ class _Steps:
 
     def find_champion(self) -> str | None:
         """Who was champion before this round; it stays known after its own version was promoted."""
-        found: str | None = self.record.step(
-            "champion", lambda: {"version": champion_version(self.home.mlflow_uri)}
-        )["version"]
+        found: str | None = self._champion()["version"]
         return found
+
+    def _champion(self) -> Step:
+        def work() -> Step:
+            uri = self.home.mlflow_uri
+            version = champion_version(uri)
+            experts = [] if version is None else list(load_version(uri, version).info["experts"])
+            return {"version": version, "experts": experts}
+
+        return self.record.step("champion", work)
 
     def train(self, before: str | None) -> Step:
         """A challenger, trained on benchmark, self-play and traffic; none where there is too little."""
@@ -296,12 +307,12 @@ class _Steps:
         paid = fresh.figures("multiplier")
         multiplier = float(np.median(paid[np.isfinite(paid)])) if np.isfinite(paid).any() else 0.0
         seen = embed_known(
-            self.warehouse, embedder, self.panel.names, self.home.embeddings, seed=self.settings.seed
+            self.warehouse, embedder, self._pool(), self.home.embeddings, seed=self.settings.seed
         )
         if not is_known or not len(seen):
             seen = np.empty((0, embedding.shape[1]), np.float32)
         return choose_sample(
-            fresh, embedding, seen, self.panel.experts, self.panel.judge,
+            fresh, embedding, seen, self._asked(), self.panel.judge,
             budget_usd=self.money.left_usd() or 0.0, key_weights=shadow.key_weights,
             most_requests=shadow.requests, multiplier=multiplier,
             verdicts=2 if shadow.judge_by == "pairs" else 1,
@@ -319,9 +330,10 @@ class _Steps:
         return float(sample["verdicts_usd"])
 
     def _pool(self) -> list[str]:
-        """Experts of the catalogue, and those of the champion."""
-        from orchestrator.versions.mlflow_registry import load_version
+        """The champion's experts, else those of the catalogue: who is not served is not paid for here."""
+        return list(self._champion()["experts"]) or self.panel.names
 
-        before = self.find_champion()
-        former = list(load_version(self.home.mlflow_uri, before).info["experts"]) if before else []
-        return list(dict.fromkeys([*former, *self.panel.names]))
+    def _asked(self) -> tuple[ExpertSpec, ...]:
+        """Who may be asked again: experts of the pool that are in the catalogue, else all that are there."""
+        pool = set(self._pool())
+        return tuple(spec for spec in self.panel.experts if spec.name in pool) or self.panel.experts

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
 import os
@@ -38,6 +39,7 @@ from serve.ledger.traffic.feedback import FeedbackDesk
 from serve.ledger.traffic.upkeep import Upkeep
 from serve.transport.local_call import Address, LocalServer
 from serve.transport.own_port import keep_port_on_this_machine
+from warehouse.traffic.hashing import read_hash_key
 
 logger = logging.getLogger("ray.serve")
 
@@ -94,6 +96,7 @@ class Bookkeeper:
         os.umask(0o077)  # what is kept here is nobody else's
         self._config = config
         self._ledger = Ledger(config.home / LEDGER_FILE)
+        self._hash_key = read_hash_key(config.home)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
         self._metrics = Metrics(DriftFigures(config.home))
@@ -186,7 +189,7 @@ class Bookkeeper:
     def _set_aside(self, entry: Reservation) -> Reserved:
         if self._drain.has_begun:
             return Reserved(Refusal("the endpoint is shutting down", "shutting_down", 5.0))
-        held_by = self._ledger.expert_of(entry.conversation) if entry.conversation else None
+        held_by = self._ledger.expert_of(self._keyed(entry.conversation)) if entry.conversation else None
         caller = entry.caller
         if caller.key_id is None:
             return Reserved(UNLIMITED, held_by)
@@ -244,9 +247,13 @@ class Bookkeeper:
             lost = self._ledger.traffic.keep(entry.records)
             self._metrics.count_records(len(entry.records) - lost, lost)
         if entry.conversation and answer:
-            self._ledger.remember_expert(entry.conversation, answer.expert)
+            self._ledger.remember_expert(self._keyed(entry.conversation), answer.expert)
         if caller.key_id is not None and caller.is_paced and answer and entry.expected_usd is not None:
             self._ratios.add(caller.key_id, entry.cost_usd, entry.expected_usd)
+
+    def _keyed(self, conversation: bytes) -> bytes:
+        """Return what stands for a conversation in the ledger: without the key no guess can be tested."""
+        return hashlib.blake2b(conversation, key=self._hash_key, digest_size=16).digest()
 
     def _note_life(self, owner: str) -> None:
         now = time.monotonic()

@@ -102,10 +102,10 @@ def test_killed_at_any_step_it_loses_nothing_else_and_does_the_rest_when_done_ag
             take_out(reader, gone)
             assert set(reader.scan("answers")["question_id"].to_pylist()) == kept
         assert found_on_disk(place) == set(range(N_ROWS)) - gone
-        assert not any(seen.findings for seen in inspect_tables(store))
+        assert not any(seen.findings for seen in inspect_tables(Warehouse(folder)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(batches(), st.sets(st.integers(0, N_ROWS - 1), min_size=1))
 def test_what_was_taken_out_may_come_again(written: list[list[int]], gone: set[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -154,6 +154,19 @@ def test_a_file_of_a_writer_that_was_killed_is_searched_too(tmp_path: Path) -> N
     torn.write_bytes(b"PAR1 unusualword003 and then the power went")
     take_out(store, {1})
     assert found_on_disk(tmp_path) == {0, 2}
+
+
+def test_what_others_may_still_read_stays_where_nothing_of_it_is_meant(tmp_path: Path) -> None:
+    store = Warehouse(tmp_path)
+    for n in range(4):
+        store.append("answers", rows_of([n]), round=f"r{n // 2}", expert="x")
+    store.compact("answers")
+    folders = [tmp_path / "answers" / f"round=r{n}" / "expert=x" for n in (0, 1)]
+    assert take_out(store, {7}) == 0
+    assert [len(list(folder.glob("*.parquet"))) for folder in folders] == [3, 3]
+    assert take_out(store, {3}) == 1
+    assert [len(list(folder.glob("*.parquet"))) for folder in folders] == [3, 2]  # row 2, merged and alone
+    assert found_on_disk(tmp_path) == {0, 1, 2}
 
 
 def test_a_reader_that_had_begun_reads_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
