@@ -35,9 +35,9 @@ MOST_HEADERS_S = 20
 def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S) -> str:
     """Return a configuration of Ray's as this project wants it.
 
-    Errors are worded as OpenAI does, headers have a time limit, who hangs up is noticed, the socket that rules HAProxy is its owner's
-    alone; and where HAProxy listens on the loopback, or this machine is the whole cluster, nothing of it but
-    the endpoint listens.
+    Errors are worded as OpenAI does, headers have a time limit, a client that hangs up is noticed, the socket
+    that rules HAProxy is its owner's alone; and where HAProxy listens on the loopback, or this machine is the
+    whole cluster, nothing of it but the endpoint listens.
 
     Raises:
         ValueError: it is not made as Ray 2.60 makes it.
