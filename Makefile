@@ -8,7 +8,8 @@ TOGETHER := -n 2 --dist loadgroup
 
 # A benchmark is offered once its module is there.
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve usable))) \
-	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py))
+	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py)) \
+	$(patsubst bench/off_policy.py,bench-off-policy,$(wildcard bench/off_policy.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-kills lint format doctor serve ui bench $(BENCHES) clean clean-all
@@ -49,7 +50,7 @@ doctor: setup ## what is installed, what this machine can run, and what to do ab
 bench: $(BENCHES) ## every benchmark
 
 $(BENCHES): bench-%: setup
-	@$(BIN)/python -m bench.$* $(ARGS)
+	@$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)
 
 serve: setup ## the OpenAI-compatible endpoint on 127.0.0.1
 	@$(BIN)/leeroo serve $(ARGS)
