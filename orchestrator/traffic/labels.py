@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -47,6 +48,20 @@ class TrafficLabels:
             labellers=self.labellers,
             **parts,
         )
+
+    def fingerprint(self) -> str:
+        """Hash (16 hex digits) of the labels and of whose answers they are: names what was learned from."""
+        digest = hashlib.sha256("\n".join([*self.experts, *self.labellers]).encode())
+        for cells in (
+            self.queries.embeddings,
+            self.served_at,
+            self.row,
+            self.expert,
+            self.label,
+            self.labeller,
+        ):
+            digest.update(np.ascontiguousarray(cells).tobytes())
+        return digest.hexdigest()[:16]
 
     def age(self) -> Floats:
         """Requests served since each label's [c], counted from the last one here."""

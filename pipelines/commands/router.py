@@ -42,6 +42,13 @@ def train(
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
     seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    traffic: Annotated[
+        bool,
+        typer.Option(
+            "--traffic",
+            help="Learn from feedback and verdicts on recorded requests too, if that foretold later ones.",
+        ),
+    ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
@@ -57,7 +64,9 @@ def train(
     place = Home.open(home)
     check_router_settings([predictor], embedder)
     outcomes = load_pool_outcomes(place, pool, experts, source)
-    trained = train_version(outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed)
+    trained = train_version(
+        outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed, traffic=traffic
+    )
     version = trained.version
     print_training(trained)
     console = Console()

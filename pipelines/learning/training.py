@@ -32,18 +32,28 @@ class TrainingResult:
 
 
 def train_version(
-    outcomes: Outcomes, home: Home, *, predictor: str, embedder: str, seeds: int = 5, seed: int = 0
+    outcomes: Outcomes,
+    home: Home,
+    *,
+    predictor: str,
+    embedder: str,
+    seeds: int = 5,
+    seed: int = 0,
+    traffic: bool = False,
 ) -> TrainingResult:
     """Evaluate by cross-splits, train on all but the frozen part, and register.
 
     Answers that were not asked for are filled in by what is expected of them
     (:func:`orchestrator.selection.explorer.complete_scores`), for training alone. Logs to the active MLflow
     run where there is one. What was trained on the same data with the same settings before stands; nothing
-    is done again then.
+    is done again then. With ``traffic`` the router also learns from what users and graders said of recorded
+    requests, as far as that has foretold what they said later.
     """
     from orchestrator.evaluation.evaluate import evaluate_router
+    from orchestrator.text.registry import load_embedder
     from orchestrator.text.splits import frozen_split
-    from orchestrator.train import train_router
+    from orchestrator.traffic.read import read_labels
+    from orchestrator.train import name_training_data, train_router
     from orchestrator.versions.mlflow_registry import log_version
     from pipelines.learning.pool_outcomes import load_readings
 
@@ -52,7 +62,11 @@ def train_version(
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     readings = load_readings(home, learned)  # of what was answered, before the rest is filled in
     learned = complete_outcomes(learned, embedder, home.embeddings)
-    known = _find_trained(learned, home, predictor=predictor, embedder=embedder, seed=seed)
+    labels = None
+    if traffic:
+        labels = read_labels(home.warehouse(), learned.experts, load_embedder(embedder))
+    data = name_training_data(learned, labels)
+    known = _find_trained(data, learned.experts, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
         return TrainingResult(known, None, is_new=False)
     report = None
@@ -67,6 +81,7 @@ def train_version(
         seed=seed,
         cache_dir=home.embeddings,
         readings=readings,
+        traffic=labels,
     )
     version = log_version(
         trained.orchestrator,
@@ -78,11 +93,13 @@ def train_version(
     return TrainingResult(version, report, presets=trained.orchestrator.presets)
 
 
-def _find_trained(learned: Outcomes, home: Home, *, predictor: str, embedder: str, seed: int) -> str | None:
-    """The version that was trained on these outcomes with these settings, if there is one."""
+def _find_trained(
+    data: str, experts: tuple[str, ...], home: Home, *, predictor: str, embedder: str, seed: int
+) -> str | None:
+    """The version that was trained on this data with these settings, if there is one."""
     from orchestrator.versions.mlflow_registry import versions
 
-    wanted = (learned.fingerprint(), predictor, embedder, seed, set(learned.experts))
+    wanted = (data, predictor, embedder, seed, set(experts))
     for known in versions(home.mlflow_uri):
         if wanted == (
             known.training_data, known.predictor, known.embedder, known.seed, set(known.pool)

@@ -13,7 +13,7 @@ from orchestrator import train_router
 from orchestrator.predictors.recalibrated import RecalibratedPredictor
 from orchestrator.text.queries import read_queries
 from orchestrator.traffic.read import read_labels
-from warehouse import Warehouse
+from warehouse import InputError, Warehouse
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 
@@ -147,3 +147,9 @@ def test_a_router_is_trained_on_benchmark_and_traffic_together(warehouse, orches
         outcomes, embedder="wordllama", predictor="knn", traffic=labels.only(np.zeros(count, bool))
     )
     assert np.array_equal(again.orchestrator.predictor.predict(queries), before.predictor.predict(queries))
+
+
+def test_labels_of_other_experts_are_refused(warehouse, orchestrator) -> None:
+    labels = read_labels(warehouse, orchestrator.experts[1:], orchestrator.embedder)
+    with pytest.raises(InputError, match="other experts"):
+        train_router(make_outcomes(), embedder="wordllama", predictor="knn", traffic=labels)
