@@ -103,7 +103,7 @@ def run_seed(arguments: argparse.Namespace, sides: Sides, seed: int, found: dict
             if name not in arms:
                 arms[name] = as_json(serve_ours(world, frozen, world.known.queries, multiplier, seed, own))
         if "told everything" not in arms:
-            full = full or forecasts_of_full(world, frozen, world.known, world.asked, seed)
+            full = full or forecasts_of_full(world, frozen, world.asked, seed)
             arms["told everything"] = as_json(replay_full(world, full, multiplier))
         for policy in filter(None, arguments.rivals.split(",")):
             if policy not in arms:

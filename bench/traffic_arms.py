@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from bench.traffic_people import FEEDBACK_SHARE, JUDGE_USD, SHADOWED_SHARE, Desk
-from bench.traffic_world import World, join_examples
-from orchestrator.predictors.base import Predictor, contrast_loss
+from bench.traffic_world import World
+from orchestrator.predictors.base import Predictor
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.exploration import explore
 from orchestrator.text.queries import Examples, Queries
@@ -184,33 +184,19 @@ class Remembered:
 FULL_AFTER = (2, 4, 6, 8, 12, 16)  # blocks: when the router that is told everything is trained again
 
 
-def forecasts_of_full(
-    world: World, frozen: Predictor, known: Examples, asked: Examples, seed: int
-) -> list[np.ndarray]:
+def forecasts_of_full(world: World, frozen: Predictor, asked: Examples, seed: int) -> list[np.ndarray]:
     """Forecasts of the held-out questions, block by block, by a router that sees every expert's true score.
 
-    Now and then a stack is trained on all questions served so far, and one on these and on what was
-    known before; the one that had the smaller loss on the last block, which neither had seen, serves.
-    ``asked`` holds the stream's requests.
+    Now and then a stack is trained anew on all questions served so far (``asked`` holds the stream's), which
+    came out ahead of one on these and on what was known before.
     """
     blocks, found = len(world.score) // BLOCK, []
-    serving: Predictor = frozen
-    candidates: list[Predictor] = []
+    forecast = frozen.predict(world.held_out)
     for b in range(blocks):
-        found.append(serving.predict(world.held_out))
-        if b + 1 not in FULL_AFTER or b + 1 == blocks:
-            continue
-        last = np.arange(b * BLOCK, (b + 1) * BLOCK)
-        if candidates:
-            fresh = world.queries.take(last)
-            losses = [contrast_loss(c.predict(fresh), world.score[last]) for c in candidates]
-            best = int(np.argmin(losses))
-        else:
-            best = 0
-        _, first = np.unique(world.question[: (b + 1) * BLOCK], return_index=True)
-        served = asked.take(np.sort(first))
-        candidates = [_train(served, seed), _train(join_examples(known, served), seed)]
-        serving = candidates[best]
+        found.append(forecast)
+        if b + 1 in FULL_AFTER and b + 1 < blocks:
+            _, first = np.unique(world.question[: (b + 1) * BLOCK], return_index=True)
+            forecast = _train(asked.take(np.sort(first)), seed).predict(world.held_out)
     return found
 
 

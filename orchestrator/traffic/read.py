@@ -114,5 +114,5 @@ def _vectors(
     column: pa.ChunkedArray, rows: NDArray[np.intp], width: int | None = None
 ) -> NDArray[np.float32]:
     held = column.take(pa.array(rows)).to_pylist()
-    wide = width if width is not None else len(held[0]) if held else 0
+    wide = (len(held[0]) if held else 0) if width is None else width
     return np.array(held, np.float32).reshape(len(held), wide)

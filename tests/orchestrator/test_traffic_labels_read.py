@@ -120,7 +120,7 @@ def test_a_warehouse_without_traffic_has_no_labels(warehouse, orchestrator) -> N
 def test_a_router_is_trained_on_benchmark_and_traffic_together(warehouse, orchestrator, queries) -> None:
     """The generalist has become useless on the traffic: the router learns it, and no other expert suffers."""
     rng = np.random.default_rng(0)
-    count = 1_200
+    count = 700
     rows, feedback = [], []
     for i in range(count):
         expert = str(rng.choice(orchestrator.experts))
@@ -143,10 +143,6 @@ def test_a_router_is_trained_on_benchmark_and_traffic_together(warehouse, orches
     moved = (after.predictor.predict(queries) - before.predictor.predict(queries)).mean(axis=0)
     assert moved[place] < -0.3
     assert moved[place] < np.delete(moved, place).min() - 0.2
-    again = train_router(
-        outcomes, embedder="wordllama", predictor="knn", traffic=labels.only(np.zeros(count, bool))
-    )
-    assert np.array_equal(again.orchestrator.predictor.predict(queries), before.predictor.predict(queries))
 
 
 def test_labels_of_other_experts_are_refused(warehouse, orchestrator) -> None:
