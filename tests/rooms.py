@@ -49,7 +49,7 @@ ROOMS: dict[str, set[str]] = {
         "orchestrator/asking",
     },
     "orchestrator/off_policy": {"orchestrator", "orchestrator/selection", "orchestrator/text"},
-    "orchestrator/versions": {"orchestrator", "orchestrator/evaluation"},
+    "orchestrator/versions": {"orchestrator", "orchestrator/evaluation", "orchestrator/off_policy"},
     "serve/wire": set(),
     "serve/config": set(),
     "serve/transport": {"serve/wire"},

@@ -23,6 +23,7 @@ class Requests:
     role: NDArray[np.str_]  # [n] champion | challenger
     preset: NDArray[np.str_]  # [n]; "" where the request named none
     multiplier: Floats  # [n] that was used
+    rated_at: NDArray[np.datetime64]  # [n] when the rating came that counts; NaT where none did
     embedder: NDArray[np.str_]  # [n] names and checksums of its weights
     embedding: NDArray[np.object_]  # [n] vectors of float32, or None
     surface: NDArray[np.object_]  # [n]

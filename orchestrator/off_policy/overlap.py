@@ -135,7 +135,7 @@ def refuse_little_overlap(logged: LoggedTraffic, first: Floats, second: Floats |
                 f"{effective:.1f} ratings' worth of it was tried (at least {LEAST_EFFECTIVE_N:.0f}), and on "
                 f"{untried:.1%} of requests next to nothing (at most {MOST_UNTRIED:.0%})",
                 where=where,
-                fix=_what_would_do(logged, mass, rated, effective),
+                fix=_what_would_do(logged, mass, rated),
             )
 
 
@@ -146,11 +146,12 @@ def _expected_effective_n(weights: Weights, side: Floats, rated: int) -> float:
     return rated * reached**2 / second if second > 0 else 0.0
 
 
-def _what_would_do(logged: LoggedTraffic, mass: float, rated: int, effective: float) -> str:
+def _what_would_do(logged: LoggedTraffic, mass: float, rated: int) -> str:
     """Say which share of exploring, drawn evenly among those allowed, would give twice the least."""
     share = 2 * LEAST_EFFECTIVE_N * float(logged.allowed.sum(axis=1).mean()) / (rated * mass)
     if share > 1:
         return f"some {math.ceil(share * rated):,} ratings of explored requests would be needed"
-    even = ", at a higher --explore-temperature" if effective >= LEAST_EFFECTIVE_N else ""
     share = max(share, 0.01)
+    explored = 1 - float(logged.propensity.max(axis=1).mean())
+    even = ", at a higher --explore-temperature" if explored > share / 2 else ""
     return f"about {share:.0%} of requests would have to explore evenly (`--explore-share {share:.2f}`{even})"

@@ -29,9 +29,12 @@ with said as (
     where f.level = 'conversation' and f.request_id <> t.request_id and f.score is not null
 ),
 last_said as (
-    select request_id, author, arg_max(score, created_at) as score, max(created_at) as at from said group by
-    all ),
-rated as (select request_id, avg(score) as score, max(at) as at from last_said group by request_id),
+    select request_id, author, arg_max(score, created_at) as score, max(created_at) as came_at
+    from said group by all
+),
+rated as (
+    select request_id, avg(score) as score, max(came_at) as came_at from last_said group by request_id
+),
 graded as (
     select q.parent_id as request_id, a.expert, a.score, a.created_at
     from answers a join questions q using (question_id)
@@ -41,21 +44,22 @@ graded as (
     from judgements j join questions q using (question_id) where q.source = 'traffic'
 ),
 judged as (
-    select request_id, expert, arg_max(score, created_at) as score, max(created_at) as at
+    select request_id, expert, arg_max(score, created_at) as score, max(created_at) as came_at
     from graded group by all
 )
 select t.request_id, t.created_at, coalesce(t.router_version, '') as router_version, t.role,
     coalesce(t.preset, '') as preset, t.multiplier, t.experts, t.predicted_success, t.predicted_cost_usd,
     t.propensities, t.chosen, t.cost_usd, coalesce(t.key_id, '') as key_id, coalesce(t.task, '') as task,
     coalesce(t.form, '') as form, coalesce(t.conversation_hash, t.text_hash, t.request_id) as unit,
-    coalesce(t.embedder, '') as embedder, {vectors}
-    r.score as feedback, r.at as feedback_at, j.score as judged, j.at as judged_at
+    coalesce(t.embedder, '') as embedder, t.embedding, t.surface,
+    r.score as feedback, r.came_at as feedback_at, j.score as judged, j.came_at as judged_at
 from traffic t
 left join rated r using (request_id)
 left join judged j on j.request_id = t.request_id and j.expert = t.expert
 where t.role in ('champion', 'challenger') and len(coalesce(t.asked, [])) <= 1
     and t.cost_usd is not null and t.propensities[list_position(t.experts, t.chosen)] > 0
     and ($since is null or t.created_at >= $since) and ($until is null or t.created_at < $until)
+qualify row_number() over (order by t.created_at desc, t.request_id desc) <= $most
 order by t.created_at, t.request_id
 """
 
@@ -67,6 +71,7 @@ def read_traffic(
     until: datetime | None = None,
     ratings: Ratings = "both",
     experts: Sequence[str] = (),
+    most: int = 100_000,
 ) -> LoggedTraffic:
     """Read the routed requests that one expert answered, oldest first.
 
@@ -79,7 +84,8 @@ def read_traffic(
         since: the first moment.
         until: the moment after the last.
         ratings: whose ratings count.
-        experts: further experts to have columns, whom no request could have asked.
+        experts: of routers to be judged; those whom no request could have asked get columns too.
+        most: requests, the newest ones.
 
     Raises:
         NotReadyError: nothing was recorded.
@@ -89,7 +95,9 @@ def read_traffic(
         raise InputError(
             f"unknown ratings {ratings!r}", where="--ratings", fix=f"use {', '.join(get_args(Ratings))}"
         )
-    rows = _fetch(warehouse, since, until, with_vectors=True)
+    with warehouse.connect() as connection:
+        asked = {"since": since, "until": until, "most": most}
+        rows = connection.sql(_TRAFFIC, params=asked).to_arrow_table()
     if not rows.num_rows:
         raise NotReadyError(
             "no routed request was recorded" + (f" since {since:%Y-%m-%d %H:%M}" if since else ""),
@@ -97,14 +105,6 @@ def read_traffic(
             fix="serve with `--record features`, or choose an earlier --since",
         )
     return _logged(rows, ratings, experts)
-
-
-def _fetch(
-    warehouse: Warehouse, since: datetime | None, until: datetime | None, *, with_vectors: bool
-) -> pa.Table:
-    query = _TRAFFIC.format(vectors="t.embedding, t.surface," if with_vectors else "")
-    with warehouse.connect() as connection:
-        return connection.sql(query, params={"since": since, "until": until}).to_arrow_table()
 
 
 def _logged(rows: pa.Table, ratings: Ratings, more: Sequence[str]) -> LoggedTraffic:
@@ -155,6 +155,7 @@ def _logged(rows: pa.Table, ratings: Ratings, more: Sequence[str]) -> LoggedTraf
             role=_strings(rows["role"]),
             preset=_strings(rows["preset"]),
             multiplier=_floats(rows["multiplier"]),
+            rated_at=_rated_at(rows, ratings),
             embedder=_strings(rows["embedder"]),
             embedding=_vectors(rows["embedding"]),
             surface=_vectors(rows["surface"]),
@@ -167,6 +168,13 @@ def _reward(rows: pa.Table, ratings: Ratings) -> Floats:
     if ratings == "feedback":
         return feedback
     return judged if ratings == "judge" else np.where(np.isfinite(feedback), feedback, judged)
+
+
+def _rated_at(rows: pa.Table, ratings: Ratings) -> NDArray[np.datetime64]:
+    feedback, judged = (rows[name].to_numpy() for name in ("feedback_at", "judged_at"))
+    if ratings == "feedback":
+        return np.asarray(feedback)
+    return np.asarray(judged if ratings == "judge" else np.where(np.isnat(feedback), judged, feedback))
 
 
 def _floats(column: Any) -> Floats:

@@ -30,6 +30,9 @@ class CanaryLog:
     share: Floats  # [n] probability of being drawn for it, strictly between 0 and 1
     reward: Floats  # [n] in [0, 1]; NaN where nobody rated the answer
     cost_usd: Floats  # [n]
+    rated: NDArray[np.intp] | None = (
+        None  # rated units in the order in which ratings came; else that of units
+    )
 
 
 @dataclass(frozen=True)
@@ -148,9 +151,9 @@ _NOTHING = Interval(-math.inf, math.inf)
 
 def _bounds(log: CanaryLog, rule: CanaryRule) -> tuple[tuple[Floats, Floats], tuple[Floats, Floats]]:
     """Bounds of the differences in success [rated] and in cost [n], after each unit."""
-    rated = np.isfinite(log.reward)
+    rated = np.flatnonzero(np.isfinite(log.reward)) if log.rated is None else log.rated
     error = rule.error / 2 if _price(rule.multiplier) else rule.error
-    if not len(rated):
+    if not len(log.cost_usd):
         empty = np.empty(0)
         return (empty, empty), (empty, empty)
     scale = float(np.minimum(log.share, 1 - log.share).min())

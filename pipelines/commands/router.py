@@ -172,7 +172,9 @@ def promote(
     reason: Annotated[str, typer.Option(help="Why, for the note.")] = "",
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Make a version champion if it beats the champion on held-out questions; exit code 1 if it does not."""
+    """Make a version champion if it beats the champion on held-out questions or on served traffic, and is
+    worse on neither; exit code 1 if it does not.
+    """
     from rich.console import Console
 
     from orchestrator.versions.mlflow_registry import CHALLENGER, load_version
@@ -192,20 +194,30 @@ def promote(
     names = champion_pool(place, pool["experts"])
     outcomes = load_pool_outcomes(place, None, ",".join(names), source or ",".join(pool["sources"]))
     standing = challenge_champion(
-        place.mlflow_uri, version, outcomes, force=force, reason=reason, cache_dir=place.embeddings
+        place.mlflow_uri,
+        version,
+        outcomes,
+        traffic=place.warehouse(),
+        force=force,
+        reason=reason,
+        cache_dir=place.embeddings,
     )
-    console = Console()
-    if standing.test is None:
+    console = Console(highlight=False)
+    if standing.test is None and standing.traffic is None:
         if not standing.promoted:
             raise TooFewError(f"version {standing.version} {standing.verdict}")
         console.print(f"version {standing.version} {standing.verdict}")
         return
+    untested = "no test on held-out questions"
     console.print(
-        f"version {standing.version} against champion {standing.former}: {standing.test}", highlight=False
+        f"version {standing.version} against champion {standing.former}: {standing.test or untested}"
     )
+    if standing.traffic:
+        console.print(standing.traffic, markup=False)
     if not standing.promoted:
         console.print(
-            "refused: the interval is not above 0. --force promotes it all the same and leaves a note"
+            "refused: no interval is above 0, or one is below. --force promotes it all the same and leaves "
+            "a note"
         )
         raise typer.Exit(1)
     console.print(f"version {standing.version} is champion" + (" (forced)" if standing.forced else ""))

@@ -102,7 +102,12 @@ def challenge(version: str, before: str | None, every: Outcomes, home: Home, *, 
     from universe import apply_plan
 
     standing = challenge_champion(
-        home.mlflow_uri, version, every, began_with=before, cache_dir=home.embeddings
+        home.mlflow_uri,
+        version,
+        every,
+        traffic=home.warehouse(),
+        began_with=before,
+        cache_dir=home.embeddings,
     )
     if champion_version(home.mlflow_uri) == version:
         own = _own_plan(home, round)  # rounds that earlier versions began have none

@@ -50,5 +50,10 @@ def count_traffic(outcomes: Outcomes) -> int:
 def challenge(home: Home, version: str, before: str | None, outcomes: Outcomes) -> Standing:
     """Put the version to the gate; see :func:`orchestrator.versions.promotion.challenge_champion`."""
     return challenge_champion(
-        home.mlflow_uri, version, outcomes, began_with=before, cache_dir=home.embeddings
+        home.mlflow_uri,
+        version,
+        outcomes,
+        traffic=home.warehouse(),
+        began_with=before,
+        cache_dir=home.embeddings,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,7 +78,5 @@ def draw(world: World, seed: int) -> Drawn:
 
 def true_difference(world: World, draws: int = 20) -> tuple[float, float]:
     """What the challenger gains on all traffic of a world: success, and cost."""
-    from dataclasses import replace
-
     found = [draw(replace(world, requests=20_000), 10_000 + seed).truth() for seed in range(draws)]
     return float(np.mean([one[0] for one in found])), float(np.mean([one[1] for one in found]))

@@ -1,0 +1,41 @@
+"""A canary as it ran: units of served traffic, drawn for the challenger or left to the champion."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from orchestrator.off_policy.logged import LoggedTraffic
+from orchestrator.off_policy.sequential import CanaryLog
+
+
+def canary_log(logged: LoggedTraffic, challenger: str, champion: str) -> CanaryLog:
+    """Return the units that two versions shared between them, oldest first.
+
+    The unit is what was drawn: a text goes to one side whenever it comes
+    (``serve.router.deciding.is_canary``), and the turns of a conversation go on with who answered. So only
+    the first request of a conversation, or of a text, counts, and the units are independent. The canary
+    begins with the challenger's first request; the share that was drawn is the one that is found.
+
+    Args:
+        logged: read from a warehouse.
+        challenger, champion: versions.
+    """
+    requests = logged.requests
+    assert requests is not None, "traffic that was read from a warehouse says who decided"
+    is_challenger = (requests.router_version == challenger) & (requests.role == "challenger")
+    is_champion = (requests.router_version == champion) & (requests.role == "champion")
+    began = int(is_challenger.argmax()) if is_challenger.any() else len(logged)
+    taking_part = np.flatnonzero((is_challenger | is_champion) & (np.arange(len(logged)) >= began))
+    _, first = np.unique(logged.unit[taking_part], return_index=True)
+    units = taking_part[np.sort(first)]
+    drawn = is_challenger[units]
+    share = np.clip(drawn.mean(), 1 / (len(units) + 1), len(units) / (len(units) + 1)) if len(units) else 0.5
+    reward = logged.reward[units]
+    rated = np.flatnonzero(np.isfinite(reward))
+    return CanaryLog(
+        challenger=drawn,
+        share=np.full(len(units), float(share)),
+        reward=reward,
+        cost_usd=logged.cost_usd[units],
+        rated=rated[np.argsort(requests.rated_at[units][rated], kind="stable")],
+    )

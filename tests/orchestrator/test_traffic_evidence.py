@@ -1,0 +1,179 @@
+"""Traffic read from a warehouse, decided on again by versions, and what it says of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from synthetic import make_outcomes
+from traffic_tables import START, serve_made_traffic
+
+from orchestrator import Orchestrator, train_router
+from orchestrator.off_policy.canary import canary_log
+from orchestrator.off_policy.evidence import weigh_traffic
+from orchestrator.off_policy.policies import policies_of
+from orchestrator.off_policy.read import read_traffic
+from orchestrator.versions.gate_record import held_out_said
+from orchestrator.versions.mlflow_registry import champion_version, log_version, set_champion, versions
+from orchestrator.versions.promotion import challenge_champion
+from warehouse import FEEDBACK, InputError, NotReadyError, Outcomes, Warehouse
+
+
+@pytest.fixture(scope="module")
+def blind() -> Orchestrator:
+    """A router that learned of another world: topics say nothing there."""
+    outcomes = make_outcomes(missing=0.1)
+    rng = np.random.default_rng(0)
+    shuffled = outcomes.score.copy()
+    for column in shuffled.T:
+        rng.shuffle(column)
+    router = train_router(replace(outcomes, score=shuffled), embedder="wordllama").orchestrator
+    return replace(router, multiplier=1.0)
+
+
+def test_rows_come_as_they_were_served(tmp_path: Path, orchestrator: Orchestrator) -> None:
+    store = Warehouse(tmp_path)
+    with pytest.raises(NotReadyError, match="no routed request was recorded"):
+        read_traffic(store)
+    serve_made_traffic(store, ("1", orchestrator), requests=200, rated_share=0.5)
+    logged = read_traffic(store, experts=("newcomer",))
+    assert len(logged) == 200
+    assert 60 < logged.rated.sum() < 140
+    assert logged.experts == (*sorted(orchestrator.experts), "newcomer")
+    assert logged.allowed.all()
+    assert (logged.propensity[:, -1] == 0).all()
+    assert np.isfinite(logged.success_hat[:, :-1]).all()
+    assert len(read_traffic(store, most=50)) == 50
+    assert len(read_traffic(store, since=START + timedelta(seconds=150))) == 50
+    with pytest.raises(InputError, match="unknown ratings"):
+        read_traffic(store, ratings="mine")
+
+
+def test_the_last_word_of_an_author_counts_and_authors_are_averaged(
+    tmp_path: Path, orchestrator: Orchestrator
+) -> None:
+    store = Warehouse(tmp_path)
+    serve_made_traffic(store, ("1", orchestrator), requests=3, rated_share=0.0)
+    said = [("a", "req-00000", 0.0, 1), ("a", "req-00000", 0.5, 2), ("b", "req-00000", 1.0, 0)]
+    rows = [
+        {
+            "feedback_id": f"said-{place}",
+            "request_id": request,
+            "key_id": author,
+            "level": "request",
+            "kind": "score",
+            "score": score,
+            "source": "api",
+            "created_at": START + timedelta(hours=hour),
+        }
+        for place, (author, request, score, hour) in enumerate(said)
+    ]
+    schema = pa.schema([FEEDBACK.field(name) for name in rows[0]])
+    store.append("feedback", pa.Table.from_pylist(rows, schema), round="serve-2030-01-01")
+    reward = read_traffic(store).reward
+    assert reward[0] == pytest.approx(0.75)
+    assert np.isnan(reward[1:]).all()
+
+
+def test_a_version_decides_as_it_would_have(
+    tmp_path: Path, orchestrator: Orchestrator, blind: Orchestrator
+) -> None:
+    """Read again from recorded embeddings, another version's choices are those it makes of the texts."""
+    store = Warehouse(tmp_path)
+    serve_made_traffic(store, ("1", orchestrator), requests=100)
+    found = policies_of(read_traffic(store), {"1": orchestrator, "2": blind})
+    assert found.unread == 0
+    texts = make_outcomes(100, seed=7).texts
+    for version, router in (("1", orchestrator), ("2", blind)):
+        chosen = [decision.expert for decision in router.decide(texts)]
+        columns = found.probability[version].argmax(axis=1)
+        assert [found.logged.experts[place] for place in columns] == chosen
+
+
+def test_the_traffic_tells_a_blind_challenger_from_the_champion(
+    tmp_path: Path, orchestrator: Orchestrator, blind: Orchestrator
+) -> None:
+    store = Warehouse(tmp_path)
+    serve_made_traffic(store, ("1", orchestrator), requests=3000, explore_share=0.4)
+    logged = read_traffic(store)
+    down = weigh_traffic(logged, ("2", blind), ("1", orchestrator))
+    up = weigh_traffic(logged, ("1", orchestrator), ("2", blind))
+    assert down.canary is None
+    assert (down.is_worse, down.is_better) == (True, False)
+    assert (up.is_worse, up.is_better) == (False, True)
+    assert "estimated from what was explored" in str(down)
+    assert down.figures()["traffic_value_high"] < 0
+
+
+def test_without_exploring_the_traffic_says_so(
+    tmp_path: Path, orchestrator: Orchestrator, blind: Orchestrator
+) -> None:
+    store = Warehouse(tmp_path)
+    serve_made_traffic(store, ("1", orchestrator), requests=100, explore_share=0.0)
+    found = weigh_traffic(read_traffic(store), ("2", blind), ("1", orchestrator))
+    assert found.value is None
+    assert not found.is_better
+    assert not found.is_worse
+    assert "chance had no say" in str(found)
+
+
+def test_a_canary_counts_where_it_has_enough_units(
+    tmp_path: Path, orchestrator: Orchestrator, blind: Orchestrator
+) -> None:
+    store = Warehouse(tmp_path)
+    serve_made_traffic(
+        store, ("1", orchestrator), ("2", blind), requests=4000, canary_share=0.5, explore_share=0.0
+    )
+    logged = read_traffic(store)
+    log = canary_log(logged, "2", "1")
+    assert 1900 < log.challenger.sum() < 2100
+    found = weigh_traffic(logged, ("2", blind), ("1", orchestrator))
+    assert found.canary is not None
+    assert found.is_worse
+    assert "by the canary" in str(found)
+
+
+def test_turns_of_a_conversation_are_one_unit(tmp_path: Path, orchestrator: Orchestrator) -> None:
+    store = Warehouse(tmp_path)
+    serve_made_traffic(store, ("1", orchestrator), ("2", orchestrator), requests=100, canary_share=0.5)
+    logged = read_traffic(store)
+    repeated = replace(logged, unit=np.arange(100) // 10)
+    assert len(canary_log(repeated, "2", "1").challenger) <= 10
+    assert len(canary_log(logged, "3", "1").challenger) == 0
+
+
+def test_the_gate_hears_held_out_questions_and_traffic(
+    tmp_path: Path, orchestrator: Orchestrator, blind: Orchestrator, outcomes: Outcomes
+) -> None:
+    """One has to be won, none lost; what was found stands in MLflow."""
+    registry = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    old = log_version(blind, tracking_uri=registry)
+    new = log_version(orchestrator, tracking_uri=registry)
+    set_champion(registry, old)
+    kinds = {"agreeing": False, "contrary": True}
+    stores = {name: Warehouse(tmp_path / name) for name in (*kinds, "silent")}
+    for name, contrary in kinds.items():
+        serve_made_traffic(stores[name], (old, blind), requests=2000, explore_share=0.5, contrary=contrary)
+
+    refused = challenge_champion(registry, new, outcomes, traffic=stores["contrary"])
+    assert not refused.promoted
+    assert refused.test is not None
+    assert refused.test.startswith("+")
+    assert "points of value" in str(refused.traffic)
+    (kept,) = [one for one in versions(registry) if one.version == new]
+    assert kept.metrics["gate_aiq_low"] > 0
+    assert kept.metrics["traffic_value_high"] < 0
+    assert held_out_said(registry, new, old) == "better"
+    assert held_out_said(registry, new, "99") is None
+
+    few = outcomes.take(np.arange(30))
+    untested = challenge_champion(registry, new, few, traffic=stores["silent"])
+    assert (untested.promoted, untested.test, untested.traffic) == (False, None, None)
+    by_traffic = challenge_champion(registry, new, few, traffic=stores["agreeing"])
+    assert by_traffic.promoted
+    assert not by_traffic.forced
+    assert champion_version(registry) == new
