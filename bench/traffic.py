@@ -40,9 +40,9 @@ from orchestrator.text.splits import split_by_text
 from warehouse import LeerooError, text_keys
 
 PRESETS = ("balanced", "economy", "quality")  # the first one is what a router serves at by default
+SHADOWS = Lessons(explored=0.0)
 ABLATIONS = {
     "ours, no gate": Lessons(gate=False),
-    "ours, shadows alone": Lessons(explored=0.0),
     "ours, explored alone": Lessons(shadows_usd=0.0),
     "ours, random shadows": Lessons(blindly=True),
     "ours, no propensities": Lessons(most_weight=1.0),
@@ -91,7 +91,12 @@ def run_seed(arguments: argparse.Namespace, sides: Sides, seed: int, found: dict
     world = make_world(sides, seed, arguments.requests)
     predictor, presets = train(world, seed)
     frozen = Remembered(predictor)
-    lessons = {"ours, unexplored": UNEXPLORED, "ours": OURS, **(ABLATIONS if arguments.ablations else {})}
+    lessons = {
+        "ours, unexplored": UNEXPLORED,
+        "ours, shadows alone": SHADOWS,
+        "ours": OURS,
+        **(ABLATIONS if arguments.ablations else {}),
+    }
     full: list[np.ndarray] = []
     for preset in arguments.presets.split(","):
         multiplier = presets[preset]
