@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +59,9 @@ def main() -> None:
     parser.add_argument("--presets", default=",".join(PRESETS))
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--ablations", action="store_true", help="ours without one part at a time as well")
-    parser.add_argument("--rivals", default="LinUCB,LinTS", help="bandits of mabwiser; '' for none")
+    parser.add_argument(
+        "--rivals", default="LinUCB,LinTS", help="bandits, which need the extra `bench`; '' for none"
+    )
     parser.add_argument("--embedder", default="wordllama")
     parser.add_argument("--cache", type=Path, default=Path(".leeroo/cache/embeddings"))
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/traffic"))
@@ -67,6 +70,9 @@ def main() -> None:
     folder = arguments.out / f"{arguments.stream}-{arguments.embedder}-{arguments.requests}"
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=80, highlight=False)
+    if arguments.rivals and find_spec("mabwiser") is None:
+        console.print("without the bandits: `uv pip install -e .[bench]` brings them")
+        arguments.rivals = ""
     try:
         sides = STREAMS[arguments.stream](arguments.recorded, arguments.embedder, arguments.cache)
     except LeerooError as error:

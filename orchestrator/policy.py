@@ -28,7 +28,7 @@ from orchestrator.predictors.states import (
 from orchestrator.selection.presets import Preset
 from orchestrator.selection.value import net_value
 from orchestrator.text.embedder import Embedder, WeightsIdentity
-from orchestrator.text.queries import read_queries
+from orchestrator.text.queries import Queries, read_queries
 from orchestrator.text.registry import load_embedder
 from warehouse import CannotRunError, InputError, NobodyMayAnswerError, NotReadyError
 
@@ -78,9 +78,16 @@ class Orchestrator:
         """Return whom to ask, and when to stop; without habits one expert, or the next if it is of no use."""
         return AskingPolicy(self.habits or Habits.unknown(self.experts))
 
+    def read(self, texts: Sequence[str]) -> Queries:
+        """Return what is read of texts: their embeddings and surface."""
+        return read_queries(texts, self.embedder)
+
     def predict(self, texts: Sequence[str]) -> Prediction:
         """Return expected success and cost of every expert on every text."""
-        queries = read_queries(texts, self.embedder)
+        return self.predict_read(self.read(texts))
+
+    def predict_read(self, queries: Queries) -> Prediction:
+        """As :meth:`predict`, of texts that are read already."""
         return Prediction(self.experts, self.predictor.predict(queries), self.cost.predict(queries))
 
     def decide(
@@ -108,9 +115,31 @@ class Orchestrator:
         Raises:
             InputError: an unknown preset or expert, or nobody is left to answer.
         """
+        return self.decide_read(
+            self.read(texts),
+            multiplier=multiplier,
+            preset=preset,
+            max_cost_usd=max_cost_usd,
+            min_success=min_success,
+            allow=allow,
+            deny=deny,
+        )
+
+    def decide_read(
+        self,
+        queries: Queries,
+        *,
+        multiplier: float | None = None,
+        preset: str | None = None,
+        max_cost_usd: float | None = None,
+        min_success: float | None = None,
+        allow: Sequence[str] | None = None,
+        deny: Sequence[str] | None = None,
+    ) -> list[Decision]:
+        """As :meth:`decide`, of texts that are read already."""
         price = self.price_of(multiplier, preset)
         allowed = self._allowed(allow, deny)
-        prediction = self.predict(texts)
+        prediction = self.predict_read(queries)
         return [
             self._decide_one(success, cost_usd, price, allowed, max_cost_usd, min_success)
             for success, cost_usd in zip(prediction.success, prediction.cost_usd, strict=True)

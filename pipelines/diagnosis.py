@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from experts import Catalogue, ExpertSpec, Hardware, Preload
+    from warehouse.traffic.kept_report import KeptReport
 
 #: What the doctor looks for: name, distributions of which one is enough, whether the project runs without.
 COMPONENTS = (
@@ -91,6 +92,9 @@ class Diagnosis:
     preloads: tuple[Preload, ...] = ()  # libraries that make an engine on the CPU faster
     books: Books | None = None  # where there are none yet
     front: str = ""  # what takes an endpoint's requests here, and why
+    recording: str = ""  # what is kept of requests, and for how long
+    recording_problems: tuple[tuple[str, str, str], ...] = ()
+    traffic: KeptReport | None = None  # the last report on it
 
     @property
     def problems(self) -> tuple[tuple[str, str, str], ...]:
@@ -111,6 +115,9 @@ class Diagnosis:
         ]
         if self.books is not None:
             found += [("ledger", fault, "see `leeroo ledger check`") for fault in self.books.faults]
+        found += self.recording_problems
+        if self.traffic is not None:
+            found += [(f"traffic, {who}", what, fix) for who, what, fix in self.traffic.complaints]
         found += self.embedders
         found += [(expert.name, what, fix) for expert in self.experts for what, fix in expert.problems]
         return tuple(found)
@@ -141,6 +148,10 @@ class Diagnosis:
                 for disk in self.disks
             ],
             "front": self.front,
+            "recording": self.recording,
+            "traffic": None
+            if self.traffic is None
+            else {"made_at": self.traffic.made_at.isoformat(), "complaints": len(self.traffic.complaints)},
             "books": None if self.books is None else asdict(self.books),
             "catalogue": str(self.catalogue),
             "experts": [
@@ -164,7 +175,10 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
     else keeps from running, the hub is asked for the configuration if model or adapter lie there.
     """
     from experts import find_preloads
+    from pipelines.recording_state import look_at_recording
+    from warehouse.traffic.kept_report import read_report
 
+    recording, recording_problems = look_at_recording(home)
     return Diagnosis(
         python=platform.python_version(),
         machine=f"{platform.system()} {platform.machine()}",
@@ -178,6 +192,9 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
         preloads=find_preloads(),
         books=find_books(home),
         front=find_front(),
+        recording=recording,
+        recording_problems=recording_problems,
+        traffic=read_report(home),
         catalogue=catalogue.path,
         experts=tuple(
             ExpertCheck(

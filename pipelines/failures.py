@@ -24,6 +24,8 @@ _PLACES = {
     errno.EACCES: ("you may not open it", "change its owner or mode, or choose another folder"),
     errno.EPERM: ("you may not do this there", "change its owner or mode, or choose another folder"),
     errno.EIO: ("the disk fails to read or write", "look at the disk; restore the files from a copy"),
+    errno.ENAMETOOLONG: ("a name in this path is too long", "choose a shorter one"),
+    errno.ELOOP: ("links in this path lead to themselves", "mend the links, or choose another folder"),
     errno.ENOTDIR: ("a file stands where a folder should be", "move it away"),
     errno.EMFILE: ("too many files are open", "raise the limit (ulimit -n)"),
     errno.ENOMEM: ("the memory is full", "end other programs, or ask for less at once"),
@@ -34,6 +36,7 @@ _NUMBERED = re.compile(r"\[errno (\d+)\]|\(os error (\d+)\)", re.IGNORECASE)
 #: And where some give its words alone.
 _WORDED = {os.strerror(number).lower(): number for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)}
 _LOCKED = "another program has locked the database"
+_OTHER = "move it away if another program made it, or use the version of this one that did"
 _RESTORE = "restore it from a copy; `leeroo warehouse check` looks at the tables"
 
 
@@ -105,6 +108,12 @@ def _sqlite(error: BaseException) -> LeerooError | None:
         )
     if "malformed" in lowered or "not a database" in lowered or "disk i/o" in lowered:
         return InputError("the database is damaged", where=_database(error), fix=_RESTORE)
+    if "no such column" in lowered or "no such table" in lowered or "has no column" in lowered:
+        return InputError(
+            f"the database has other tables than ours ({first_line(error)})",
+            where=_database(error),
+            fix=_OTHER,
+        )
     return None
 
 
@@ -118,6 +127,12 @@ def _database(error: BaseException) -> str:
 
 
 def _mlflow(error: BaseException) -> LeerooError | None:
+    if _from(error, "alembic"):  # a step of a newer MLflow's, which this one does not know
+        return InputError(
+            f"MLflow's database was written by another version of MLflow ({first_line(error)})",
+            where="MLflow",
+            fix="install the version that wrote it, or give --home or MLFLOW_TRACKING_URI another",
+        )
     if not _from(error, "mlflow"):
         return None
     text = first_line(error)

@@ -15,6 +15,7 @@ from serve.ledger.bookkeeper import Bookkeeper
 from serve.router.champion import load_router, tracking_uri
 from serve.router.deployment import Router
 from warehouse.home import absolute_url, warehouse_elsewhere
+from warehouse.traffic.sealing import KEY_VARIABLE, key_file_named
 
 #: In deployments that compute little, Ray need not pass every call from thread to thread.
 ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_ROUTER_IN_SEPARATE_LOOP": "0"}
@@ -45,6 +46,7 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
         update={
             "home": home,
             "warehouse_url": absolute_url(elsewhere) if elsewhere else str(home / "warehouse"),
+            "texts_key_file": key_file_named(config.texts_key_file),
         }
     )
     if config.router_dir is None:
@@ -60,7 +62,7 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
         Ingress,
         name="ingress",
         num_replicas=config.ingress_replicas,
-        **_with_env(hand_over_keys(from_ingress)) | QUIET,
+        **_with_env(hand_over_keys(from_ingress, also=(KEY_VARIABLE,))) | QUIET,
     )
     return ingress.bind(config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs])
 

@@ -13,6 +13,7 @@ from experts import load_catalogue
 from serve.config import ServeConfig, is_loopback
 from serve.ledger.ledger_file import LEDGER_FILE, check_ledger_file
 from serve.router.champion import tracking_uri
+from serve.texts import check_texts
 from warehouse import InputError
 
 _LISTENING = "0A"  # as /proc/net/tcp words it
@@ -22,14 +23,22 @@ def check_settings(config: ServeConfig) -> None:
     """Look at what can be told from the settings alone, without Ray and without loading a router.
 
     Raises:
-        InputError: it would be open to a network, or there is no such catalogue or no trained router.
+        InputError: it would be open to a network, or there is no such catalogue or no trained router, or a
+            canary is to be judged that there is not.
     """
     if config.access == "open" and not is_loopback(config.host):
         raise InputError(
             f"an endpoint open to all may not listen on {config.host}",
             fix="use --host 127.0.0.1, or make keys: leeroo keys create NAME",
         )
+    if config.auto_promote and not 0 < config.canary_share < 1:
+        raise InputError(
+            f"nothing can be judged with a canary share of {config.canary_share:g}",
+            where="--auto",
+            fix="let the challenger decide some of the requests: --canary-share 0.1",
+        )
     load_catalogue(config.catalogue)
+    check_texts(config)
     if config.router_dir is None:
         tracking_uri(config)
 

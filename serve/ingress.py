@@ -17,7 +17,9 @@ from serve.http.short_way import DESTINATION
 from serve.ledger.handle import BookkeeperHandle
 from serve.request.gateway import Gateway
 from serve.router.handle import RouterHandle
+from serve.texts import recording_kept, text_keeper
 from serve.transport.own_port import keep_port_on_this_machine
+from warehouse.traffic.retention import note_recording
 
 
 @ray_serve.ingress()
@@ -43,7 +45,9 @@ class Ingress:
             RouterHandle(router, config),
             BookkeeperHandle(bookkeeper, is_alone=config.ingress_replicas == 1),
             by_name,
+            text_keeper(config),
         )
+        note_recording(config.home, recording_kept(config))
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Return the web application; Ray Serve calls this once, in the replica."""

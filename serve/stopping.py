@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import threading
@@ -13,6 +14,10 @@ from typing import Any, Self
 from serve.config import ServeConfig
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Drained
+from serve.ledger.traffic.carrying import carry_traffic
+from warehouse import LeerooError
+
+logger = logging.getLogger("ray.serve")
 
 _CALL_S = 5.0
 _GRACE_S = 3.0  # after the time for stopping, for those that are told that they end
@@ -47,12 +52,23 @@ def drain_serving(
 
 
 def close_books(config: ServeConfig, drained: Drained) -> int:
-    """Settle what processes that are gone left open; return how many calls that were."""
+    """Settle what processes that are gone left open, and bring the traffic to the warehouse.
+
+    Returns how many calls were left open.
+    """
     ledger = Ledger(config.home / LEDGER_FILE)
     try:
-        return sum(ledger.bury(owner) for owner in drained.owners)
+        ended = sum(ledger.bury(owner) for owner in drained.owners)
     finally:
         ledger.close()
+    try:
+        carry_traffic(config)
+    except (
+        LeerooError,
+        OSError,
+    ) as error:  # it stays in the ledger: the next endpoint of this home brings it
+        logger.warning("the traffic stays in the ledger for now: %s", error)
+    return ended
 
 
 class StopSignal:

@@ -96,12 +96,14 @@ def record_traffic(
     embedder: str = "wordllama",
 ) -> list[str]:
     """Write requests as the endpoint records them, answered by the cheap expert or the odd one."""
-    from orchestrator import load_embedder
+    from orchestrator import load_embedder, read_queries
     from warehouse.traffic.texts import RecordedText, TextStore
 
     rng = np.random.default_rng(seed)
     prompts = [make_prompt(TOPICS[i % 2], 10_000 * (seed + 1) + i) for i in range(count)]
-    vectors = load_embedder(embedder).embed(prompts) if count else []
+    reader = load_embedder(embedder)
+    read = read_queries(prompts, reader)
+    key = "+".join(identity.key for identity in reader.weights)
     start = datetime.now(UTC) - timedelta(hours=1)
     rows: list[dict[str, Any]] = []
     said, words = [], []
@@ -123,7 +125,8 @@ def record_traffic(
                 "prompt_tokens": len(prompt), "completion_tokens": 3, "latency_s": 0.1,
                 "finish_reason": "stop", "form": "option", "task": None, "user_hash": None,
                 "conversation_hash": f"c{seed}-{i}", "text_hash": question_id(prompt, None, ""),
-                "embedder": embedder, "embedding": [float(v) for v in vectors[i]],
+                "embedder": key, "embedding": [float(v) for v in read.embeddings[i]],
+                "surface": [float(v) for v in read.surface[i]],
                 "recording": "texts" if texts else "features",
             }
         )  # fmt: skip
@@ -144,3 +147,39 @@ def record_traffic(
     if texts and words:
         TextStore(home.path).append(words)
     return [row["request_id"] for row in rows]
+
+
+def train_first(home: Home, catalogue: Path, count: int = 300, *, seed: int = 7) -> str:
+    """Make the champion that is to be served: it learned when the cheap expert was good at everything."""
+    from experts import load_catalogue
+    from orchestrator.train import train_router
+    from orchestrator.versions.mlflow_registry import log_version
+    from orchestrator.versions.promotion import crown_first
+    from warehouse import load_outcomes
+
+    then = {"cheap": 0.9, "dear": 0.92, "odd": 0.3}
+    rng = np.random.default_rng(seed)
+    store = home.warehouse()
+    prompts = [make_prompt(TOPICS[i % 2], i) for i in range(count)]
+    ids = [question_id(prompt, None, right_letter(prompt)) for prompt in prompts]
+    questions = {
+        "question_id": ids, "source": ["bench"] * count, "domain": [topic_of(p) for p in prompts],
+        "prompt": prompts, "answer": [right_letter(p) for p in prompts], "kind": ["exact"] * count,
+    }  # fmt: skip
+    store.append("questions", pa.table(questions), round="bench")
+    for spec in load_catalogue(str(catalogue)).experts:
+        if spec.name in then:
+            right = rng.random(count) < then[spec.name]
+            answers = {
+                "question_id": ids, "expert": [spec.name] * count, "expert_version": [spec.version] * count,
+                "text": [right_letter(p) if ok else "E" for p, ok in zip(prompts, right, strict=True)],
+                "score": right.astype(np.float32), "grader": ["exact@1"] * count,
+                "prompt_tokens": [len(p) for p in prompts], "completion_tokens": [3] * count,
+                "cost_usd": [len(p) * PRICES[spec.name] * 1e-6 for p in prompts],
+                "latency_s": np.full(count, 0.1, np.float32),
+            }  # fmt: skip
+            store.append("answers", pa.table(answers), round="bench", expert=spec.name)
+    trained = train_router(load_outcomes(store), predictor="knn", embedder="wordllama")
+    version = log_version(trained.orchestrator, tracking_uri=home.mlflow_uri, metrics=trained.metrics)
+    crown_first(home.mlflow_uri, version)
+    return version

@@ -74,7 +74,7 @@ class Home:
 
     @property
     def ledger(self) -> Path:
-        """Keys, spending, and decisions on their way to the warehouse."""
+        """Keys, spending, and traffic on its way to the warehouse."""
         return self.path / "ledger.db"
 
     @property
@@ -125,10 +125,25 @@ def absolute_url(url: str) -> str:
 
 
 def _check_folder(path: Path) -> None:
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        named = str(path).encode(errors="replace").decode()
+        raise InputError(
+            "its name is no UTF-8, which databases need", where=f"home {named}", fix="give it another name"
+        ) from None
     there = path
     while not os.path.exists(there):
         there = there.parent
     where = f"home {path}"
+    if too_long := next(
+        (name for name in path.relative_to(there).parts if len(os.fsencode(name)) > 255), None
+    ):
+        raise InputError(
+            f"a name of {len(os.fsencode(too_long))} bytes is too long",
+            where=where,
+            fix="choose a shorter one",
+        )
     if not there.is_dir():
         what = "this is a file" if there == path else f"{there} is a file"
         raise InputError(f"{what}, not a folder", where=where, fix="give --home or LEEROO_HOME a folder")

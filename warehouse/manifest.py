@@ -97,6 +97,15 @@ class Manifest:
             if path not in named and PurePosixPath(path).stem not in self._replaced and changed < oldest
         )
 
+    def leftovers(self) -> list[str]:
+        """List the data files that others have taken the place of, and what broken writes left."""
+        named = {entry.path for entry in self.entries().values()}
+        return [
+            path
+            for path in self._data_files((".parquet", ".tmp"))
+            if path not in named and (path.endswith(".tmp") or PurePosixPath(path).stem in self._replaced)
+        ]
+
     def remove_replaced(self, *, older_s: float, writing_s: float) -> None:
         """Remove the data files that others have taken the place of, and what broken writes left."""
         kept = {entry.path for entry in self.entries().values()} | set(self.uncounted(writing_s=writing_s))

@@ -146,6 +146,8 @@ TRAFFIC = _schema(
         ("key_id", pa.string()),
         ("router_version", pa.string()),  # null where the request named its expert
         ("role", pa.string()),  # champion | challenger | named | shadow
+        ("canary_share", pa.float64()),  # chance of being drawn for the challenger; null without a canary
+        ("canary", pa.bool_()),  # drawn for it, whoever decided in the end
         ("preset", pa.string()),
         ("multiplier", pa.float64()),
         ("experts", pa.list_(pa.string())),  # that the router forecasts and this request allowed
@@ -220,6 +222,9 @@ KEYS: dict[str, tuple[str, ...]] = {
     "traffic": ("request_id",),
     "feedback": ("feedback_id",),
 }
+
+#: Tables whose keys never come in two rounds: to know what is there, one round is read and not all of them.
+KEYS_OF_ONE_ROUND = frozenset({"traffic"})
 
 
 def normalise_text(text: str) -> str:

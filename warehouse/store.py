@@ -28,7 +28,16 @@ from warehouse.files import FileStore
 from warehouse.filing import Filing, plan_filing
 from warehouse.keys import KnownKeys, drop_repeats, join_keys, meant, without
 from warehouse.manifest import Manifest, ManifestEntry, footer_size, sha256
-from warehouse.schemas import KEYS, SCHEMA_VERSION, TABLES, conform, fill_round, readable, table_schema
+from warehouse.schemas import (
+    KEYS,
+    KEYS_OF_ONE_ROUND,
+    SCHEMA_VERSION,
+    TABLES,
+    conform,
+    fill_round,
+    readable,
+    table_schema,
+)
 
 if TYPE_CHECKING:
     import duckdb
@@ -53,7 +62,7 @@ class Warehouse:
         self.url = str(url)
         self._files = FileStore(url)
         self._manifests = {name: Manifest(self._files, name) for name in TABLES}
-        self._known: dict[tuple[str, str | None], KnownKeys] = {}
+        self._known: dict[tuple[str, str | None, str | None], KnownKeys] = {}
         self._sound: set[str] = set()  # names of files whose end was looked at
         self._turn = threading.RLock()  # the caches are shared by the threads of this process
 
@@ -84,7 +93,7 @@ class Warehouse:
         if rows.num_rows == 0:
             return 0
         with self._turn, self._files.lock(table_name):
-            known = self._known_keys(table_name, expert)
+            known = self._known_keys(table_name, expert, round if table_name in KEYS_OF_ONE_ROUND else None)
             self._check_clock(table_name)
             rows = drop_repeats(table_name, rows)
             rows = rows.filter(pc.invert(pc.is_in(join_keys(table_name, rows), value_set=known.array())))
@@ -142,8 +151,8 @@ class Warehouse:
             known = self._known_keys(table_name, expert).array()
         return pc.invert(pc.is_in(join_keys(table_name, keys), value_set=known))
 
-    def compact(self, table_name: str) -> int:
-        """Merge the many small files of each partition into one; return how many files were merged.
+    def compact(self, table_name: str, *, but: str | None = None) -> int:
+        """Merge the many small files of each partition into one, ``but`` of that round; return how many were.
 
         The merged file and the end of the small ones are one commit, so neither a crash nor a reader in
         between loses or doubles a row. Data files that were replaced are removed after an hour.
@@ -156,7 +165,7 @@ class Warehouse:
             for entry in self.files(table_name):
                 partitions.setdefault((entry.round, entry.expert), []).append(entry)
             for (round_name, expert), group in partitions.items():
-                if len(group) < 2:
+                if len(group) < 2 or round_name == but:
                     continue
                 rows = drop_repeats(table_name, self._read(table_name, group))
                 names = sorted(entry.name for entry in group)
@@ -178,9 +187,9 @@ class Warehouse:
 
         The one operation by which something stops being there: for people who ask for it, and for what is
         kept for a time. Each file is replaced in one commit, so after a crash every row that stays is there
-        once; what was replaced, now or ever, is then removed from the disk at once, which ends readers that
-        had just begun. Done again after a crash it does the rest. Files that no entry names, of a writer that
-        was killed, are rewritten too.
+        once; what was replaced, now or earlier, and holds such a row is removed from the disk at once, which
+        ends readers that had just begun. Done again after a crash it does the rest. Files that no entry
+        names, of a writer that was killed, are rewritten too.
 
         Args:
             table_name: a name in ``warehouse.schemas.TABLES``.
@@ -203,21 +212,22 @@ class Warehouse:
                 self._write(rest, fresh, [entry.name, *former])
                 taken += count
             for path in manifest.uncounted(writing_s=0.0):
-                self._take_out_of_uncounted(table_name, path, find, words)
-            manifest.remove_replaced(older_s=-CLOCK_TOLERANCE_S, writing_s=0.0)
+                if (rows := self._read_loose(table_name, path)) is None:
+                    self._files.delete(path)  # what cannot be read cannot be searched
+                elif pc.any(gone := meant(rows, find, words)).as_py():
+                    self._files.write(path, _to_parquet(without(rows, gone, words)))
+            for path in manifest.leftovers():
+                rows = None if path.endswith(".tmp") else self._read_loose(table_name, path)
+                if rows is None or pc.any(meant(rows, find, words)).as_py():
+                    self._files.delete(path)
         return taken
 
-    def _take_out_of_uncounted(
-        self, table_name: str, path: str, find: Callable[[pa.Table], pa.ChunkedArray], words: Sequence[str]
-    ) -> None:
+    def _read_loose(self, table_name: str, path: str) -> pa.Table | None:
+        """Read a data file that no entry names; None where that cannot be."""
         try:
-            rows = self._dataset(table_name, [ManifestEntry(path, 0, "", None, SCHEMA_VERSION)]).to_table()
-        except (pa.ArrowException, OSError):  # what cannot be read cannot be searched
-            self._files.delete(path)
-            return
-        gone = meant(rows, find, words)
-        if pc.any(gone).as_py():
-            self._files.write(path, _to_parquet(without(rows, gone, words)))
+            return self._dataset(table_name, [ManifestEntry(path, 0, "", None, SCHEMA_VERSION)]).to_table()
+        except (pa.ArrowException, OSError):
+            return None
 
     def scan(self, table_name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table, or some of its columns; empty with the right schema where nothing is there."""
@@ -313,12 +323,12 @@ class Warehouse:
         self._files.write(entry.path, content)
         self._manifests[entry.path.split("/", 1)[0]].commit(entry.seal(content), replaces=replaces)
 
-    def _known_keys(self, table_name: str, expert: str | None) -> KnownKeys:
+    def _known_keys(self, table_name: str, expert: str | None, round: str | None = None) -> KnownKeys:
         """The committed keys; only files that this object has not looked into yet are opened."""
-        known = self._known.setdefault((table_name, expert), KnownKeys())
-        entries = self.files(table_name)
+        known = self._known.setdefault((table_name, expert, round), KnownKeys())
+        entries = [entry for entry in self.files(table_name) if round in (None, entry.round)]
         if not known.files <= {entry.name for entry in entries}:  # rows may have been taken out
-            known = self._known[table_name, expert] = KnownKeys()
+            known = self._known[table_name, expert, round] = KnownKeys()
         for entry in entries:
             if entry.name not in known.files and (expert is None or entry.expert in (None, expert)):
                 known.add(

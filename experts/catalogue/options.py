@@ -90,6 +90,7 @@ def read_options(value: Any, place: str, *, to_ask: bool = True) -> Options | No
         if not labels:
             choices, labels = _without_labels(choices)
         _check(choices, place)
+        _check_labels(labels, len(choices), place)
     return Options(tuple(choices), tuple(labels), right, numbers)
 
 
@@ -198,7 +199,8 @@ def _from_mapping(value: Mapping[Any, Any]) -> tuple[list[Any], list[str], int |
             labels = (
                 next((value[names[n]] for n in ("label", "labels", "key", "id") if n in names), None) or ()
             )
-            if text == "choices" and labels and set(labels) <= {0, 1}:  # TruthfulQA's targets
+            is_marked = bool(labels) and all(label in (0, 1) for label in labels)  # TruthfulQA's targets
+            if is_marked and (text == "choices" or len(set(labels)) < len(labels)):
                 return list(inner), [], list(labels).index(1) if list(labels).count(1) == 1 else None
             return list(inner), [str(label) for label in labels], None
     kept = {str(key).strip(): text for key, text in value.items() if not is_missing(text)}
@@ -254,3 +256,13 @@ def _check(choices: list[str], place: str) -> None:
     for i, choice in enumerate(choices):
         if choice.strip() in (other.strip() for other in choices[:i]):
             raise InputError(f"duplicated choice {choice!r}", where=place, fix="make every choice different")
+
+
+def _check_labels(labels: list[str], count: int, place: str) -> None:
+    if labels and len(labels) != count:
+        raise InputError(
+            f"{len(labels)} labels for {count} choices", where=place, fix="give every choice one label"
+        )
+    twice = next((label for i, label in enumerate(labels) if label in labels[:i]), None)
+    if twice is not None:
+        raise InputError(f"two choices have the label {twice!r}", where=place, fix="give each its own")

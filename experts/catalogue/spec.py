@@ -15,6 +15,8 @@ from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
 
+_ROUTER = "leeroo"  # and "leeroo:<preset>": what requests put into `model` to be routed
+
 
 def _yes_or_no(value: Any) -> Any:
     """YAML reads a bare yes or no as a truth value."""
@@ -113,6 +115,15 @@ class ExpertSpec(BaseModel):
         default=None, description="vllm: its parser of the model's tool calls, such as hermes"
     )
     tags: tuple[str, ...] = Field(default=(), description="free labels")
+
+    @field_validator("name")
+    @classmethod
+    def _name(cls, name: str) -> str:
+        if not name.isprintable() or name != name.strip():
+            raise ValueError("a name goes into headers and tables: no line breaks, no blanks around it")
+        if name == _ROUTER or name.startswith(f"{_ROUTER}:"):
+            raise ValueError(f"{name!r} asks the router, and would be no expert's any more")
+        return name
 
     @field_validator("prompt")
     @classmethod

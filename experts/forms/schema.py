@@ -16,6 +16,10 @@ from experts.forms.schema_work import most_visits
 LONGEST_SCHEMA = 128 * 1024
 DEEPEST = 64
 _MOST_VISITS = 1_000  # of one value of an answer; each takes some 50 ns
+#: Looks at all values of an answer, and its characters: a tenth of a second, in which nobody else is served.
+_MOST_LOOKS = 2_000_000
+LONGEST_CHECKED = 256 * 1024
+_LOOKS_OF_MULTIPLES = 4_000  # that dividing long numbers without a rounding takes
 _KEPT = 64  # compiled schemas
 _BACKTRACKS = 10_000
 _PATTERN_BYTES = 1 << 20
@@ -26,14 +30,19 @@ class SchemaError(ValueError):
 
 
 class JsonSchema:
-    """A compiled schema."""
+    """A compiled schema; ``looks`` is how often it may look at one value."""
 
-    def __init__(self, validator: Any) -> None:
-        self._validator = validator
+    def __init__(self, validator: Any, looks: int) -> None:
+        self._validator, self._looks = validator, looks
 
     def allows(self, value: Any) -> bool:
         """Tell whether a value, of at most :data:`DEEPEST` levels, is valid."""
         return bool(self._validator.is_valid(value))
+
+    def takes_long(self, text: str) -> bool:
+        """Tell whether it could take long to check what a JSON text holds."""
+        values = 1 + sum(map(text.count, ",:[{"))
+        return len(text) > LONGEST_CHECKED or values * self._looks > _MOST_LOOKS
 
 
 def compile_schema(schema: Any) -> JsonSchema:
@@ -68,4 +77,4 @@ def _compile(content: bytes) -> JsonSchema:
         validator = jsonschema_rs.validator_for(schema, offline=True, pattern_options=patterns)
     except (ValueError, jsonschema_rs.ReferencingError) as error:
         raise SchemaError(str(getattr(error, "message", error)).splitlines()[0][:300]) from None
-    return JsonSchema(validator)
+    return JsonSchema(validator, visits + (_LOOKS_OF_MULTIPLES if b'"multipleOf"' in content else 0))

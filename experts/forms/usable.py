@@ -11,7 +11,7 @@ import orjson
 from experts.forms.answer import Said, ToolUse
 from experts.forms.kinds import AnswerForm, Code, JsonText, NumberOrFormula, OptionLetter, ToolCall
 from experts.forms.refusals import is_refusal
-from experts.forms.schema import DEEPEST, SchemaError, compile_schema
+from experts.forms.schema import DEEPEST, LONGEST_CHECKED, JsonSchema, SchemaError, compile_schema
 from experts.grading.numbers import stated_number
 from experts.grading.parsing import parse_choice, stated_answer
 from experts.grading.plain import without_thinking
@@ -108,7 +108,7 @@ def _reason_of_json(form: JsonText, text: str) -> Reason | None:
         return Reason.NOT_JSON
     if form.schema is None:
         return None if isinstance(value, dict) else Reason.SCHEMA_VIOLATED
-    return None if form.schema.allows(value) else Reason.SCHEMA_VIOLATED
+    return None if _is_valid(form.schema, value, text) else Reason.SCHEMA_VIOLATED
 
 
 def _reason_of_calls(form: ToolCall, said: Said) -> Reason | None:
@@ -132,9 +132,14 @@ def _fits(form: ToolCall, call: ToolUse) -> bool:
     if not parameters:
         return True
     try:
-        return compile_schema(parameters).allows(value)
+        return _is_valid(compile_schema(parameters), value, call.arguments)
     except SchemaError:  # only where no call was required: one that is, is refused with such a schema
         return True
+
+
+def _is_valid(schema: JsonSchema, value: Any, text: str) -> bool:
+    """Tell whether a value is valid, or would take too long to check: then it counts as valid."""
+    return schema.takes_long(text) or schema.allows(value)
 
 
 def _states_number(text: str) -> bool:
@@ -145,8 +150,8 @@ def _states_number(text: str) -> bool:
 
 
 def _is_deep(value: Any, text: str) -> bool:
-    """Tell whether a value has more levels than are checked."""
-    if text.count("[") + text.count("{") <= DEEPEST:
+    """Tell whether a value has more levels than are checked; of one that is too long for that nobody asks."""
+    if len(text) > LONGEST_CHECKED or text.count("[") + text.count("{") <= DEEPEST:
         return False
     level, depth = [value], 0
     while level:

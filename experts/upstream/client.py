@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _MOST_BYTES = 32 << 20  # of a whole reply, decompressed
 _MOST_ERROR_BYTES = 1 << 20
+_LONG_BYTES = 256 << 10
 _MOST_REFUSALS = 6  # fields that are given up for one request
 
 _Reply = TypeVar("_Reply")
@@ -134,8 +135,8 @@ class UpstreamClient:
             async with asyncio.timeout(clock.limit_s):
                 async with self._post(ask, fields, headers) as response:
                     clock.has_begun = True
-                    body = await read_body(response, _MOST_BYTES)
-                return self._read_whole(ask, response, body, fields)
+                    body = await read_body(response, _MOST_BYTES, _MOST_ERROR_BYTES)
+                return await self._read_fairly(ask, response, body, fields)
         except Exception as error:
             return failure_of(error, clock, self._secrets)
 
@@ -149,10 +150,9 @@ class UpstreamClient:
                 clock.has_begun = True
                 kind = response.headers.get("content-type", "").lower()
                 if response.status >= 300 or "application/json" in kind:
-                    most = _MOST_BYTES if response.status < 300 else _MOST_ERROR_BYTES
-                    body = await read_body(response, most)
+                    body = await read_body(response, _MOST_BYTES, _MOST_ERROR_BYTES)
                     response.release()
-                    reply = self._read_whole(ask, response, body, fields)
+                    reply = await self._read_fairly(ask, response, body, fields)
                     if isinstance(reply, Failure):
                         return reply
                     return UpstreamStream.of_answer(reply)
@@ -168,6 +168,14 @@ class UpstreamClient:
             if not isinstance(error, Exception):
                 raise
             return failure_of(error, clock, self._secrets)
+
+    async def _read_fairly(
+        self, ask: Ask, response: aiohttp.ClientResponse, body: bytes, fields: dict[str, Any]
+    ) -> Answer | Failure:
+        """Read a long reply beside the event loop: some megabytes of odd JSON take many seconds."""
+        if len(body) <= _LONG_BYTES:
+            return self._read_whole(ask, response, body, fields)
+        return await asyncio.to_thread(self._read_whole, ask, response, body, fields)
 
     def _read_whole(
         self, ask: Ask, response: aiohttp.ClientResponse, body: bytes, fields: dict[str, Any]

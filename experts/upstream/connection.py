@@ -40,12 +40,19 @@ class Clock:
         return self.timeout_s < self.spec.timeout_s
 
 
-async def read_body(response: aiohttp.ClientResponse, most: int) -> bytes:
-    """Return a reply's body, decompressed; TooLongError beyond so many bytes. Cancelled, it hangs up."""
+async def read_body(response: aiohttp.ClientResponse, most: int, most_of_error: int) -> bytes:
+    """Return a reply's body, decompressed; cancelled, it hangs up.
+
+    Beyond so many bytes an answer is a TooLongError; of an error the first ones say what it is.
+    """
+    is_error = response.status >= 300
     body = bytearray()
     try:
         async for chunk in response.content.iter_chunked(_CHUNK):
             body += chunk
+            if is_error and len(body) > most_of_error:
+                response.close()
+                return bytes(body[:most_of_error])
             if len(body) > most:
                 raise TooLongError(f"the API sent more than {most >> 20} MiB")
     except BaseException:

@@ -52,7 +52,7 @@ def read_key(spec: ExpertSpec) -> str:
     """
     if spec.api_key_env is None:
         return ""
-    key = (_handed_over(spec.api_key_env) or os.environ.get(spec.api_key_env, "")).strip()
+    key = (handed_over(spec.api_key_env) or os.environ.get(spec.api_key_env, "")).strip()
     if not key:
         raise CannotRunError(
             f"expert {spec.name!r} needs a key, and {spec.api_key_env} is not set",
@@ -74,14 +74,18 @@ def read_key(spec: ExpertSpec) -> str:
     return key
 
 
-def hand_over_keys(specs: Iterable[ExpertSpec]) -> dict[str, str]:
+def hand_over_keys(specs: Iterable[ExpertSpec], also: Iterable[str] = ()) -> dict[str, str]:
     """Return environment variables by which other processes of this machine find the keys of experts.
 
     Ray writes the environment it is told of into logs that all can read. So the keys go into a file of mode
     600 in a folder of mode 700, which is removed when this process ends, and only the file's name is told.
     Processes on other machines need the keys in their own environment. Empty where no key is known here.
+
+    Args:
+        specs: experts whose keys are meant.
+        also: names of other variables that hold secrets.
     """
-    names = {spec.api_key_env for spec in specs if spec.api_key_env}
+    names = {spec.api_key_env for spec in specs if spec.api_key_env} | set(also)
     keys = {name: os.environ[name] for name in sorted(names) if os.environ.get(name)}
     if not keys:
         return {}
@@ -107,7 +111,8 @@ def _key_folder(process: int) -> Path:
     return folder
 
 
-def _handed_over(name: str) -> str | None:
+def handed_over(name: str) -> str | None:
+    """Return a secret that the process which started this one handed over; None where it did not."""
     if not (path := os.environ.get(KEYS_FILE)):
         return None
     try:
@@ -117,13 +122,21 @@ def _handed_over(name: str) -> str | None:
     return found if isinstance(found, str) else None
 
 
-def scrub(text: str, secrets: Iterable[str] = (), longest: int = _LONGEST_LINE) -> str:
-    """Return one printable line of a text, cut short, without the secrets and anything like a key."""
-    text = text[: 50 * longest]
+def hide(text: str, secrets: Iterable[str]) -> str:
+    """Return a text without the secrets, as they are or as addresses and headers write them.
+
+    To be called before a text is cut: half a secret is not found.
+    """
     for secret in sorted(filter(None, secrets), key=len, reverse=True):
         if len(secret) >= _LEAST_SECRET:
             for form in (secret, quote(secret, safe=""), base64.b64encode(secret.encode()).decode()):
                 text = text.replace(form, "***")
+    return text
+
+
+def scrub(text: str, secrets: Iterable[str] = (), longest: int = _LONGEST_LINE) -> str:
+    """Return one printable line of a text, cut short, without the secrets and anything like a key."""
+    text = hide(text, secrets)[: 50 * longest]
     line = " ".join("".join(char if char.isprintable() else " " for char in text).split())
     line = _LOOKS_SECRET.sub("***", line)
     line = _NAMED_SECRET.sub(r"\1***", line)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import asyncio
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
 from experts.upstream.address import tls_context
 
@@ -13,6 +15,7 @@ _MOST_HEADER = 64 << 10
 _KEPT_OPEN_S = 4.0  # servers close idle connections after five seconds and more: ours is closed first
 _CONNECT_S = 10.0  # to an address that says nothing at all: nothing was sent
 _ADDRESS_KNOWN_S = 30.0
+_MOST_STALE = 64  # connections that are given up for one call
 
 
 class ConnectionPool:
@@ -31,7 +34,7 @@ class ConnectionPool:
 
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
+                connector=_connector_class()(
                     limit=0,
                     keepalive_timeout=_KEPT_OPEN_S,
                     ttl_dns_cache=round(_ADDRESS_KNOWN_S),
@@ -51,3 +54,26 @@ class ConnectionPool:
         """Close all connections."""
         if self._session is not None:
             await self._session.close()
+
+
+@cache
+def _connector_class() -> type[aiohttp.TCPConnector]:
+    """Return a connector that gives up connections on which something came unasked.
+
+    aiohttp keeps what an API sends between two calls, and takes it for the reply to the next one. Every call
+    after it on this connection would be given the reply to the call before: another caller's.
+    """
+    import aiohttp
+
+    class Connector(aiohttp.TCPConnector):
+        async def connect(self, *args: Any, **fields: Any) -> Any:
+            for _ in range(_MOST_STALE):
+                connection = await super().connect(*args, **fields)
+                await asyncio.sleep(0)  # what has come by now is read
+                protocol = connection.protocol
+                if protocol is not None and protocol.is_connected() and not protocol.should_close:
+                    return connection
+                connection.close()
+            raise aiohttp.ClientConnectionError("the API speaks before it is asked")
+
+    return Connector

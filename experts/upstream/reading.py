@@ -89,7 +89,7 @@ def read_reply(
         content = read_json(body)
     except ValueError as error:
         if status >= 300:
-            page = body[:20_000].decode("utf-8", "replace")
+            page = body[:24_000].decode("utf-8", "replace")  # cut shorter once no key is in it
             return read_error(ask, status, headers, page, sent=sent, secrets=secrets)
         return _malformed(status, _describe_garbage(body, str(error)))
     if isinstance(content, list) and content and isinstance(content[0], dict) and "error" in content[0]:

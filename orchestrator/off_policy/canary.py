@@ -11,10 +11,11 @@ from orchestrator.off_policy.sequential import CanaryLog
 def canary_log(logged: LoggedTraffic, challenger: str, champion: str) -> CanaryLog:
     """Return the units that two versions shared between them, oldest first.
 
-    The unit is what was drawn: a text goes to one side whenever it comes
-    (``serve.router.deciding.is_canary``), and the turns of a conversation go on with who answered. So only
-    the first request of a conversation, or of a text, counts, and the units are independent. The canary
-    begins with the challenger's first request; the share that was drawn is the one that is found.
+    The unit is what was drawn: a text goes to one side whenever it comes (``is_canary`` in
+    ``serve/router/deciding.py``), and the turns of a conversation go on with who answered. So only the first
+    request of a conversation, or of a text, counts, and the units are independent. What was drawn for the
+    challenger counts as its own where the champion had to decide. The canary begins with the challenger's
+    first request.
 
     Args:
         logged: read from a warehouse.
@@ -25,16 +26,21 @@ def canary_log(logged: LoggedTraffic, challenger: str, champion: str) -> CanaryL
     is_challenger = (requests.router_version == challenger) & (requests.role == "challenger")
     is_champion = (requests.router_version == champion) & (requests.role == "champion")
     began = int(is_challenger.argmax()) if is_challenger.any() else len(logged)
-    taking_part = np.flatnonzero((is_challenger | is_champion) & (np.arange(len(logged)) >= began))
-    _, first = np.unique(logged.unit[taking_part], return_index=True)
-    units = taking_part[np.sort(first)]
-    drawn = is_challenger[units]
-    share = np.clip(drawn.mean(), 1 / (len(units) + 1), len(units) / (len(units) + 1)) if len(units) else 0.5
+    takes_part = (is_challenger | is_champion) & (np.arange(len(logged)) >= began)
+    known = takes_part & (requests.canary_share > 0) & (requests.canary_share < 1)
+    if known.any():  # else the rows are of a time before shares were written down
+        takes_part = known
+    rows = np.flatnonzero(takes_part)
+    _, first = np.unique(logged.unit[rows], return_index=True)
+    units = rows[np.sort(first)]
+    drawn = requests.canary[units]
+    found = np.clip(drawn.mean(), 1 / (len(units) + 1), 1 - 1 / (len(units) + 1)) if len(units) else 0.5
+    share = requests.canary_share[units] if known.any() else np.full(len(units), found)
     reward = logged.reward[units]
     rated = np.flatnonzero(np.isfinite(reward))
     return CanaryLog(
         challenger=drawn,
-        share=np.full(len(units), float(share)),
+        share=share,
         reward=reward,
         cost_usd=logged.cost_usd[units],
         rated=rated[np.argsort(requests.rated_at[units][rated], kind="stable")],

@@ -86,7 +86,7 @@ def estimate_value(
     logged, policy = logged.take(keep), np.asarray(policy_probability, float)[keep]
     refuse_little_overlap(logged, policy)
     direct = _direct(logged, of, method, seed)
-    return _estimate(_part(logged, direct, policy, method))
+    return _estimate(_part(logged, direct, policy, method), *_range(of))
 
 
 def compare_policies(
@@ -122,9 +122,9 @@ def compare_policies(
         method=method,
         requests=len(logged),
         rated=int(logged.rated.sum()),
-        success=(_estimate(success[0]), _estimate(success[1])),
-        cost_usd=(_estimate(cost[0]), _estimate(cost[1])),
-        success_difference=_estimate(success[2]),
+        success=(_estimate(success[0], 0.0, 1.0), _estimate(success[1], 0.0, 1.0)),
+        cost_usd=(_estimate(cost[0], 0.0), _estimate(cost[1], 0.0)),
+        success_difference=_estimate(success[2], -1.0, 1.0),
         cost_difference=_estimate(cost[2]),
         value_difference=_estimate(success[2].less(multiplier, cost[2])),
         multiplier=multiplier,
@@ -217,14 +217,16 @@ def _contribution(
     return np.asarray((policy * direct.forecast).sum(axis=1) + correction)
 
 
-def _estimate(part: _Part) -> Estimate:
+def _range(of: Outcome) -> tuple[float, float]:
+    return (0.0, 1.0) if of == "success" else (0.0, math.inf)
+
+
+def _estimate(part: _Part, least: float = -math.inf, most: float = math.inf) -> Estimate:
+    """The mean of a part with its interval, within what is possible at all."""
     interval = interval_of_mean(part.contribution, part.unit, least_variance=part.least_variance)
-    return Estimate(
-        value=float(part.contribution.mean()),
-        interval=interval.widened(*part.unknown),
-        effective_n=part.weights.effective_n,
-        overlap=part.weights.overlap,
-    )
+    interval = interval.widened(*part.unknown)
+    low, high, value = np.clip([interval.low, interval.high, part.contribution.mean()], least, most).tolist()
+    return Estimate(value, Interval(low, high), part.weights.effective_n, part.weights.overlap)
 
 
 def _check(logged: LoggedTraffic, policies: list[Floats], method: str) -> None:

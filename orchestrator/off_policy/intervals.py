@@ -64,8 +64,9 @@ def interval_of_mean(
     if variance <= 0:
         return Interval(mean, mean)
     if square > 0:
-        kurtosis = float(np.mean(sums**4)) / square**2
-        skewness = float(np.mean(sums**3)) / square**1.5
+        scaled = sums / np.abs(sums).max()  # so that no power of a small number is lost
+        kurtosis = float(np.mean(scaled**4) / np.mean(scaled**2) ** 2)
+        skewness = float(np.mean(scaled**3) / np.mean(scaled**2) ** 1.5)
     else:
         kurtosis, skewness = 3.0, 0.0
     freedom = float(np.clip(2 * units / max(kurtosis - 1, 1e-9), 1.0, units - 1))

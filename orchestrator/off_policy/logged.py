@@ -21,6 +21,8 @@ class Requests:
     created_at: NDArray[np.datetime64]  # [n] UTC
     router_version: NDArray[np.str_]  # [n] that decided
     role: NDArray[np.str_]  # [n] champion | challenger
+    canary_share: Floats  # [n] chance of being drawn for the challenger; NaN without a canary
+    canary: NDArray[np.bool_]  # [n] drawn for it, whoever decided in the end
     preset: NDArray[np.str_]  # [n]; "" where the request named none
     multiplier: Floats  # [n] that was used
     rated_at: NDArray[np.datetime64]  # [n] when the rating came that counts; NaT where none did

@@ -47,12 +47,12 @@ judged as (
     select request_id, expert, arg_max(score, created_at) as score, max(created_at) as came_at
     from graded group by all
 )
-select t.request_id, t.created_at, coalesce(t.router_version, '') as router_version, t.role,
-    coalesce(t.preset, '') as preset, t.multiplier, t.experts, t.predicted_success, t.predicted_cost_usd,
-    t.propensities, t.chosen, t.cost_usd, coalesce(t.key_id, '') as key_id, coalesce(t.task, '') as task,
-    coalesce(t.form, '') as form, coalesce(t.conversation_hash, t.text_hash, t.request_id) as unit,
-    coalesce(t.embedder, '') as embedder, t.embedding, t.surface,
-    r.score as feedback, r.came_at as feedback_at, j.score as judged, j.came_at as judged_at
+select t.request_id, t.created_at, coalesce(t.router_version, '') as router_version, t.role, t.canary_share,
+    coalesce(t.canary, t.role = 'challenger') as canary, coalesce(t.preset, '') as preset, t.multiplier,
+    t.experts, t.predicted_success, t.predicted_cost_usd, t.propensities, t.chosen, t.cost_usd,
+    coalesce(t.key_id, '') as key_id, coalesce(t.task, '') as task, coalesce(t.form, '') as form,
+    coalesce(t.conversation_hash, t.text_hash, t.request_id) as unit, coalesce(t.embedder, '') as embedder,
+    {vectors}, r.score as feedback, r.came_at as feedback_at, j.score as judged, j.came_at as judged_at
 from traffic t
 left join rated r using (request_id)
 left join judged j on j.request_id = t.request_id and j.expert = t.expert
@@ -72,6 +72,7 @@ def read_traffic(
     ratings: Ratings = "both",
     experts: Sequence[str] = (),
     most: int = 100_000,
+    with_vectors: bool = True,
 ) -> LoggedTraffic:
     """Read the routed requests that one expert answered, oldest first.
 
@@ -86,6 +87,7 @@ def read_traffic(
         ratings: whose ratings count.
         experts: of routers to be judged; those whom no request could have asked get columns too.
         most: requests, the newest ones.
+        with_vectors: read embeddings too, by which versions decide again.
 
     Raises:
         NotReadyError: nothing was recorded.
@@ -97,7 +99,12 @@ def read_traffic(
         )
     with warehouse.connect() as connection:
         asked = {"since": since, "until": until, "most": most}
-        rows = connection.sql(_TRAFFIC, params=asked).to_arrow_table()
+        held = (
+            "t.embedding, t.surface"
+            if with_vectors
+            else "null::float[] as embedding, null::float[] as surface"
+        )
+        rows = connection.sql(_TRAFFIC.format(vectors=held), params=asked).to_arrow_table()
     if not rows.num_rows:
         raise NotReadyError(
             "no routed request was recorded" + (f" since {since:%Y-%m-%d %H:%M}" if since else ""),
@@ -153,6 +160,8 @@ def _logged(rows: pa.Table, ratings: Ratings, more: Sequence[str]) -> LoggedTraf
             created_at=rows["created_at"].to_numpy(),
             router_version=_strings(rows["router_version"]),
             role=_strings(rows["role"]),
+            canary_share=_floats(rows["canary_share"]),
+            canary=rows["canary"].to_numpy(),
             preset=_strings(rows["preset"]),
             multiplier=_floats(rows["multiplier"]),
             rated_at=_rated_at(rows, ratings),

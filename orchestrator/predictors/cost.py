@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from orchestrator.predictors.base import inner_products
 from orchestrator.predictors.linear import solve_ridge, standardise
 from orchestrator.predictors.states import State
+from orchestrator.text.novelty import Novelty
 from orchestrator.text.queries import Examples, Queries
 from warehouse import InputError
 
@@ -22,10 +23,12 @@ class CostPredictor:
     """Ridge regression of cost relative to the expert's mean, on length, surface features and embedding.
 
     Prompt tokens follow the length of the text; completion tokens follow what kind of question it is. An
-    expert that costs the same on every query keeps that cost exactly.
+    expert that costs the same on every query keeps that cost exactly. On a query unlike those learned from
+    all experts are expected to be dearer, or cheaper, than usual alike.
     """
 
     kind: ClassVar[str] = "ridge-cost"
+    _novelty: Novelty | None = None
 
     @property
     def overrun(self) -> NDArray[np.float64]:
@@ -65,6 +68,7 @@ class CostPredictor:
             )
             losses.append(np.nanmean(error**2) if np.isfinite(error).any() else 0.0)
         self._weights = np.ascontiguousarray(weights[int(np.argmin(losses))].T, dtype=np.float32)
+        self._novelty = Novelty.of(train.queries)
         parts = [
             largest_ratio(part.outcomes.cost_usd, self.predict(part.queries)) for part in (train, validation)
         ]
@@ -75,7 +79,12 @@ class CostPredictor:
         """Return expected cost in USD [n, m]."""
         features = ((_features(queries) - self._centre) / self._scale).astype(np.float32)
         factor = 1.0 + inner_products(features, self._weights).astype(np.float64)
-        expected: NDArray[np.float64] = self._mean * np.clip(factor, FLOOR, CEILING)
+        factor = np.clip(factor, FLOOR, CEILING)
+        varies = self._weights.any(axis=1)
+        if self._novelty is not None and varies.any():
+            trust = self._novelty.trust(queries)
+            factor[:, varies] = np.exp(_drawn_together(np.log(factor[:, varies]), trust))
+        expected: NDArray[np.float64] = self._mean * factor
         return expected
 
     def add_expert(self, name: str, queries: Queries, cost_usd: NDArray[np.float64]) -> None:
@@ -115,6 +124,8 @@ class CostPredictor:
             "scale": self._scale,
             "overrun": self._overrun,
         }
+        if self._novelty is not None:
+            arrays |= self._novelty.arrays()
         return State(self.kind, {"experts": list(self.experts)}, arrays, VERSION)
 
     @classmethod
@@ -125,6 +136,7 @@ class CostPredictor:
         cost.experts = tuple(state.config["experts"])
         cost._weights, cost._mean = state.arrays["weights"], state.arrays["mean"]
         cost._centre, cost._scale = state.arrays["centre"], state.arrays["scale"]
+        cost._novelty = Novelty.from_arrays(state.arrays)
         cost._overrun = state.arrays.get("overrun", np.full(len(cost.experts), np.nan))
         return cost
 
@@ -149,3 +161,10 @@ def _features(queries: Queries) -> NDArray[np.float64]:
     """Length itself, the surface, the embedding: [n, 1 + s + d]."""
     characters = np.exp(queries.surface[:, :1].astype(np.float64))
     return np.hstack([characters, queries.surface, queries.embeddings]).astype(np.float64)
+
+
+def _drawn_together(values: NDArray[np.floating], trust: NDArray[np.float32]) -> NDArray[np.floating]:
+    """Draw the columns of ``values`` [n, m] to their mean in each row, as far as it is not trusted [n]."""
+    centre = values.mean(axis=1, keepdims=True)
+    drawn: NDArray[np.floating] = centre + trust[:, None] * (values - centre)
+    return drawn

@@ -14,6 +14,7 @@ from orchestrator.predictors.difficulty import DifficultyPredictor
 from orchestrator.predictors.knn import KnnPredictor, mean_scores
 from orchestrator.predictors.states import State
 from orchestrator.predictors.subject import SubjectPredictor
+from orchestrator.text.novelty import Novelty
 from orchestrator.text.queries import Examples, Queries
 
 FOLDS = 5
@@ -48,7 +49,7 @@ class StackPredictor:
     equal weights. Contrasts on which the members disagree are discounted. Weights are cross-fitted: what a
     member says of a training question, it says having learned from the other folds. Where the choices that
     follow would not have beaten the best expert alone, that one is given a small lead. Members then learn
-    again from everything.
+    again from everything. Where a query is unlike all of that, the contrasts are drawn towards none.
     """
 
     kind: ClassVar[str] = "stack"
@@ -56,6 +57,7 @@ class StackPredictor:
     def __init__(self, members: MemberBuilder = default_members) -> None:
         self._build = members
         self.experts: tuple[str, ...] = ()
+        self._novelty: Novelty | None = None
 
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
         """Fit the members on train; weights, level and discount on train, in folds, and validation."""
@@ -68,19 +70,22 @@ class StackPredictor:
         score = np.concatenate([train.outcomes.score, validation.outcomes.score])
         self._fit_contrasts(predictions, score)
         self._fit_level(predictions, score)
+        self._novelty = Novelty.of(train.queries)
         self._lead = self._find_lead(predictions, score)
         return self
 
     def refit(self, examples: Examples) -> Self:
         """Let every member learn again; the weights stay."""
         self._mean_score = mean_scores(examples.outcomes.score)
+        self._novelty = Novelty.of(examples.queries)
         for member in self.members:
             member.refit(examples)
         return self
 
     def predict(self, queries: Queries) -> NDArray[np.float32]:
         """Return expected success [n, m]."""
-        return self._combine(self._member_predictions(queries))
+        trust = None if self._novelty is None else self._novelty.trust(queries)
+        return self._combine(self._member_predictions(queries), trust)
 
     def state(self) -> State:
         """Return the members' states, weights and level."""
@@ -96,6 +101,8 @@ class StackPredictor:
             "mean": self._mean_score,
             "lead": self._lead,
         }
+        if self._novelty is not None:
+            arrays |= self._novelty.arrays()
         for i, state in enumerate(states):
             arrays |= state.prefixed(str(i))
         return State(self.kind, config, arrays)
@@ -108,6 +115,7 @@ class StackPredictor:
         stack._weights, stack._level = state.arrays["weights"], state.arrays["level"]
         stack._mean_score = state.arrays["mean"]
         stack._lead = state.arrays.get("lead", np.zeros_like(stack._mean_score))  # older ones have none
+        stack._novelty = Novelty.from_arrays(state.arrays)
         stack.members = [
             rebuild(state.part(member, str(i))) for i, member in enumerate(state.config["members"])
         ]
@@ -192,9 +200,14 @@ class StackPredictor:
         contrast: NDArray[np.float32] = combined
         return contrast
 
-    def _combine(self, predictions: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _combine(
+        self, predictions: NDArray[np.float32], trust: NDArray[np.float32] | None = None
+    ) -> NDArray[np.float32]:
         level = (self._level_features(predictions) * self._level).sum(axis=1, keepdims=True)
-        success: NDArray[np.float32] = self._mean_score + level + self._contrast(predictions) + self._lead
+        contrast = self._contrast(predictions)
+        if trust is not None:
+            contrast = contrast * trust[:, None]
+        success: NDArray[np.float32] = self._mean_score + level + contrast + self._lead
         # Beyond 1 or below 0 it is the level that is wrong: cutting off would level the contrasts too.
         success = success - np.maximum(success.max(axis=1, keepdims=True) - 1, 0)
         success = success + np.maximum(-success.min(axis=1, keepdims=True), 0)

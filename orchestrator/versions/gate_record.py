@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Mapping
 
 from orchestrator.versions.mlflow_registry import MODEL_NAME, find_version
@@ -35,11 +36,6 @@ def record_gate(
         traffic: what served traffic said, in words.
         figures: what it said, in numbers.
     """
-    from mlflow.entities import Metric
-    from mlflow.utils.time import get_current_time_millis
-
-    open_store(registry)
-    client = client_of(registry)
     tags = {AGAINST: against}
     metrics = dict(figures or {})
     if held_out is None:
@@ -51,19 +47,28 @@ def record_gate(
         metrics |= {"gate_aiq": difference, "gate_aiq_low": low, "gate_aiq_high": high}
     if traffic is not None:
         tags[TRAFFIC] = traffic
+    write_down(registry, version, tags, metrics)
+
+
+def write_down(registry: str, version: str, tags: Mapping[str, str], figures: Mapping[str, float]) -> None:
+    """Keep tags of a version and metrics of its run."""
+    from mlflow.entities import Metric
+
+    open_store(registry)
+    client = client_of(registry)
     for name, value in tags.items():
         client.set_model_version_tag(MODEL_NAME, version, name, valid_tag(value))
     run = client.get_model_version(MODEL_NAME, version).run_id
-    now = get_current_time_millis()
-    known = [Metric(name, float(value), now, 0) for name, value in metrics.items() if math.isfinite(value)]
+    now = int(time.time() * 1000)
+    known = [Metric(name, float(value), now, 0) for name, value in figures.items() if math.isfinite(value)]
     if known:
         client.log_batch(run, metrics=known)
 
 
 def held_out_said(registry: str, version: str, against: str) -> str | None:
     """What held-out questions said of a version against this champion: better, open, worse or untested."""
-    client = client_of(registry)
-    tags = client.get_model_version(MODEL_NAME, find_version(registry, version)).tags
+    open_store(registry)
+    tags = client_of(registry).get_model_version(MODEL_NAME, find_version(registry, version)).tags
     if tags.get(AGAINST) != against or HELD_OUT not in tags:
         return None
     return str(tags[HELD_OUT]).partition(":")[0]

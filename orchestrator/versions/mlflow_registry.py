@@ -182,6 +182,16 @@ def set_champion(tracking_uri: str, version: str, *, note: str = "") -> None:
         client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
 
 
+def set_aside(tracking_uri: str, version: str, *, note: str) -> bool:
+    """Take the challenger's alias from a version, with a note; tell whether it had it."""
+    client = _client(tracking_uri)
+    if _alias(client, CHALLENGER) != version:
+        return False
+    client.delete_registered_model_alias(MODEL_NAME, CHALLENGER)
+    client.set_model_version_tag(MODEL_NAME, version, NOTE, note)
+    return True
+
+
 def rollback(tracking_uri: str) -> tuple[str, str]:
     """Make the champion before this one champion again; return (restored, replaced).
 

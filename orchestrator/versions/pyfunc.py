@@ -13,7 +13,7 @@ from orchestrator.policy import Orchestrator
 
 
 class OrchestratorModel(PythonModel):  # type: ignore[misc]
-    """Reads a list of texts, or a table's first column.
+    """Reads a table's first column, which MLflow makes of a list of texts too.
 
     Returns expert, fallbacks, expected success and cost, and the reason.
     """
@@ -23,12 +23,12 @@ class OrchestratorModel(PythonModel):  # type: ignore[misc]
         self._orchestrator = Orchestrator.load(Path(context.artifacts["orchestrator"]))
 
     def predict(
-        self, context: Any, model_input: pd.DataFrame | list[str], params: dict[str, Any] | None = None
+        self, context: Any, model_input: pd.DataFrame, params: dict[str, Any] | None = None
     ) -> pd.DataFrame:
         """Decide for each row; the parameter ``multiplier`` (below 0: the default) prices cost."""
         multiplier = float((params or {}).get("multiplier", -1.0))
         decisions = self._orchestrator.decide(
-            _texts(model_input), multiplier=multiplier if multiplier >= 0 else None
+            model_input.iloc[:, 0].tolist(), multiplier=multiplier if multiplier >= 0 else None
         )
         return pd.DataFrame(
             {
@@ -39,13 +39,6 @@ class OrchestratorModel(PythonModel):  # type: ignore[misc]
                 "reason": [d.reason for d in decisions],
             }
         )
-
-
-def _texts(model_input: pd.DataFrame | list[str]) -> list[str]:
-    """The texts. MLflow makes a table of a list where it checks the input, and only there."""
-    if isinstance(model_input, pd.DataFrame):
-        model_input = model_input.iloc[:, 0].tolist()
-    return [str(text) for text in model_input]
 
 
 mlflow.models.set_model(OrchestratorModel())

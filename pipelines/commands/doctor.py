@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.readable_table import fit
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
         if component.version and component.distribution != component.name.lower().replace("-", ""):
             label += f" ({component.distribution})"
         installed.add_row(label, component.version or missing)
-    console.print(installed)
+    console.print(fit(installed, console))
 
     machine = Table("This machine", "")
     machine.add_row("CPUs", str(hardware.cpu_count))
@@ -98,18 +99,23 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     for disk in diagnosis.disks:
         machine.add_row(f"Disk free for {disk.purpose}", f"{disk.free_gib:.1f} GiB  {escape(str(disk.path))}")
     machine.add_row("Front of an endpoint", escape(diagnosis.front))
+    machine.add_row("Recording of requests", escape(diagnosis.recording))
     if diagnosis.books is not None:
         told = "add up" if not diagnosis.books.faults else "do not add up"
         if diagnosis.books.disputed_usd:
             told += f"; ${diagnosis.books.disputed_usd:.6g} disputed with upstreams, charged to no key"
         machine.add_row("Books of the keys", told)
-    console.print(machine)
+    if diagnosis.traffic is not None:
+        count = len(diagnosis.traffic.complaints)
+        told = f"{count} beyond a threshold" if count else "nothing beyond a threshold"
+        machine.add_row("Report on the traffic", f"{told}; of {diagnosis.traffic.made_at:%Y-%m-%d %H:%M} UTC")
+    console.print(fit(machine, console))
 
     experts = Table("Expert", "Backend", "Model", "Runs here", title=escape(str(diagnosis.catalogue)))
     for expert in diagnosis.experts:
         verdict = "[green]yes[/green]" if expert.runs else "[red]no[/red]"
         experts.add_row(escape(expert.name), expert.backend, escape(expert.model), verdict)
-    console.print(experts)
+    console.print(fit(experts, console))
 
     for who, what, fix in diagnosis.problems:
         console.print(f"[red]{escape(who)}[/red]: {escape(what)}. To mend it: {escape(fix)}", soft_wrap=True)

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption
+from pipelines.readable_table import fit
 from serve.ledger.messages import Period
 from serve.wire.presets import Preset
+from serve.wire.recording import Recording
 from warehouse.home import Home
+
+RecordOption = Annotated[
+    Recording | None,
+    typer.Option(help="What is kept of its requests: none, features or texts; never more than the endpoint."),
+]
+ShareOption = Annotated[
+    float | None,
+    typer.Option(help="Share of its requests to explore on, instead of the endpoint's.", min=0, max=1),
+]
+PerDayOption = Annotated[
+    float | None,
+    typer.Option(help="What exploring its requests may cost a day, within the endpoint's.", min=0),
+]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     keys = typer.Typer(help="Say who may use the endpoint, and for how much.", no_args_is_help=True)
     keys.command("create")(create_key)
+    keys.command("set")(set_key)
     keys.command("revoke")(revoke_key)
     keys.command("list")(list_keys)
     app.add_typer(keys, name="keys")
@@ -42,6 +60,9 @@ def create_key(
         int | None, typer.Option(help="How many experts may answer one request of it.")
     ] = None,
     max_latency_s: Annotated[float | None, typer.Option(help="Seconds for one answer.")] = None,
+    record: RecordOption = None,
+    explore_share: ShareOption = None,
+    explore_usd_per_day: PerDayOption = None,
     catalogue: Annotated[
         Path | None, typer.Option(help="Catalogue that --expert names are of; the default one if not given.")
     ] = None,
@@ -61,6 +82,9 @@ def create_key(
         paced_over=paced_over,
         max_experts_asked=max_experts_asked,
         max_latency_s=max_latency_s,
+        record=record,
+        explore_share=explore_share,
+        explore_usd_per_day=explore_usd_per_day,
     )
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
 
@@ -80,6 +104,29 @@ def _check_experts(names: list[str], catalogue: Path | None) -> None:
             )
 
 
+def set_key(
+    name: Annotated[str, typer.Argument(help="Name or id of the key.")],
+    home: HomeOption = DEFAULT_HOME,
+    record: RecordOption = None,
+    explore_share: ShareOption = None,
+    explore_usd_per_day: PerDayOption = None,
+) -> None:
+    """Change what may be learned from a key's requests; the rest stays. It holds from the next request on."""
+    from serve.ledger.ledger import LEDGER_FILE, Ledger
+    from warehouse import InputError
+
+    if record is None and explore_share is None and explore_usd_per_day is None:
+        raise InputError(
+            "nothing is to be changed",
+            where=f"key {name!r}",
+            fix="give --record, --explore-share or --explore-usd-per-day",
+        )
+    key_id = Ledger(Home.open(home).path / LEDGER_FILE).change_key(
+        name, record=record, explore_share=explore_share, explore_usd_per_day=explore_usd_per_day
+    )
+    typer.echo(f"{key_id} is changed.")
+
+
 def revoke_key(
     name: Annotated[str, typer.Argument(help="Name or id of the key.")], home: HomeOption = DEFAULT_HOME
 ) -> None:
@@ -89,13 +136,21 @@ def revoke_key(
     typer.echo(f"{Ledger(Home.open(home).path / LEDGER_FILE).revoke_key(name)} is revoked.")
 
 
-def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
-    """Show the keys, their limits and what they spent in their present period."""
+def list_keys(
+    home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
+) -> None:
+    """Show the keys, their limits and what they spent in their present period; what exploring cost today."""
     from rich.console import Console
     from rich.table import Table
 
     from serve.ledger.ledger import LEDGER_FILE, Ledger
 
+    ledger = Ledger(Home.open(home).path / LEDGER_FILE)
+    if as_json or as_csv:
+        from pipelines.commands.query_output import write_records
+
+        write_records([asdict(key) for key in ledger.list_keys()], sys.stdout, as_csv=as_csv)
+        return
     table = Table(
         "key",
         "name",
@@ -107,9 +162,12 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
         "requests/min",
         "experts",
         "preset",
+        "record",
+        "explore",
+        "exploring USD",
         "state",
     )
-    for key in Ledger(Home.open(home).path / LEDGER_FILE).list_keys():
+    for key in ledger.list_keys():
         table.add_row(
             key.key_id,
             key.name,
@@ -121,6 +179,12 @@ def list_keys(home: HomeOption = DEFAULT_HOME) -> None:
             str(key.requests_per_minute or "-"),
             ", ".join(key.experts or ("all",)),
             key.preset or "-",
+            key.record or "-",
+            "-" if key.explore_share is None else f"{key.explore_share:g}",
+            f"{key.explored_usd:.6g}",
             "revoked" if key.revoked else "active",
         )
-    Console().print(table)
+    console = Console()
+    console.print(fit(table, console))
+    if explored_usd := ledger.exploring.spent_usd().get("", 0.0):
+        Console().print(f"Exploring cost ${explored_usd:.6g} today beyond the experts that were the choice.")

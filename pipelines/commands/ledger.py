@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.readable_table import fit
 from warehouse.home import Home
 
 
@@ -56,7 +57,7 @@ def check(
                 "-" if books.budget is None else f"{books.budget / PICO_PER_USD:g}",
                 str(books.calls),
             )
-        console.print(table)
+        console.print(fit(table, console))
         for fault in audit.faults:
             console.print(fault, style="red", markup=False, highlight=False)
         if audit.disputed_usd:

@@ -38,6 +38,8 @@ SourcesLists = Annotated[
 ]
 TrackOption = Annotated[bool, typer.Option(help="Log an MLflow run with the figures.")]
 EmbedderOption = Annotated[str, typer.Option(help=f"{describe_embedders()}, or several joined by +.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line, and no tables.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, and no tables.")]
 #: What a predictor may be called, for the help of options.
 PREDICTOR_KINDS = describe_predictors()
 

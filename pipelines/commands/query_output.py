@@ -6,6 +6,7 @@ import csv
 import json
 import math
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import Any, TextIO
@@ -16,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.commands.screen import WIDTH, print_line
+from pipelines.readable_table import fit
 
 
 def print_rows(rows: pa.Table, limit: int = 200) -> None:
@@ -27,9 +29,16 @@ def print_rows(rows: pa.Table, limit: int = 200) -> None:
         table.add_column(field.name, justify="right" if right else "left", overflow="fold")
     for row in zip(*_columns(rows.slice(0, limit)), strict=True):
         table.add_row(*map(_cell, row))
-    Console(highlight=False, width=WIDTH).print(table)
+    console = Console(highlight=False, width=WIDTH)
+    console.print(fit(table, console))
     if rows.num_rows > limit:
         print_line(f"{rows.num_rows - limit:,} more rows; use --limit or -o csv")
+
+
+def write_records(records: Sequence[Mapping[str, Any]], stream: TextIO, *, as_csv: bool) -> None:
+    """Write what a table is made of, as JSON or CSV, for programs: one line each, no number rounded."""
+    if records:
+        (write_csv if as_csv else write_json)(pa.Table.from_pylist(list(map(dict, records))), stream)
 
 
 def write_csv(rows: pa.Table, stream: TextIO) -> None:

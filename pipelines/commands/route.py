@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.readable_table import fit
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -71,9 +72,9 @@ def route(
     ]
     write_routing(target, found, routing)
     console = Console(highlight=False)
-    console.print(_render(prediction, selection, budget_usd))
+    console.print(fit(_render(prediction, selection, budget_usd), console))
     if budget_usd is None:
-        console.print(render_presets(router.presets))
+        console.print(fit(render_presets(router.presets), console))
     console.print(f"wrote {len(routing):,} decisions to {target}; costs and success are forecasts")
     if budget_usd is not None:
         console.print(_promise(payments))

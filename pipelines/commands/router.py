@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -11,12 +11,15 @@ from orchestrator.text.registry import DEFAULT_EMBEDDER
 from pipelines.commands.options import (
     DEFAULT_HOME,
     PREDICTOR_KINDS,
+    CsvOption,
     EmbedderOption,
     ExpertsOption,
     HomeOption,
+    JsonOption,
     PoolOption,
     SourceOption,
 )
+from pipelines.readable_table import fit
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ def train(
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from rich.console import Console
 
+    from orchestrator.text.registry import load_embedder
+    from orchestrator.traffic.read import read_labels
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import champion_version
     from orchestrator.versions.promotion import crown_first
@@ -64,8 +69,11 @@ def train(
     place = Home.open(home)
     check_router_settings([predictor], embedder)
     outcomes = load_pool_outcomes(place, pool, experts, source)
+    labels = None
+    if traffic:
+        labels = read_labels(place.warehouse(), outcomes.experts, load_embedder(embedder))
     trained = train_version(
-        outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed, traffic=traffic
+        outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed, traffic=labels
     )
     version = trained.version
     print_training(trained)
@@ -153,9 +161,9 @@ def evaluate(
             readings=load_readings(place, outcomes),
         )
     console = Console(width=None if Console().is_terminal else 160)
-    console.print(render_report(report))
-    console.print(render_details(report))
-    console.print(render_pairs(report))
+    console.print(fit(render_report(report), console))
+    console.print(fit(render_details(report), console))
+    console.print(fit(render_pairs(report), console))
     written = write_report(report, out or place.path / "evaluations" / "latest")
     run_id = log_evaluation(report, tracking_uri=place.mlflow_uri)
     console.print(
@@ -233,14 +241,22 @@ def rollback(home: HomeOption = DEFAULT_HOME) -> None:
     Console().print(f"version {restored} is champion again; version {replaced} is set aside")
 
 
-def versions(home: HomeOption = DEFAULT_HOME) -> None:
+def versions(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     """List the router versions."""
+    import sys
+    from dataclasses import asdict
+
     from rich.console import Console
     from rich.table import Table
 
     from orchestrator.versions.mlflow_registry import versions as list_versions
 
     found = list_versions(Home.open(home).mlflow_uri)
+    if as_json or as_csv:
+        from pipelines.commands.query_output import write_records
+
+        write_records([_as_record(asdict(v)) for v in found], sys.stdout, as_csv=as_csv)
+        return
     console = Console(width=None if Console().is_terminal else 160)
     if not found:
         console.print("no router has been trained yet: `leeroo selfplay` or `leeroo train`")
@@ -260,7 +276,13 @@ def versions(home: HomeOption = DEFAULT_HOME) -> None:
             f"{v.metrics['validation_cost_usd'] * 1000:.3g}" if "validation_cost_usd" in v.metrics else "-",
             v.note,
         )
-    console.print(table)
+    console.print(fit(table, console))
+
+
+def _as_record(version: dict[str, Any]) -> dict[str, Any]:
+    """A version without the hundreds of figures of its evaluation; they are in `leeroo report` and MLflow."""
+    metrics = version.pop("metrics")
+    return version | {name: metrics.get(f"validation_{name}") for name in ("accuracy", "cost_usd")}
 
 
 def _compare_versions(place: Home, wanted: list[str], source: str | None) -> EvaluationReport:

@@ -16,6 +16,7 @@ from pipelines.commands.round_tables import (
     refusal_lines,
     result_line,
 )
+from pipelines.readable_table import fit
 from pipelines.selfplay.events import (
     Answered,
     AnsweringBegins,
@@ -89,7 +90,7 @@ class Screen:
                 from universe.report.tables import render_universe
 
                 print_step("Universe")
-                console.print(render_universe(event.universe))
+                console.print(fit(render_universe(event.universe), console))
             case Trained():
                 print_step("Router")
                 print_training(event.trained)
@@ -108,7 +109,7 @@ class Screen:
             case RunDone():
                 result = event.result
                 print_step("What the rounds bought")
-                console.print(purchase_table(result.rounds, result.frozen_cost_usd))
+                console.print(fit(purchase_table(result.rounds, result.frozen_cost_usd), console))
                 print_line(f"{result.stopped} MLflow run {result.run_id}; look: `leeroo ui`")
             case _:
                 assert_never(event)
@@ -145,8 +146,8 @@ def _show_answered(event: Answered) -> None:
         if receipt.problem:
             print_line(f"{receipt.expert}: {receipt.problem}")
     if event.domains is not None:
-        console.print(expert_table(event.domains, event.receipts))
-        console.print(domain_table(event.domains))
+        console.print(fit(expert_table(event.domains, event.receipts), console))
+        console.print(fit(domain_table(event.domains), console))
 
 
 def print_training(trained: TrainingResult) -> None:
@@ -157,11 +158,11 @@ def print_training(trained: TrainingResult) -> None:
     elif trained.report is not None:
         from orchestrator.evaluation.report_tables import render_report
 
-        console.print(render_report(trained.report))
+        console.print(fit(render_report(trained.report), console))
     if trained.presets:
         from orchestrator.evaluation.report_tables import render_presets
 
-        console.print(render_presets(trained.presets))
+        console.print(fit(render_presets(trained.presets), console))
 
 
 def print_line(text: str) -> None:

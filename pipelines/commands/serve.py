@@ -8,7 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from serve.wire.recording import Recording
 from warehouse.home import Home, warehouse_elsewhere
+from warehouse.traffic.retention import DEFAULT_DAYS
 
 
 def register(app: typer.Typer) -> None:
@@ -35,6 +37,43 @@ def serve(
     canary_share: Annotated[
         float, typer.Option(help="Share of the queries that the challenger decides.", min=0, max=1)
     ] = 0.0,
+    auto: Annotated[
+        bool,
+        typer.Option("--auto", help="Promote or stop the challenger once its canary has shown enough."),
+    ] = False,
+    record: Annotated[
+        Recording,
+        typer.Option(
+            help="What is kept of a request beside its cost: none, features (no text) or texts; a key or a "
+            "request (store: false) may want less."
+        ),
+    ] = "features",
+    keep_texts_days: Annotated[
+        int, typer.Option(help="Days that texts are kept, where they are recorded.", min=0)
+    ] = DEFAULT_DAYS,
+    texts_key_file: Annotated[
+        Path | None,
+        typer.Option(
+            help="File with the key that seals texts; else LEEROO_TEXTS_KEY. Without, they are plain."
+        ),
+    ] = None,
+    redact: Annotated[
+        bool,
+        typer.Option(
+            "--redact", help="Take addresses, numbers and the like out of texts before they are kept."
+        ),
+    ] = False,
+    explore_share: Annotated[
+        float,
+        typer.Option(help="Share of the requests whose expert is drawn, to learn of it.", min=0, max=1),
+    ] = 0.0,
+    explore_usd_per_day: Annotated[
+        float, typer.Option(help="What exploring may cost a day beyond the experts of choice.", min=0)
+    ] = 1.0,
+    explore_temperature: Annotated[
+        float,
+        typer.Option(help="How even the draw is: an expert worth this much less is drawn 1/e as often."),
+    ] = 0.1,
     drain_s: Annotated[
         float,
         typer.Option(help="Seconds in which requests under way may finish when it is stopped.", min=0),
@@ -64,6 +103,9 @@ def serve(
     settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
     settings["warehouse_url"] = warehouse_elsewhere()
+    settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
+    settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
+    settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import sys
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,14 +12,17 @@ import typer
 from orchestrator.text.registry import FAST_EMBEDDER
 from pipelines.commands.options import (
     DEFAULT_HOME,
+    CsvOption,
     EmbedderOption,
     ExpertsLists,
     HomeOption,
+    JsonOption,
     Lists,
     SourcesLists,
     TrackOption,
 )
 from pipelines.learning.cross_fitted import expected_success, held_out
+from pipelines.readable_table import fit
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -133,7 +137,9 @@ def choose(
     if candidate:
         from universe.analysis.candidate import value_candidate
 
-        console.print(render_candidate(value_candidate(program, candidate, time_limit_s=time_limit_s)))
+        console.print(
+            fit(render_candidate(value_candidate(program, candidate, time_limit_s=time_limit_s)), console)
+        )
         return
     with search_progress(console) as on_progress:
         universe = select_universe(
@@ -144,7 +150,7 @@ def choose(
             on_progress=on_progress,
             **settings,
         )
-    console.print(render_universe(universe))
+    console.print(fit(render_universe(universe), console))
     metrics: dict[str, float] = {}
     if judge:
         try:
@@ -158,19 +164,19 @@ def choose(
     values = marginal_values(program, universe.experts)
     figures["marginal_values"] = draw_marginal_values(values)
     if explain:
-        console.print(render_marginal_values(values))
-        console.print(render_binding(binding_limits(program, universe.objective)))
+        console.print(fit(render_marginal_values(values), console))
+        console.print(fit(render_binding(binding_limits(program, universe.objective)), console))
     if traced_budget:
         with frontier_progress(console) as on_point:
             traced = trace_frontier(
                 program, traced_budget, points=points, time_limit_s=time_limit_s, on_point=on_point
             )
-        console.print(render_frontier(traced))
+        console.print(fit(render_frontier(traced), console))
         figures["frontier"] = draw_frontier(traced)
     if robust:
         worlds = uncertain_world(program, price_spread=price_spread, traffic_spread=traffic_spread)
         choice = select_robust(program, worlds, risk=risk, time_limit_s=time_limit_s)
-        console.print(render_robust(choice))
+        console.print(fit(render_robust(choice), console))
         figures["robustness"] = draw_robustness(choice)
     path = write_plan(here.path, universe, reasons_to_keep(universe, values))
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
@@ -202,6 +208,8 @@ def gaps(
     margin: Annotated[float, typer.Option(help="How far below the level counts as a gap.")] = 0.1,
     score_price_usd: Annotated[float | None, typer.Option(help="USD that a right answer is worth.")] = None,
     briefs: Annotated[bool, typer.Option(help="Write out the briefs.")] = True,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
     traffic: Annotated[
         bool, typer.Option(help="Weigh regions by the recorded requests, where there are any.")
     ] = True,
@@ -225,7 +233,12 @@ def gaps(
     report = find_gaps(outcomes, expected, outcomes.experts, embeddings, target=target, margin=margin,
                        score_price_usd=score_price_usd,
                        traffic=None if nearest is None else nearest.position)  # fmt: skip
-    console.print(render_gaps(report))
+    if as_json or as_csv:
+        from pipelines.commands.query_output import write_records
+
+        write_records([asdict(gap) for gap in report.gaps], sys.stdout, as_csv=as_csv)
+        return
+    console.print(fit(render_gaps(report), console))
     texts = [
         f"{g.name}\n  {brief_for_questions(g)}\n  {brief_for_expert(g, report.target)}" for g in report.gaps
     ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +16,7 @@ from warehouse.mlflow_store import open_store
 if TYPE_CHECKING:
     from orchestrator.evaluation.report import EvaluationReport
     from orchestrator.selection.presets import Preset
+    from orchestrator.traffic.labels import TrafficLabels
 
 #: Questions answered by all experts that an evaluation over splits needs.
 MIN_EVALUATED = 50
@@ -39,20 +40,20 @@ def train_version(
     embedder: str,
     seeds: int = 5,
     seed: int = 0,
-    traffic: bool = False,
+    traffic: TrafficLabels | None = None,
 ) -> TrainingResult:
     """Evaluate by cross-splits, train on all but the frozen part, and register.
+
+    Labels on served requests (``traffic``, of the outcomes' experts in their order) correct what was learned
+    from outcomes; see :func:`orchestrator.train.train_router`.
 
     Answers that were not asked for are filled in by what is expected of them
     (:func:`orchestrator.selection.explorer.complete_scores`), for training alone. Logs to the active MLflow
     run where there is one. What was trained on the same data with the same settings before stands; nothing
-    is done again then. With ``traffic`` the router also learns from what users and graders said of recorded
-    requests, as far as that has foretold what they said later.
+    is done again then.
     """
     from orchestrator.evaluation.evaluate import evaluate_router
-    from orchestrator.text.registry import load_embedder
     from orchestrator.text.splits import frozen_split
-    from orchestrator.traffic.read import read_labels
     from orchestrator.train import name_training_data, train_router
     from orchestrator.versions.mlflow_registry import log_version
     from pipelines.learning.pool_outcomes import load_readings
@@ -62,10 +63,7 @@ def train_version(
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     readings = load_readings(home, learned)  # of what was answered, before the rest is filled in
     learned = complete_outcomes(learned, embedder, home.embeddings)
-    labels = None
-    if traffic:
-        labels = read_labels(home.warehouse(), learned.experts, load_embedder(embedder))
-    data = name_training_data(learned, labels)
+    data = name_training_data(learned, traffic)
     known = _find_trained(data, learned.experts, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
         return TrainingResult(known, None, is_new=False)
@@ -81,7 +79,7 @@ def train_version(
         seed=seed,
         cache_dir=home.embeddings,
         readings=readings,
-        traffic=labels,
+        traffic=traffic,
     )
     version = log_version(
         trained.orchestrator,
@@ -94,9 +92,9 @@ def train_version(
 
 
 def _find_trained(
-    data: str, experts: tuple[str, ...], home: Home, *, predictor: str, embedder: str, seed: int
+    data: str, experts: Sequence[str], home: Home, *, predictor: str, embedder: str, seed: int
 ) -> str | None:
-    """The version that was trained on this data with these settings, if there is one."""
+    """The version that was trained on these data with these settings, if there is one."""
     from orchestrator.versions.mlflow_registry import versions
 
     wanted = (data, predictor, embedder, seed, set(experts))

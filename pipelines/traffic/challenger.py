@@ -3,15 +3,39 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
+from orchestrator.predictors.registry import DEFAULT_PREDICTOR
+from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
+from orchestrator.traffic.read import read_labels
+from orchestrator.versions.mlflow_registry import load_version
 from orchestrator.versions.promotion import Standing, challenge_champion
-from pipelines.learning.training import TrainingResult, train_version
+from pipelines.learning.training import train_version
 from pipelines.traffic.as_questions import SOURCE
 from pipelines.traffic.settings import LearnSettings
 from warehouse import Outcomes, TooFewError, Warehouse, load_outcomes
 from warehouse.home import Home
+
+
+@dataclass(frozen=True)
+class Challenger:
+    """A registered version and what it was trained on.
+
+    Attributes:
+        version: its number.
+        is_new: False where the same training had been registered before.
+        questions: of benchmarks and self-play.
+        traffic: requests that were asked again.
+        labels: what users and graders said of answers to requests.
+    """
+
+    version: str
+    is_new: bool
+    questions: int
+    traffic: int
+    labels: int
 
 
 def read_outcomes(warehouse: Warehouse, experts: Sequence[str]) -> Outcomes:
@@ -34,17 +58,36 @@ def read_outcomes(warehouse: Warehouse, experts: Sequence[str]) -> Outcomes:
     return outcomes.only(names).answered()
 
 
-def train_challenger(home: Home, outcomes: Outcomes, settings: LearnSettings) -> TrainingResult:
-    """Train on the outcomes and register the router."""
-    return train_version(
-        outcomes, home, predictor=settings.predictor, embedder=settings.embedder, seeds=settings.seeds,
-        seed=settings.seed,
+def resolve_router(home: Home, settings: LearnSettings, champion: str | None) -> tuple[str, str]:
+    """Predictor and embedder of the router that is trained: as set, else the champion's, else the defaults.
+
+    Requests are recorded in the champion's embedding: with another one their labels say nothing.
+    """
+    info = load_version(home.mlflow_uri, champion).info if champion is not None else {}
+    return (
+        settings.predictor or info.get("predictor") or DEFAULT_PREDICTOR,
+        settings.embedder or info.get("embedder") or DEFAULT_EMBEDDER,
+    )
+
+
+def train_challenger(
+    home: Home, outcomes: Outcomes, settings: LearnSettings, champion: str | None
+) -> Challenger:
+    """Train on the outcomes and on what was said of served answers, and register the router.
+
+    Users' words and judges' scores are labels with noise: how far each labeller can be trusted is estimated
+    from where they meet, and what was learned from them decides only if it foretold the later ones.
+    """
+    predictor, embedder = resolve_router(home, settings, champion)
+    labels = read_labels(home.warehouse(), outcomes.experts, load_embedder(embedder))
+    trained = train_version(
+        outcomes, home, predictor=predictor, embedder=embedder, seeds=settings.seeds, seed=settings.seed,
+        traffic=labels if len(labels) else None,
     )  # fmt: skip
-
-
-def count_traffic(outcomes: Outcomes) -> int:
-    """Rows that come from traffic."""
-    return int((outcomes.sources == SOURCE).sum())
+    return Challenger(
+        trained.version, trained.is_new, int((outcomes.sources != SOURCE).sum()),
+        int((outcomes.sources == SOURCE).sum()), len(labels),
+    )  # fmt: skip
 
 
 def challenge(home: Home, version: str, before: str | None, outcomes: Outcomes) -> Standing:

@@ -61,8 +61,9 @@ class ChallengerTrained:
 
     version: str
     is_new: bool
-    questions: int
-    traffic: int  # rows of it that come from traffic
+    questions: int  # of benchmarks and self-play
+    traffic: int  # requests that were asked again
+    labels: int  # what users and graders said of answers to requests
 
 
 @dataclass(frozen=True)

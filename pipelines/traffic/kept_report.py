@@ -1,43 +1,25 @@
-"""The last report on the traffic, kept in the home: for `leeroo doctor`, and for the endpoint's figures."""
+"""A report on the traffic as plain values, kept in the home."""
 
 from __future__ import annotations
 
-import json
 import math
-import os
 from dataclasses import asdict
 from datetime import UTC, datetime
 from typing import Any
 
 from pipelines.traffic.watch import Group, TrafficReport
 from warehouse.home import Home
-
-FILE = "report.json"
+from warehouse.traffic.kept_report import write_report
 
 
 def keep_report(home: Home, report: TrafficReport) -> dict[str, Any]:
-    """Write the report down, whole or not at all; return it as plain JSON values.
-
-    ``figures`` are what the endpoint shows in its metrics: name, labels, value.
-    """
+    """Write the report down, whole or not at all; return it as plain JSON values."""
     content: dict[str, Any] = plain(asdict(report)) | {
-        "made_at": datetime.now(UTC).isoformat(timespec="seconds"), "figures": figures_of(report),
-    }  # fmt: skip
-    folder = home.path / "traffic"
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    beside = folder / f".{FILE}.{os.getpid()}"
-    beside.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    beside.replace(folder / FILE)
+        "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
+        "figures": figures_of(report),
+    }
+    write_report(home.path, content)
     return content
-
-
-def read_kept(home: Home) -> dict[str, Any] | None:
-    """The report that was kept last; None where there is none, or it cannot be read."""
-    try:
-        content = json.loads((home.path / "traffic" / FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content if isinstance(content, dict) else None
 
 
 def figures_of(report: TrafficReport) -> list[tuple[str, dict[str, str], float]]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipelines.traffic.as_questions import Texts
 from warehouse import NotReadyError, Warehouse, load_outcomes
 from warehouse.home import Home
+from warehouse.traffic.texts import TextStore
 
 #: Questions whose embeddings stand for all that were learned from.
 MOST_KNOWN = 4_000
@@ -22,10 +23,7 @@ def read_texts(home: Home, request_ids: Sequence[str]) -> Texts:
     Raises:
         InputError: they are sealed with a key that the environment does not name.
     """
-    from warehouse.traffic.sealing import read_seal
-    from warehouse.traffic.texts import TextStore
-
-    return TextStore(home.path, read_seal()).read(list(request_ids))
+    return TextStore(home.path).read(request_ids)
 
 
 def embed_known(

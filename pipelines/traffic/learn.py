@@ -9,24 +9,31 @@ from __future__ import annotations
 import re
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator.traffic.judge_calibration import calibrate_judge
-from orchestrator.versions.mlflow_registry import champion_version
+from orchestrator.versions.mlflow_registry import champion_version, load_version
 from orchestrator.versions.promotion import Standing
 from pipelines.answering.bulk import answer_open_work
 from pipelines.answering.open_work import find_open_work
 from pipelines.answering.round_money import RoundMoney
 from pipelines.learning.recorded_requests import RecordedRequests, embeddings_of, read_requests
+from pipelines.learning.traffic_mix import embedder_key
 from pipelines.ray_session import Connection
 from pipelines.selfplay.panel import Panel, seat
 from pipelines.selfplay.round_record import RoundFolder, RoundRecord, Step
 from pipelines.tracked_run import tracked_run
 from pipelines.traffic.as_questions import Texts, question_rows, served_rows
-from pipelines.traffic.challenger import challenge, count_traffic, read_outcomes, train_challenger
+from pipelines.traffic.challenger import (
+    challenge,
+    read_outcomes,
+    resolve_router,
+    train_challenger,
+)
 from pipelines.traffic.events import (
     Calibrated,
     ChallengerTested,
@@ -41,11 +48,14 @@ from pipelines.traffic.events import (
 )
 from pipelines.traffic.grading import grade_answers, read_asked
 from pipelines.traffic.known import embed_known, read_texts
-from pipelines.traffic.sampling import MOST_CONSIDERED, Sample, choose_sample
+from pipelines.traffic.sampling import BOUND_FORMS, MOST_CONSIDERED, Sample, choose_sample
 from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
 from warehouse import NotReadyError, TooFewError, Warehouse
 from warehouse.home import Home
 from warehouse.mlflow_runs import active_run
+
+if TYPE_CHECKING:
+    from experts import ExpertSpec
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,7 @@ class _Steps:
 
     def run(self, requests: RecordedRequests) -> LearnResult:
         """One line a step."""
+        before = self.find_champion()
         sample = self.sample(requests)
         if sample["request_ids"]:
             chosen = self._chosen(requests, sample)
@@ -147,8 +158,7 @@ class _Steps:
             self.answer(questions, sample)
             self.grade(chosen[0], questions, sample)
         self.calibrate()
-        before = self.find_champion()
-        trained = self.train()
+        trained = self.train(before)
         standing = self.challenge(trained["version"], before) if trained["version"] else None
         return self.conclude(sample, trained, standing)
 
@@ -163,7 +173,9 @@ class _Steps:
 
         def work() -> Step:
             has_text = np.array([name in texts for name in requests.column("request_id")], bool)
-            fresh = requests.take(np.flatnonzero(has_text & ~requests.is_learned)[-MOST_CONSIDERED:])
+            can_be_asked = ~np.isin([str(form) for form in requests.column("form")], BOUND_FORMS)
+            is_open = has_text & can_be_asked & ~requests.is_learned
+            fresh = requests.take(np.flatnonzero(is_open)[-MOST_CONSIDERED:])
             return asdict(self._choose(fresh))
 
         found = self.record.step("sample", work)
@@ -187,13 +199,13 @@ class _Steps:
     def answer(self, questions: pa.Table, sample: Step) -> None:
         """Shadow answers: each is kept by itself, so that this step needs no record."""
         place = {name: i for i, name in enumerate(questions["parent_id"].to_pylist())}
-        nothing = questions.slice(0, 0)
+        nothing, specs = questions.slice(0, 0), self._asked()
         offered = {
             spec.name: questions.take(pa.array([place[name] for name in own if name in place], pa.int64()))
             if (own := sample["asked"].get(spec.name)) else nothing
-            for spec in self.panel.experts
+            for spec in specs
         }  # fmt: skip
-        work = find_open_work(self.warehouse, self.panel.experts, offered)
+        work = find_open_work(self.warehouse, specs, offered)
         if work:
             self.connection.ensure()
         left = self.money.left_usd() or 0.0
@@ -223,30 +235,33 @@ class _Steps:
 
     def find_champion(self) -> str | None:
         """Who was champion before this round; it stays known after its own version was promoted."""
-        found: str | None = self.record.step(
-            "champion", lambda: {"version": champion_version(self.home.mlflow_uri)}
-        )["version"]
+        found: str | None = self._champion()["version"]
         return found
 
-    def train(self) -> Step:
+    def _champion(self) -> Step:
+        def work() -> Step:
+            uri = self.home.mlflow_uri
+            version = champion_version(uri)
+            experts = [] if version is None else list(load_version(uri, version).info["experts"])
+            return {"version": version, "experts": experts}
+
+        return self.record.step("champion", work)
+
+    def train(self, before: str | None) -> Step:
         """A challenger, trained on benchmark, self-play and traffic; none where there is too little."""
 
         def work() -> Step:
             try:
                 outcomes = read_outcomes(self.warehouse, self._pool())
-                trained = train_challenger(self.home, outcomes, self.settings)
+                return asdict(train_challenger(self.home, outcomes, self.settings, before))
             except (TooFewError, NotReadyError) as error:
                 return {"version": None, "why": str(error)}
-            return {
-                "version": trained.version, "is_new": trained.is_new, "questions": len(outcomes),
-                "traffic": count_traffic(outcomes),
-            }  # fmt: skip
 
         found = self.record.step("training", work, settings=self.settings.by_step()["training"])
         if found["version"] is None:
             self.tell(NothingToLearn(found["why"]))
         else:
-            told = ("version", "is_new", "questions", "traffic")
+            told = ("version", "is_new", "questions", "traffic", "labels")
             self.tell(ChallengerTrained(*(found[name] for name in told)))
         return found
 
@@ -275,24 +290,29 @@ class _Steps:
         return LearnResult(**kept)
 
     def _choose(self, fresh: RecordedRequests) -> Sample:
-        has, embedding = embeddings_of(fresh)
+        _, embedder = resolve_router(self.home, self.settings, self.find_champion())
+        has, embedding = embeddings_of(fresh, embedder_key(embedder))
+        is_known = bool(has.any())
+        if not is_known:  # all were read by another one, whose vectors can be compared with each other alone
+            has, embedding = embeddings_of(fresh)
         if not has.any():
             return Sample((), {}, 0.0, 0.0)
         fresh = fresh.take(has)
-        _, last = np.unique(np.array(fresh.column("text_hash"), str)[::-1], return_index=True)
+        names = zip(fresh.column("text_hash"), fresh.column("request_id"), strict=True)
+        says = np.array([str(text or request) for text, request in names])
+        _, last = np.unique(says[::-1], return_index=True)
         kept = np.sort(len(fresh) - 1 - last)  # of requests that say the same, the newest
         fresh, embedding = fresh.take(kept), embedding[kept]
         shadow = self.settings.shadow
         paid = fresh.figures("multiplier")
         multiplier = float(np.median(paid[np.isfinite(paid)])) if np.isfinite(paid).any() else 0.0
         seen = embed_known(
-            self.warehouse, self.settings.embedder, self.panel.names, self.home.embeddings,
-            seed=self.settings.seed,
-        )  # fmt: skip
-        if seen.shape[1] != embedding.shape[1]:
-            seen = np.empty((0, embedding.shape[1]), np.float32)  # another embedder's tell nothing here
+            self.warehouse, embedder, self._pool(), self.home.embeddings, seed=self.settings.seed
+        )
+        if not is_known or not len(seen):
+            seen = np.empty((0, embedding.shape[1]), np.float32)
         return choose_sample(
-            fresh, embedding, seen, self.panel.experts, self.panel.judge,
+            fresh, embedding, seen, self._asked(), self.panel.judge,
             budget_usd=self.money.left_usd() or 0.0, key_weights=shadow.key_weights,
             most_requests=shadow.requests, multiplier=multiplier,
             verdicts=2 if shadow.judge_by == "pairs" else 1,
@@ -310,9 +330,10 @@ class _Steps:
         return float(sample["verdicts_usd"])
 
     def _pool(self) -> list[str]:
-        """Experts of the catalogue, and those of the champion."""
-        from orchestrator.versions.mlflow_registry import load_version
+        """The champion's experts, else those of the catalogue: who is not served is not paid for here."""
+        return list(self._champion()["experts"]) or self.panel.names
 
-        before = self.find_champion()
-        former = list(load_version(self.home.mlflow_uri, before).info["experts"]) if before else []
-        return list(dict.fromkeys([*former, *self.panel.names]))
+    def _asked(self) -> tuple[ExpertSpec, ...]:
+        """Who may be asked again: experts of the pool that are in the catalogue, else all that are there."""
+        pool = set(self._pool())
+        return tuple(spec for spec in self.panel.experts if spec.name in pool) or self.panel.experts

@@ -44,7 +44,8 @@ class LearnSettings:
         budget_usd: what shadow answers and verdicts may cost, earlier attempts at the round included.
         shadow: what is asked again.
         catalogue: path; None: the default one.
-        predictor, embedder, seeds: of the router that is trained.
+        predictor, embedder: of the router that is trained; None: those of the champion, else the defaults.
+        seeds: splits of the evaluation.
         seed: of what is drawn.
         address: of the Ray cluster; None: the job's, RAY_ADDRESS's or a local one.
     """
@@ -53,8 +54,8 @@ class LearnSettings:
     budget_usd: float = 1.0
     shadow: ShadowSettings = field(default_factory=ShadowSettings)
     catalogue: str | None = None
-    predictor: str = "stack"
-    embedder: str = DEFAULT_EMBEDDER
+    predictor: str | None = None
+    embedder: str | None = None
     seeds: int = 5
     seed: int = 0
     address: str | None = None
@@ -94,7 +95,8 @@ class LearnSettings:
             )
         from orchestrator.train import check_router_settings
 
-        check_router_settings([self.predictor], self.embedder)
+        kinds = [] if self.predictor is None else [self.predictor]
+        check_router_settings(kinds, self.embedder or DEFAULT_EMBEDDER)
 
 
 def read_weights(told: list[str] | None) -> dict[str, float]:

@@ -10,9 +10,12 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from experts import ExpertSpec, load_catalogue
 from experts.backends.registry import kind_of
+from orchestrator.selection.exploration import DEFAULT_TEMPERATURE
+from serve.wire.recording import Recording
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 from warehouse.home import default_path
+from warehouse.traffic.retention import DEFAULT_DAYS
 
 _SETTLING_S = 60.0  # more than the ingress takes to reach a bookkeeper that is starting again
 
@@ -61,8 +64,42 @@ class ServeConfig(BaseModel):
         description="keys: no key, no answer; open: anyone on this machine; auto: open until there is a key, "
         "on a loopback address only",
     )
+    record: Recording = Field(
+        "features",
+        description="what is kept of a request beside its cost: none, features (no text), or texts; a key or "
+        "a request may want less",
+    )
+    keep_texts_days: int = Field(
+        DEFAULT_DAYS, ge=0, le=36_500, description="days that texts are kept, where they are recorded"
+    )
+    texts_key_file: Path | None = Field(
+        None,
+        description="file with the key that seals recorded texts; else LEEROO_TEXTS_KEY has it, and without "
+        "one they are plain",
+    )
+    redact: bool = Field(
+        False, description="take personal data that has a form out of texts before they are written"
+    )
+    explore_share: float = Field(
+        0.0, ge=0, le=1, description="share of the routed requests whose expert is drawn, to learn of it"
+    )
+    explore_temperature: float = Field(
+        DEFAULT_TEMPERATURE,
+        gt=0,
+        allow_inf_nan=False,
+        description="of the softmax over net value that it is drawn from, in points of success",
+    )
+    explore_usd_per_day: float = Field(
+        1.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="what exploring may cost a day (UTC) beyond the experts that would have been chosen",
+    )
     feedback_window_s: float = Field(
-        600.0, gt=0, description="seconds in which feedback can still be given to an answer"
+        600.0,
+        gt=0,
+        description="seconds in which the traffic goes to the warehouse at the latest, 30 where more is "
+        "given; feedback is taken at any time",
     )
     poll_champion_s: float = Field(5.0, gt=0, description="seconds between looks for a new champion")
     shadow: bool = Field(
@@ -70,6 +107,11 @@ class ServeConfig(BaseModel):
     )
     canary_share: float = Field(
         0.0, ge=0, le=1, description="share of the queries that the challenger decides"
+    )
+    auto_promote: bool = Field(
+        False,
+        description="promote or stop the challenger by itself once its canary has shown enough; "
+        "`leeroo rollback` takes it back",
     )
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
 

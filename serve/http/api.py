@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Depends, FastAPI, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
@@ -24,13 +25,12 @@ from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
 from serve.request.planning import Offered
 from serve.wire.api_errors import ApiError
+from serve.wire.feedback import FeedbackReply, FeedbackRequest
 from serve.wire.json_text import write_json
 from serve.wire.protocol import (
     ChatReply,
     ChatRequest,
     ErrorReply,
-    FeedbackReply,
-    FeedbackRequest,
     Health,
     ModelCard,
     ModelList,
@@ -59,6 +59,8 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
 
 
 _KEEP_ALIVE = b": waiting for an answer\n\n"
+#: How long a client may take nothing of its stream, which holds a place here and at its expert.
+_UNREAD_S = 60.0
 _EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 _STREAM = {"content": {"text/event-stream": {"schema": _EVENT}}}
 
@@ -125,9 +127,12 @@ def create_api(gateway: Gateway) -> FastAPI:
 
     @asked.post("/v1/feedback", responses=_REFUSALS)
     async def feedback(request: Annotated[FeedbackRequest, Body()], caller: FromKey) -> FeedbackReply:
-        """Say how good an answer was: the score stands beside its decision in the decisions table."""
-        await gateway.add_feedback(request, caller)
-        return FeedbackReply()
+        """Say how good an answer was: a score or a thumb, a comment, the answer as it should have been.
+
+        At any time, of an answer that this key was given and that is recorded. The last word counts.
+        Words are kept where the request's texts are.
+        """
+        return await gateway.add_feedback(request, caller)
 
     app.include_router(asked)
 
@@ -206,9 +211,23 @@ class EventStream(StreamingResponse):
         super().__init__(_events(pieces), media_type="text/event-stream", headers=headers)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send it. A client may leave before the first piece is asked for."""
+        """Send it. A client may leave before the first piece is asked for, and who takes nothing has left."""
+        is_unread = False
+
+        async def send_to_reader(message: Message) -> None:
+            nonlocal is_unread
+            try:
+                async with asyncio.timeout(_UNREAD_S):
+                    await send(message)
+            except TimeoutError:
+                is_unread = True
+                raise
+
         try:
-            await super().__call__(scope, receive, send)
+            await super().__call__(scope, receive, send_to_reader)
+        except Exception:
+            if not is_unread:
+                raise
         finally:
             self._held.close()
             await self._pieces.aclose()

@@ -1,8 +1,9 @@
-"""The bookkeeper: the one deployment that holds the ledger, and brings decisions to the warehouse."""
+"""The bookkeeper: the one deployment that holds the ledger, and brings the traffic to the warehouse."""
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import logging
 import math
 import os
@@ -11,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from serve.config import ServeConfig, is_loopback
-from serve.ledger.carrying import carry_decisions
 from serve.ledger.drain import Drain
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import (
@@ -19,6 +19,7 @@ from serve.ledger.messages import (
     Drained,
     Entry,
     Extension,
+    Feedback,
     Grant,
     Heartbeat,
     Refusal,
@@ -26,18 +27,25 @@ from serve.ledger.messages import (
     Reserved,
     Settled,
     Settlement,
+    Taken,
     Unbooked,
     Written,
 )
 from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
 from serve.ledger.prometheus import Metrics
+from serve.ledger.traffic.carrying import carry_traffic
+from serve.ledger.traffic.drift_figures import DriftFigures
+from serve.ledger.traffic.feedback import FeedbackDesk
+from serve.ledger.traffic.upkeep import Upkeep
 from serve.transport.local_call import Address, LocalServer
 from serve.transport.own_port import keep_port_on_this_machine
+from warehouse.traffic.hashing import read_hash_key
 
 logger = logging.getLogger("ray.serve")
 
 CONVERSATION_LIFETIME_S = 6 * 3600.0
 CALL_KEPT_S = 24 * 3600.0  # for who looks at them; repetitions come within seconds
+CARRY_EVERY_S = 30.0
 TRUSTED_FORECASTS = 8  # answers' worth
 FADING = 0.995  # of an answer's weight with each one after it
 UNLIMITED = Grant(math.inf, None)  # where nobody is charged
@@ -88,9 +96,12 @@ class Bookkeeper:
         os.umask(0o077)  # what is kept here is nobody else's
         self._config = config
         self._ledger = Ledger(config.home / LEDGER_FILE)
+        self._hash_key = read_hash_key(config.home)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
-        self._metrics = Metrics()
+        self._metrics = Metrics(DriftFigures(config.home))
+        self._feedback = FeedbackDesk(config, self._ledger)
+        self._upkeep = Upkeep(config)
         self._watch = OwnerWatch()
         self._written: dict[str, float] = {}  # owner, and when its last beat was written down
         self._drain = Drain()
@@ -131,9 +142,12 @@ class Bookkeeper:
         """Return what was counted, over all replicas of the ingress, in Prometheus's text format."""
         return self._metrics.render()
 
-    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool:
-        """Attach a score to a decision of this caller's; False when it is not here any more."""
-        return self._ledger.add_feedback(request_id, caller.key_id, score)
+    async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken:
+        """Write down what a caller says of an answer of its own."""
+        taken = await self._feedback.add(caller, feedback)
+        if taken.startswith("kept"):
+            self._metrics.count_feedback(feedback)
+        return taken
 
     async def drain(self, within_s: float) -> Drained:
         """Let nobody in any more, and say what is still under way; to be called until that is nothing.
@@ -166,9 +180,16 @@ class Bookkeeper:
                 return self._settle(entry)
 
     def _reserve(self, entry: Reservation) -> Reserved:
+        reserved = self._set_aside(entry)
+        if entry.explores is None or isinstance(reserved.grant, Refusal):
+            return reserved
+        explore_usd = self._ledger.exploring.reserve(entry, self._config.explore_usd_per_day)
+        return replace(reserved, explore_usd=explore_usd)
+
+    def _set_aside(self, entry: Reservation) -> Reserved:
         if self._drain.has_begun:
             return Reserved(Refusal("the endpoint is shutting down", "shutting_down", 5.0))
-        held_by = self._ledger.expert_of(entry.conversation) if entry.conversation else None
+        held_by = self._ledger.expert_of(self._keyed(entry.conversation)) if entry.conversation else None
         caller = entry.caller
         if caller.key_id is None:
             return Reserved(UNLIMITED, held_by)
@@ -205,7 +226,10 @@ class Bookkeeper:
         settled = self._ledger.settle(
             entry.request_id, entry.cost_usd, disputed_usd=entry.disputed_usd, key_id=caller.key_id
         )
-        if entry.answer is None and not entry.decisions:
+        if entry.explored is not None:
+            beyond_usd = self._ledger.exploring.settle(entry.request_id, entry.explored)
+            self._metrics.count_explored(entry.explored, beyond_usd)
+        if entry.answer is None and not entry.records:
             return settled
         try:
             with self._ledger.alone():
@@ -213,18 +237,23 @@ class Bookkeeper:
         except Exception:
             if not self._ledger.in_transaction:
                 raise
-            logger.exception("what was decided for a request cannot be kept; what it cost is charged")
+            logger.exception("what is recorded of a request cannot be kept; what it cost is charged")
         return settled
 
     def _keep(self, entry: Settlement) -> None:
         """Keep what is known of an answer beside its cost."""
         caller, answer = entry.caller, entry.answer
-        if entry.decisions:
-            self._ledger.keep_decisions(entry.decisions, caller.key_id)
+        if entry.records:
+            lost = self._ledger.traffic.keep(entry.records)
+            self._metrics.count_records(len(entry.records) - lost, lost)
         if entry.conversation and answer:
-            self._ledger.remember_expert(entry.conversation, answer.expert)
+            self._ledger.remember_expert(self._keyed(entry.conversation), answer.expert)
         if caller.key_id is not None and caller.is_paced and answer and entry.expected_usd is not None:
             self._ratios.add(caller.key_id, entry.cost_usd, entry.expected_usd)
+
+    def _keyed(self, conversation: bytes) -> bytes:
+        """Return what stands for a conversation in the ledger: without the key no guess can be tested."""
+        return hashlib.blake2b(conversation, key=self._hash_key, digest_size=16).digest()
 
     def _note_life(self, owner: str) -> None:
         now = time.monotonic()
@@ -259,12 +288,14 @@ class Bookkeeper:
             await asyncio.sleep(LOOK_EVERY_S)
 
     async def _carry(self) -> None:
-        """Bring decisions to the warehouse, for ever, once their time for feedback is over."""
+        """Bring the traffic to the warehouse, for ever."""
         while True:
-            await asyncio.sleep(min(60.0, self._config.feedback_window_s))
+            await asyncio.sleep(min(CARRY_EVERY_S, self._config.feedback_window_s))
             try:
                 self._ledger.forget_conversations(CONVERSATION_LIFETIME_S)
                 self._ledger.forget_calls(CALL_KEPT_S)
-                await asyncio.to_thread(carry_decisions, self._config)
-            except Exception:  # the decisions stay in the ledger, and the next turn tries again
-                logger.exception("cannot write decisions to the warehouse")
+                self._ledger.exploring.forget(CALL_KEPT_S)
+                await asyncio.to_thread(carry_traffic, self._config)
+                await asyncio.to_thread(self._upkeep.run_if_due)
+            except Exception:  # the traffic stays in the ledger, and the next turn tries again
+                logger.exception("cannot write the traffic to the warehouse, or look after what is there")

@@ -14,6 +14,7 @@ from serve.ledger.messages import (
     Caller,
     Entry,
     Extension,
+    Feedback,
     Heartbeat,
     Life,
     Pulse,
@@ -21,6 +22,7 @@ from serve.ledger.messages import (
     Reserved,
     Settled,
     Settlement,
+    Taken,
     Unbooked,
     Written,
 )
@@ -87,13 +89,14 @@ class BookkeeperHandle:
             raise _unbooked(written)
         return written
 
-    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool:
-        """Attach a score to a decision, once it is there: its settlement may still be on the way."""
+    async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken:
+        """Write down what is said of an answer, once it is there: its settlement may still be on the way."""
         await self._write.flush()
-        if await call(self._handle.add_feedback, caller, request_id, score):
-            return True
-        await asyncio.sleep(_FEEDBACK_AGAIN_S)  # the answer may have come from another process
-        return bool(await call(self._handle.add_feedback, caller, request_id, score))
+        taken: Taken = await call(self._handle.add_feedback, caller, feedback)
+        if taken == "unknown":
+            await asyncio.sleep(_FEEDBACK_AGAIN_S)  # the answer may have come from another process
+            taken = await call(self._handle.add_feedback, caller, feedback)
+        return taken
 
     async def figures(self) -> bytes:
         """Return what was counted."""

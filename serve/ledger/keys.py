@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from serve.ledger.calls import CallBook
+from serve.ledger.exploring import ExploringBook
 from serve.ledger.ledger_file import remember_keys
 from serve.ledger.messages import Caller, Period, hash_secret
 from serve.ledger.periods import period_start
 from serve.ledger.picodollars import PICO_PER_USD
 from serve.wire.limits import SHORTEST_LATENCY_S
+from serve.wire.recording import RECORDINGS, Recording
 from warehouse import InputError
 
 MOST_BUDGET_USD = 1_000_000.0
@@ -41,6 +43,10 @@ class KeyRecord:
     disputed_usd: float  # claimed by upstreams beyond what was charged: the operator's
     requests: int
     revoked: bool
+    record: Recording | None = None  # what may be kept of its requests
+    explore_share: float | None = None
+    explore_usd_per_day: float | None = None
+    explored_usd: float = 0.0  # what exploring its requests came to today, beyond the greedy choice
 
 
 class KeyBook:
@@ -61,6 +67,9 @@ class KeyBook:
         paced_over: int | None = None,
         max_experts_asked: int | None = None,
         max_latency_s: float | None = None,
+        record: Recording | None = None,
+        explore_share: float | None = None,
+        explore_usd_per_day: float | None = None,
     ) -> tuple[str, str]:
         """Add a key; return its id and its secret, which is shown this once and kept nowhere.
 
@@ -96,6 +105,7 @@ class KeyBook:
                 where=f"key {name!r}",
                 fix=f"give {SHORTEST_LATENCY_S:g} or more",
             )
+        _check_learning(name, record, explore_share, explore_usd_per_day)
         if self._db.execute("select 1 from keys where name = ? and revoked_at is null", (name,)).fetchone():
             raise InputError(f"there is a key named {name!r}", fix="choose another name, or revoke that one")
         secret = f"lk-{secrets.token_urlsafe(32)}"
@@ -115,11 +125,38 @@ class KeyBook:
             "paced_over": paced_over,
             "max_experts_asked": max_experts_asked,
             "max_latency_s": max_latency_s,
+            "record": record,
+            "explore_share": explore_share,
+            "explore_usd_per_day": explore_usd_per_day,
         }
         places = ", ".join(f":{name}" for name in row)
         self._db.execute(f"insert into keys ({', '.join(row)}) values ({places})", row)
         remember_keys(self._path)
         return key_id, secret
+
+    def change_key(
+        self,
+        name_or_id: str,
+        *,
+        record: Recording | None = None,
+        explore_share: float | None = None,
+        explore_usd_per_day: float | None = None,
+    ) -> str:
+        """Change what may be learned from a key's requests; None leaves a setting as it is. Return its id.
+
+        Raises:
+            InputError: there is no such key, it is revoked, or a setting is none.
+        """
+        _check_learning(name_or_id, record, explore_share, explore_usd_per_day)
+        row = self._db.execute(
+            "update keys set record = coalesce(?, record), explore_share = coalesce(?, explore_share),"
+            " explore_usd_per_day = coalesce(?, explore_usd_per_day)"
+            " where ? in (name, key_id) and revoked_at is null returning key_id",
+            (record, explore_share, explore_usd_per_day, name_or_id),
+        ).fetchone()
+        if row is None:
+            raise InputError(f"there is no active key {name_or_id!r}", fix="see `leeroo keys list`")
+        return str(row["key_id"])
 
     def revoke_key(self, name_or_id: str) -> str:
         """End a key; return its id.
@@ -138,7 +175,7 @@ class KeyBook:
 
     def list_keys(self) -> list[KeyRecord]:
         """Return all keys, oldest first, with what they spent in their present period."""
-        records = []
+        records, explored = [], ExploringBook(self._db).spent_usd()
         for row in self._db.execute("select * from keys order by created_at").fetchall():
             start = period_start(row["period"], time.time())
             spent, reserved, requests = self._calls.spending(row["key_id"], start)
@@ -159,6 +196,10 @@ class KeyBook:
                     disputed_usd=self._calls.disputed(row["key_id"], start) / PICO_PER_USD,
                     requests=requests,
                     revoked=row["revoked_at"] is not None,
+                    record=row["record"],
+                    explore_share=row["explore_share"],
+                    explore_usd_per_day=row["explore_usd_per_day"],
+                    explored_usd=explored.get(row["key_id"], 0.0),
                 )
             )
         return records
@@ -179,4 +220,29 @@ class KeyBook:
             is_paced=row["paced_over"] is not None,
             max_experts_asked=row["max_experts_asked"],
             max_latency_s=row["max_latency_s"],
+            record=row["record"],
+            explore_share=row["explore_share"],
+            explore_usd_per_day=row["explore_usd_per_day"],
+        )
+
+
+def _check_learning(
+    name: str, record: Recording | None, explore_share: float | None, explore_usd_per_day: float | None
+) -> None:
+    where = f"key {name!r}"
+    if record is not None and record not in RECORDINGS:
+        raise InputError(
+            f"{record!r} does not say what is recorded", where=where, fix=f"give {', '.join(RECORDINGS)}"
+        )
+    if explore_share is not None and not 0 <= explore_share <= 1:
+        raise InputError(
+            f"{explore_share:g} is no share of the requests to explore on",
+            where=where,
+            fix="give 0 (never) to 1 (all of them)",
+        )
+    if explore_usd_per_day is not None and not 0 <= explore_usd_per_day <= MOST_BUDGET_USD:
+        raise InputError(
+            f"{explore_usd_per_day:g} USD cannot be what exploring may cost a day",
+            where=where,
+            fix=f"give 0 to {MOST_BUDGET_USD:,.0f}",
         )

@@ -17,10 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from serve.ledger.calls import CallBook
+from serve.ledger.exploring import ExploringBook
 from serve.ledger.keys import KeyBook, KeyRecord
 from serve.ledger.ledger_file import LEDGER_FILE, open_ledger, savepoint, transaction
 from serve.ledger.messages import Grant, Period, Refusal, Settled
 from serve.ledger.periods import allowance_usd, period_start
+from serve.ledger.traffic.waiting import WaitingTraffic
 
 __all__ = ["LEDGER_FILE", "KeyRecord", "Ledger", "Period"]
 
@@ -34,7 +36,9 @@ class Ledger:
         self._calls = CallBook(self._db)
         keys = KeyBook(self._db, path, self._calls)
         self.create_key, self.revoke_key = keys.create_key, keys.revoke_key
-        self.list_keys, self.identify = keys.list_keys, keys.identify
+        self.change_key, self.list_keys, self.identify = keys.change_key, keys.list_keys, keys.identify
+        self.traffic = WaitingTraffic(self._db)
+        self.exploring = ExploringBook(self._db)
 
     def reserve(
         self,
@@ -89,28 +93,18 @@ class Ledger:
         cost_usd: float,
         *,
         disputed_usd: float = 0.0,
-        decisions: Sequence[dict[str, Any]] = (),
         key_id: str | None = None,
     ) -> Settled:
-        """Charge what a call cost, give the rest of its reservation back, and keep the decisions behind it.
+        """Charge what a call cost, and give the rest of its reservation back.
 
         A call that is settled already is left as it is; one without a reservation charges nobody. A call that
         settles after its reservation ended is charged all the same, once: its answer was given. What it cost
         beyond its reservation is not charged, but disputed.
         """
         with self.transaction():
-            settled = self._calls.settle(
+            return self._calls.settle(
                 request_id, cost_usd, disputed_usd=disputed_usd, key_id=key_id, now=time.time()
             )
-            self.keep_decisions(decisions, key_id)
-        return settled
-
-    def keep_decisions(self, decisions: Sequence[dict[str, Any]], key_id: str | None) -> None:
-        """Keep decisions until they are carried to the warehouse."""
-        self._db.executemany(
-            "insert or ignore into decisions values (?, ?, ?, null, ?)",
-            [(row["request_id"], key_id, json.dumps(row), time.time()) for row in decisions],
-        )
 
     def beat(self, owner: str) -> None:
         """Note that a process that owns calls is alive; every bookkeeper of this ledger sees it."""
@@ -134,20 +128,9 @@ class Ledger:
         with self.transaction():
             self._calls.expire(time.time() if now is None else now)
 
-    def add_feedback(self, request_id: str, key_id: str | None, score: float) -> bool:
-        """Attach a score to a decision that this key caused; False when it is not (or no longer) here."""
-        changed = self._db.execute(
-            "update decisions set feedback_score = ? where request_id = ? and key_id is ?",
-            (score, request_id, key_id),
-        )
-        return changed.rowcount == 1
-
-    def take_decisions(self, older_than_s: float, limit: int = 10_000) -> list[dict[str, Any]]:
-        """Return decisions that have waited so long for feedback, oldest first; they stay until dropped."""
-        rows = self._db.execute(
-            "select * from decisions where created_at <= ? order by created_at limit ?",
-            (time.time() - older_than_s, limit),
-        ).fetchall()
+    def take_decisions(self, limit: int = 10_000) -> list[dict[str, Any]]:
+        """Return decisions that an earlier version left here, oldest first; they stay until dropped."""
+        rows = self._db.execute("select * from decisions order by created_at limit ?", (limit,)).fetchall()
         return [
             json.loads(row["content"]) | {"key_id": row["key_id"], "feedback_score": row["feedback_score"]}
             for row in rows
@@ -183,6 +166,13 @@ class Ledger:
         At most ``limit`` at once, the oldest first: nobody else can write meanwhile.
         """
         self._calls.forget(time.time() - ended_before_s, limit)
+
+    def wipe(self) -> None:
+        """Leave nothing of removed rows in the file: its free parts are overwritten, and the log is emptied.
+
+        Where another process reads at this very moment, the log is emptied by the next one who comes.
+        """
+        self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
 
     def close(self) -> None:
         """Close the file."""

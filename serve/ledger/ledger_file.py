@@ -20,7 +20,7 @@ create table if not exists keys (
   key_id text primary key, name text not null, secret_hash text not null unique, budget integer,
   period text not null, requests_per_minute integer, experts text, preset text,
   created_at real not null, revoked_at real, paced_over integer, max_experts_asked integer,
-  max_latency_s real);
+  max_latency_s real, record text, explore_share real, explore_usd_per_day real);
 create table if not exists spending (
   key_id text not null, period_start text not null, spent integer not null default 0,
   reserved integer not null default 0, requests integer not null default 0,
@@ -36,6 +36,13 @@ create table if not exists owners (owner text primary key, beats integer not nul
 create table if not exists decisions (
   request_id text primary key, key_id text, content text not null, feedback_score real,
   created_at real not null);
+create table if not exists traffic (
+  request_id text primary key, content blob not null, embedding blob not null, surface blob not null,
+  created_at real not null);
+create table if not exists explored (
+  request_id text primary key, day text not null, key_id text not null, pico integer not null) without rowid;
+create table if not exists exploring (
+  day text not null, key_id text not null, pico integer not null, primary key (day, key_id)) without rowid;
 create table if not exists conversations (
   digest blob primary key, expert text not null, answered_at real not null) without rowid;
 """
@@ -48,7 +55,14 @@ create index if not exists owned_calls on calls (owner) where state = 'open';
 
 #: Columns that older files lack.
 _ADDED = {
-    "keys": ("paced_over integer", "max_experts_asked integer", "max_latency_s real"),
+    "keys": (
+        "paced_over integer",
+        "max_experts_asked integer",
+        "max_latency_s real",
+        "record text",
+        "explore_share real",
+        "explore_usd_per_day real",
+    ),
     "spending": (
         "requests integer not null default 0",
         "disputed integer not null default 0",
@@ -97,6 +111,7 @@ def open_ledger(path: Path, *, timeout_s: float = 10.0) -> sqlite3.Connection:
             )
         db.execute("pragma journal_mode = wal")
         db.execute("pragma synchronous = normal")
+        db.execute("pragma secure_delete = on")  # rows of the traffic hold what a text was turned into
         db.executescript(_TABLES)
         if _lacking(db):
             with transaction(db):  # two processes may open an older file at once

@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
+
+from serve.wire.recording import Recording
 
 Period = Literal["day", "month", "total"]  # how long a budget lasts
 MOST_USD = 10_000.0  # a bound, cost or claim of one call beyond this is cut to it
@@ -28,6 +30,9 @@ class Caller:
     is_paced: bool = False  # its budget is spread over the requests of its period
     max_experts_asked: int | None = None  # that may answer one request
     max_latency_s: float | None = None  # for one answer
+    record: Recording | None = None  # what may be kept of its requests, where that is less than elsewhere
+    explore_share: float | None = None  # of its requests, instead of the endpoint's
+    explore_usd_per_day: float | None = None  # of its requests, within the endpoint's
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ class Reservation:
     #: Per expert as in ``bounds_usd``, what its answer comes to by an estimate that errs upward: charged
     #: where the owner dies with the call in flight, for the upstream bills it all the same.
     likely_usd: tuple[float, ...] = ()
+    #: Whether the dice say that this request explores; None where it does not throw any.
+    explores: bool | None = None
 
 
 @dataclass(frozen=True)
@@ -81,6 +88,9 @@ class Reserved:
     grant: Grant | Refusal
     held_by: str | None = None  # the expert that gave the conversation's last answer
     price_ratio: float = 1.0  # what a paced key's answers came to, over what was expected of them
+    #: The most that an expert's answer may cost to be explored now, within what is left of the day's. It says
+    #: nothing of the dice: those who lost them are told it too, since what could have been is recorded.
+    explore_usd: float = 0.0
 
     @property
     def allowance_usd(self) -> float | None:
@@ -174,6 +184,50 @@ class Verdict(NamedTuple):
 
 
 @dataclass(frozen=True)
+class TrafficRecord:
+    """A row of the traffic on its way to the warehouse; it holds no text.
+
+    Attributes:
+        request_id: names the request.
+        content: the row as JSON, by the columns of ``warehouse.TRAFFIC``, without the vectors.
+        embedding: of the query, float32; empty where the router did not read it.
+        surface: of the query, float32.
+    """
+
+    request_id: str
+    content: bytes
+    embedding: bytes = b""
+    surface: bytes = b""
+
+
+@dataclass(frozen=True)
+class Explored:
+    """What became of the money that was set aside for exploring: none of it is spent by default."""
+
+    expert: str | None = None  # drawn in the place of the greedy choice
+    expected_usd: float = 0.0  # beyond the greedy choice, by the forecasts; 0 where it is cheaper
+    beyond_usd: float = 0.0  # what the request cost beyond the greedy choice's forecast
+
+
+@dataclass(frozen=True)
+class Feedback:
+    """What somebody says of an answer. ``comment`` and ``demonstration`` are texts: nothing logs them."""
+
+    request_id: str
+    feedback_id: str  # given by whoever takes it: what comes twice is kept once
+    level: Literal["request", "conversation"] = "request"
+    kind: Literal["score", "thumb", "demonstration", "comment"] = "score"
+    score: float | None = None
+    comment: str | None = field(default=None, repr=False)
+    demonstration: str | None = field(default=None, repr=False)
+    source: Literal["api", "playground"] = "api"
+
+
+#: What became of feedback: kept; kept but for its texts; not kept, being text alone; of nobody's answer.
+Taken = Literal["kept", "kept without texts", "texts are not kept", "unknown"]
+
+
+@dataclass(frozen=True)
 class Settlement:
     """What a call came to: its cost (0 gives the reservation back), who failed on the way, what to keep.
 
@@ -189,7 +243,8 @@ class Settlement:
     answer: Figures | None = None
     failures: tuple[tuple[str, int], ...] = ()  # expert and status
     verdicts: tuple[Verdict, ...] = ()  # on the answers that came
-    decisions: tuple[dict[str, Any], ...] = ()
+    records: tuple[TrafficRecord, ...] = ()
+    explored: Explored | None = None  # where money for exploring was set aside
     conversation: bytes | None = None  # now held by the expert that answered
     expected_usd: float | None = None  # forecast of the cost, where the request was routed
 

@@ -6,8 +6,9 @@ import logging
 from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client.registry import Collector
 
-from serve.ledger.messages import Settled, Settlement
+from serve.ledger.messages import Explored, Feedback, Settled, Settlement
 
 logger = logging.getLogger("ray.serve")
 
@@ -16,10 +17,16 @@ _MOST = 1e15  # an amount beyond this is no measurement
 
 
 class Metrics:
-    """Answers, failures, tokens and money by expert."""
+    """Answers, failures, tokens and money by expert, and what other collectors have.
 
-    def __init__(self) -> None:
+    Args:
+        others: asked whenever the figures are.
+    """
+
+    def __init__(self, *others: Collector) -> None:
         self._registry = CollectorRegistry()
+        for other in others:
+            self._registry.register(other)
         self._answers = self._counter("leeroo_answers", "answers given")
         self._failures = self._counter("leeroo_expert_failures", "attempts that failed", "status")
         self._judged = self._counter("leeroo_answers_judged", "answers looked at for their form", "form")
@@ -31,6 +38,23 @@ class Metrics:
         self._uncovered = self._counter(
             "leeroo_uncovered_cost_usd",
             "USD that upstreams claim, or may bill, beyond what a key was charged: the operator's",
+        )
+        self._explored = self._counter(
+            "leeroo_explored", "answers of experts drawn instead of the greedy one"
+        )
+        self._exploring = self._counter(
+            "leeroo_exploring_cost_usd", "USD that exploring cost beyond the greedy choice's forecast"
+        )
+        self._expected = self._counter(
+            "leeroo_exploring_expected_usd",
+            "USD that exploring was forecast to cost beyond the greedy choice",
+        )
+        self._recorded = Counter("leeroo_recorded", "rows of the traffic kept", registry=self._registry)
+        self._unrecorded = Counter(
+            "leeroo_unrecorded", "rows of the traffic that there was no room for", registry=self._registry
+        )
+        self._feedback = Counter(
+            "leeroo_feedback", "feedback taken", ["kind", "source"], registry=self._registry
         )
         self._latency = Histogram(
             "leeroo_latency_seconds",
@@ -66,6 +90,23 @@ class Metrics:
         self._latency.labels(answer.expert).observe(_amount(answer.latency_s))
         for kind in ("prompt", "completion"):
             self._tokens.labels(answer.expert, kind).inc(_amount(answer.usage.get(f"{kind}_tokens")))
+
+    def count_explored(self, explored: Explored, beyond_usd: float | None) -> None:
+        """Add what exploring came to; ``beyond_usd`` is None where it was counted before."""
+        if beyond_usd is None or explored.expert is None:
+            return
+        self._explored.labels(explored.expert).inc()
+        self._exploring.labels(explored.expert).inc(_amount(beyond_usd))
+        self._expected.labels(explored.expert).inc(_amount(explored.expected_usd))
+
+    def count_records(self, kept: int, lost: int) -> None:
+        """Add rows of the traffic."""
+        self._recorded.inc(kept)
+        self._unrecorded.inc(lost)
+
+    def count_feedback(self, feedback: Feedback) -> None:
+        """Add feedback that was kept."""
+        self._feedback.labels(feedback.kind, feedback.source).inc()
 
     def render(self) -> bytes:
         """Return the figures in Prometheus's text format."""

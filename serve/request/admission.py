@@ -6,12 +6,25 @@ import asyncio
 import math
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from experts.upstream import Ask, TokenCounter
+from serve.config import ServeConfig
 from serve.experts.client import ExpertClient
-from serve.ledger.messages import MOST_USD, Caller, Grant, Refusal, Reservation, Reserved, Settlement
+from serve.ledger.messages import (
+    MOST_USD,
+    Caller,
+    Explored,
+    Grant,
+    Refusal,
+    Reservation,
+    Reserved,
+    Settlement,
+)
+from serve.request.asking.exploring import explore_plan, throw_dice
 from serve.request.background import Background
 from serve.request.books import settle_surely
 from serve.request.breaker import Breaker
@@ -19,7 +32,7 @@ from serve.request.charges import Purse, likely_usd
 from serve.request.clients import LedgerClient, RouterClient
 from serve.request.conversations import answered_so_far
 from serve.request.cost_bounds import asks_of
-from serve.request.in_flight import CompletionRequest, InFlight
+from serve.request.in_flight import CompletionRequest, Dice, InFlight
 from serve.request.permissions import allowed, query_of
 from serve.request.planning import make_plan, read_request, rule
 from serve.request.usable.judging import find_form
@@ -38,6 +51,8 @@ class Admission:
     breaker: Breaker
     counters: Mapping[str, TokenCounter]
     background: Background
+    config: ServeConfig
+    rng: np.random.Generator
 
     async def rule(self, request: RouteRequest, caller: Caller) -> Ruling:
         """Decide only; it counts as a request of the key's minute.
@@ -64,12 +79,15 @@ class Admission:
         body = request.for_expert()
         form = find_form(body, request.query if query is None else query.text)
         asks = asks_of((self.experts[name].spec for name in names), body)
-        reservation = self._reservation(request, caller, asks, is_routed=query is not None)
+        dice = throw_dice(self.config, caller, self.rng, is_routed=query is not None)
+        reservation = self._reservation(request, caller, asks, dice, is_routed=query is not None)
         reserving = self.background.start(self.ledger.reserve(reservation))
         try:
             if query is not None and caller.is_paced:  # what the budget allows is part of the decision
                 query = replace(query, allowance_usd=(await asyncio.shield(reserving)).allowance_usd)
+            asked_at = time.monotonic()
             ruling = None if query is None else await rule(self.router, query, caller)
+            decide_s = None if query is None else time.monotonic() - asked_at
             reserved = await asyncio.shield(reserving)
             grant = reserved.grant
             if isinstance(grant, Refusal):
@@ -77,17 +95,18 @@ class Admission:
                     _refuse_unbounded(asks)
                 raise _refused(grant)
             plan = make_plan(names, ruling, reserved.held_by, request.min_success, grant)
-            order = tuple(
-                self.experts[name]
-                for name in plan.order
-                if name in asks and min(asks[name].most_usd, MOST_USD) <= grant.reserved_usd + 1e-12
-            )
-            if not order:
+            affordable = _affordable(plan.order, asks, grant)
+            if not affordable:
                 raise ApiError(
                     429, "the budget of this key covers no expert for this", code="insufficient_quota"
                 )
+            plan = explore_plan(
+                plan, affordable, asks, dice, reserved.explore_usd, request.min_success, self.rng
+            )
         except BaseException:
-            giving_back = self._give_back(reserving, Settlement(reservation.request_id, caller, 0.0))
+            unspent = Explored() if dice.explores else None
+            settlement = Settlement(reservation.request_id, caller, 0.0, explored=unspent)
+            giving_back = self._give_back(reserving, settlement)
             self.background.start(giving_back, is_booking=True)
             raise
         left_usd = grant.remaining_usd
@@ -98,15 +117,24 @@ class Admission:
             caller=caller,
             began=began,
             asks=asks,
-            order=order,
+            order=tuple(self.experts[name] for name in _affordable(plan.order, asks, grant)),
             plan=plan,
             budget_usd=budget_usd,
             purse=Purse(grant.reserved_usd),
             form=form,
+            dice=dice,
+            preset=None if query is None else query.preset,
+            decide_s=decide_s,
         )
 
     def _reservation(
-        self, request: CompletionRequest, caller: Caller, asks: Mapping[str, Ask], *, is_routed: bool
+        self,
+        request: CompletionRequest,
+        caller: Caller,
+        asks: Mapping[str, Ask],
+        dice: Dice,
+        *,
+        is_routed: bool,
     ) -> Reservation:
         turns = request.messages if is_routed and isinstance(request, ChatRequest) else ()
         return Reservation(
@@ -115,6 +143,7 @@ class Admission:
             tuple(ask.most_usd for ask in asks.values()),
             answered_so_far(caller.key_id, turns),
             likely_usd=tuple(likely_usd(ask, self.counters[name]) for name, ask in asks.items()),
+            explores=dice.explores,
         )
 
     async def _give_back(self, reserving: asyncio.Task[Reserved], settlement: Settlement) -> None:
@@ -122,6 +151,15 @@ class Admission:
         await asyncio.wait({reserving})
         if reserving.cancelled() or reserving.exception() or isinstance(reserving.result().grant, Grant):
             await settle_surely(self.ledger, settlement)
+
+
+def _affordable(names: Sequence[str], asks: Mapping[str, Ask], grant: Grant) -> tuple[str, ...]:
+    """Return those of the experts that the money set aside covers."""
+    return tuple(
+        name
+        for name in names
+        if name in asks and min(asks[name].most_usd, MOST_USD) <= grant.reserved_usd + 1e-12
+    )
 
 
 def _new_request_id() -> str:

@@ -1,10 +1,9 @@
-"""What is told of an answer: to the caller, in the reply, and to the warehouse, as a decision."""
+"""What is told of an answer: to the caller, in the reply, and to the ledger."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Container
-from datetime import UTC, datetime
 from typing import Any
 
 from experts.upstream import Failure, Usage
@@ -77,46 +76,14 @@ def costs(job: InFlight, answer_usd: float) -> dict[str, Any]:
     )
 
 
-def decision_rows(job: InFlight, expert: str, cost_usd: float) -> tuple[dict[str, Any], ...]:
-    """Return rows of the warehouse's decisions table, without the time they are written.
-
-    None for a request that was not routed. A challenger's decision is a row of its own, in a round named
-    ``shadow-...``, with an id that ends in ``:shadow``; it has no cost and no latency: nobody followed it.
-    """
-    ruling = job.plan.ruling
-    if ruling is None:
-        return ()
-    day = f"{datetime.now(UTC):%Y-%m-%d}"
-    row = {
-        **_decided(ruling),
-        "request_id": job.request_id,
-        "expert": expert,
-        "cost_usd": cost_usd,
-        "latency_s": time.monotonic() - job.began,
-        "round": f"serve-{day}",
-    }
-    if ruling.shadow is None:
-        return (row,)
-    shadow = {
-        **_decided(ruling.shadow),
-        "request_id": f"{job.request_id}:shadow",
-        "expert": ruling.shadow.decision.expert,
-        "round": f"shadow-{day}",
-    }
-    return row, shadow
-
-
-def kept_of(
-    job: InFlight, name: str, usage: Usage | None, cost_usd: float, text: str | None
-) -> dict[str, Any]:
+def kept_of(job: InFlight, name: str, usage: Usage | None, text: str | None) -> dict[str, Any]:
     """Return what a settlement keeps of an answer, by its fields; ``text`` is None where it broke off."""
-    ruling, conversation = job.plan.ruling, None
-    if text is not None and ruling is not None and isinstance(job.request, ChatRequest):
-        conversation = with_answer(job.caller.key_id, job.request.messages, text)
+    ruling, request, conversation = job.plan.ruling, job.request, None
+    if text is not None and ruling is not None and isinstance(request, ChatRequest) and request.may_be_kept:
+        conversation = with_answer(job.caller.key_id, request.messages, text)
     told = {} if usage is None else usage.to_openai()
     return {
         "answer": Figures(name, told, time.monotonic() - job.began),
-        "decisions": decision_rows(job, name, cost_usd),
         "conversation": conversation,
         "expected_usd": ruling.decision.cost_usd.get(name) if ruling else None,
     }
@@ -150,15 +117,3 @@ def _forecasts(decision: Decision) -> list[dict[str, Any]]:
         {"expert": name, "success": success, "cost_usd": decision.cost_usd[name]}
         for name, success in decision.success.items()
     ]
-
-
-def _decided(ruling: Ruling) -> dict[str, Any]:
-    decision = ruling.decision
-    return {
-        "router_version": ruling.version,
-        "experts": list(decision.success),
-        "predicted_success": list(decision.success.values()),
-        "predicted_cost_usd": [decision.cost_usd[name] for name in decision.success],
-        "multiplier": decision.multiplier,
-        "fallbacks": list(decision.fallbacks),
-    }

@@ -10,6 +10,7 @@ from experts.forms import Unusable
 from experts.upstream import Failure, TokenCounter, Usage
 from serve.experts.client import ExpertClient, WholeAnswer
 from serve.ledger.messages import MOST_USD, Extension, Grant, Settlement, Verdict
+from serve.request.asking.exploring import explored_cost
 from serve.request.background import Background
 from serve.request.breaker import Breaker
 from serve.request.charges import (
@@ -22,6 +23,8 @@ from serve.request.charges import (
 )
 from serve.request.clients import LedgerClient
 from serve.request.in_flight import InFlight
+from serve.request.recording.recorder import Recorder
+from serve.request.recording.records import Ending
 from serve.request.streaming import written_in
 
 logger = logging.getLogger("ray.serve")
@@ -40,12 +43,14 @@ class RequestBooks:
         breaker: Breaker,
         counters: dict[str, TokenCounter],
         background: Background,
+        recorder: Recorder,
     ) -> None:
         self._job = job
         self._ledger = ledger
         self._breaker = breaker
         self._counters = counters
         self._background = background
+        self._recorder = recorder
         self._extensions = 0
         self._kept_usd: dict[str, float] = {}  # by expert at work: what it may cost at most
 
@@ -106,7 +111,9 @@ class RequestBooks:
         job = self._job
         self._breaker.record(name, failure, job.caller.key_id, asked_at)
         job.failures.append((name, failure.consequence.status))
-        logger.warning("%s: expert %s failed: %s: %s", job.request_id, name, failure.kind, failure.message)
+        # What an API says of a request may quote it, and a log is no place for texts; its caller is told it.
+        told = f": {failure.message}" if failure.consequence.blame == "account" else ""
+        logger.warning("%s: expert %s failed: %s%s", job.request_id, name, failure.kind, told)
 
     def charge(self, name: str, usage: Usage, written: int) -> float:
         """Charge an answer, and learn from its bill; returns what it cost by itself."""
@@ -130,12 +137,14 @@ class RequestBooks:
             self._breaker.record_overrun(name, overran=True)
         return charge.cost_usd
 
-    def settle(self, **kept: Any) -> None:
-        """Settle the request, whatever becomes of whoever waits for it; nobody waits for that.
+    def settle(self, ending: Ending | None = None, **kept: Any) -> None:
+        """Record how the request ended, if it was answered, and settle it; nobody waits for that.
 
-        Stopping does, and where this process dies first, the ledger settles by what was set aside.
+        Stopping does, and where this process dies first, the ledger settles by what was set aside; what is
+        recorded lies in a file by then.
         """
         job = self._job
+        records = () if ending is None else self._recorder.record(job, ending)
         settlement = Settlement(
             job.request_id,
             job.caller,
@@ -143,9 +152,15 @@ class RequestBooks:
             disputed_usd=job.purse.disputed_usd,
             failures=tuple(job.failures),
             verdicts=tuple(job.verdicts),
+            records=records,
+            explored=explored_cost(job.plan, job.dice, job.purse.spent_usd),
             **kept,
         )
-        self._background.start(settle_surely(self._ledger, settlement), is_booking=True)
+        self._background.start(self._settle(settlement), is_booking=True)
+
+    async def _settle(self, settlement: Settlement) -> None:
+        if await settle_surely(self._ledger, settlement) and settlement.records:
+            self._recorder.settled(settlement.request_id)
 
     def _pay(self, name: str, charge: Charge) -> float:
         """Take a charge out of what was set aside; what others at work may cost is not touched."""
@@ -174,8 +189,8 @@ class RequestBooks:
         return True
 
 
-async def settle_surely(ledger: LedgerClient, settlement: Settlement) -> None:
-    """Settle, and try again where the ledger is away; doing it twice does nothing."""
+async def settle_surely(ledger: LedgerClient, settlement: Settlement) -> bool:
+    """Settle, and try again where the ledger is away; doing it twice does nothing. Tells if it is done."""
     for wait_s in _WAIT_S:
         if wait_s:
             await asyncio.sleep(wait_s)
@@ -184,6 +199,7 @@ async def settle_surely(ledger: LedgerClient, settlement: Settlement) -> None:
         except Exception:
             logger.exception("%s: cannot settle $%g", settlement.request_id, settlement.cost_usd)
         else:
-            return
+            return True
     # Its reservation has an owner: the ledger settles it by its estimate when that one is gone.
     logger.error("%s: given up settling $%g", settlement.request_id, settlement.cost_usd)
+    return False

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from orchestrator.selection.presets import Preset
-from serve.ledger.messages import Caller, Extension, Life, Reservation, Reserved, Settled, Settlement
+from serve.ledger.messages import (
+    Caller,
+    Extension,
+    Feedback,
+    Life,
+    Reservation,
+    Reserved,
+    Settled,
+    Settlement,
+    Taken,
+)
 from serve.router.messages import Query, Ruling
 
 
@@ -38,5 +48,5 @@ class LedgerClient(Protocol):
     async def reserve(self, reservation: Reservation) -> Reserved: ...  # noqa: D102
     async def extend(self, extension: Extension) -> Reserved: ...  # noqa: D102
     async def settle(self, settlement: Settlement) -> Settled: ...  # noqa: D102
-    async def add_feedback(self, caller: Caller, request_id: str, score: float) -> bool: ...  # noqa: D102
+    async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken: ...  # noqa: D102
     async def figures(self) -> bytes: ...  # noqa: D102

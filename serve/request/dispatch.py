@@ -97,13 +97,14 @@ async def find_answer(
             if not note(came):
                 break
     finally:
-        late, broken_off = await work.leave()
+        late, broken_off = work.leave()
         for came in late:
             note(came)
         for expert in broken_off:
             cost_usd = books.abandoned(expert)
             if cost_usd is not None:
                 attempts.append(Attempt(expert.spec.name, _NOT_NEEDED, cost_usd))
+        await work.ended()
     if not answers:
         raise refusal(attempts)
     given = course.choose(answers)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import time
+import uuid
 from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+import numpy as np
+
 from experts.forms import Unusable
 from experts.upstream import Ask, Failure, TokenCounter
 from serve.config import ServeConfig
 from serve.experts.client import Body, ExpertClient, WholeAnswer
-from serve.ledger.messages import Caller
+from serve.ledger.messages import Caller, Feedback
 from serve.request.admission import Admission
 from serve.request.answer_report import answer_report, costs, kept_of, route_reply
 from serve.request.asking.by_plan import asks_several, course_of
@@ -28,6 +31,9 @@ from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.permissions import permitted
 from serve.request.planning import Offered, offered_models
+from serve.request.recording.recorder import Recorder
+from serve.request.recording.records import Ending
+from serve.request.recording.texts import TextKeeper
 from serve.request.streamed_answer import StreamedAnswer
 from serve.request.streaming import text_of
 from serve.request.turns import Turn, Turns, ask_in_turn
@@ -35,7 +41,8 @@ from serve.request.usable.held_stream import open_held
 from serve.request.usable.judging import is_held, judge_of
 from serve.request.usable.whole_answer import WholeReply
 from serve.wire.api_errors import ApiError
-from serve.wire.protocol import FeedbackRequest, RouteReply, RouteRequest
+from serve.wire.feedback import FeedbackReply, FeedbackRequest
+from serve.wire.protocol import RouteReply, RouteRequest
 
 T = TypeVar("T")
 
@@ -57,6 +64,7 @@ class Gateway:
     router: RouterClient
     ledger: LedgerClient
     experts: Mapping[str, ExpertClient]
+    keep_text: TextKeeper | None = None
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
     background: Background = field(default_factory=Background)
@@ -67,6 +75,8 @@ class Gateway:
 
     def __post_init__(self) -> None:
         self._counters = {name: TokenCounter(client.spec) for name, client in self.experts.items()}
+        self._recorder = Recorder(self.config, f"ingress-{uuid.uuid4().hex}", self.keep_text)
+        self._rng = np.random.default_rng()
         # Another key's request waits for the steps that each request of a crowd takes in the event loop, a
         # dozen times over: beside others one key has one.
         self._door = Turns(_LET_IN_AT_ONCE, self.config.max_in_flight, one_each=True)
@@ -83,6 +93,8 @@ class Gateway:
             breaker=self.breaker,
             counters=self._counters,
             background=self.background,
+            config=self.config,
+            rng=self._rng,
         )
 
     async def models(self, caller: Caller) -> dict[str, Offered]:
@@ -149,20 +161,40 @@ class Gateway:
         visit = Visit()
         return await self._attend(self._open(request, caller, visit), visit)
 
-    async def add_feedback(self, request: FeedbackRequest, caller: Caller) -> None:
-        """Attach a score to the decision behind an answer.
+    async def add_feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackReply:
+        """Write down what is said of an answer.
 
         Raises:
-            ApiError: this caller has no such answer, or its time for feedback is over.
+            ApiError: this caller has no such answer, nothing was recorded of it, or all that is said is words
+                and no texts are kept of it.
         """
-        if not await self.ledger.add_feedback(caller, request.request_id, request.score):
+        said = Feedback(
+            request.request_id,
+            f"fb-{uuid.uuid4().hex}",
+            request.level,
+            request.kind,
+            request.value,
+            request.comment,
+            request.demonstration,
+            request.source,
+        )
+        taken = await self.ledger.add_feedback(caller, said)
+        if taken == "unknown":
             raise ApiError(
                 404,
-                f"no routed answer {request.request_id!r} waits for feedback "
-                f"(it does for {self.config.feedback_window_s:g} s)",
+                f"no answer {request.request_id!r} of this key is recorded",
                 param="request_id",
                 code="unknown_request",
             )
+        if taken == "texts are not kept":
+            raise ApiError(
+                400,
+                "no texts are kept of this request: give a score or a thumb, with or without words",
+                param=request.kind,
+                code="texts_not_kept",
+            )
+        has_texts = request.comment is not None or request.demonstration is not None
+        return FeedbackReply(texts_kept=taken == "kept" if has_texts else None)
 
     async def _attend(self, work: Coroutine[Any, Any, T], visit: Visit) -> T:
         """Wait for the work on a request; who leaves ends it, or lets it run out for its bill."""
@@ -214,6 +246,7 @@ class Gateway:
     async def _answer_whole(self, job: InFlight) -> WholeReply:
         books = self._books(job)
         kept: dict[str, Any] = {}
+        ending: Ending | None = None
         try:
             answered = await self._ask(
                 job,
@@ -224,9 +257,11 @@ class Gateway:
             )
             name, value = answered.expert.spec.name, answered.value
             text = text_of(value.body, "message")
-            kept = kept_of(job, name, value.usage, answered.cost_usd, text)
+            kept = kept_of(job, name, value.usage, text)
+            reason = value.body["choices"][0].get("finish_reason")
+            ending = Ending(answered, value.usage, answered.cost_usd, text, reason)
         finally:
-            books.settle(**kept)
+            books.settle(ending, **kept)
         report = answer_report(job, answered, permitted(self.experts, job.caller))
         return WholeReply(value, report | costs(job, answered.cost_usd))
 
@@ -261,16 +296,17 @@ class Gateway:
         of other keys need not get through all of them.
         """
         arrived = time.monotonic()
-        async with self._turn(caller):
+        longest_s = [one for one in (request.max_latency_s, caller.max_latency_s) if one]
+        async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s])):
             job = await self._admission.begin(request, caller)
         job.began = arrived
         return job
 
-    def _turn(self, caller: Caller) -> Turn:
-        return Turn(self._door, caller.key_id or "", _DOOR_PATIENCE_S)
+    def _turn(self, caller: Caller, patience_s: float = _DOOR_PATIENCE_S) -> Turn:
+        return Turn(self._door, caller.key_id or "", patience_s)
 
     def _books(self, job: InFlight) -> RequestBooks:
-        return RequestBooks(job, self.ledger, self.breaker, self._counters, self.background)
+        return RequestBooks(job, self.ledger, self.breaker, self._counters, self.background, self._recorder)
 
     async def _ask(
         self,

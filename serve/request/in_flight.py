@@ -16,12 +16,25 @@ CompletionRequest = ChatRequest | TextRequest
 
 
 @dataclass(frozen=True)
+class Dice:
+    """What chance says of one request; None in ``explores`` where exploring is off for it."""
+
+    share: float
+    temperature: float
+    explores: bool | None
+
+
+@dataclass(frozen=True)
 class Plan:
     """Who is to answer, in which order, and why; no ruling where the caller named the expert."""
 
     order: tuple[str, ...]
     reason: str
     ruling: Ruling | None = None
+    may_explore: bool = True  # unless a conversation stays where it is, or several are asked
+    greedy: str | None = None  # who comes first where nobody is drawn
+    propensities: dict[str, float] = field(default_factory=dict)  # chance of each to be asked first
+    explored: bool = False  # another than the greedy choice was drawn
 
 
 @dataclass
@@ -38,6 +51,9 @@ class InFlight:
     budget_usd: float | None  # what the key had left with nothing set aside for this request
     purse: Purse
     form: AnswerForm  # that an answer has to have
+    dice: Dice  # whether it explores
+    preset: str | None = None  # what it is routed by, if not by a multiplier
+    decide_s: float | None = None  # from its admission to the router's decision
     failures: list[tuple[str, int]] = field(default_factory=list)  # expert and status, as they come
     verdicts: list[Verdict] = field(default_factory=list)  # on the answers that came
     at_work: set[str] = field(default_factory=set)  # the experts that it was sent to, and that work on it

@@ -121,7 +121,8 @@ def make_plan(
     if ruling is None:
         return Plan(named, "named by the request")
     decision = ruling.decision
-    plan = Plan((decision.expert, *decision.fallbacks), decision.reason, ruling)
+    order = (decision.expert, *decision.fallbacks)
+    plan = Plan(order, decision.reason, ruling, may_explore=ruling.habits is None)
     if (
         ruling.habits is None
         and held_by in decision.fallbacks
@@ -129,7 +130,7 @@ def make_plan(
     ):
         others = tuple(name for name in plan.order if name != held_by)
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
-        plan = Plan((held_by, *others), reason, ruling)
+        plan = Plan((held_by, *others), reason, ruling, may_explore=False)
     if grant.allowance_usd is not None:
         plan = replace(plan, reason=f"{plan.reason}, paced at ${grant.allowance_usd:.3g} a request")
     return plan

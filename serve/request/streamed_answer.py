@@ -16,6 +16,7 @@ from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.charges import is_beyond
 from serve.request.in_flight import InFlight
+from serve.request.recording.records import Ending
 from serve.request.streaming import Incoming, Tally, count_remainder, relay
 from serve.request.usable.judging import judge_safely
 from serve.wire.api_errors import ApiError
@@ -79,6 +80,7 @@ class StreamedAnswer:
         """Stop the stream, charge what came of it, and settle."""
         job, books, tally, name = self._job, self._books, self._tally, self._name
         kept: dict[str, Any] = {}
+        ending: Ending | None = None
         try:
             if not tally.is_over and not tally.is_cut:
                 await count_remainder(self._incoming, tally)
@@ -93,7 +95,14 @@ class StreamedAnswer:
             self._cost_usd = cost_usd
             if is_whole and tally.written == characters_of(tally.text):  # of calls the pieces are not kept
                 self._judge()
-            kept = kept_of(job, name, tally.usage, cost_usd, tally.text if is_whole else None)
+            kept = kept_of(job, name, tally.usage, tally.text if is_whole else None)
+            ending = self._ending(cost_usd)
         finally:
             await self._incoming.close()
-            books.settle(**kept)
+            books.settle(ending, **kept)
+
+    def _ending(self, cost_usd: float) -> Ending:
+        tally = self._tally
+        last = tally.last or {"choices": [{}]}
+        reason = last["choices"][0].get("finish_reason") if tally.is_over and tally.failure is None else None
+        return Ending(self._answered, tally.usage, cost_usd, tally.text, reason, is_stream=True)

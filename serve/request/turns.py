@@ -22,6 +22,7 @@ T = TypeVar("T")
 MOST_WAITING = 256
 #: How long a place is kept for a caller who was answered: who asks one thing after the other finds it free.
 KEPT_S = 2.0
+_A_MOMENT_S = 0.02
 _NOTHING = Usage(0, 0)
 
 
@@ -62,6 +63,7 @@ class Turns:
         self._answered: OrderedDict[str, float] = (
             OrderedDict()
         )  # who holds none and waits for none, and since
+        self._looks_again: asyncio.TimerHandle | None = None
 
     @property
     def waiting(self) -> int:
@@ -128,6 +130,15 @@ class Turns:
             if not turn.done():
                 self._hold(caller)
                 turn.set_result(None)
+        if self._waiting and self._free and self._answered and self._looks_again is None:
+            # Nobody comes or goes when the time is over for which a place is kept.
+            kept_s = next(iter(self._answered.values())) + KEPT_S - self._clock()
+            loop = asyncio.get_running_loop()
+            self._looks_again = loop.call_later(max(kept_s, 0.0) + _A_MOMENT_S, self._look_again)
+
+    def _look_again(self) -> None:
+        self._looks_again = None
+        self._let_in()
 
     def _may_hold(self, caller: str) -> bool:
         """Tell whether a caller may have a place, or one more."""

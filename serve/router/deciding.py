@@ -9,11 +9,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from orchestrator import Decision, Orchestrator
 from orchestrator.policy import saved_files
+from orchestrator.text.queries import Queries
 from orchestrator.text.registry import is_static
 from serve.config import ServeConfig
-from serve.router.messages import Query, Refused, Ruling, Saved
+from serve.router.messages import Features, Query, Refused, Ruling, Saved
 from serve.router.paced_price import RecentForecasts, pace
 from warehouse import InputError, NobodyMayAnswerError
 
@@ -35,13 +38,24 @@ class Loaded:
 
     def rule(self, queries: Sequence[Query]) -> list[Ruling | Refused]:
         """Decide on every query; one that nobody may answer gets the error in its place."""
+        if not queries:
+            return []
         wanted = any(query.wants_habits for query in queries)
         habits = self.orchestrator.asking_policy().habits if wanted else None
+        read = self.orchestrator.read([query.text for query in queries])
+        embedder = "+".join(identity.key for identity in self.orchestrator.embedder.weights)
         return [
             decision
             if isinstance(decision, Refused)
-            else Ruling(decision, self.version, habits=habits if query.wants_habits else None)
-            for query, decision in zip(queries, decide_all(self.orchestrator, queries), strict=True)
+            else Ruling(
+                decision,
+                self.version,
+                habits=habits if query.wants_habits else None,
+                features=Features(embedder, read.embeddings[i].copy(), read.surface[i].copy()),
+            )
+            for i, (query, decision) in enumerate(
+                zip(queries, decide_all(self.orchestrator, queries, read), strict=True)
+            )
         ]
 
 
@@ -60,10 +74,11 @@ def rule_all(
     """
     if challenger is None:
         return champion.rule(queries)
-    tried = [index for index, query in enumerate(queries) if is_canary(query.text, canary_share)]
+    share, version = canary_share or None, challenger.version
+    tried = [index for index, query in enumerate(queries) if is_canary(query.text, canary_share, version)]
     canaries = zip(tried, _try(challenger, [queries[index] for index in tried]), strict=True)
     ruled: dict[int, Ruling | Refused] = {
-        index: ruling for index, ruling in canaries if isinstance(ruling, Ruling)
+        index: replace(ruling, role="challenger") for index, ruling in canaries if isinstance(ruling, Ruling)
     }
     kept = [index for index in range(len(queries)) if index not in ruled]
     settled = champion.rule([queries[index] for index in kept])
@@ -72,7 +87,13 @@ def rule_all(
         if isinstance(ruling, Ruling) and isinstance(other, Ruling):
             ruling = replace(ruling, shadow=other)
         ruled[index] = ruling
-    return [ruled[index] for index in range(len(queries))]
+    drawn = set(tried)
+    return [
+        replace(ruling, canary_share=share, is_canary=index in drawn)
+        if isinstance(ruling, Ruling)
+        else ruling
+        for index, ruling in sorted(ruled.items())
+    ]
 
 
 def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | Refused | None]:
@@ -83,51 +104,57 @@ def _try(challenger: Loaded, queries: Sequence[Query]) -> Sequence[Ruling | Refu
         return [None] * len(queries)
 
 
-def is_canary(text: str, share: float) -> bool:
+def is_canary(text: str, share: float, version: str = "") -> bool:
     """Tell whether a query is among the share that the challenger decides.
 
-    By its digest: the same text always is or is not, on every replica.
+    By its digest with the challenger's version: the same text always is or is not, on every replica, and for
+    the next challenger it is drawn anew.
     """
-    place = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest()) / 2**64
+    salt = version.encode()[: hashlib.blake2b.SALT_SIZE]
+    place = int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8, salt=salt).digest()) / 2**64
     return place < share
 
 
-def decide_all(orchestrator: Orchestrator, queries: Sequence[Query]) -> list[Decision | Refused]:
-    """Decide on every query; one that nobody may answer gets the error in its place."""
+def decide_all(
+    orchestrator: Orchestrator, queries: Sequence[Query], read: Queries
+) -> list[Decision | Refused]:
+    """Decide on every query, read already; one that nobody may answer gets the error in its place."""
     decided: list[Decision | Refused | None] = [None] * len(queries)
     groups: dict[tuple[Any, ...], list[int]] = {}
     for index, query in enumerate(queries):
         groups.setdefault(query.limits, []).append(index)
     for members in groups.values():
-        texts = [queries[index].text for index in members]
+        group = read if len(members) == len(queries) else read.take(np.array(members))
         try:
-            decisions: list[Decision | Refused] = list(_decide(orchestrator, texts, queries[members[0]]))
+            decisions: list[Decision | Refused] = list(_decide(orchestrator, group, queries[members[0]]))
         except (InputError, NobodyMayAnswerError) as error:
             # A cost limit is judged query by query: find out which of the group it spoils.
             decisions = (
-                [error] if len(texts) == 1 else [_decide_or_error(orchestrator, queries[i]) for i in members]
+                [error]
+                if len(members) == 1
+                else [_decide_or_error(orchestrator, read.take(np.array([i])), queries[i]) for i in members]
             )
         for index, decision in zip(members, decisions, strict=True):
             decided[index] = decision
     return [decision for decision in decided if decision is not None]
 
 
-def _decide_or_error(orchestrator: Orchestrator, query: Query) -> Decision | Refused:
+def _decide_or_error(orchestrator: Orchestrator, read: Queries, query: Query) -> Decision | Refused:
     try:
-        return _decide(orchestrator, [query.text], query)[0]
+        return _decide(orchestrator, read, query)[0]
     except (InputError, NobodyMayAnswerError) as error:
         return error
 
 
-def _decide(orchestrator: Orchestrator, texts: list[str], limits: Query) -> list[Decision]:
+def _decide(orchestrator: Orchestrator, read: Queries, limits: Query) -> list[Decision]:
     allow = tuple(name for name in limits.allow or orchestrator.experts if name in orchestrator.experts)
     if not allow:
         raise NobodyMayAnswerError(
             f"the router knows none of {', '.join(limits.allow or ())}",
             fix=f"allow one of {', '.join(orchestrator.experts)}",
         )
-    return orchestrator.decide(
-        texts,
+    return orchestrator.decide_read(
+        read,
         multiplier=limits.multiplier,
         preset=limits.preset,
         max_cost_usd=limits.max_cost_usd,

@@ -7,6 +7,7 @@ import logging
 
 from orchestrator.selection.presets import Preset
 from serve.config import ServeConfig
+from serve.router.canary import judge
 from serve.router.champion import find_challenger, find_directory, find_version
 from serve.router.deciding import Decider, Loaded, load
 from serve.router.messages import Lineup, Query, Refused, Ruling
@@ -15,6 +16,8 @@ from serve.transport.local_call import Address, LocalServer
 from serve.transport.own_port import keep_port_on_this_machine
 
 logger = logging.getLogger("ray.serve")
+
+JUDGE_CANARY_S = 60.0  # between looks at a canary; the judgement holds however often one looks
 
 
 class Router:
@@ -33,6 +36,7 @@ class Router:
         except Exception:  # it is looked for again while the champion decides
             logger.exception("cannot load the challenger; the champion decides alone")
         self._polling: asyncio.Task[None] | None = None
+        self._judging: asyncio.Task[None] | None = None
         self._local = LocalServer(self.decide)
         self._lineup_local = LocalServer(self.lineup)
 
@@ -67,6 +71,20 @@ class Router:
     def _watch(self) -> None:
         if self._polling is None or self._polling.done():
             self._polling = asyncio.get_running_loop().create_task(self._follow_registry())
+        if self._config.auto_promote and (self._judging is None or self._judging.done()):
+            self._judging = asyncio.get_running_loop().create_task(self._judge_canary())
+
+    async def _judge_canary(self) -> None:
+        """Look at the canary for ever; the registry is told what it shows, and the router follows that."""
+        while True:
+            await asyncio.sleep(JUDGE_CANARY_S)
+            champion, challenger = self._decider.champion, self._decider.challenger
+            if challenger is None:
+                continue
+            try:
+                await asyncio.to_thread(judge, self._config, champion, challenger)
+            except Exception:  # what cannot be judged now is judged later
+                logger.exception("cannot judge the canary of version %s", challenger.version)
 
     async def _follow_registry(self) -> None:
         """Look for new versions for ever; requests under way keep the orchestrator they began with."""

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator import Decision
 from orchestrator.asking.habits import Habits
@@ -34,6 +37,15 @@ class Query:
 
 
 @dataclass(frozen=True)
+class Features:
+    """What the router read of a query: it goes along, so that nobody reads it twice."""
+
+    embedder: str  # names and checksums of its weights
+    embedding: NDArray[np.float32]  # [d]
+    surface: NDArray[np.float32]  # [len(SURFACE_FEATURES)]
+
+
+@dataclass(frozen=True)
 class Ruling:
     """A decision and the version of the orchestrator that made it."""
 
@@ -41,6 +53,10 @@ class Ruling:
     version: str
     shadow: Ruling | None = None  # what the challenger would have decided; nobody follows it
     habits: Habits | None = None  # of that version's experts, where the query wants them
+    role: Literal["champion", "challenger"] = "champion"
+    canary_share: float | None = None  # chance of being drawn for the challenger; None without a canary
+    is_canary: bool = False  # drawn for it; the champion decides all the same where it could not
+    features: Features | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True)

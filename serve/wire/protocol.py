@@ -112,7 +112,8 @@ class CompletionOptions(Constraints):
         None,
         ge=SHORTEST_LATENCY_S,
         allow_inf_nan=False,
-        description="seconds for the answer; nobody else is asked beside an answer that is there then",
+        description="seconds for the answer (of a stream that goes out as it comes, for its first piece);"
+        " nobody else is asked beside an answer that is there then",
     )
 
     _for_expert: dict[str, Any] = PrivateAttr(default_factory=dict)
@@ -136,6 +137,11 @@ class CompletionOptions(Constraints):
     def limit(self) -> int | None:
         """Completion tokens at most, where the request says so."""
         return self.max_tokens
+
+    @property
+    def may_be_kept(self) -> bool:
+        """Whether anything may be kept of the request beside its cost: not where it says ``store: false``."""
+        return (self.model_extra or {}).get("store") is not False
 
     def for_expert(self) -> dict[str, Any]:
         """Return the request without our extensions, as an expert gets it: once made, not to be changed."""
@@ -240,23 +246,6 @@ class RouteRequest(Constraints):
     def text(self) -> str:
         """What the router reads, as it does of a chat completion."""
         return self.query if self.query is not None else last_asked(self.messages or ())
-
-
-class FeedbackRequest(BaseModel):
-    """How good an answer was."""
-
-    model_config = ConfigDict(extra="forbid")
-
-    request_id: str = Field(
-        min_length=1, max_length=100, description="the answer's leeroo.request_id, or its x-leeroo-request-id"
-    )
-    score: float = Field(ge=0, le=1, description="0 is useless, 1 is right")
-
-
-class FeedbackReply(BaseModel):
-    """That a score was taken down."""
-
-    recorded: Literal[True] = Field(default=True, description="always true")
 
 
 class ExpertForecast(BaseModel):

@@ -17,13 +17,17 @@ def load(name):
     return yaml.safe_load((INFRA / name).read_text(encoding="utf-8"))
 
 
-def selfplay_options():
+JOBS = {"kuberay/selfplay-job.yaml": "selfplay", "kuberay/learn-job.yaml": "learn"}
+
+
+def options_of(command):
     import typer.main
 
     from pipelines.commands.selfplay import selfplay
+    from pipelines.commands.traffic.learn import learn
 
     alone = typer.Typer()
-    alone.command()(selfplay)
+    alone.command()({"selfplay": selfplay, "learn": learn}[command])
     return {option for parameter in typer.main.get_command(alone).params for option in parameter.opts}
 
 
@@ -76,19 +80,29 @@ def test_ray_clusters_ask_for_a_token_and_keep_the_dashboard_local():
     assert "--env RAY_AUTH_MODE=token" in cluster["docker"]["run_options"]
     assert "--dashboard-host=127.0.0.1" in " ".join(cluster["head_start_ray_commands"])
     for spec in (
-        load("kuberay/selfplay-job.yaml")["spec"]["rayClusterSpec"],
+        *(load(job)["spec"]["rayClusterSpec"] for job in JOBS),
         load("kuberay/serve.yaml")["spec"]["rayClusterConfig"],
     ):
         assert spec["authOptions"] == {"mode": "token"}
 
 
-def test_the_job_runs_a_command_that_exists():
+@pytest.mark.parametrize(("job", "command"), JOBS.items())
+def test_a_job_runs_a_command_that_exists(job, command):
     from importlib.util import find_spec
 
-    python, flag, module, *arguments = shlex.split(load("kuberay/selfplay-job.yaml")["spec"]["entrypoint"])
+    python, flag, module, *arguments = shlex.split(load(job)["spec"]["entrypoint"])
     assert (python, flag) == ("python", "-m")
     assert find_spec(module) is not None
-    assert {argument for argument in arguments if argument.startswith("--")} <= selfplay_options()
+    assert {argument for argument in arguments if argument.startswith("--")} <= options_of(command)
+
+
+def test_jobs_differ_in_what_they_run_alone():
+    bare = []
+    for job in JOBS:
+        content = load(job)
+        del content["metadata"]["name"], content["spec"]["entrypoint"]
+        bare.append(content)
+    assert bare[0] == bare[1]
 
 
 def test_the_service_fits_serves_schema_and_the_endpoints_settings():
@@ -113,7 +127,7 @@ def test_the_service_fits_serves_schema_and_the_endpoints_settings():
     assert callable(getattr(importlib.import_module(module), name))
 
 
-CLUSTERS = [("kuberay/selfplay-job.yaml", "rayClusterSpec"), ("kuberay/serve.yaml", "rayClusterConfig")]
+CLUSTERS = [*((job, "rayClusterSpec") for job in JOBS), ("kuberay/serve.yaml", "rayClusterConfig")]
 
 
 def load_claims():

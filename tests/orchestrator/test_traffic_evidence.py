@@ -17,8 +17,16 @@ from orchestrator.off_policy.canary import canary_log
 from orchestrator.off_policy.evidence import weigh_traffic
 from orchestrator.off_policy.policies import policies_of
 from orchestrator.off_policy.read import read_traffic
-from orchestrator.versions.gate_record import held_out_said
-from orchestrator.versions.mlflow_registry import champion_version, log_version, set_champion, versions
+from orchestrator.off_policy.sequential import CanaryRule, Verdict
+from orchestrator.versions.canary_watch import CanaryEnd, end_canary
+from orchestrator.versions.gate_record import held_out_said, record_gate
+from orchestrator.versions.mlflow_registry import (
+    champion_version,
+    log_version,
+    rollback,
+    set_champion,
+    versions,
+)
 from orchestrator.versions.promotion import challenge_champion
 from warehouse import FEEDBACK, InputError, NotReadyError, Outcomes, Warehouse
 
@@ -177,3 +185,65 @@ def test_the_gate_hears_held_out_questions_and_traffic(
     assert by_traffic.promoted
     assert not by_traffic.forced
     assert champion_version(registry) == new
+
+
+def test_a_canary_ends_by_itself(tmp_path: Path, orchestrator: Orchestrator, blind: Orchestrator) -> None:
+    """Promoted, stopped or left alone; a person's rollback is the last word; held-out questions may
+    object.
+    """
+    registry = f"sqlite:///{tmp_path / 'mlflow.db'}"
+    old = log_version(blind, tracking_uri=registry)
+    set_champion(registry, old)
+    new = log_version(orchestrator, tracking_uri=registry)
+    store, silent = Warehouse(tmp_path / "good"), Warehouse(tmp_path / "silent")
+    serve_made_traffic(store, (old, blind), (new, orchestrator), requests=4000, canary_share=0.5)
+    rule = CanaryRule(1.0)
+
+    def end(where: Warehouse) -> CanaryEnd | None:
+        return end_canary(registry, where, challenger=new, champion=old, rule=rule)
+
+    assert end(silent) is None
+    record_gate(registry, new, against=old, held_out=(-0.1, -0.2, -0.05))
+    objected = end(store)
+    assert objected is not None
+    assert (objected.done, champion_version(registry)) == (Verdict.GO_ON, old)
+    record_gate(registry, new, against=old, held_out=(0.1, -0.2, 0.4))
+    promoted = end(store)
+    assert promoted is not None
+    assert (promoted.done, champion_version(registry)) == (Verdict.PROMOTE, new)
+    assert versions(registry)[0].note.startswith(f"promote by its canary against version {old}")
+    assert versions(registry)[0].metrics["traffic_value_low"] > 0
+    again = end(store)
+    assert again is not None
+    assert again.done == Verdict.GO_ON  # the champion has changed
+    assert rollback(registry) == (old, new)
+
+    bad, dull = Warehouse(tmp_path / "bad"), log_version(blind, tracking_uri=registry)
+    set_champion(registry, new)
+    serve_made_traffic(bad, (new, orchestrator), (dull, blind), requests=4000, canary_share=0.5)
+    stopped = end_canary(registry, bad, challenger=dull, champion=new, rule=rule)
+    assert stopped is not None
+    assert stopped.done == Verdict.STOP
+    assert champion_version(registry) == new
+    assert not any("challenger" in one.aliases for one in versions(registry))
+
+
+def test_what_was_drawn_for_the_challenger_counts_as_its_own(
+    tmp_path: Path, orchestrator: Orchestrator
+) -> None:
+    """A challenger that cannot decide on some texts leaves them to the champion: they were drawn all the
+    same.
+    """
+    store = Warehouse(tmp_path)
+    serve_made_traffic(store, ("1", orchestrator), ("2", orchestrator), requests=400, canary_share=0.5)
+    logged = read_traffic(store, with_vectors=False)
+    assert logged.requests is not None
+    fell_back = logged.requests.canary & (np.arange(400) % 4 == 3)
+    fallen = replace(
+        logged.requests,
+        role=np.where(fell_back, "champion", logged.requests.role),
+        router_version=np.where(fell_back, "1", logged.requests.router_version),
+    )
+    log = canary_log(replace(logged, requests=fallen), "2", "1")
+    assert log.challenger.sum() == pytest.approx(canary_log(logged, "2", "1").challenger.sum(), abs=4)
+    assert set(log.share) == {0.5}

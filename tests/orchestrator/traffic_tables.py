@@ -55,6 +55,8 @@ def serve_made_traffic(
                     "round": "serve-2030-01-01",
                     "router_version": version,
                     "role": "challenger" if of else "champion",
+                    "canary_share": canary_share or None,
+                    "canary": bool(of),
                     "multiplier": router.multiplier,
                     "experts": list(router.experts),
                     "predicted_success": prediction[0][place].tolist(),

@@ -11,8 +11,9 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from serve.config import ServeConfig
-from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.messages import TrafficRecord
+from serve.ledger.traffic.carrying import carry_traffic
 from warehouse import InputError, LeerooError, Warehouse
 from warehouse.home import Home
 
@@ -57,17 +58,15 @@ def test_the_environment_names_the_warehouse_of_every_command(
     assert Warehouse(tmp_path / "elsewhere").scan("questions").num_rows == 1
     assert Home.open(home, warehouse_url="s3://bucket/leeroo").warehouse_url == "s3://bucket/leeroo"
 
-    decision = {"request_id": "r1", "router_version": "1", "experts": ["a"], "predicted_success": [0.5],
-                "predicted_cost_usd": [1e-6], "multiplier": 0.0, "expert": "a", "fallbacks": [],
-                "cost_usd": 1e-6, "latency_s": 0.5, "round": "serve"}  # fmt: skip
+    row = {"request_id": "r1", "role": "named", "expert": "a", "recording": "features", "round": "serve"}
     ledger = Ledger(home / LEDGER_FILE)
     for url in (Home.open(home).warehouse_url, str(tmp_path / "third")):
         config = ServeConfig(home=home, warehouse_url=url)
-        ledger.settle("r1", 0.0, decisions=[decision])
-        assert carry_decisions(config, older_than_s=0) == 1
+        ledger.traffic.keep([TrafficRecord("r1", json.dumps(row).encode())])
+        assert carry_traffic(config) == 1
     assert not (home / "warehouse").exists()
-    assert Warehouse(tmp_path / "elsewhere").scan("decisions").num_rows == 1
-    assert Warehouse(tmp_path / "third").scan("decisions").num_rows == 1
+    assert Warehouse(tmp_path / "elsewhere").scan("traffic").num_rows == 1
+    assert Warehouse(tmp_path / "third").scan("traffic").num_rows == 1
 
 
 def test_the_endpoint_is_told_where_the_warehouse_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -85,3 +84,11 @@ def test_the_pages_of_an_mlflow_server_are_its_own(monkeypatch: pytest.MonkeyPat
     shown = leeroo("ui", "--home", tmp_path)
     assert shown.exit_code == 0
     assert "open http://mlflow.example:5000" in shown.output
+
+
+@pytest.mark.parametrize(("name", "says"), [("x" * 300, "300 bytes is too long"), ("\udcff", "no UTF-8")])
+def test_a_home_whose_name_cannot_be_is_refused(tmp_path: Path, name: str, says: str) -> None:
+    with pytest.raises(InputError) as refused:
+        Home.open(tmp_path / name)
+    str(refused.value).encode()
+    assert says in str(refused.value)

@@ -254,6 +254,8 @@ def test_a_folder_that_may_not_be_written_to() -> None:
         (PermissionError(errno.EACCES, "Permission denied", "/d/f"), InputError, "/d/f: you may not open it"),
         (sqlite3.OperationalError("database is locked"), InputError, "locked"),
         (sqlite3.DatabaseError("database disk image is malformed"), InputError, "damaged"),
+        (sqlite3.OperationalError("no such column: created_at"), InputError, "other tables than ours"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "/d/f"), InputError, "too long"),
         (ConnectionError("Could not find any running Ray instance."), InputError, "RAY_ADDRESS"),
         (ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"), CannotRunError, "does not answer"),
         (ModuleNotFoundError("No module named 'vllm'", name="vllm"), CannotRunError, "'vllm' is not"),
@@ -278,6 +280,13 @@ def test_mlflow_wraps_a_locked_database() -> None:
     text = "(sqlite3.OperationalError) database is locked\n[SQL: INSERT INTO runs]"
     assert "locked" in str(explain(MlflowException(text)))
     assert "MLFLOW_TRACKING_URI" in str(explain(MlflowException("no")))
+
+
+def test_a_database_of_a_newer_mlflow() -> None:
+    from alembic.util.exc import CommandError
+
+    found = explain(CommandError("Can't locate revision identified by 'f00d'"))
+    assert "another version of MLflow (Can't locate revision identified by 'f00d')" in str(found)
 
 
 def test_what_nobody_foresaw_is_one_line_and_its_trace_is_kept(capsys, monkeypatch) -> None:

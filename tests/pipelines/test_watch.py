@@ -14,9 +14,12 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.learning.recorded_requests import read_requests
-from pipelines.traffic.kept_report import read_kept
+from pipelines.traffic.kept_report import keep_report
 from pipelines.traffic.watch import Thresholds, TrafficReport, watch_traffic
+from serve.ledger.prometheus import Metrics
+from serve.ledger.traffic.drift_figures import DriftFigures
 from warehouse.home import Home
+from warehouse.traffic.kept_report import read_report
 
 
 def serve(home: Home, count: int, *, changed_from: int | None, seed: int = 0) -> None:
@@ -90,13 +93,16 @@ def test_the_command_complains_by_its_exit_code_and_is_kept(tmp_path: Path) -> N
     content = json.loads(found.stdout)
     assert content["complaints"]
     assert content["requests"] == 400
-    kept = read_kept(home)
+    kept = read_report(home.path)
     assert kept is not None
-    assert kept["complaints"] == content["complaints"]
-    assert {name for name, _, _ in kept["figures"]} >= {
-        "leeroo_traffic_success_gap",
-        "leeroo_traffic_cost_ratio",
-    }
+    assert [who for who, _, _ in kept.complaints] == [one["who"] for one in content["complaints"]]
+    names = {name for name, _, _ in kept.figures}
+    assert names >= {"leeroo_traffic_success_gap", "leeroo_traffic_cost_ratio"}
+    doctor = run.invoke(app, ["doctor", "--home", str(home.path)])
+    assert doctor.exit_code == 1
+    assert "traffic, expert b" in doctor.stdout
+    (home.path / "traffic" / "report.json").write_text("{")
+    assert read_report(home.path) is None
     told = run.invoke(app, ["traffic", "report", "--home", str(home.path)])
     assert told.exit_code == 1
     assert "expert b" in told.stdout
@@ -125,3 +131,17 @@ def test_a_handful_of_requests_is_no_trouble(tmp_path: Path, count: int) -> None
     report = watch_traffic(requests.take(np.arange(count)), np.empty((0, 0)))
     assert report.requests == count
     assert report.changes == ()
+
+
+def test_the_endpoint_shows_the_last_report_among_its_figures(tmp_path: Path) -> None:
+    metrics = Metrics(DriftFigures(tmp_path))
+    assert b"leeroo_traffic" not in metrics.render()
+    home = Home.open(tmp_path)
+    serve(home, 400, changed_from=200)
+    keep_report(home, watch(home))
+    shown = metrics.render().decode()
+    assert 'leeroo_traffic_success_gap{expert="b"}' in shown
+    assert "leeroo_traffic_complaints" in shown
+    assert "leeroo_traffic_report_seconds" in shown
+    (tmp_path / "traffic" / "report.json").write_text('{"made_at": 1}')
+    assert b"leeroo_traffic" not in metrics.render()

@@ -30,6 +30,7 @@ class Page:
         (tab,) = [tab for tab in listed() if tab["url"].startswith(address)]
         self._socket = connect(tab["webSocketDebuggerUrl"], max_size=None)
         self._count = 0
+        self.events: list[dict] = []  # what the browser told meanwhile
         loaded = f"location.href.startsWith({json.dumps(address)}) && document.readyState == 'complete'"
         self.wait(lambda: self.read(loaded))  # before that there is an empty page
 
@@ -37,7 +38,7 @@ class Page:
         self._count += 1
         self._socket.send(json.dumps({"id": self._count, "method": method, "params": params}))
         while (reply := json.loads(self._socket.recv(timeout=60))).get("id") != self._count:
-            pass
+            self.events.append(reply)
         assert "error" not in reply, reply
         return reply["result"]
 

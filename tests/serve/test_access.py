@@ -16,8 +16,8 @@ from fake_experts import BROKEN, LocalLedger, LocalRouter, ScriptedExpert
 from serve.app import build
 from serve.config import ServeConfig
 from serve.http.api import create_api
-from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.traffic.carrying import carry_traffic
 from serve.request.gateway import Gateway
 from warehouse import InputError, Warehouse
 
@@ -345,15 +345,20 @@ def test_decisions_and_feedback_are_kept_for_training(gateway, ledger, tmp_path)
     _, other = ledger.create_key("bob")
     endpoint = gateway()
     request_id = send(endpoint, secret).headers["x-leeroo-request-id"]
-    send(endpoint, secret, body=BODY | {"model": "smollm2-135m"})  # not routed: no decision
+    named = send(endpoint, secret, body=BODY | {"model": "smollm2-135m"}).headers["x-leeroo-request-id"]
     feedback = {"request_id": request_id, "score": 0.5}
     assert send(endpoint, other, "/v1/feedback", feedback).status_code == 404
-    assert send(endpoint, secret, "/v1/feedback", feedback).json() == {"recorded": True}
-    assert carry_decisions(endpoint.config, older_than_s=0) == 1
-    (row,) = Warehouse(str(tmp_path / "warehouse")).scan("decisions").to_pylist()
-    assert (row["request_id"], row["feedback_score"], row["expert"]) == (request_id, 0.5, "smollm2-135m")
+    assert send(endpoint, secret, "/v1/feedback", feedback).json()["recorded"]
+    assert carry_traffic(endpoint.config) == 2
+    store = Warehouse(str(tmp_path / "warehouse"))
+    by_id = {row["request_id"]: row for row in store.scan("traffic").to_pylist()}
+    row = by_id[request_id]
+    assert row["expert"] == "smollm2-135m"
     assert row["cost_usd"] == pytest.approx(PAID_USD)
-    assert row["experts"] == ["smollm2-135m", "gemma-3-270m"]
+    assert row["experts"] == ["smollm2-135m"]  # those that may answer, of those that the router knows
+    assert by_id[named]["role"] == "named"
+    scored = store.connect().sql("select request_id, feedback_score from decisions").fetchall()
+    assert scored == [(request_id, 0.5)]
 
 
 def test_a_challengers_decisions_are_kept_beside_and_not_followed(gateway, ledger, tmp_path, orchestrator):
@@ -362,8 +367,8 @@ def test_a_challengers_decisions_are_kept_beside_and_not_followed(gateway, ledge
     endpoint.router = LocalRouter(orchestrator, challenger=replace(orchestrator, multiplier=1e9))
     reply = send(endpoint, secret, body=BODY | {"multiplier": None})
     assert "shadow" not in reply.text
-    assert carry_decisions(endpoint.config, older_than_s=0) == 2
-    rows = Warehouse(str(tmp_path / "warehouse")).scan("decisions").sort_by("request_id").to_pylist()
+    assert carry_traffic(endpoint.config) == 2
+    rows = Warehouse(str(tmp_path / "warehouse")).scan("traffic").sort_by("request_id").to_pylist()
     served, shadow = rows
     assert shadow["request_id"] == served["request_id"] + ":shadow"
     assert (served["router_version"], shadow["router_version"]) == ("v1", "v2")
@@ -371,7 +376,8 @@ def test_a_challengers_decisions_are_kept_beside_and_not_followed(gateway, ledge
     assert shadow["expert"] == "smollm2-135m"  # what is cheapest, at that price
     assert served["cost_usd"] > 0
     assert shadow["cost_usd"] is None
-    assert (served["round"][:6], shadow["round"][:7]) == ("serve-", "shadow-")
+    assert (served["role"], shadow["role"]) == ("champion", "shadow")
+    assert served["round"] == shadow["round"]
 
 
 def test_secrets_stay_out_of_the_logs(gateway, ledger, caplog):

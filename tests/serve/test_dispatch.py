@@ -128,3 +128,37 @@ def test_the_request_path_loads_neither_ray_nor_the_web():
     ).stdout
     heavy = {"ray", "torch", "mlflow", "vllm", "transformers", "fastapi", "starlette", "httpx", "sklearn"}
     assert not set(loaded.split()) & heavy
+
+
+class _TwoAtOnce(InOrder):
+    """Asks the second beside the first, at once."""
+
+    def beside_after_s(self):
+        return 0.0 if self._at_work < 2 and self._waiting else None
+
+    def next_beside(self):
+        return self.next_expert()
+
+
+@pytest.mark.parametrize("between", range(4))
+def test_who_is_cancelled_twice_is_charged_for_all_who_were_at_work(between):
+    """A stop cancels an answer, and so does the stream that waits for it."""
+    experts = [ScriptedExpert("smollm2-135m"), ScriptedExpert("gemma-3-270m")]
+    begun, books = [], NoBooks()
+
+    async def ask(client, _limit_s):
+        begun.append(client.spec.name)
+        await asyncio.sleep(30)
+
+    async def go():
+        work = asyncio.ensure_future(find_answer(_TwoAtOnce(experts), ask, math.inf, books))
+        while len(begun) < 2:
+            await asyncio.sleep(0)
+        work.cancel()
+        for _ in range(between):
+            await asyncio.sleep(0)
+        work.cancel()
+        await asyncio.wait({work})
+
+    asyncio.run(go())
+    assert sorted(books.told) == [("gemma-3-270m", "abandoned"), ("smollm2-135m", "abandoned")]

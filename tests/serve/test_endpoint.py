@@ -17,8 +17,8 @@ from experts.catalogue_file import DEFAULT_CATALOGUE
 from orchestrator.versions.mlflow_registry import log_version, rollback, set_champion
 from serve.app import build
 from serve.config import ServeConfig
-from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.traffic.carrying import carry_traffic
 from serve.router.deciding import is_canary
 from tests.ports import free_port
 from warehouse import InputError, Warehouse
@@ -198,8 +198,8 @@ def test_a_challenger_decides_for_its_share_and_in_the_shadow_of_the_rest(home, 
     for text, answer in told.items():
         assert answer["router_version"] == (challenger if text in canaries else "1")
     wait_until_settled(home)
-    carry_decisions(ServeConfig(home=home), older_than_s=0)
-    rows = Warehouse(str(home / "warehouse")).scan("decisions").to_pylist()
+    carry_traffic(ServeConfig(home=home))
+    rows = Warehouse(str(home / "warehouse")).scan("traffic").to_pylist()
     decided = {row["request_id"]: row["router_version"] for row in rows}
     for text, answer in told.items():
         beside = None if text in canaries else challenger

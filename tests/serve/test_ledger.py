@@ -6,14 +6,18 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
+from datetime import UTC, datetime
 
+import numpy as np
+import orjson
 import pytest
 
 from serve.config import ServeConfig
 from serve.ledger.bookkeeper import RateLimiter
-from serve.ledger.carrying import carry_decisions
 from serve.ledger.ledger import Ledger
-from serve.ledger.messages import Caller, Grant, Refusal, hash_secret
+from serve.ledger.messages import Caller, Grant, Refusal, TrafficRecord, hash_secret
+from serve.ledger.traffic.carrying import carry_traffic
 from warehouse import InputError, Warehouse
 
 LIFETIME = {"lifetime_s": 60.0}
@@ -202,36 +206,66 @@ def test_a_rate_lets_a_minute_through_and_then_tells_when_to_come_back():
     assert limiter.wait_s("a", 3, 20.0) == pytest.approx(20)
 
 
-def test_decisions_and_feedback_reach_the_warehouse_once(tmp_path):
+def test_the_traffic_reaches_the_warehouse_once(tmp_path):
     ledger = Ledger(tmp_path / "ledger.db")
-    config = ServeConfig(home=tmp_path, feedback_window_s=100)
+    config = ServeConfig(home=tmp_path)
+    rows = [record_of(f"r{n}") for n in range(3)]
+    assert ledger.traffic.keep(rows) == 0
+    assert ledger.traffic.find("r1")["expert"] == "a"
+    assert ledger.traffic.find("r9") is None
+    assert carry_traffic(config) == 3
+    ledger.traffic.keep(rows)  # as after a crash
+    assert carry_traffic(config) == 0
+    assert ledger.traffic.find("r1") is None
+    kept = Warehouse(str(tmp_path / "warehouse")).scan("traffic").sort_by("request_id").to_pylist()
+    assert [row["request_id"] for row in kept] == ["r0", "r1", "r2"]
+    assert kept[0]["embedding"] == [0.5, -1.0]
+    assert kept[0]["surface"] is None
+
+
+def record_of(request_id, **fields):
+    row = {"request_id": request_id, "expert": "a", "role": "champion", "round": "serve-1"}
+    row |= {"recording": "features", "created_at": 1_893_456_000_000_000}
+    return TrafficRecord(request_id, orjson.dumps(row | fields), np.float32([0.5, -1]).tobytes())
+
+
+def test_days_that_are_over_become_one_file(tmp_path):
+    ledger, config = Ledger(tmp_path / "ledger.db"), ServeConfig(home=tmp_path)
+    today = f"serve-{datetime.now(UTC):%Y-%m-%d}"
+    for number in range(4):
+        ledger.traffic.keep(
+            [record_of(f"a{number}", round="serve-2030-01-01"), record_of(f"b{number}", round=today)]
+        )
+        assert carry_traffic(config) == 2
+    store = Warehouse(str(tmp_path / "warehouse"))
+    assert Counter(entry.round for entry in store.files("traffic")) == {"serve-2030-01-01": 1, today: 4}
+    assert store.scan("traffic").num_rows == 8
+
+
+def test_a_row_that_does_not_fit_keeps_no_other_back(tmp_path, caplog):
+    ledger = Ledger(tmp_path / "ledger.db")
+    ledger.traffic.keep([record_of("r1"), record_of("r2", prompt_tokens=2**40), record_of("r3", expert=None)])
+    assert carry_traffic(ServeConfig(home=tmp_path)) == 1
+    assert ledger.traffic.take(10) == []
+    assert "does not fit" in caplog.text
+
+
+def test_decisions_of_an_earlier_version_are_brought_along(tmp_path):
+    ledger = Ledger(tmp_path / "ledger.db")
     decision = {
+        "request_id": "r1",
         "router_version": "1",
-        "experts": ["a", "b"],
-        "predicted_success": [0.5, 0.25],
-        "predicted_cost_usd": [1e-6, 2e-6],
-        "multiplier": 0.0,
+        "experts": ["a"],
         "expert": "a",
-        "fallbacks": ["b"],
-        "cost_usd": 1.5e-6,
-        "latency_s": 0.5,
-        "round": "serve-2026-01-01",
+        "round": "serve-1",
     }
-    for name in ("r1", "r2"):
-        ledger.settle(name, 1.5e-6, decisions=[decision | {"request_id": name}], key_id="key-1")
-    assert ledger.add_feedback("r2", "key-1", 0.75)
-    assert not ledger.add_feedback("r2", "key-2", 0.0)  # another key's
-    assert not ledger.add_feedback("r3", "key-1", 0.0)
-    assert carry_decisions(config) == 0  # they still wait for feedback
-    assert carry_decisions(config, older_than_s=0) == 2
-    ledger.settle("r1b", 0, decisions=[decision | {"request_id": "r1"}], key_id="key-1")  # as after a crash
-    assert carry_decisions(config, older_than_s=0) == 0
-    rows = Warehouse(str(tmp_path / "warehouse")).scan("decisions").sort_by("request_id").to_pylist()
-    assert [(row["request_id"], row["feedback_score"], row["key_id"]) for row in rows] == [
-        ("r1", None, "key-1"),
-        ("r2", 0.75, "key-1"),
-    ]
-    assert not ledger.add_feedback("r2", "key-1", 0.0)  # it has gone
+    ledger._db.execute(
+        "insert into decisions values ('r1', 'key-1', ?, 0.75, 1.0)", (orjson.dumps(decision).decode(),)
+    )
+    assert carry_traffic(ServeConfig(home=tmp_path)) == 1
+    assert carry_traffic(ServeConfig(home=tmp_path)) == 0
+    (row,) = Warehouse(str(tmp_path / "warehouse")).scan("decisions").to_pylist()
+    assert (row["request_id"], row["key_id"], row["feedback_score"]) == ("r1", "key-1", 0.75)
 
 
 def test_reserving_and_settling_takes_well_under_a_millisecond(ledger):

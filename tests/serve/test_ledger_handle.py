@@ -18,7 +18,8 @@ from serve.ledger.handle import BookkeeperHandle
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Heartbeat, Reservation, Settlement, hash_secret
 from serve.request.gateway import Gateway
-from serve.wire.protocol import ChatRequest, FeedbackRequest
+from serve.wire.feedback import FeedbackRequest
+from serve.wire.protocol import ChatRequest
 
 ASKED = [{"role": "user", "content": "What is the capital of Peru?"}]
 

@@ -45,6 +45,6 @@ def test_a_question_is_typed_forecast_answered_and_judged_by_keyboard(page):
 
     page.read("document.querySelector('#recent button').focus()")
     page.read("document.activeElement.click()")
-    page.wait(lambda: page.read("document.querySelector('#recent td:last-child').textContent") == "yes")
+    page.wait(lambda: page.read("document.querySelector('#recent td:last-child').textContent") == "👍")
 
     assert page.photograph("playground-scripted.png").stat().st_size > 10_000

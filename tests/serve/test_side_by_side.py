@@ -120,6 +120,20 @@ def test_what_the_budget_does_not_cover_is_not_asked_beside(run, upstream):  # n
     assert key.spent_usd == pytest.approx(upstream.billed_usd)
 
 
+def test_an_answer_that_cannot_be_compared_is_not_lost(run, upstream, monkeypatch):  # noqa: F811
+    def fail(*_):
+        raise RecursionError
+
+    monkeypatch.setattr("serve.request.asking.by_plan.comparable_key", fail)
+
+    async def scenario(gateway, caller):
+        return await gateway.answer(request_for(), caller)
+
+    _, key, answer = run(scenario, votes(alpha="B", beta="B", gamma="B", delta="B"))
+    assert answer["choices"][0]["message"]["content"] == "B"
+    assert key.spent_usd == pytest.approx(upstream.billed_usd)
+
+
 @pytest.mark.parametrize("on_leave", ["cancel", "finish"])
 def test_a_client_that_leaves_two_at_work_pays_for_both(run, upstream, on_leave):  # noqa: F811
     async def scenario(gateway, caller):

@@ -30,7 +30,7 @@ from serve.http.local_names import is_local_name
 from serve.http.proxy_errors import middlewares
 from serve.ledger.drain import Drain
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from serve.ledger.messages import Caller, Heartbeat, Refusal, Reservation
+from serve.ledger.messages import Caller, Heartbeat, Refusal, Reservation, TrafficRecord
 from serve.request.gateway import Gateway
 from warehouse import InputError
 
@@ -337,7 +337,7 @@ def damage(path, how):
     ledger = Ledger(path)
     ledger.create_key("ann")
     for n in range(300):
-        ledger.keep_decisions([{"request_id": f"r{n}", "x": "y" * 200}], None)
+        ledger.traffic.keep([TrafficRecord(f"r{n}", b"y" * 200)])
     ledger._db.execute("pragma wal_checkpoint(truncate)")
     ledger.close()
     content = path.read_bytes()

@@ -94,16 +94,16 @@ class Upstream:
 class Endpoint:
     """``leeroo serve`` in a session of its own."""
 
-    def __init__(self, home, upstream, *options):
+    def __init__(self, home, upstream, *options, catalogue=None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "serve.log"
-        catalogue = home / "experts.yaml"
-        catalogue.write_text(CATALOGUE.format(port=upstream.port))
+        path = home / "experts.yaml"
+        path.write_text(catalogue or CATALOGUE.format(port=upstream.port))
         env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LEEROO_"))}
         env |= {"LEEROO_HOME": str(home), "LEEROO_TEST_API_KEY": API_KEY, "HF_HUB_OFFLINE": "1"}
-        command = [LEEROO, "serve", "--catalogue", str(catalogue), "--port", str(self.port)]
-        command += ["--expert", "smollm2-135m", *options]
+        command = [LEEROO, "serve", "--catalogue", str(path), "--port", str(self.port)]
+        command += [*(() if catalogue else ("--expert", "smollm2-135m")), *options]
         self.process = subprocess.Popen(
             command, env=env, stdout=self.log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
         )

@@ -156,6 +156,19 @@ def test_a_file_of_a_writer_that_was_killed_is_searched_too(tmp_path: Path) -> N
     assert found_on_disk(tmp_path) == {0, 2}
 
 
+def test_what_others_may_still_read_stays_where_nothing_of_it_is_meant(tmp_path: Path) -> None:
+    store = Warehouse(tmp_path)
+    for n in range(4):
+        store.append("answers", rows_of([n]), round=f"r{n // 2}", expert="x")
+    store.compact("answers")
+    folders = [tmp_path / "answers" / f"round=r{n}" / "expert=x" for n in (0, 1)]
+    assert take_out(store, {7}) == 0
+    assert [len(list(folder.glob("*.parquet"))) for folder in folders] == [3, 3]
+    assert take_out(store, {3}) == 1
+    assert [len(list(folder.glob("*.parquet"))) for folder in folders] == [3, 2]  # row 2, merged and alone
+    assert found_on_disk(tmp_path) == {0, 1, 2}
+
+
 def test_a_reader_that_had_begun_reads_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store, reader = Warehouse(tmp_path), Warehouse(tmp_path)
     store.append("answers", rows_of([0, 1]), round="r0", expert="x")

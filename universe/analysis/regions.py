@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from warehouse import Outcomes
+from warehouse.traffic.derived import SOURCE
 
 QUESTIONS_A_REGION = 150
 DIMENSIONS = 48
@@ -105,12 +106,14 @@ def _name_regions(
             places.append(subject)
         about = " / ".join(place for place in places if place)
         typical_words = [word for word in own if word != MIXED]
-        example = " ".join(outcomes.texts[typical[region][0]].split())
+        # What people asked is not quoted: names go into reports that nobody can take it out of again.
+        shown = [row for row in typical[region] if outcomes.sources[row] != SOURCE]
+        example = " ".join(outcomes.texts[shown[0]].split()) if shown else ""
         counts = range(min(3, len(typical_words)), len(typical_words) + 1)
         said = [", ".join(typical_words[:count]) for count in counts]
-        said += [f"like “{example[:length]}…”" for length in (40, 80)]
+        said += [f"like “{example[:length]}…”" for length in (40, 80) if example]
         choices = [": ".join(part for part in (about, told) if part) for told in said if told]
-        choices.append(f"{choices[-1]} ({region})")  # equal questions in two regions
+        choices.append(f"{choices[-1] if choices else about} ({region})")  # equal questions in two regions
         names.append(next(name for name in choices if name not in names))
     return tuple(names)
 

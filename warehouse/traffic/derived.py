@@ -8,10 +8,11 @@ table holds: in the rounds concerned they lose their words and keep what they co
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -43,12 +44,29 @@ class Removed:
 
 def find_requests(warehouse: Warehouse, selection: Selection) -> set[str]:
     """Return the ids of the recorded requests that are meant: of the traffic, and of what was said of it."""
-    columns = ["request_id", "key_id", "user_hash", "created_at"]
-    rows = warehouse.scan("traffic", columns).to_pylist()
-    if selection.user_hash is None:  # feedback does not say which user's the request is
-        rows += warehouse.scan("feedback", ["request_id", "key_id", "created_at"]).to_pylist()
-        rows += warehouse.scan("decisions", ["request_id", "key_id", "created_at"]).to_pylist()
-    return {row["request_id"].removesuffix(_SHADOW) for row in rows if selection.holds(_bare(row))}
+    tables = ["traffic"]
+    if selection.user_hash is None:  # the others do not say which user's a request is
+        tables += ["feedback", "decisions"]
+    found: set[str] = set()
+    for table in tables:
+        rows = warehouse.dataset(table).to_table(columns=["request_id"], filter=_filter_of(selection))
+        found |= {name.removesuffix(_SHADOW) for name in rows["request_id"].to_pylist()}
+    return found
+
+
+def _filter_of(selection: Selection) -> pc.Expression:
+    conditions = []
+    if selection.request_ids:
+        named = [*selection.request_ids, *(name + _SHADOW for name in selection.request_ids)]
+        conditions.append(pc.field("request_id").isin(named))
+    if selection.key_id is not None:
+        conditions.append(pc.field("key_id") == selection.key_id)
+    if selection.user_hash is not None:
+        conditions.append(pc.field("user_hash") == selection.user_hash)
+    if selection.before is not None:
+        moment = pa.scalar(selection.before, pa.timestamp("us", tz="UTC"))
+        conditions.append(pc.field("created_at") < moment)
+    return functools.reduce(operator.and_, conditions, pc.scalar(True))
 
 
 def find_derived(warehouse: Warehouse, request_ids: Collection[str]) -> Derived:
@@ -144,7 +162,3 @@ def _all_below(children: dict[str, list[str]], parents: Collection[str]) -> set[
                 found.add(child)
                 open_ones.append(child)
     return found
-
-
-def _bare(row: dict[str, Any]) -> dict[str, Any]:
-    return row | {"request_id": row["request_id"].removesuffix(_SHADOW)}

@@ -84,29 +84,36 @@ def make_key() -> str:
     return Fernet.generate_key().decode()
 
 
+def key_file_named(given: Path | None) -> Path | None:
+    """Return the absolute path of the file that is given, else of that which the environment names."""
+    named = os.environ.get(KEY_FILE_VARIABLE)
+    path = given or (Path(named) if named and not os.environ.get(KEY_VARIABLE) else None)
+    return None if path is None else path.expanduser().absolute()
+
+
 def read_seal(key: str | None = None, key_file: Path | None = None) -> Seal | None:
-    """Return the seal of the keys that are given, else of those that the environment names; None for none.
+    """Return the seal of the file or key that is given, else of what the environment names; None for none.
 
     Raises:
         InputError: one is no key, or the file cannot be read.
     """
-    named = os.environ.get(KEY_FILE_VARIABLE)
-    key = key or (None if key_file else os.environ.get(KEY_VARIABLE))
-    if key is not None and key.strip():
-        return Seal([part.strip() for part in key.split(",") if part.strip()])
-    path = key_file or (Path(named) if named else None)
-    if path is None:
-        return None
+    if key_file is None:
+        told = key or os.environ.get(KEY_VARIABLE, "")
+        if told.strip():
+            return Seal([part.strip() for part in told.split(",") if part.strip()])
+        key_file = key_file_named(None)
+        if key_file is None:
+            return None
     try:
-        lines = path.expanduser().read_text().split()
+        lines = key_file.expanduser().read_text().split()
     except (OSError, UnicodeDecodeError) as error:
-        told = error.strerror if isinstance(error, OSError) else "it is no text"
+        why = error.strerror if isinstance(error, OSError) else "it is no text"
         raise InputError(
-            f"the key of the texts cannot be read ({told})",
-            where=str(path),
+            f"the key of the texts cannot be read ({why})",
+            where=str(key_file),
             fix="let this user read it, or name another file",
         ) from None
-    return Seal(lines, where=str(path))
+    return Seal(lines, where=str(key_file))
 
 
 def _fingerprint(key: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from experts.upstream.credentials import scrub
+from experts.upstream.credentials import hide, scrub
 from experts.upstream.failure import Failure, FailureKind
 from experts.upstream.refusals import vendor_words as words
 from experts.upstream.refusals.refused_parameter import find_refused
@@ -46,6 +46,7 @@ _LEADS = {
     FailureKind.SERVER_ERROR: "the API failed",
 }
 _MOST_WORDS = 4000
+_MOST_MEMBERS, _DEEPEST = 2_000, 12
 
 
 @dataclass(frozen=True)
@@ -120,6 +121,8 @@ def read_error(
         secrets: what must not be shown.
         usage: the tokens it told of.
     """
+    secrets = tuple(secrets)
+    content = _part_of(content, secrets)
     inner = status if status >= 300 else _inner_status(content)
     reply = ErrorReply(inner, headers, content, sent or ask.body)
     retry_after_s = read_retry_after(headers, content, reply.words)
@@ -135,6 +138,26 @@ def read_error(
         retry_after_s=retry_after_s,
         usage=usage,
     )
+
+
+def _part_of(content: Any, secrets: Iterable[str]) -> Any:
+    """Return as much of an error as is looked through, without secrets; more would take its time."""
+    left = _MOST_MEMBERS
+
+    def copy(value: Any, depth: int) -> Any:
+        nonlocal left
+        if isinstance(value, str) and not isinstance(value, Unbounded):
+            return hide(value, secrets)
+        if not isinstance(value, dict | list):
+            return value
+        left -= len(value)
+        if left < 0 or depth > _DEEPEST:
+            return None
+        if isinstance(value, dict):
+            return {name: copy(inner, depth + 1) for name, inner in value.items()}
+        return [copy(inner, depth + 1) for inner in value]
+
+    return copy(content, 0)
 
 
 def _kind(reply: ErrorReply, param: str | None, retry_after_s: float | None) -> FailureKind:

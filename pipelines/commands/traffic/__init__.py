@@ -7,7 +7,7 @@ import importlib
 import typer
 
 #: One file per command, in the order of ``leeroo traffic --help``.
-COMMANDS = ("labels", "report")
+COMMANDS = ("evaluate", "labels", "report", "forget", "texts")
 
 
 def register(app: typer.Typer) -> None:

@@ -6,12 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from orchestrator.text.registry import DEFAULT_EMBEDDER
 from pipelines.commands.options import (
     DEFAULT_HOME,
     PREDICTOR_KINDS,
     AddressOption,
-    EmbedderOption,
     HomeOption,
 )
 from warehouse.home import Home
@@ -42,8 +40,10 @@ def learn(
     catalogue: Annotated[
         str | None, typer.Option(help="YAML file of experts; small real models by default.")
     ] = None,
-    predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "stack",
-    embedder: EmbedderOption = DEFAULT_EMBEDDER,
+    predictor: Annotated[
+        str | None, typer.Option(help=f"Kind of predictor, the champion's by default: {PREDICTOR_KINDS}.")
+    ] = None,
+    embedder: Annotated[str | None, typer.Option(help="Of the router; the champion's by default.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
     seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
     address: AddressOption = None,

@@ -81,8 +81,8 @@ def _(event: Calibrated) -> Iterator[str]:
 def _(event: ChallengerTrained) -> Iterator[str]:
     state = "trained" if event.is_new else "had been trained on exactly this"
     yield (
-        f"Router version {event.version} {state}: {event.questions:,} questions, {event.traffic:,} of the"
-        " traffic."
+        f"Router version {event.version} {state}: {event.questions:,} questions, {event.traffic:,} requests"
+        f" asked again, {event.labels:,} labels of users and graders."
     )
 
 

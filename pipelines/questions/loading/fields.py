@@ -210,11 +210,7 @@ def _read_choice(opened: Opened, options: Options, writings: Mapping[str, Answer
         if (isinstance(value, str) and not value.strip()) or is_hidden(value, options):
             continue
         if not isinstance(value, str) and not is_number(value):
-            raise InputError(
-                f"the answer is {type(value).__name__}",
-                where=f"{opened.where}, field {name}",
-                fix="give text or a number",
-            )
+            raise _of_no_use(value, f"{opened.where}, field {name}")
         index = resolve(value, options, writings.get(name))
         if index is not None:
             found.setdefault(index, name)
@@ -228,6 +224,17 @@ def _read_choice(opened: Opened, options: Options, writings: Mapping[str, Answer
             fix=f"name the right one: --columns answer={one}",
         )
     return str(next(iter(found))) if found else ""
+
+
+def _of_no_use(value: Any, where: str) -> InputError:
+    if isinstance(value, list):
+        told = ", ".join(map(str, value))[:60]
+        return InputError(
+            f"{len(value)} options are right ({told})",
+            where=where,
+            fix="leave such questions out, or name another column: --columns answer=NAME",
+        )
+    return InputError(f"the answer is {type(value).__name__}", where=where, fix="give text or a number")
 
 
 def _not_among(value: Any, name: str, opened: Opened, options: Options, base: int) -> InputError:
@@ -246,11 +253,7 @@ def _not_among(value: Any, name: str, opened: Opened, options: Options, base: in
 def _read_reference(opened: Opened) -> str:
     for name, value in opened.answers:
         if not isinstance(value, str) and not is_number(value):
-            raise InputError(
-                f"the answer is {type(value).__name__}",
-                where=f"{opened.where}, field {name}",
-                fix="give text or a number",
-            )
+            raise _of_no_use(value, f"{opened.where}, field {name}")
         if str(value).strip():
             return str(value).strip()
     return ""

@@ -18,8 +18,8 @@ import pyarrow as pa
 from pipelines.questions.draft import Row
 from pipelines.questions.loading.columns import found_in, map_columns, report_unread, unread_columns
 from pipelines.questions.loading.fields import Opened, open_record, read_question
+from pipelines.questions.loading.packed import parquet_records
 from pipelines.questions.loading.question_file import Reading, answer_writings, keep_each_once
-from pipelines.questions.loading.records import parquet_records
 from pipelines.questions.loading.report import LoadReport
 from warehouse import InputError
 

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from experts.catalogue.options import is_missing, plain_name
+from experts.catalogue.options import is_missing, options_in_columns, plain_name
 from experts.grading.markup import find_boxes, unwrap
 from pipelines.questions.loading.columns import NAMES, found_in
 from warehouse import InputError
@@ -115,6 +115,11 @@ def _named_otherwise(record: Record, where: str) -> None:
     def take(name: str) -> Any:
         return record.get(plain[name]) if name in plain else None
 
+    def drop(*names: str) -> None:
+        for name in names:
+            if name in plain:
+                record.pop(plain[name], None)
+
     asked = bool(found_in(record, "prompt"))
     if {"goal", "sol1", "sol2"} <= plain.keys():  # PIQA
         record["prompt"] = record.pop(plain["goal"])
@@ -123,8 +128,7 @@ def _named_otherwise(record: Record, where: str) -> None:
     elif "endings" in plain and ("ctx" in plain or "ctxa" in plain) and not asked:  # HellaSwag
         parts = [take("ctx")] if "ctx" in plain else [take("ctxa"), take("ctxb")]
         record["prompt"] = " ".join(part for part in parts if part)
-        for name in ("ctx", "ctxa", "ctxb"):
-            record.pop(plain.get(name, ""), None)
+        drop("ctx", "ctxa", "ctxb")
     elif {"premise", "choice1", "choice2"} <= plain.keys():  # COPA
         relation = str(take("question") or "effect")
         record["question"] = f"{record.pop(plain['premise'])}\nWhat was the {relation} of this?"
@@ -134,14 +138,14 @@ def _named_otherwise(record: Record, where: str) -> None:
         instruction = str(record.pop(plain["instruction"]))
         given = str(take("input") or "")
         record["prompt"] = f"{instruction}\n\n{given}".strip()
-        record.pop(plain.get("input", ""), None)
+        drop("input")
         if not found_in(record, "answer") and "output" in plain:
             record["answer"] = record.pop(plain["output"])
     if "support" in plain and any(name.startswith("distractor") for name in plain):  # SciQ
         record["context"] = record.pop(plain["support"])
     if "problem" in plain and "type" in plain and "subject" not in plain:  # MATH
         record["subject"] = record.pop(plain["type"])
-        record.pop(plain.get("level", ""), None)
+        drop("level")
     answers = take("answers")
     if not found_in(record, "choices") and found_in(record, "answer") and _are_texts(answers):
         record["choices"] = record.pop(plain["answers"])  # ReClor: the answers to choose from
@@ -171,11 +175,26 @@ def _spans(record: Record, where: str) -> None:
     """The answers of reading sets: SQuAD's texts, DROP's spans, numbers and dates, TriviaQA's value."""
     for name in ("answer", "answers_spans", "answers", "Answer", "short_answers"):
         value = record.get(name)
+        if isinstance(value, list) and _are_several(value) and _has_options(record, where):
+            continue  # more than one option is right
         stated = _first_answer(value) if isinstance(value, Mapping | list) else None
         if stated is not None and not (name != "answer" and found_in(record, "answer")):
             del record[name]
             record["answer"] = stated
             return
+
+
+def _are_several(value: list[Any]) -> bool:
+    return len({str(item).strip() for item in value if not isinstance(item, Mapping | list)}) > 1
+
+
+def _has_options(record: Record, where: str) -> bool:
+    if found_in(record, "choices"):
+        return True
+    try:
+        return options_in_columns(record, where) is not None
+    except InputError:  # said when they are read
+        return True
 
 
 def is_unanswerable(record: Mapping[str, Any]) -> bool:
@@ -228,7 +247,7 @@ def _wrong_answers(record: Record, where: str) -> None:
     if not isinstance(right, str):
         return
     for name in _WRONG_LISTS:
-        wrong = record.get(plain.get(name, ""))
+        wrong = record[plain[name]] if name in plain else None
         if isinstance(wrong, str):
             wrong = [part.strip() for part in wrong.split(";")]
         if isinstance(wrong, list) and wrong and all(isinstance(text, str) for text in wrong):

@@ -10,9 +10,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
+from pipelines.questions.loading.packed import parquet_records, read_text
 from warehouse import InputError
 
 Record = dict[str, Any]
@@ -20,7 +18,6 @@ Record = dict[str, Any]
 _JSON, _TABLES, _PACKED = (".jsonl", ".ndjson", ".json"), (".csv", ".tsv"), (".gz", ".zst", ".bz2")
 #: What a file's name may end in, a packing after it aside.
 SUFFIXES = (*_JSON, *_TABLES, ".parquet")
-_MAGIC = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bz2"}
 #: Keys under which a JSON object holds the questions.
 _CONTAINERS = ("data", "questions", "examples", "rows", "items", "records", "instances", "test", "validation")
 _PLAIN = json.JSONDecoder(strict=False)
@@ -59,39 +56,8 @@ def read_records(path: Path) -> Iterator[tuple[str, Record]]:
     if kind == ".parquet":
         yield from parquet_records(path)
         return
-    text = _decode(_unpack(path), path)
+    text = read_text(path)
     yield from (_csv_records(text, path, kind) if kind in _TABLES else _json_records(text, path))
-
-
-def _unpack(path: Path) -> bytes:
-    data = path.read_bytes()
-    for magic, codec in _MAGIC.items():
-        if data.startswith(magic):
-            try:
-                with pa.CompressedInputStream(pa.BufferReader(data), codec) as stream:
-                    return bytes(stream.read())
-            except (pa.ArrowInvalid, OSError) as error:
-                raise InputError(
-                    f"damaged {codec} ({str(error).splitlines()[0][:120]})",
-                    where=str(path),
-                    fix="pack it again",
-                ) from None
-    return data
-
-
-def _decode(data: bytes, path: Path) -> str:
-    encoding = "utf-8-sig"
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encoding = "utf-16"
-    elif len(data) > 1 and 0 in data[:2] and data[:2] != b"\0\0":  # the first character is ASCII
-        encoding = "utf-16-le" if data[1] == 0 else "utf-16-be"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise InputError(
-            f"not UTF-8 text (byte {error.start}, line {line})", where=str(path), fix="save it as UTF-8"
-        ) from None
 
 
 def _json_records(text: str, path: Path) -> Iterator[tuple[str, Record]]:
@@ -99,7 +65,7 @@ def _json_records(text: str, path: Path) -> Iterator[tuple[str, Record]]:
     lines = text.split("\n") if "\n" in text else text.split("\r")
     filled = [line for line in lines if line.strip()]
     if start == "[" and (len(filled) == 1 or not _is_whole(filled[0])):
-        yield from _array(text, path, text.index("[") + 1)
+        yield from _array(text, path, text.index("[") + 1, closing="]")
         return
     if start == "{" and len(filled) > 1 and not _is_whole(filled[0]) and _looks_broken_over_lines(filled):
         yield from _documents(text, path)
@@ -154,16 +120,28 @@ def _as_record(value: Any, path: Path, number: int) -> Record:
     return value
 
 
-def _array(text: str, path: Path, position: int) -> Iterator[tuple[str, Record]]:
-    """The objects of an array, each with the line on which it begins."""
+def _array(text: str, path: Path, position: int, closing: str = "") -> Iterator[tuple[str, Record]]:
+    """The objects of an array, or one after another, each with the line on which it begins."""
     line, counted = 1, 0
     blank = re.compile(r"[\s,]*")
     while True:
         skipped = blank.match(text, position)
         position = skipped.end() if skipped else position
         line, counted = line + text.count("\n", counted, position), position
-        if text[position : position + 1] in ("]", ""):
+        if (end := text[position : position + 1]) == closing:
+            if rest := text[position + 1 :].strip():
+                raise InputError(
+                    f"something stands after the end of the array ({rest[:20]!r})",
+                    where=f"{path}, line {line}",
+                    fix="put all questions into one array, or one object a line",
+                )
             return
+        if not end:
+            raise InputError(
+                "the array is not closed: the file is cut off",
+                where=f"{path}, line {line}",
+                fix="get all of the file",
+            )
         value, position = _decode_at(text, position, line, path)
         yield f"line {line}", _as_record(value, path, line)
 
@@ -254,7 +232,21 @@ def _csv_records(text: str, path: Path, kind: str) -> Iterator[tuple[str, Record
                 where=f"{path}, line {number}",
                 fix=f"put texts that hold a {delimiter!r} into double quotes",
             )
-        yield f"line {number}", {name: cell for name, cell in zip(header, row, strict=False) if cell.strip()}
+        yield f"line {number}", _cells(header, row, f"{path}, line {number}")
+
+
+def _cells(header: list[str], row: list[str], where: str) -> Record:
+    cells: Record = {}
+    for name, cell in zip(header, row, strict=False):
+        if not cell.strip():
+            continue
+        if cells.setdefault(name, cell) != cell:
+            raise InputError(
+                f"two columns are called {name!r}, with {cells[name][:40]!r} and {cell[:40]!r}",
+                where=f"{where}, field {name}",
+                fix="give one of them another name",
+            )
+    return cells
 
 
 def _has_no_header(rows: list[list[str]]) -> bool:
@@ -264,24 +256,3 @@ def _has_no_header(rows: list[list[str]]) -> bool:
         return False
     letters = "ABCDEFGHIJ"[: width - 2]
     return all(len(row) == width and row[-1].strip() in tuple(letters) for row in rows)
-
-
-def parquet_records(path: Path) -> Iterator[tuple[str, Record]]:
-    """Yield every row of a Parquet file with its place ("row 0", ...).
-
-    Raises:
-        InputError: the file is not Parquet, or damaged.
-    """
-    try:
-        if path.suffix == ".parquet":
-            table = pq.read_table(path)
-        else:
-            table = pq.read_table(pa.BufferReader(_unpack(path)))
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(
-            f"not a readable Parquet file ({str(error).splitlines()[0][:120]})",
-            where=str(path),
-            fix="write it again, or give it the right suffix",
-        ) from None
-    for number, record in enumerate(table.to_pylist()):
-        yield f"row {number}", record

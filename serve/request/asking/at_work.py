@@ -41,6 +41,7 @@ class AtWork(Generic[T]):
         self._course, self._ask_one, self._begin, self._deadline = course, ask, begin, deadline
         self._here: ExpertClient | None = None
         self._tasks: dict[asyncio.Task[Came[T]], ExpertClient] = {}
+        self._ending: list[asyncio.Task[Came[T]]] = []
 
     async def next(self) -> Came[T] | None:
         """Return what comes next; None where the course asks nobody and waits for nobody."""
@@ -72,19 +73,25 @@ class AtWork(Generic[T]):
                 return came
             self._tasks[asyncio.ensure_future(self._ask(expert))] = expert
 
-    async def leave(self) -> tuple[list[Came[T]], list[ExpertClient]]:
-        """Break off whoever is still at work; return what had come by now, and who was broken off."""
+    def leave(self) -> tuple[list[Came[T]], list[ExpertClient]]:
+        """Break off whoever is still at work; return what had come by now, and who was broken off.
+
+        Nobody waits for their ends: who is cancelled meanwhile, once more, would lose what is to be charged.
+        """
         came = [task.result() for task in self._tasks if task.done() and not task.cancelled()]
         broken = [expert for task, expert in self._tasks.items() if not task.done() or task.cancelled()]
-        left = [task for task in self._tasks if not task.done()]
-        for task in left:
+        self._ending = [task for task in self._tasks if not task.done()]
+        for task in self._ending:
             task.cancel()
-        if left:
-            await asyncio.wait(left)
         if self._here is not None:
             broken.append(self._here)
         self._tasks, self._here = {}, None
         return came, broken
+
+    async def ended(self) -> None:
+        """Wait until the work that was broken off has ended."""
+        if self._ending:
+            await asyncio.wait(self._ending)
 
     async def _may_ask(self, expert: ExpertClient) -> bool:
         if self._deadline - time.monotonic() > 0 and await self._begin(expert):

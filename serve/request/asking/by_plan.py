@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,6 +27,8 @@ from serve.request.asking.course import (
 )
 from serve.request.asking.latencies import Latencies, TimeLeft
 from serve.request.in_flight import InFlight
+
+logger = logging.getLogger("ray.serve")
 
 
 def asks_several(job: InFlight) -> bool:
@@ -166,7 +169,11 @@ class ByPlan:
         if answered.unusable is not None:
             return Reading(readable=False)
         (choice, *_) = answered.value.body["choices"]
-        return Reading(comparable_key(self._form, Said.of_choice(choice)))
+        try:
+            return Reading(comparable_key(self._form, Said.of_choice(choice)))
+        except Exception:  # it is paid: it is not lost because nobody can compare it
+            logger.exception("an answer cannot be compared")
+            return Reading(None)
 
     @property
     def _has_none(self) -> bool:

@@ -1,6 +1,7 @@
 """Schemas of any kind: compiled as an independent validator reads them, or refused; never long."""
 
 import contextlib
+import json
 import time
 
 import jsonschema
@@ -146,3 +147,35 @@ def test_an_answer_that_is_nested_deeper_than_is_checked_is_none():
 
 def test_equal_schemas_are_compiled_once():
     assert compile_schema({"type": "object"}) is compile_schema({"type": "object"})
+
+
+LONG = [
+    (
+        {
+            "$defs": {
+                "a": {"allOf": [{"type": "integer"}] * 28},
+                "b": {"allOf": [{"$ref": "#/$defs/a"}] * 28},
+            },
+            "items": {"$ref": "#/$defs/b"},
+        },
+        1,
+    ),
+    ({"items": {"multipleOf": 1e-300}}, 1e300),
+    ({"items": {"multipleOf": 0.01}}, 1e308),
+    ({"items": {"patternProperties": {f"^a{n}.*z$": {} for n in range(200)}}}, {"abc": 1}),
+    ({"$defs": {"n": {"items": {"$ref": "#/$defs/n"}}}, "$ref": "#/$defs/n"}, [[[[]]]]),
+    ({"uniqueItems": True}, {"a": 1}),
+    ({"items": {"enum": [{"a": n} for n in range(900)]}}, {"a": 900}),
+]
+
+
+@pytest.mark.parametrize(("schema", "item"), LONG)
+@pytest.mark.parametrize("length", [10_000, 100_000, 300_000])
+def test_no_answer_takes_long_to_check(schema, item, length):
+    """Everybody else waits meanwhile."""
+    one = json.dumps(item)
+    text = "[" + ", ".join([one] * (length // (len(one) + 2))) + "]"
+    form = JsonText(compile_schema(schema))
+    began = time.process_time()
+    judge_usable(form, Said(text))
+    assert time.process_time() - began < 0.5

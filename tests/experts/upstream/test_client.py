@@ -306,3 +306,53 @@ def test_keys_are_handed_over_by_a_file_that_only_its_owner_reads(monkeypatch: p
     for name, value in told.items():
         monkeypatch.setenv(name, value)
     assert UpstreamClient(spec)._key == "sk-abcdefgh"
+
+
+@pytest.mark.parametrize("status", [429, 500])
+@pytest.mark.parametrize("streamed", [False, True])
+def test_of_an_endless_error_the_beginning_says_what_it_is(status: int, streamed: bool) -> None:
+    async def act(call: Call) -> None:
+        await call.send(f"HTTP/1.1 {status} X\r\ncontent-type: text/html\r\n\r\n".encode())
+        while True:
+            await call.send(b"<p>words</p>" * 10_000)
+
+    failure = stream(act) if streamed else ask(act)[0]
+    assert isinstance(failure, Failure)
+    assert failure.kind == {429: FailureKind.BUSY, 500: FailureKind.SERVER_ERROR}[status]
+
+
+WIDE: list[Any] = [
+    {str(n): {"a": {"b": {"c": ["x"]}}} for n in range(20_000)},
+    {"error": {"message": "no", "detail": [[{"message": "x"}] * 100] * 100}},
+    {"errors": [{"loc": ["body", n], "msg": "no"} for n in range(20_000)]},
+]
+
+
+@pytest.mark.parametrize("content", WIDE)
+def test_an_error_is_not_looked_through_for_long(content: Any) -> None:
+    """Everybody else waits meanwhile."""
+    began = time.process_time()
+    failure, _ = ask(reply_of(400, json.dumps(content).encode()))
+    assert time.process_time() - began < 0.5
+    assert isinstance(failure, Failure)
+
+
+def test_nobody_waits_while_a_long_reply_is_read() -> None:
+    event = b'data: {"choices": [{"index": 0, "delta": {"content": ""}, "finish_reason": null}]}\n\n'
+    longest_s = 0.0
+
+    async def run() -> Any:
+        nonlocal longest_s
+        async with serve(reply_of(200, event * 40_000, content_type="text/event-stream")) as server:
+            client = UpstreamClient(make_spec(server.url, timeout_s=60), "")
+            asking = asyncio.ensure_future(client.answer(make_ask(client.spec), 60.0))
+            while not asking.done():
+                began = time.monotonic()
+                await asyncio.sleep(0.01)
+                longest_s = max(longest_s, time.monotonic() - began)
+            await client.aclose()
+            return asking.result()
+
+    began = time.monotonic()
+    assert isinstance(asyncio.run(run()), Failure)
+    assert longest_s < max(0.2, (time.monotonic() - began) / 3)

@@ -57,3 +57,27 @@ def test_unstreamed_where_a_stream_was_asked_for(spelling):
     told = json.dumps([one.body for one in read if isinstance(one, Piece)])
     assert "***" in told
     assert KEY not in told
+
+
+ODD_KEY = "Zq9opEr4torsOwnKey77"  # like no vendor's: nothing but the key itself tells it
+FRAMES = {
+    "title": "<html><title>%s%s%s</title>",
+    "page": "<html>%s%s%s",
+    "message": '{"error": {"message": "%s%s%s"}}',
+    "code": '{"error": {"message": "no", "code": "%s%s%s"}}',
+    "param": '{"error": {"message": "unsupported parameter", "param": "%s%s%s"}}',
+    "deeper": '{"detail": [{"msg": "%s%s%s"}]}',
+}
+
+
+@pytest.mark.parametrize("frame", FRAMES)
+@pytest.mark.parametrize("cut", [60, 200, 300, 2_000, 15_000, 20_000])
+@pytest.mark.parametrize("before", ["word ", " ", "<b></b>"])
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_no_part_of_a_key_is_left_where_an_error_is_cut(frame, cut, before, status):
+    for place in range(cut - len(ODD_KEY), cut + 2, 3):
+        filled = (before * (place // len(before) + 1))[:place]
+        body = (FRAMES[frame] % (filled, ODD_KEY, " and more" * 40)).encode()
+        failure = read_reply(ASK, status, {}, body, TokenCounter(SPEC), secrets=(ODD_KEY,))
+        told = f"{failure.message} {failure.param}"
+        assert not any(ODD_KEY[at : at + 5] in told for at in range(len(ODD_KEY) - 4)), told

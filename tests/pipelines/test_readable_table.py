@@ -1,0 +1,88 @@
+"""Every cell of every table is read whole at 80 columns."""
+
+import csv
+import io
+import json
+import re
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console, Group
+from rich.table import Table
+from rich.text import Text
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from pipelines.cli import app
+from pipelines.readable_table import fit
+
+WORDS = st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Cs")), min_size=1, max_size=60)
+CELLS = st.lists(WORDS.filter(lambda word: not word.isspace()), min_size=0, max_size=4).map(" ".join)
+
+
+def printed(content, width=80):
+    console = Console(file=io.StringIO(), width=width)
+    console.print(fit(content, console))
+    return console.file.getvalue()
+
+
+def plain(text):
+    """Without spaces, line ends and what tables are drawn with."""
+    return re.sub(r"[\s─━│┃┏┓┗┛┡┩┳┴┼╇└┘├┤╭╮╰╯┌┐┬╷╵╶╴]", "", text)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.data(), st.integers(1, 9), st.sampled_from([40, 80, 130]))
+def test_no_cell_loses_anything(data, columns, width):
+    rows = data.draw(st.lists(st.lists(CELLS, min_size=columns, max_size=columns), max_size=4))
+    table = Table(title="what it is")
+    for i in range(columns):
+        table.add_column(f"column{i}", no_wrap=bool(i % 2), justify="right" if i % 3 else "left")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    said = printed(Group("before", table), width)
+    assert max(map(len, said.splitlines())) <= width
+    assert "…" not in said.replace("…", "", sum(cell.count("…") for row in rows for cell in row))
+    for row in rows:
+        for cell in row:
+            for word in cell.split():
+                if len(word) <= width // 2:
+                    assert word in said, (word, said)  # whole, in one line
+            assert all(plain(said).count(letter) >= plain(cell).count(letter) for letter in set(plain(cell)))
+
+
+def test_a_name_is_never_cut_in_two():
+    table = Table()
+    for header in ("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k", "note"):
+        table.add_column(header, no_wrap=True)
+    name = "helm/google_gemini-1.5-pro-preview-0409"
+    table.add_row(
+        "12", "champion", "2026-11-29 20:41", "stack", "11", "0.7123", "0.0004", f"beats {name} by 2"
+    )
+    said = printed(table)
+    assert name in said
+    assert "2026-11-29" in said
+
+
+def test_reading_commands_speak_json_and_csv(tmp_path):
+    home = ["--home", str(tmp_path)]
+    made = CliRunner().invoke(app, ["keys", "create", "a-team", "--budget-usd", "5", *home])
+    assert made.exit_code == 0, made.output
+    shown = CliRunner().invoke(app, ["keys", "list", *home], env={"COLUMNS": "80"})
+    assert "a-team" in shown.output
+    assert "…" not in shown.output
+    (key,) = map(json.loads, CliRunner().invoke(app, ["keys", "list", "--json", *home]).stdout.splitlines())
+    assert (key["name"], key["budget_usd"]) == ("a-team", 5.0)
+    (row,) = csv.DictReader(io.StringIO(CliRunner().invoke(app, ["keys", "list", "--csv", *home]).stdout))
+    assert row["key_id"] == key["key_id"]
+    assert "secret" not in key
+
+
+def test_every_reading_command_has_both():
+    """What prints tables of what there is; a command that acts says what it did."""
+    commands = get_command(app).commands
+    for path in ("versions", "gaps", "keys list"):
+        command = commands[path.split()[0]]
+        for name in path.split()[1:]:
+            command = command.commands[name]
+        assert {"--json", "--csv"} <= {option for each in command.params for option in each.opts}, path

@@ -1,0 +1,183 @@
+"""`leeroo report`: the page says what `evaluation.json` says, and asks the network for nothing."""
+
+import html
+import json
+import re
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from typer.testing import CliRunner
+
+from orchestrator.versions.evaluation_file import read_evaluation
+from pipelines.cli import app
+from pipelines.report.parts import Chart, Examples, Paragraph, Section, money, table_of
+from pipelines.report.write import render_page
+from tests.pipelines.recorded_home import import_recorded, train
+from warehouse import InputError
+from warehouse.home import Home
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
+from browser import BROWSER, Page
+
+MOST_BYTES = 3_000_000
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    home = tmp_path_factory.mktemp("home")
+    import_recorded(tmp_path_factory.mktemp("recorded"), home)
+    train(home)
+    return home
+
+
+@pytest.fixture(scope="module")
+def page(home, tmp_path_factory):
+    out = tmp_path_factory.mktemp("report") / "report.html"
+    options = ["--home", str(home), "--out", str(out), "--figures", str(out.parent / "figures")]
+    run = CliRunner().invoke(app, ["report", "--queries-per-month", "250000", *options])
+    assert run.exit_code == 0, run.output
+    return out
+
+
+def cells(page, caption):
+    """The rows of a table as texts."""
+    text = page.read_text()
+    (table,) = re.findall(rf'<caption class="hidden">{re.escape(caption)}</caption>(.*?)</table>', text, re.S)
+    rows = re.findall(r"<tr>(.*?)</tr>", table, re.S)
+    return [[html.unescape(c) for c in re.findall(r"<td[^>]*>(.*?)</td>", row, re.S)] for row in rows][1:]
+
+
+def test_the_numbers_are_those_of_the_evaluation(home, page):
+    found = read_evaluation(Home.open(home).mlflow_uri, "1")
+    shown = cells(page, "What a query costs, and how often the answer is right")
+    assert len(shown) == len(found["rows"])
+    for row, (_, accuracy, cost, headroom) in zip(found["rows"], shown, strict=True):
+        m = row["measures"]
+        a = m["accuracy"]
+        assert accuracy == f"{100 * a['value']:.1f}% [{100 * a['low']:.1f}, {100 * a['high']:.1f}]"
+        assert float(cost.removeprefix("$").replace(",", "")) == pytest.approx(
+            1000 * m["cost_usd"]["value"], rel=0.006
+        )
+        value = m.get("headroom_log", {}).get("value")
+        assert headroom == ("-" if value is None else f"{100 * value:.1f}%")
+    ours, single = (next(r for r in found["rows"] if r["name"] == n) for n in ("knn", "best single"))
+    for domain, *shares in cells(page, "Accuracy by domain"):
+        expected = [ours["accuracy_by_domain"][domain], single["accuracy_by_domain"][domain]]
+        assert shares[:2] == [f"{100 * share:.1f}%" for share in expected]
+    calibration = cells(page, "Forecast success, and what came")
+    assert [row[1] for row in calibration] == [
+        f"{100 * b[1]:.1f}%" for b in found["calibration"]["knn"]["bins"]
+    ]
+
+
+def test_savings_are_the_difference_at_the_volume_given(home, page):
+    found = read_evaluation(Home.open(home).mlflow_uri, "1")
+    rows = {row["name"]: row["measures"]["cost_usd"]["value"] for row in found["rows"]}
+    shown = {row[0]: row for row in cells(page, "What it saves: savings")}
+    spent, saved = shown["no budget pressure"][3:]
+    assert spent == money(250_000 * rows["knn"])
+    assert saved == money(250_000 * (rows["best single"] - rows["knn"]))
+
+
+def test_the_page_is_whole_and_small_and_its_figures_are_files(page):
+    text = page.read_text()
+    assert len(text.encode()) < MOST_BYTES
+    markup = re.sub(r"<script.*?</script>", "", text, flags=re.S)
+    assert not re.findall(r'<(?:script|link|img|iframe)[^>]+(?:src|href)="(?!data:)', markup)
+    drawn = {file.name for file in (page.parent / "figures").iterdir()}
+    for name in re.findall(r'data-chart="(\w+)"', text):
+        assert {f"{name}.png", f"{name}.svg"} <= drawn
+    assert {"cost_accuracy.png", "accuracy_by_domain.svg", "calibration.svg", "frontier.png"} <= drawn
+    assert all(file.stat().st_size > 2_000 for file in (page.parent / "figures").iterdir())
+    assert "var(" not in (page.parent / "figures" / "cost_accuracy.svg").read_text()
+
+
+def test_what_is_not_there_is_told(home, tmp_path):
+    report = lambda *more: CliRunner().invoke(app, ["report", "--home", str(home), *more])  # noqa: E731
+    assert "no round 'r7'" in str(report("--round", "r7").exception)
+    assert "no router version '9'" in str(report("--version", "9").exception)
+    (tmp_path / "other.json").write_text('{"rows": [{"name": "oracle"}]}')
+    refused = report("--evaluation", str(tmp_path / "other.json"), "--out", str(tmp_path / "page.html"))
+    assert isinstance(refused.exception, InputError)
+    assert not (tmp_path / "page.html").exists()
+
+
+HOSTILE = "</script><script>alert(1)</script><!-- & \" ' \u2028 <img src=x onerror=alert(2)>"
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.text(max_size=40))
+def test_texts_of_others_stay_texts(text):
+    text = HOSTILE + text.replace("\x00", "").replace("\r", "")
+    table = table_of("t", ("domain",), [(text,)], by_domain="domain")
+    chart = Chart("c", text, {"data": {"values": [{"a": text}]}}, text, table)
+    section = Section("s", text, (Paragraph(text), Examples(text, (text,)), table, chart))
+    page = render_page((section,), title=text, queries_per_month=1)
+    assert "<img src=x" not in page
+    assert page.count("</script>") == 3
+    assert page.count("<script>") == 2
+    (specs,) = re.findall(r'<script id="specs" type="application/json">(.*?)</script>', page, re.S)
+    assert json.loads(specs)["c"]["data"]["values"][0]["a"] == text
+
+
+@given(st.floats(1e-9, 1e9))
+def test_money_keeps_three_digits(amount):
+    said = float(money(amount).removeprefix("$").replace(",", ""))
+    assert said == pytest.approx(amount, rel=0.0051)
+    assert "e" not in money(amount)
+
+
+VOLUME = "document.getElementById('queries')"
+CHOICE = "document.getElementById('domain')"
+MONTH = "document.querySelector('#savings tbody tr td[data-per-query-usd]')"
+SEEN = """[...document.querySelectorAll('[data-domain-column] tbody tr')]
+    .filter(row => !row.hidden).map(row => row.cells[0].textContent)"""
+AXE = "axe.run().then(r => { window.found = r.violations.map(v => [v.id, v.impact, v.nodes[0].html]); })"
+TROUBLE = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalled")
+
+
+@pytest.mark.e2e
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+@pytest.mark.parametrize(("name", "width", "scheme"), [("light", 1200, "light"), ("dark-phone", 390, "dark")])
+def test_the_page_in_a_browser(page, tmp_path, name, width, scheme):
+    """No error, no request, no barrier; the volume, the order and the domain do what they say."""
+    rules = Path(find_spec("axe_playwright_python").origin).parent / "axe.min.js"
+    browser = Page("about:blank", tmp_path / "profile")
+    try:
+        for domain in ("Runtime", "Log", "Network", "Page"):
+            browser.call(f"{domain}.enable")
+        size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
+        browser.call("Emulation.setDeviceMetricsOverride", **size)
+        media = [{"name": "prefers-color-scheme", "value": scheme}]
+        browser.call("Emulation.setEmulatedMedia", features=media)
+        browser.call("Page.navigate", url=page.as_uri())
+        browser.wait(lambda: browser.read("document.body?.dataset.drawn") == "yes")
+        assert browser.read("document.documentElement.scrollWidth <= window.innerWidth")
+        assert browser.read("[...document.querySelectorAll('.chart')].every(c => c.querySelector('svg'))")
+        browser.photograph(f"report-{name}.png")
+
+        browser.read(f"{VOLUME}.value = '1000'; {VOLUME}.dispatchEvent(new Event('input'))")
+        per_query_usd = float(browser.read(f"{MONTH}.dataset.perQueryUsd"))
+        assert browser.read(f"{MONTH}.textContent") == money(1000 * per_query_usd)
+        browser.read("document.querySelector('#savings th button').focus(); document.activeElement.click()")
+        order = "document.querySelector('#savings th').getAttribute('aria-sort')"
+        assert browser.read(order) == "ascending"
+        browser.read(f"{CHOICE}.value = 'history'; {CHOICE}.dispatchEvent(new Event('change'))")
+        assert set(browser.read(SEEN)) == {"history"}
+
+        browser.read("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+        browser.read(rules.read_text())
+        browser.read(AXE)
+        browser.wait(lambda: browser.read("window.found !== undefined"))
+        assert browser.read("window.found") == []
+        told = [event for event in browser.events if event.get("method") in TROUBLE]
+        assert told == []
+        sent = [e for e in browser.events if e.get("method") == "Network.requestWillBeSent"]
+        asked = [event["params"]["request"]["url"] for event in sent]
+        assert [url for url in asked if not url.startswith(("file:", "data:"))] == []
+    finally:
+        browser.close()
