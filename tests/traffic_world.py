@@ -149,18 +149,20 @@ def record_traffic(
     return [row["request_id"] for row in rows]
 
 
-def train_first(home: Home, catalogue: Path, count: int = 300, *, seed: int = 7) -> str:
-    """Make the champion that is to be served: it learned when the cheap expert was good at everything."""
+def train_first(
+    home: Home, catalogue: Path, count: int = 300, *, topics: tuple[str, ...] = TOPICS, seed: int = 7
+) -> str:
+    """Make the champion that is served: it learned that the cheap expert is best at everything."""
     from experts import load_catalogue
     from orchestrator.train import train_router
     from orchestrator.versions.mlflow_registry import log_version
     from orchestrator.versions.promotion import crown_first
     from warehouse import load_outcomes
 
-    then = {"cheap": 0.9, "dear": 0.92, "odd": 0.3}
+    then = {"cheap": 0.95, "dear": 0.7, "odd": 0.3}
     rng = np.random.default_rng(seed)
     store = home.warehouse()
-    prompts = [make_prompt(TOPICS[i % 2], i) for i in range(count)]
+    prompts = [make_prompt(topics[i % len(topics)], i) for i in range(count)]
     ids = [question_id(prompt, None, right_letter(prompt)) for prompt in prompts]
     questions = {
         "question_id": ids, "source": ["bench"] * count, "domain": [topic_of(p) for p in prompts],

@@ -102,10 +102,10 @@ def test_killed_at_any_step_it_loses_nothing_else_and_does_the_rest_when_done_ag
             take_out(reader, gone)
             assert set(reader.scan("answers")["question_id"].to_pylist()) == kept
         assert found_on_disk(place) == set(range(N_ROWS)) - gone
-        assert not any(seen.findings for seen in inspect_tables(store))
+        assert not any(seen.findings for seen in inspect_tables(Warehouse(folder)))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(batches(), st.sets(st.integers(0, N_ROWS - 1), min_size=1))
 def test_what_was_taken_out_may_come_again(written: list[list[int]], gone: set[int]) -> None:
     with tempfile.TemporaryDirectory() as folder:

@@ -71,24 +71,16 @@ def _filter_of(selection: Selection) -> pc.Expression:
 
 def find_derived(warehouse: Warehouse, request_ids: Collection[str]) -> Derived:
     """Return what derives from these requests, now."""
-    questions = warehouse.scan("questions", ["question_id", "parent_id"])
-    children: dict[str, list[str]] = {}
-    for row in questions.to_pylist():
-        if row["parent_id"] is not None:
-            children.setdefault(row["parent_id"], []).append(row["question_id"])
-    return _with_rounds(warehouse, frozenset(request_ids), _all_below(children, request_ids))
+    return _with_rounds(warehouse, frozenset(request_ids), _made_from(warehouse, request_ids))
 
 
 def find_old_questions(warehouse: Warehouse, before: datetime) -> Derived:
     """Return the questions that were made of the traffic before a moment, and what was made from them."""
-    columns = ["question_id", "parent_id", "source", "created_at"]
-    rows = warehouse.scan("questions", columns).to_pylist()
-    old = {row["question_id"] for row in rows if row["source"] == SOURCE and row["created_at"] < before}
-    children: dict[str, list[str]] = {}
-    for row in rows:
-        if row["parent_id"] is not None:
-            children.setdefault(row["parent_id"], []).append(row["question_id"])
-    return _with_rounds(warehouse, frozenset(), old | _all_below(children, old))
+    moment = pa.scalar(before, pa.timestamp("us", tz="UTC"))
+    is_old = (pc.field("source") == SOURCE) & (pc.field("created_at") < moment)
+    rows = warehouse.dataset("questions").to_table(columns=["question_id"], filter=is_old)
+    old = set(rows["question_id"].to_pylist())
+    return _with_rounds(warehouse, frozenset(), old | _made_from(warehouse, old))
 
 
 def remove_derived(warehouse: Warehouse, derived: Derived) -> Removed:
@@ -153,12 +145,17 @@ def _with_rounds(warehouse: Warehouse, request_ids: frozenset[str], questions: s
     return Derived(request_ids, frozenset(questions), frozenset(filter(None, rounds)))
 
 
-def _all_below(children: dict[str, list[str]], parents: Collection[str]) -> set[str]:
+def _made_from(warehouse: Warehouse, parents: Collection[str]) -> set[str]:
+    """Questions that were made from these requests or questions, and what was made from those."""
     found: set[str] = set()
-    open_ones = list(parents)
-    while open_ones:
-        for child in children.get(open_ones.pop(), ()):
-            if child not in found:
-                found.add(child)
-                open_ones.append(child)
+    latest = set(parents)
+    if not latest:
+        return found
+    has_parent = pc.is_valid(pc.field("parent_id"))
+    rows = warehouse.dataset("questions").to_table(["question_id", "parent_id"], filter=has_parent)
+    while latest:
+        named = pa.array(sorted(latest), pa.string())
+        children = rows.filter(pc.is_in(rows["parent_id"], value_set=named))["question_id"].to_pylist()
+        latest = set(children) - found
+        found |= latest
     return found
