@@ -8,7 +8,8 @@ TOGETHER := -n 2 --dist loadgroup
 
 # A benchmark is offered once its module is there.
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve usable))) \
-	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py))
+	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py)) \
+	$(patsubst bench/off_policy.py,bench-off-policy,$(wildcard bench/off_policy.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-kills lint format doctor serve ui bench $(BENCHES) clean clean-all
@@ -31,7 +32,7 @@ test-fast: setup ## the tests that start no engine
 	@$(BIN)/python -m pytest -m "not e2e" $(TOGETHER) $(ARGS)
 
 test-kills: setup ## ten rounds and ten runs whose actors and drivers are killed at random moments (half an hour)
-	@LEEROO_KILL_SEEDS=10 $(BIN)/python -m pytest tests/pipelines/test_killed_calls.py tests/e2e/test_kills.py tests/e2e/test_selfplay_kills.py tests/e2e/test_learn_kills.py -s $(ARGS)
+	@LEEROO_KILL_SEEDS=10 $(BIN)/python -m pytest tests/pipelines/test_killed_calls.py tests/e2e/test_kills.py tests/e2e/test_selfplay_kills.py tests/e2e/test_learn_kills.py tests/e2e/test_traffic_kills.py -s $(ARGS)
 
 lint: setup ## formatting, style, types, and known vulnerabilities where the advisories can be reached
 	@$(BIN)/ruff format --check .
@@ -49,7 +50,7 @@ doctor: setup ## what is installed, what this machine can run, and what to do ab
 bench: $(BENCHES) ## every benchmark
 
 $(BENCHES): bench-%: setup
-	@$(BIN)/python -m bench.$* $(ARGS)
+	@$(BIN)/python -m bench.$(subst -,_,$*) $(ARGS)
 
 serve: setup ## the OpenAI-compatible endpoint on 127.0.0.1
 	@$(BIN)/leeroo serve $(ARGS)

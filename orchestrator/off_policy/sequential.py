@@ -109,7 +109,7 @@ def bounds_of_bounded(x: Floats, error: float) -> tuple[Floats, Floats]:
     mean = (0.5 + np.cumsum(y, axis=-1)) / (t + 1)
     spread = (0.25 + np.cumsum((y - mean) ** 2, axis=-1)) / (t + 1)
     before = _shift(spread, 0.25)
-    bet = np.minimum(np.sqrt(2 * math.log(2 / error) / (before * t * np.log1p(t))), 0.75)
+    bet = np.minimum(np.sqrt(2 * math.log(2 / error) / (before * t * np.log1p(t))), 0.5)
     paid = (y - _shift(mean, 0.5)) ** 2 * (-np.log1p(-bet) - bet)
     staked = np.cumsum(bet, axis=-1)
     centre = np.cumsum(bet * y, axis=-1) / staked

@@ -19,6 +19,7 @@ from pipelines.report.method import tell_method
 from pipelines.report.parts import Section
 from pipelines.report.savings import tell_savings
 from pipelines.report.sources import Sources
+from pipelines.report.traffic import read_kept, tell_traffic
 from pipelines.selfplay.round_record import FROZEN
 from warehouse import Outcomes
 
@@ -31,6 +32,7 @@ SECTIONS: tuple[Teller, ...] = (
     lambda s, n: tell_calibration(s.evaluation, s.version.predictor),
     lambda s, n: tell_universe(_learned(s), _choice(s), s.version.embedder, s.home.embeddings),
     lambda s, n: tell_gaps(s.round.steps["gaps"] if s.round else None, _examples(s), s.domain_results),
+    lambda s, n: tell_traffic(read_kept(s.home.path)),
     lambda s, n: tell_bill(s.rounds, _spent(s)),
     lambda s, n: tell_asked(s.version, s.rounds, len(s.frozen_ids), _spent(s), len(_learned(s) or ())),
     lambda s, n: tell_method(s.evaluation),

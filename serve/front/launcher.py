@@ -35,9 +35,9 @@ MOST_HEADERS_S = 20
 def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S) -> str:
     """Return a configuration of Ray's as this project wants it.
 
-    Errors are worded as OpenAI does, headers have a time limit, the socket that rules HAProxy is its owner's
-    alone; and where HAProxy listens on the loopback, or this machine is the whole cluster, nothing of it but
-    the endpoint listens.
+    Errors are worded as OpenAI does, headers have a time limit, a client that hangs up is noticed, the socket
+    that rules HAProxy is its owner's alone; and where HAProxy listens on the loopback, or this machine is the
+    whole cluster, nothing of it but the endpoint listens.
 
     Raises:
         ValueError: it is not made as Ray 2.60 makes it.
@@ -50,7 +50,12 @@ def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S) -> st
     if _LOOPBACK.fullmatch(bound[0]) or (folder / ALONE).exists():
         for name in _WATCHED:
             sections.pop(name, None)
-    lines = [line for line in sections["defaults"] if line.split()[:1] != ["errorfile"]]
+    lines = [
+        line
+        for line in sections["defaults"]
+        # With requests spliced a client that hangs up is not seen where its body came after its headers.
+        if line.split()[:1] != ["errorfile"] and line.split() != ["option", "splice-request"]
+    ]
     lines += [f"    timeout http-request {most_headers_s}s", "    option disable-h2-upgrade"]
     lines += [f"    errorfile {file.stem} {file}" for file in sorted(folder.glob("*.http"))]
     sections["defaults"] = lines

@@ -4,6 +4,8 @@ import html
 import json
 import re
 import sys
+from dataclasses import asdict
+from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -12,13 +14,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
+from orchestrator.traffic.drift import Difference, Ratio
 from orchestrator.versions.evaluation_file import read_evaluation
 from pipelines.cli import app
-from pipelines.report.parts import Chart, Examples, Paragraph, Section, money, table_of
+from pipelines.report.calibration import tell_calibration
+from pipelines.report.cost_accuracy import tell_cost_accuracy
+from pipelines.report.method import tell_method
+from pipelines.report.parts import Chart, Examples, Paragraph, Section, Table, money, table_of
+from pipelines.report.savings import tell_savings
+from pipelines.report.traffic import read_kept, tell_traffic
 from pipelines.report.write import render_page
+from pipelines.traffic.kept_report import plain
+from pipelines.traffic.watch import Complaint, Group, TrafficReport
 from tests.pipelines.recorded_home import import_recorded, train
 from warehouse import InputError
 from warehouse.home import Home
+from warehouse.traffic.kept_report import write_report
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 from browser import BROWSER, Page
@@ -104,6 +115,31 @@ def test_what_is_not_there_is_told(home, tmp_path):
     refused = report("--evaluation", str(tmp_path / "other.json"), "--out", str(tmp_path / "page.html"))
     assert isinstance(refused.exception, InputError)
     assert not (tmp_path / "page.html").exists()
+
+
+def test_the_traffic_is_told_where_there_is_a_report_on_it(tmp_path):
+    assert tell_traffic(read_kept(tmp_path)) is None
+    found = Difference(forecast=0.7, found=0.6, difference=-0.1, low=-0.15, high=-0.05, n=90)
+    groups = (Group("ann", 120, found, Ratio(1.2, 1.1, float("nan"), 120)), Group("bob", 3, None, None))
+    now = datetime(2026, 1, 2, tzinfo=UTC)
+    off = Complaint("ann", "is off", "train anew")
+    report = TrafficReport(now, now, 123, 90, None, groups, (), (), (), None, (off,))
+    content = plain(asdict(report)) | {"made_at": now.isoformat(), "figures": []}
+    write_report(tmp_path, content)
+    section = tell_traffic(read_kept(tmp_path))
+    (table,) = [part for part in section.parts if isinstance(part, Table)]
+    rows = [[cell.text for cell in row] for row in table.rows]
+    assert rows[0] == ["ann", "120", "70.0%", "60.0% of 90", "-10.0 [-15.0, -5.0]", "-"]
+    assert rows[1] == ["bob", "3", "-", "-", "-", "-"]
+    assert any(isinstance(part, Paragraph) and "is off" in part.text for part in section.parts)
+
+
+def test_a_version_without_an_evaluation_says_why():
+    assert tell_cost_accuracy(None, "knn") is None
+    assert tell_savings(None, "knn", 1.0) is None
+    assert tell_calibration(None, "knn") is None
+    (why,) = tell_method(None).parts
+    assert "fewer than 50" in why.text
 
 
 HOSTILE = "</script><script>alert(1)</script><!-- & \" ' \u2028 <img src=x onerror=alert(2)>"

@@ -189,7 +189,7 @@ def test_a_challenger_decides_for_its_share_and_in_the_shadow_of_the_rest(home, 
         return client.chat.completions.create(model="leeroo", messages=messages, max_tokens=1).leeroo
 
     texts = [f"What is {n} + {n}?" for n in range(8)]
-    canaries = [text for text in texts if is_canary(text, CANARY_SHARE)]
+    canaries = [text for text in texts if is_canary(text, CANARY_SHARE, challenger)]
     assert 0 < len(canaries) < len(texts)
     deadline = time.monotonic() + 30
     while ask(canaries[0])["router_version"] != challenger:

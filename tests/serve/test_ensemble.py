@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -101,6 +102,7 @@ class Recorded:
             context_tokens=8_000,
         )  # fmt: skip
         self.letters, self.tokens, self.asked = letters, tokens, []
+        self.pause_s, self.began = 0.0, []
 
     async def is_running(self):
         return True
@@ -108,6 +110,8 @@ class Recorded:
     async def answer(self, ask, timeout_s):
         row = int(ask.body["messages"][-1]["content"].split()[0])
         self.asked.append(row)
+        self.began.append(time.monotonic())
+        await asyncio.sleep(self.pause_s)
         usage = Usage(int(self.tokens[row]), 1)
         message = {"role": "assistant", "content": self.letters[row]}
         choices = [{"index": 0, "message": message, "finish_reason": "stop"}]
@@ -162,6 +166,50 @@ def test_the_endpoint_does_what_the_replay_of_the_evaluation_does(tmp_path, mult
     assert told == pytest.approx(said.probability[usable].tolist(), abs=1e-4)
     if multiplier == 0:
         assert said.asked.sum() > 1.5 * n  # it does ask several
+
+
+@pytest.mark.parametrize("multiplier", [0.0, 300.0])
+def test_two_at_once_are_served_as_the_table_has_them(tmp_path, monkeypatch, multiplier):
+    success, letters, tokens, cost_usd = recorded_pool(seed=3, n=40)
+    habits, n = habits_of(NAMES), len(letters)
+    expected = np.tile(cost_usd.mean(axis=0), (n, 1))
+    keys = np.where(np.isin(letters.astype(str), list("ABCD")), letters, None)
+    readings = Readings.from_keys(keys, np.ones((n, 4), bool), np.full(n, 0.25))
+    prediction = Prediction(NAMES, success, expected)
+    (said,) = replay(habits, prediction, cost_usd, readings, [multiplier], side_by_side=True)
+
+    experts = {name: Recorded(name, letters[:, j], tokens[:, j]) for j, name in enumerate(NAMES)}
+    config = ServeConfig(home=tmp_path, access="open")
+    gateway = Gateway(
+        config, Forecasts(NAMES, success, expected, multiplier, habits), LocalLedger(config), experts
+    )
+    monkeypatch.setattr(gateway.latencies, "note", lambda *_: None)
+    for name, expert in experts.items():
+        gateway.latencies._seconds[name] = 20.0  # one is in time, two in turn are not
+        expert.pause_s = 0.02
+
+    async def go():
+        caller = await gateway.ledger.identify("")
+        answers = []
+        for row in range(n):
+            messages = [{"role": "user", "content": f"{row} is its number. {'x' * 300} {OPTIONS}"}]
+            request = ChatRequest(
+                model="leeroo:ensemble", messages=messages, max_tokens=8, max_latency_s=35.0
+            )
+            answers.append(await gateway.answer(request, caller))
+        await gateway.drain(10)
+        return answers
+
+    answers = asyncio.run(go())
+    read = readings.classes[np.arange(n), said.first] >= 0
+    assert read.mean() > 0.8
+    for row in np.flatnonzero(read):
+        told = answers[row]["leeroo"]
+        assert told["expert"] == NAMES[said.answered[row]]
+        assert told["cost_usd"] == pytest.approx(said.paid_usd[row], abs=1e-12)
+        assert {one["expert"] for one in told["asked"]} == {NAMES[j] for j in np.flatnonzero(said.asked[row])}
+    if multiplier == 0:
+        assert (said.waits < said.asked.sum(axis=1)).mean() > 0.5  # two do come at once
 
 
 SHAKY = np.array([[0.5, 0.5, 0.5, 0.5]])

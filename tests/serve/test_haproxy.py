@@ -226,12 +226,17 @@ def test_a_refusal_before_the_body_is_passed_on(served):
     assert (told.status_code, told.json()["error"]["code"]) == (413, "request_too_large")
 
 
-def test_a_client_that_leaves_is_seen_to_leave(served):
+@pytest.mark.parametrize("size", [2, 150_000])
+@pytest.mark.parametrize("later_s", [0.0, 0.05])
+def test_a_client_that_leaves_is_seen_to_leave(served, size, later_s):
+    """Clients of Python send the body in a piece of its own."""
     Replica.left.clear()
     with socket.create_connection(("127.0.0.1", int(served.rpartition(":")[2]))) as client:
-        client.sendall(b"POST /works HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2\r\n\r\n{}")
-        time.sleep(1)
-    assert Replica.left.wait(10)
+        client.sendall(b"POST /works HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % size)
+        time.sleep(later_s)
+        client.sendall(b"x" * size)
+        time.sleep(0.6)
+    assert Replica.left.wait(5)
 
 
 NODE = """

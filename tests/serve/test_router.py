@@ -12,6 +12,10 @@ from serve.router.messages import Query
 from warehouse import NobodyMayAnswerError
 
 
+def decide(orchestrator, queries):
+    return decide_all(orchestrator, queries, orchestrator.read([query.text for query in queries]))
+
+
 def test_a_batch_decides_as_each_alone_and_errors_stay_where_they_belong(orchestrator):
     capital, add = "What is the capital of Peru?", "What is 3 + 21?"
     queries = [
@@ -22,8 +26,8 @@ def test_a_batch_decides_as_each_alone_and_errors_stay_where_they_belong(orchest
         Query(capital, allow=("nobody",)),
         Query(add, preset="quality", deny=("smollm2-135m",)),
     ]
-    together = decide_all(orchestrator, queries)
-    alone = [decide_all(orchestrator, [query])[0] for query in queries]
+    together = decide(orchestrator, queries)
+    alone = [decide(orchestrator, [query])[0] for query in queries]
     for one, other in zip(together, alone, strict=True):
         assert str(one) == str(other)
     refused = [i for i, decision in enumerate(together) if isinstance(decision, NobodyMayAnswerError)]
@@ -40,11 +44,11 @@ def test_one_impossible_limit_does_not_spoil_the_others_of_its_group(orchestrato
     short, long = "What is 3 + 21?", "What is 3 + 21? " * 40
     costs = [
         min(d.cost_usd.values())
-        for d in decide_all(orchestrator, [Query(t, preset="quality") for t in (short, long)])
+        for d in decide(orchestrator, [Query(t, preset="quality") for t in (short, long)])
     ]
     limit = sum(costs) / 2
     assert costs[0] != costs[1]
-    decided = decide_all(orchestrator, [Query(short, max_cost_usd=limit), Query(long, max_cost_usd=limit)])
+    decided = decide(orchestrator, [Query(short, max_cost_usd=limit), Query(long, max_cost_usd=limit)])
     assert sorted(isinstance(decision, NobodyMayAnswerError) for decision in decided) == [False, True]
 
 
@@ -67,6 +71,20 @@ def test_a_canary_gets_its_share_of_the_questions_and_always_the_same_ones(orche
     assert set(versions(rule_all(champion, None, queries, canary_share=1, shadow=True))) == {"1"}
 
 
+def test_a_row_can_tell_for_whom_a_question_was_drawn(orchestrator):
+    """Whoever decided; and the next challenger meets other questions than the last one."""
+    champion, queries = Loaded("1", orchestrator), [Query(text) for text in QUESTIONS]
+    drawn = []
+    for version in ("2", "3"):
+        ruled = rule_all(champion, Loaded(version, orchestrator), queries, canary_share=0.5, shadow=False)
+        assert {ruling.canary_share for ruling in ruled} == {0.5}
+        assert [ruling.is_canary for ruling in ruled] == [ruling.version == version for ruling in ruled]
+        drawn.append([ruling.is_canary for ruling in ruled])
+    assert drawn[0] != drawn[1]
+    (alone,) = champion.rule(queries[:1])
+    assert (alone.canary_share, alone.is_canary) == (None, False)
+
+
 def test_a_shadow_decides_too_and_nobody_follows_it(orchestrator):
     champion, challenger = Loaded("1", orchestrator), Loaded("2", orchestrator)
     (ruling,) = rule_all(champion, challenger, [Query(QUESTIONS[0])], canary_share=0, shadow=True)
@@ -87,6 +105,7 @@ def test_what_a_challenger_cannot_decide_falls_to_the_champion(orchestrator):
     ruled = rule_all(champion, challenger, queries, canary_share=1, shadow=True)
     assert versions(ruled) == ["1"] * 4
     assert [ruling.shadow for ruling in ruled] == [None] * 4
+    assert [(ruling.role, ruling.is_canary) for ruling in ruled] == [("champion", True)] * 4
 
 
 def decide_with(config, *texts):

@@ -33,6 +33,7 @@ class Recorder:
 
     def __init__(self, config: ServeConfig, owner: str, keep_text: TextKeeper | None = None) -> None:
         self._config, self._keep_text = config, keep_text
+        self._versions: dict[str, str] = {}
         self._spool = Spool(config.home / TRAFFIC_FOLDER / SPOOL_FOLDER, owner)
 
     def record(self, job: InFlight, ending: Ending) -> tuple[TrafficRecord, ...]:
@@ -43,7 +44,7 @@ class Recorder:
         if recording == "none":
             return ()
         try:
-            records = traffic_records(job, ending, recording, self._hash)
+            records = traffic_records(job, ending, recording, self._hash, self._version_of(ending))
             if recording == "texts" and self._keep_text is not None:
                 user_hash = self._hash("user", job.request.user) if job.request.user else None
                 self._keep_text(texts_of(job, ending.answered.expert.spec.name, ending.text, user_hash))
@@ -56,6 +57,12 @@ class Recorder:
     def settled(self, request_id: str) -> None:
         """Let go of a request's rows: the ledger has them."""
         self._spool.settled(request_id)
+
+    def _version_of(self, ending: Ending) -> str:
+        spec = ending.answered.expert.spec
+        if spec.name not in self._versions:  # a hash over all of its settings: once is enough
+            self._versions[spec.name] = spec.version
+        return self._versions[spec.name]
 
     def _hash(self, kind: Kind, content: str) -> str:
         return keyed_hash(self._key, kind, content)

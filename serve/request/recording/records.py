@@ -41,7 +41,7 @@ class Ending:
 
 
 def traffic_records(
-    job: InFlight, ending: Ending, recording: Recording, hash_of: Hash
+    job: InFlight, ending: Ending, recording: Recording, hash_of: Hash, expert_version: str
 ) -> tuple[TrafficRecord, ...]:
     """Return the row of a request, and that of a challenger which decided beside it and was not followed."""
     answered, plan, request = ending.answered, job.plan, job.request
@@ -73,7 +73,7 @@ def traffic_records(
         "explored": plan.explored,
         "chosen": chosen,
         "expert": expert,
-        "expert_version": answered.expert.spec.version,
+        "expert_version": expert_version,
         "tried": tried,
         "tried_why": [_why(attempt.why) for attempt in answered.attempts],
         "asked": asked,
