@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -40,9 +41,9 @@ from orchestrator.text.splits import split_by_text
 from warehouse import LeerooError, text_keys
 
 PRESETS = ("balanced", "economy", "quality")  # the first one is what a router serves at by default
+SHADOWS = Lessons(explored=0.0)
 ABLATIONS = {
     "ours, no gate": Lessons(gate=False),
-    "ours, shadows alone": Lessons(explored=0.0),
     "ours, explored alone": Lessons(shadows_usd=0.0),
     "ours, random shadows": Lessons(blindly=True),
     "ours, no propensities": Lessons(most_weight=1.0),
@@ -58,7 +59,9 @@ def main() -> None:
     parser.add_argument("--presets", default=",".join(PRESETS))
     parser.add_argument("--requests", type=int, default=REQUESTS)
     parser.add_argument("--ablations", action="store_true", help="ours without one part at a time as well")
-    parser.add_argument("--rivals", default="LinUCB,LinTS", help="bandits of mabwiser; '' for none")
+    parser.add_argument(
+        "--rivals", default="LinUCB,LinTS", help="bandits, which need the extra `bench`; '' for none"
+    )
     parser.add_argument("--embedder", default="wordllama")
     parser.add_argument("--cache", type=Path, default=Path(".leeroo/cache/embeddings"))
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/traffic"))
@@ -67,6 +70,9 @@ def main() -> None:
     folder = arguments.out / f"{arguments.stream}-{arguments.embedder}-{arguments.requests}"
     folder.mkdir(parents=True, exist_ok=True)
     console = Console(width=80, highlight=False)
+    if arguments.rivals and find_spec("mabwiser") is None:
+        console.print("without the bandits: `uv pip install -e .[bench]` brings them")
+        arguments.rivals = ""
     try:
         sides = STREAMS[arguments.stream](arguments.recorded, arguments.embedder, arguments.cache)
     except LeerooError as error:
@@ -91,7 +97,12 @@ def run_seed(arguments: argparse.Namespace, sides: Sides, seed: int, found: dict
     world = make_world(sides, seed, arguments.requests)
     predictor, presets = train(world, seed)
     frozen = Remembered(predictor)
-    lessons = {"ours, unexplored": UNEXPLORED, "ours": OURS, **(ABLATIONS if arguments.ablations else {})}
+    lessons = {
+        "ours, unexplored": UNEXPLORED,
+        "ours, shadows alone": SHADOWS,
+        "ours": OURS,
+        **(ABLATIONS if arguments.ablations else {}),
+    }
     full: list[np.ndarray] = []
     for preset in arguments.presets.split(","):
         multiplier = presets[preset]
@@ -103,7 +114,7 @@ def run_seed(arguments: argparse.Namespace, sides: Sides, seed: int, found: dict
             if name not in arms:
                 arms[name] = as_json(serve_ours(world, frozen, world.known.queries, multiplier, seed, own))
         if "told everything" not in arms:
-            full = full or forecasts_of_full(world, frozen, world.known, world.asked, seed)
+            full = full or forecasts_of_full(world, frozen, world.asked, seed)
             arms["told everything"] = as_json(replay_full(world, full, multiplier))
         for policy in filter(None, arguments.rivals.split(",")):
             if policy not in arms:

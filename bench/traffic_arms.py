@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.traffic_people import FEEDBACK_SHARE, JUDGE_USD, SHADOWED_SHARE, Desk
-from bench.traffic_world import World, join_examples
-from orchestrator.predictors.base import Predictor, contrast_loss
+from bench.traffic_people import AUDITED, FEEDBACK_SHARE, JUDGE_USD, SHADOWED_SHARE, Desk
+from bench.traffic_world import World
+from orchestrator.predictors.base import Predictor
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.exploration import explore
 from orchestrator.text.queries import Examples, Queries
 from orchestrator.traffic.gate import Foretold, may_take_over
+from orchestrator.traffic.labels import MOST_WEIGHT
 from orchestrator.traffic.learn import foretell, learn_from_traffic
 from orchestrator.traffic.worth_asking import choose_shadows
 
@@ -39,11 +40,11 @@ class Track:
 class Lessons:
     """How ours learns."""
 
-    explored: float = 0.05  # share of the requests on which a softmax draws
+    explored: float = 0.02  # share of the requests on which a softmax draws
     explored_usd: float = 0.01  # of the greedy cost that exploring may cost more
     shadows_usd: float = 0.035  # of the greedy cost that shadow answers and verdicts may cost
     temperature: float = 0.05
-    most_weight: float = 5.0
+    most_weight: float = MOST_WEIGHT
     gate: bool = True
     blindly: bool = False  # shadows by chance, to see what choosing them is worth
 
@@ -99,6 +100,9 @@ def serve_ours(
     blocks, everyone = len(world.score) // BLOCK, np.ones((BLOCK, len(price)), bool)
     recorder, history, learned = Recorder(world, blocks), list[Foretold](), None
     explore_left = shadow_left = 0.0
+    if lessons.shadows_usd:
+        shadow_left -= AUDITED * JUDGE_USD
+        desk.audit_judge(rng.permutation(world.known.outcomes.score.ravel())[:AUDITED])
     for b in range(blocks):
         rows = np.arange(b * BLOCK, (b + 1) * BLOCK)
         queries = world.queries.take(rows)
@@ -127,7 +131,7 @@ def serve_ours(
                 np.tile(price, (BLOCK, 1)),
                 queries.embeddings,
                 known.embeddings,
-                shadow_left,
+                max(shadow_left, 0.0),
                 np.ones(BLOCK),
                 multiplier=0.0 if lessons.blindly else multiplier,
                 uncertainty=learned.predictor.uncertainty(queries, frozen.predict(queries))
@@ -140,6 +144,7 @@ def serve_ours(
             if lessons.shadows_usd
             else []
         )
+        audit_usd = AUDITED * JUDGE_USD if b == 0 and lessons.shadows_usd else 0.0
         paid = sum(JUDGE_USD + (price[j] if chosen[i] != j else 0.0) for i, j in pairs)
         shadow_left -= paid
         if pairs:
@@ -152,7 +157,7 @@ def serve_ours(
                 held_out - multiplier * price, np.ones(held_out.shape, bool), lessons.explored,
                 lessons.temperature, np.random.default_rng(0),
             )  # fmt: skip
-        recorder.note(b, shown, greedy_usd, float(extra + paid))
+        recorder.note(b, shown, greedy_usd, float(extra + paid) + audit_usd)
         recorder.took_over[b] = serves
         experts, served = frozen.experts, (b + 1) * BLOCK
         if learned:
@@ -174,43 +179,30 @@ class Remembered:
 
     def predict(self, queries: Queries) -> np.ndarray:
         keys = [row.tobytes() for row in queries.joined]
-        new = np.array([i for i, key in enumerate(keys) if key not in self._known], np.intp)
+        first = {key: i for i, key in enumerate(keys) if key not in self._known}
+        new = np.array(list(first.values()), np.intp)
         if len(new):
             for i, success in zip(new, self.predictor.predict(queries.take(new)), strict=True):
                 self._known[keys[i]] = success
         return np.array([self._known[key] for key in keys], np.float32).reshape(-1, len(self.experts))
 
 
-FULL_AFTER = (2, 4, 6, 8, 12, 16)  # blocks: when the router that is told everything is trained again
+FULL_AFTER = (6, 12)  # blocks: when the router that is told everything is trained again
 
 
-def forecasts_of_full(
-    world: World, frozen: Predictor, known: Examples, asked: Examples, seed: int
-) -> list[np.ndarray]:
+def forecasts_of_full(world: World, frozen: Predictor, asked: Examples, seed: int) -> list[np.ndarray]:
     """Forecasts of the held-out questions, block by block, by a router that sees every expert's true score.
 
-    Now and then a stack is trained on all questions served so far, and one on these and on what was
-    known before; the one that had the smaller loss on the last block, which neither had seen, serves.
-    ``asked`` holds the stream's requests.
+    Now and then a stack is trained anew on all questions served so far (``asked`` holds the stream's), which
+    came out ahead of one on these and on what was known before.
     """
     blocks, found = len(world.score) // BLOCK, []
-    serving: Predictor = frozen
-    candidates: list[Predictor] = []
+    forecast = frozen.predict(world.held_out)
     for b in range(blocks):
-        found.append(serving.predict(world.held_out))
-        if b + 1 not in FULL_AFTER or b + 1 == blocks:
-            continue
-        last = np.arange(b * BLOCK, (b + 1) * BLOCK)
-        if candidates:
-            fresh = world.queries.take(last)
-            losses = [contrast_loss(c.predict(fresh), world.score[last]) for c in candidates]
-            best = int(np.argmin(losses))
-        else:
-            best = 0
-        _, first = np.unique(world.question[: (b + 1) * BLOCK], return_index=True)
-        served = asked.take(np.sort(first))
-        candidates = [_train(served, seed), _train(join_examples(known, served), seed)]
-        serving = candidates[best]
+        found.append(forecast)
+        if b + 1 in FULL_AFTER and b + 1 < blocks:
+            _, first = np.unique(world.question[: (b + 1) * BLOCK], return_index=True)
+            forecast = _train(asked.take(np.sort(first)), seed).predict(world.held_out)
     return found
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from orchestrator.text.queries import Queries
-from orchestrator.traffic.labels import TrafficLabels
+from orchestrator.traffic.labels import Audit, TrafficLabels
 
 FEEDBACK_SHARE = 0.05  # of the answers
 SHADOWED_SHARE = 0.02  # of the requests, at most
 JUDGE_USD = 0.0005  # a verdict
+AUDITED = 200  # answers of known score that the judge sees before it is believed
 #: Chance of praise for a bad answer, and for a good one.
 USERS, JUDGE = (0.25, 0.85), (0.20, 0.92)
 LABELLERS = ("feedback:api", "judge")
@@ -27,6 +28,16 @@ class Desk:
     label: list[float] = field(default_factory=list)
     labeller: list[int] = field(default_factory=list)
     propensity: list[float] = field(default_factory=list)
+    audits: dict[str, Audit] = field(default_factory=dict)
+
+    def audit_judge(self, score: np.ndarray) -> None:
+        """Have the judge say what it thinks of answers of which the score is known [a]."""
+        bad, good = JUDGE
+        right = score > 0.5
+        praised = self.rng.random(len(score)) < np.where(right, good, bad)
+        self.audits[LABELLERS[1]] = Audit(
+            int((~right).sum()), float(praised[~right].sum()), int(right.sum()), float(praised[right].sum())
+        )
 
     def hear(self, rows: np.ndarray, experts: np.ndarray, score: np.ndarray, who: int, p: np.ndarray) -> None:
         """Have someone label the answers of ``experts`` to the requests ``rows``, which scored ``score``."""
@@ -54,4 +65,5 @@ class Desk:
             labeller=np.array(self.labeller[since:], np.intp),
             labellers=LABELLERS,
             propensity=np.array(self.propensity[since:], np.float64),
+            audits=self.audits,
         )

@@ -1,8 +1,7 @@
 """Contextual bandits of MABWiser (Strong, Kleynhans and Kadioglu 2019) on the same stream and the same users.
 
 They know the questions that our router was trained on as well as it does: every expert's score on each is in
-their history. On the stream they learn from users' feedback, as it is given, and where they are to, from the
-shadow answers and verdicts that ours bought.
+their history. On the stream they learn from users' feedback, as it is given.
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import frozen_split
 from orchestrator.traffic.labels import TrafficLabels
 from orchestrator.traffic.learn import describe_lesson, learn_if_proven
-from warehouse import Outcomes, TooFewError, text_keys
+from warehouse import InputError, Outcomes, TooFewError, text_keys
 
 TRAFFIC = "traffic"  # source of questions that were made of requests
 FEWEST_WITHOUT_TRAFFIC = 100  # questions on which a router can be trained without those
@@ -47,6 +47,12 @@ def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
     for kind in predictors:
         build_predictor(kind)
     load_embedder(embedder)
+
+
+def name_training_data(outcomes: Outcomes, traffic: TrafficLabels | None = None) -> str:
+    """Return a name for what a router was trained on: a hash of the outcomes, and one of the labels."""
+    told = f"+{traffic.fingerprint()}" if traffic is not None and len(traffic) else ""
+    return outcomes.fingerprint() + told
 
 
 def train_router(
@@ -77,10 +83,18 @@ def train_router(
 
     Raises:
         TooFewError: no expert has an answer, or there are too few questions.
+        InputError: the labels are of other experts.
     """
+    if traffic is not None and traffic.experts != outcomes.experts:
+        raise InputError(
+            "the labels on traffic are of other experts than the outcomes",
+            where=", ".join(traffic.experts),
+            fix=f"read them for {', '.join(outcomes.experts)}",
+        )
     answered = np.flatnonzero(np.isfinite(outcomes.score).any(axis=1))
     readings = readings.take(answered) if readings else None
     outcomes = outcomes.answered()
+    fingerprint = name_training_data(outcomes, traffic)
     if traffic is not None and len(traffic):
         benchmark = np.flatnonzero(outcomes.sources != TRAFFIC)
         if len(benchmark) >= FEWEST_WITHOUT_TRAFFIC:
@@ -115,7 +129,7 @@ def train_router(
         "seed": seed,
         "questions": len(outcomes),
         "sources": sorted(set(outcomes.sources.tolist())),
-        "training_data": outcomes.fingerprint(),
+        "training_data": fingerprint,
         "mean_score": {
             name: float(mean)
             for name, mean in zip(outcomes.experts, mean_scores(learned.outcomes.score), strict=True)

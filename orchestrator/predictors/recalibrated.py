@@ -27,6 +27,7 @@ COMMON = (0.02, 0.1, 0.25)
 OWN = (0.005, 0.03, 0.08, 0.16)
 VARYING = (0.3, 0.6, 1.0)
 HALF_LIVES = (4_000.0, np.inf)
+ALIKE = 0.08  # variance of what experts miss alike on a request: how hard it is beyond what can be read of it
 
 Floats = NDArray[np.float64]
 
@@ -46,11 +47,12 @@ class RecalibratedPredictor:
     """Success = what another predictor says + a linear correction, learned from sparse and noisy outcomes.
 
     The correction of an expert is one part that all experts share and one of its own, each linear in an
-    intercept, the query's mean forecast, its surface and the leading principal components of its embedding: a
-    Bayesian linear mixed model. A label of one expert so tells something of all, and experts of which little
-    is known keep the forecast. How large corrections may be, and how fast what was seen grows old, is
-    averaged over a grid by the evidence (MacKay, *Bayesian interpolation*, 1992): where the forecasts hold,
-    corrections vanish.
+    intercept, the query's mean forecast, its surface and the leading principal components of its embedding;
+    beside them what all experts miss alike on a single request, so that answers to one request tell most of
+    who does better there: a Bayesian linear mixed model. A label of one expert tells something of all, and
+    experts of which little is known keep the forecast. How large corrections may be, and how fast what was
+    seen grows old, is averaged over a grid by the evidence (MacKay, *Bayesian interpolation*, 1992): where
+    the forecasts hold, corrections vanish.
     """
 
     kind: ClassVar[str] = "recalibrated"
@@ -76,9 +78,9 @@ class RecalibratedPredictor:
 
     def learn(self, queries: Queries, forecast: NDArray[np.float32], seen: Seen) -> Self:
         """Learn the corrections from nothing else than these cells, where the other one said ``forecast``."""
-        features = self._read(queries, forecast).astype(np.float64)[seen.row]
+        features = self._read(queries, forecast).astype(np.float64)
         residual = seen.success - forecast[seen.row, seen.expert]
-        fits = list(_fit_grid(features, residual, seen, len(self.experts)))
+        fits = list(_fit_grid(features, seen, residual, len(queries), len(self.experts)))
         evidence = np.array([fit.evidence for fit in fits])
         share = np.exp(evidence - evidence.max())
         share /= share.sum()
@@ -182,34 +184,53 @@ class _Fit:
         return np.stack(parts)
 
 
-def _fit_grid(features: Floats, residual: Floats, seen: Seen, experts: int) -> Iterator[_Fit]:
-    """Solve the model at each prior of the grid; sums over cells are made once per half-life."""
+def _fit_grid(features: Floats, seen: Seen, residual: Floats, rows: int, experts: int) -> Iterator[_Fit]:
+    """Solve the model at each prior of the grid; sums over requests are made once per half-life.
+
+    Args:
+        features: [rows, k] of the requests.
+        seen: the cells.
+        residual: [c] their success less its forecast.
+        rows: how many requests there are.
+        experts: how many experts.
+    """
     k = features.shape[1]
+    at = seen.row * experts + seen.expert
     for half_life in HALF_LIVES:
-        variance = seen.variance * 2 ** (seen.age / half_life)
-        per_expert = [seen.expert == j for j in range(experts)]
-        grams = [(features[of] / variance[of, None]).T @ features[of] for of in per_expert]
-        moments = [features[of].T @ (residual[of] / variance[of]) for of in per_expert]
-        constant = -0.5 * float(np.log(variance).sum() + (residual**2 / variance).sum())
+        weight = 2 ** (-seen.age / half_life) / seen.variance
+        # of several labels of one cell their weighted mean
+        mass = np.bincount(at, weight, minlength=rows * experts).reshape(rows, experts)
+        total = np.bincount(at, weight * residual, minlength=rows * experts).reshape(rows, experts)
+        shared = 1 / (1 / ALIKE + mass.sum(axis=1))  # what all experts of a request miss alike is taken off
+        precision = np.empty((experts, k, experts, k))
+        for i in range(experts):
+            for j in range(i, experts):
+                pull = mass[:, i] * (i == j) - mass[:, i] * mass[:, j] * shared
+                precision[i, :, j, :] = (features * pull[:, None]).T @ features
+                precision[j, :, i, :] = precision[i, :, j, :].T
+        moment = ((total - mass * (shared * total.sum(axis=1))[:, None]).T @ features).ravel()
+        square = float((weight * residual**2).sum() - (shared * total.sum(axis=1) ** 2).sum())
+        spread = float(np.log1p(ALIKE * mass.sum(axis=1)).sum() - np.log(weight).sum())
+        flat = precision.reshape(experts * k, experts * k)
         for common, own, share in product(COMMON, OWN, VARYING):
             varying = np.concatenate([[1.0], np.full(k - 1, share)])
-            yield _solve(np.stack([common * varying, own * varying]), grams, moments, constant)
+            scale = np.stack([common * varying, own * varying])
+            yield _solve(scale, flat, moment, -0.5 * (square + spread))
 
 
-def _solve(scale: Floats, grams: list[Floats], moments: list[Floats], constant: float) -> _Fit:
-    shared, own = scale
-    k, m = len(shared), len(grams)
-    precision = np.zeros(((m + 1) * k, (m + 1) * k))
-    moment = np.zeros((m + 1) * k)
-    precision[:k, :k] = sum(grams) * np.outer(shared, shared)
-    moment[:k] = sum(moments) * shared
-    for j, (gram, product_) in enumerate(zip(grams, moments, strict=True), start=1):
-        at = slice(j * k, (j + 1) * k)
-        precision[at, at] = gram * np.outer(own, own)
-        precision[:k, at] = gram * np.outer(shared, own)
-        precision[at, :k] = precision[:k, at].T
-        moment[at] = product_ * own
+def _solve(scale: Floats, gram: Floats, moments: Floats, constant: float) -> _Fit:
+    """Of the sums over requests, by expert: the posterior of the shared part and of the own ones."""
+    m = len(moments) // scale.shape[1]
+    shared, own = scale[0], np.tile(scale[1], m)
+    k, wide = len(shared), len(own)
+    summed = gram.reshape(m, k, wide).sum(axis=0)  # the shared part meets all experts at once
+    precision = np.empty((k + wide, k + wide))
+    precision[:k, :k] = summed.reshape(k, m, k).sum(axis=1) * np.outer(shared, shared)
+    precision[:k, k:] = summed * np.outer(shared, own)
+    precision[k:, :k] = precision[:k, k:].T
+    precision[k:, k:] = gram * np.outer(own, own)
     precision[np.diag_indices_from(precision)] += 1.0
-    log_determinant = float(np.linalg.slogdet(precision)[1])
+    moment = np.concatenate([moments.reshape(m, k).sum(axis=0) * shared, moments * own])
     mean = np.asarray(np.linalg.solve(precision, moment), np.float64)
+    log_determinant = float(np.linalg.slogdet(precision)[1])
     return _Fit(scale, mean, precision, constant + 0.5 * float(moment @ mean) - 0.5 * log_determinant)

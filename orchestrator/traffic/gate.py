@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-NEEDED = 1.0  # standard errors by which the challenger's forecasts must have been better
-RECENT = 600  # labels looked back on
+MISTAKEN = 0.05  # chance that the gate ever opens although the frozen router's forecasts hold
 
 Floats = NDArray[np.float64]
 
@@ -24,20 +23,19 @@ class Foretold:
     learned: Floats  # [c] by the one that has, up to then
 
 
-def may_take_over(history: Sequence[Foretold], *, needed: float = NEEDED, recent: int = RECENT) -> bool:
-    """Progressive validation (Blum, Kalai and Langford 1999): compare squared errors on the last labels.
+def may_take_over(history: Sequence[Foretold], *, mistaken: float = MISTAKEN) -> bool:
+    """Sequential test by progressive validation: are the labels likelier under what was learned?
 
-    Each label is forecast by both routers before either learns from it, so that nothing flatters the one
-    that learns. Without labels, or while their noise hides a difference, the frozen router stays.
+    Each label is forecast by both routers before either learns from it. Where the frozen one's forecasts
+    hold, the likelihood ratio of all labels so far is a martingale of mean 1 (with normal noise of these
+    variances), and exceeds 1 / ``mistaken`` at any time with at most that chance (Ville's inequality;
+    Robbins 1970): one may look after every lesson. Without labels, or while their noise hides a difference,
+    the frozen router stays.
     """
-    if not history:
-        return False
-    success, variance, frozen, learned = (
-        np.concatenate([getattr(part, name) for part in history])[-recent:]
-        for name in ("success", "variance", "frozen", "learned")
+    gain = sum(
+        float(
+            (((part.success - part.frozen) ** 2 - (part.success - part.learned) ** 2) / part.variance).sum()
+        )
+        for part in history
     )
-    if len(success) < 2:
-        return False
-    gain = ((success - frozen) ** 2 - (success - learned) ** 2) / variance
-    error = float(gain.std(ddof=1)) / len(gain) ** 0.5
-    return bool(gain.mean() > needed * error)
+    return bool(gain / 2 > -np.log(mistaken))

@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.text.queries import Queries
 
-MOST_WEIGHT = 5.0  # of a label, whatever its propensity: beyond it variance costs more than bias
+MOST_WEIGHT = 2.0  # of a label, whatever its propensity: beyond it variance costs more than bias
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a labeller said of answers of which the truth is known."""
+
+    bad: float  # how many were bad
+    praise_of_bad: float  # sum of its labels of these, each in [0, 1]
+    good: float
+    praise_of_good: float
 
 
 @dataclass(frozen=True)
@@ -31,6 +43,7 @@ class TrafficLabels:
     labeller: NDArray[np.intp]  # [c] who says so: position in ``labellers``
     labellers: tuple[str, ...]  # such as "feedback:api", "judge:..."; "gold" is always right
     propensity: Floats  # [c] in (0, 1]
+    audits: Mapping[str, Audit] = field(default_factory=dict)  # of labellers, where there were any
 
     def __len__(self) -> int:
         return len(self.label)
@@ -45,8 +58,23 @@ class TrafficLabels:
             served_at=self.served_at,
             experts=self.experts,
             labellers=self.labellers,
+            audits=self.audits,
             **parts,
         )
+
+    def fingerprint(self) -> str:
+        """Hash (16 hex digits) of the labels and of whose answers they are: names what was learned from."""
+        digest = hashlib.sha256("\n".join([*self.experts, *self.labellers]).encode())
+        for cells in (
+            self.queries.embeddings,
+            self.served_at,
+            self.row,
+            self.expert,
+            self.label,
+            self.labeller,
+        ):
+            digest.update(np.ascontiguousarray(cells).tobytes())
+        return digest.hexdigest()[:16]
 
     def age(self) -> Floats:
         """Requests served since each label's [c], counted from the last one here."""

@@ -53,7 +53,7 @@ def learn_from_traffic(
         return None
     forecast = base.predict(labels.queries) if forecast is None else forecast
     reliability = estimate_reliability(labels, forecast.astype(np.float64))
-    seen = as_seen(labels, reliability, most_weight)
+    seen = as_seen(labels, reliability, forecast, most_weight)
     predictor = RecalibratedPredictor(base, known).learn(labels.queries, forecast, seen)
     return Learned(predictor, reliability, len(labels))
 
@@ -79,7 +79,7 @@ def learn_if_proven(base: Predictor, known: Queries, labels: TrafficLabels) -> L
 
 def foretell(fresh: TrafficLabels, forecast: NDArray[np.float32], learned: Learned) -> Foretold:
     """What both routers said of labels that neither learned from; the frozen one's is ``forecast`` [n, m]."""
-    success, variance = unbiased_success(fresh, learned.reliability)
+    success, variance = unbiased_success(fresh, learned.reliability, forecast)
     cells = fresh.row, fresh.expert
     return Foretold(
         success,
@@ -90,10 +90,13 @@ def foretell(fresh: TrafficLabels, forecast: NDArray[np.float32], learned: Learn
 
 
 def as_seen(
-    labels: TrafficLabels, reliability: dict[str, Reliability], most_weight: float = MOST_WEIGHT
+    labels: TrafficLabels,
+    reliability: dict[str, Reliability],
+    forecast: NDArray[np.float32],
+    most_weight: float = MOST_WEIGHT,
 ) -> Seen:
     """Success of single cells as the labels tell it, unbiased; less reliable ones count as noisier."""
-    success, variance = unbiased_success(labels, reliability)
+    success, variance = unbiased_success(labels, reliability, forecast)
     weight = inverse_propensity(labels.propensity, most_weight)
     return Seen(labels.row, labels.expert, success, variance / weight, labels.age())
 

@@ -12,12 +12,13 @@ from numpy.typing import NDArray
 
 from orchestrator.text.embedder import Embedder
 from orchestrator.text.queries import Queries
-from orchestrator.traffic.labels import TrafficLabels
+from orchestrator.traffic.labels import Audit, TrafficLabels
 from orchestrator.traffic.reliability import GOLD
 from warehouse import Warehouse
 
 EXACT = ("choice@", "numeric@", "symbolic@", "exact@", "verified@", "form@")  # graders that are not mistaken
-REPEATS_USERS = ("user@", "pairs-served@")  # graders that hand on what is a label already
+BY_USERS = "user@"  # hands on what users said: of the served answer that is a label already
+BY_OTHERS = "pairs-served@"  # hands on what was said of the others
 
 #: Of one author the last score counts. A word on a conversation is one on each of its requests. Feedback is
 #: of the expert whose answer was given; graders may have seen shadow answers of others.
@@ -45,13 +46,23 @@ labels as (
     from answers a join questions q using (question_id)
     where q.source = 'traffic' and a.score is not null and a.grader is not null group by all
 )
-select l.expert, l.labeller, l.label, s.request_id, s.position, s.embedding, s.surface,
+select l.expert, l.labeller, l.label, s.expert as served, s.request_id, s.position, s.embedding, s.surface,
     case when starts_with(l.labeller, 'feedback:') and list_contains(s.experts, l.expert)
         then s.propensities[list_position(s.experts, l.expert)] end as propensity
 from labels l join served s using (request_id)
 where s.embedder = $embedder and len(s.embedding) = $width
     and ($since is null or s.created_at >= $since)
 order by s.position, l.expert, l.labeller
+"""
+
+#: What graders said of answers to questions that have an answer.
+_AUDITS = """
+select j.grader, sum(cast(a.score < 0.5 as int)), sum(if(a.score < 0.5, j.score, 0)),
+    sum(cast(a.score >= 0.5 as int)), sum(if(a.score >= 0.5, j.score, 0))
+from judgements j join answers a using (question_id, expert, expert_version)
+join questions q using (question_id)
+where q.source <> 'traffic' and q.kind <> 'judged' and a.score is not null and a.grader <> j.grader
+group by j.grader
 """
 
 
@@ -73,10 +84,14 @@ def read_labels(
         rows = connection.sql(
             _LABELS, params={"embedder": key, "width": embedder.dim, "since": since}
         ).to_arrow_table()
+        audits = {
+            str(name): Audit(*map(float, counts)) for name, *counts in connection.sql(_AUDITS).fetchall()
+        }
     kept = pc.is_in(rows["expert"], value_set=pa.array(list(experts), pa.string()))
     rows = rows.filter(kept)
     names = [GOLD if str(name).startswith(EXACT) else str(name) for name in rows["labeller"].to_pylist()]
-    told = np.array([not name.startswith(REPEATS_USERS) for name in names], bool)
+    pairs = zip(names, rows["expert"].to_pylist(), rows["served"].to_pylist(), strict=True)
+    told = np.array([not _repeats(name, expert == served) for name, expert, served in pairs], bool)
     rows, names = rows.filter(pa.array(told)), [n for n, own in zip(names, told, strict=True) if own]
     labellers = tuple(dict.fromkeys(names))
     position = _numbers(rows, "position")
@@ -96,7 +111,12 @@ def read_labels(
         labeller=np.array([labellers.index(name) for name in names], np.intp),
         labellers=labellers,
         propensity=_propensities(rows),
+        audits=audits,
     )
+
+
+def _repeats(grader: str, of_served: bool) -> bool:
+    return grader.startswith(BY_OTHERS) or (of_served and grader.startswith(BY_USERS))
 
 
 def _propensities(rows: pa.Table) -> NDArray[np.float64]:
@@ -114,5 +134,5 @@ def _vectors(
     column: pa.ChunkedArray, rows: NDArray[np.intp], width: int | None = None
 ) -> NDArray[np.float32]:
     held = column.take(pa.array(rows)).to_pylist()
-    wide = width if width is not None else len(held[0]) if held else 0
+    wide = (len(held[0]) if held else 0) if width is None else width
     return np.array(held, np.float32).reshape(len(held), wide)

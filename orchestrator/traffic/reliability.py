@@ -7,12 +7,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.traffic.labels import TrafficLabels
+from orchestrator.traffic.labels import Audit, TrafficLabels
 
 GOLD = "gold"
 PRIOR_RIGHT = 0.8  # chance that a label is what it should be, before anything is known of its labeller
+FEWEST_AUDITED = (
+    20  # good and bad answers of known truth from which an audit alone says what a labeller is worth
+)
 PRIOR_LABELS = 40.0  # labels' worth of that belief, for good answers and again for bad ones
 ROUNDS = 30
+LEAST_VARIANCE = 0.05  # of a label: a forecast may be wrong where it is sure
 LEAST_SLOPE = 0.1  # below it a labeller says next to nothing
 
 Floats = NDArray[np.float64]
@@ -36,7 +40,9 @@ def estimate_reliability(labels: TrafficLabels, forecast: Floats) -> dict[str, R
 
     Whether an answer is good is unknown; its chance is that of the forecast, until labels speak, moved per
     expert by what the labels say on the whole. Two labellers of one answer tell most of each other; a single
-    one is told by whether its labels follow the forecasts. Few labels leave the prior.
+    one is told by whether its labels follow the forecasts. Few labels leave the prior. Where a labeller was
+    audited on answers of known truth, that alone counts: where success falls everywhere at once, labels
+    cannot tell stricter labellers from worse answers.
 
     Args:
         labels: of one answer there may be several.
@@ -59,20 +65,27 @@ def estimate_reliability(labels: TrafficLabels, forecast: Floats) -> dict[str, R
         for j in range(len(shift)):
             shift[j] = _move(log_odds[column == j], good[column == j], shift[j])
         found = {
-            name: old if name == GOLD else _reliability(labels.label, good[cell], labels.labeller == i)
+            name: old
+            if name == GOLD
+            else _reliability(labels.label, good[cell], labels.labeller == i, labels.audits.get(name))
             for i, (name, old) in enumerate(found.items())
         }
     return found
 
 
-def unbiased_success(labels: TrafficLabels, reliability: dict[str, Reliability]) -> tuple[Floats, Floats]:
+def unbiased_success(
+    labels: TrafficLabels, reliability: dict[str, Reliability], forecast: NDArray[np.floating]
+) -> tuple[Floats, Floats]:
     """Return success [c] without the labellers' bias, which noise may take outside [0, 1], and its variance.
 
-    A label of mean a for bad answers and a + b for good ones becomes (label - a) / b.
+    A label of mean a for bad answers and a + b for good ones becomes (label - a) / b. Its variance is that of
+    praise and blame at the forecast success [n, m].
     """
+    expected = np.clip(forecast[labels.row, labels.expert].astype(np.float64), 0.05, 0.95)
     bad = np.array([reliability[name].of_bad for name in labels.labellers])[labels.labeller]
     slope = np.array([reliability[name].slope for name in labels.labellers])[labels.labeller]
-    return (labels.label - bad) / slope, 0.25 / slope**2
+    praise = bad + slope * expected
+    return (labels.label - bad) / slope, np.maximum(praise * (1 - praise), LEAST_VARIANCE) / slope**2
 
 
 def _evidence(
@@ -95,10 +108,14 @@ def _move(log_odds: Floats, good: Floats, shift: float) -> float:
     return shift + (float((good - chance).sum()) - shift) / slope
 
 
-def _reliability(label: Floats, good: Floats, own: NDArray[np.bool_]) -> Reliability:
-    weight, y = good[own], label[own]
-    of_good = (float(weight @ y) + PRIOR_LABELS * PRIOR_RIGHT) / (float(weight.sum()) + PRIOR_LABELS)
-    of_bad = (float((1 - weight) @ y) + PRIOR_LABELS * (1 - PRIOR_RIGHT)) / (
-        float((1 - weight).sum()) + PRIOR_LABELS
+def _reliability(label: Floats, good: Floats, own: NDArray[np.bool_], audit: Audit | None) -> Reliability:
+    if audit is not None and min(audit.bad, audit.good) >= FEWEST_AUDITED:
+        weight, y, told = np.zeros(0), np.zeros(0), audit
+    else:
+        weight, y, told = good[own], label[own], audit or Audit(0, 0, 0, 0)
+    return Reliability(
+        (float((1 - weight) @ y) + told.praise_of_bad + PRIOR_LABELS * (1 - PRIOR_RIGHT))
+        / (float((1 - weight).sum()) + told.bad + PRIOR_LABELS),
+        (float(weight @ y) + told.praise_of_good + PRIOR_LABELS * PRIOR_RIGHT)
+        / (float(weight.sum()) + told.good + PRIOR_LABELS),
     )
-    return Reliability(of_bad, of_good)

@@ -45,11 +45,20 @@ def train(
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
     seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
     seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    traffic: Annotated[
+        bool,
+        typer.Option(
+            "--traffic",
+            help="Learn from feedback and verdicts on recorded requests too, if that foretold later ones.",
+        ),
+    ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from rich.console import Console
 
+    from orchestrator.text.registry import load_embedder
+    from orchestrator.traffic.read import read_labels
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import champion_version
     from orchestrator.versions.promotion import crown_first
@@ -60,7 +69,12 @@ def train(
     place = Home.open(home)
     check_router_settings([predictor], embedder)
     outcomes = load_pool_outcomes(place, pool, experts, source)
-    trained = train_version(outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed)
+    labels = None
+    if traffic:
+        labels = read_labels(place.warehouse(), outcomes.experts, load_embedder(embedder))
+    trained = train_version(
+        outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed, traffic=labels
+    )
     version = trained.version
     print_training(trained)
     console = Console()

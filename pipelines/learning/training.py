@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,7 +54,7 @@ def train_version(
     """
     from orchestrator.evaluation.evaluate import evaluate_router
     from orchestrator.text.splits import frozen_split
-    from orchestrator.train import train_router
+    from orchestrator.train import name_training_data, train_router
     from orchestrator.versions.mlflow_registry import log_version
     from pipelines.learning.pool_outcomes import load_readings
 
@@ -64,7 +63,7 @@ def train_version(
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     readings = load_readings(home, learned)  # of what was answered, before the rest is filled in
     learned = complete_outcomes(learned, embedder, home.embeddings)
-    data = learned.fingerprint() if traffic is None else f"{learned.fingerprint()}+{_fingerprint(traffic)}"
+    data = name_training_data(learned, traffic)
     known = _find_trained(data, learned.experts, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
         return TrainingResult(known, None, is_new=False)
@@ -82,7 +81,6 @@ def train_version(
         readings=readings,
         traffic=traffic,
     )
-    trained.orchestrator.info["training_data"] = data
     version = log_version(
         trained.orchestrator,
         report,
@@ -91,21 +89,6 @@ def train_version(
         run_name=f"train {predictor}",
     )
     return TrainingResult(version, report, presets=trained.orchestrator.presets)
-
-
-def _fingerprint(labels: TrafficLabels) -> str:
-    """Hash (8 hex digits) of who said what of which request."""
-    digest = hashlib.sha256("\n".join([*labels.experts, *labels.labellers]).encode())
-    for part in (
-        labels.served_at,
-        labels.row,
-        labels.expert,
-        labels.label,
-        labels.labeller,
-        labels.propensity,
-    ):
-        digest.update(np.ascontiguousarray(part).tobytes())
-    return digest.hexdigest()[:8]
 
 
 def _find_trained(

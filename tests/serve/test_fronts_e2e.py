@@ -1,0 +1,300 @@
+"""Behind either front the endpoint behaves alike: clients, errors, the money of plans that are cut short."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import numpy as np
+import openai
+import pytest
+from test_stopping_e2e import Endpoint, wait_until
+
+from experts import load_catalogue
+from orchestrator import train_router
+from orchestrator.asking.beliefs import AnswerModel
+from orchestrator.asking.habits import Habits
+from orchestrator.selection.presets import Preset
+from orchestrator.versions.mlflow_registry import log_version, set_champion
+from serve.front.haproxy import find_haproxy
+from serve.ledger.audit import check_books
+from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.request.cost_bounds import asks_of
+from serve.wire.protocol import ChatRequest
+from warehouse import Outcomes
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(400)]
+
+NAMES = ("alpha", "beta", "gamma", "delta")
+LETTERS = "ABBB"
+USD_PER_TOKEN = 1e-4
+EXPERT = """
+  - name: {name}
+    backend: openai
+    model: {name}
+    base_url: http://127.0.0.1:{port}/v1
+    api_key_env: LEEROO_TEST_API_KEY
+    price: {{usd_per_mtok_in: 100, usd_per_mtok_out: 100}}
+    max_tokens: 20
+    timeout_s: 20
+"""
+OPTIONS = "Which is a city?\nA. Peru\nB. Lima\nC. Chile\nD. Bern\nAnswer with one letter:"
+
+
+class ApiOfOne:
+    """An expert's API, and what it has billed."""
+
+    def __init__(self, name, letter, folder):
+        self.name, self._bill = name, folder / f"{name}.bill"
+        program = Path(__file__).with_name("billing_expert.py")
+        command = [sys.executable, str(program), letter, str(self._bill)]
+        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        self.port = int(self.process.stdout.readline())
+
+    def calls(self, question):
+        lines = self._bill.read_text().splitlines() if self._bill.exists() else []
+        return [tokens for name, tokens in map(json.loads, lines) if name == question]
+
+
+class Served:
+    """An endpoint behind a front, with four experts that bill."""
+
+    def __init__(self, front, home, apis):
+        self.front, self.home, self.apis = front, home, apis
+        self.catalogue = "experts:" + "".join(EXPERT.format(name=a.name, port=a.port) for a in apis)
+        self.endpoint = Endpoint(home, None, "--front", front, catalogue=self.catalogue)
+        self.url = self.endpoint.url
+
+    def key(self, budget_usd=5.0):
+        """Return the secret of a new key, and a function that tells what it has spent and reserved."""
+        ledger = Ledger(self.home / LEDGER_FILE)
+        name = f"k{len(ledger.list_keys())}"
+        key_id, secret = ledger.create_key(name, budget_usd=budget_usd, period="total")
+
+        def money():
+            (key,) = [key for key in ledger.list_keys() if key.key_id == key_id]
+            return key.spent_usd, key.reserved_usd
+
+        return secret, money
+
+    def ask(self, secret, question, *, wait_s=0.0, timeout_s=60, **fields):
+        said = f"#{question}# ~{wait_s}~ {OPTIONS}"
+        body = {"model": "leeroo:ensemble", "messages": [{"role": "user", "content": said}], "max_tokens": 8}
+        headers = {"authorization": f"Bearer {secret}"}
+        url = f"{self.url}/v1/chat/completions"
+        return httpx.post(url, json=body | fields, headers=headers, timeout=timeout_s)
+
+    def billed(self, question):
+        """Return how often each expert was asked, and what all of it comes to in USD."""
+        calls = {api.name: api.calls(question) for api in self.apis}
+        counts = {name: len(tokens) for name, tokens in calls.items() if tokens}
+        return counts, USD_PER_TOKEN * sum(sum(tokens) for tokens in calls.values())
+
+    def bound_usd(self):
+        """Return the most that one expert's answer to a question of :meth:`ask` may cost."""
+        path = self.home / "experts.yaml"
+        said = f"#00000000# ~0.0~ {OPTIONS}"
+        request = ChatRequest(model="leeroo", messages=[{"role": "user", "content": said}], max_tokens=8)
+        specs = [load_catalogue(path).get(NAMES[0])]
+        return asks_of(specs, request.for_expert())[NAMES[0]].most_usd
+
+
+def coin_flips(n=80):
+    rng = np.random.default_rng(0)
+    texts = tuple(f"{i}. {OPTIONS}" for i in range(n))
+    tokens = np.full((n, 4), 20, np.float32)
+    return Outcomes(
+        question_ids=np.array([f"q{i}" for i in range(n)]),
+        texts=texts,
+        prompts=texts,
+        sources=np.full(n, "made"),
+        domains=np.full(n, "cities"),
+        subjects=np.full(n, ""),
+        chance=np.full(n, 0.25, np.float32),
+        experts=NAMES,
+        score=(rng.random((n, 4)) < 0.5).astype(np.float32),
+        cost_usd=np.full((n, 4), 1e-4) * rng.uniform(0.9, 1.1, (n, 1)),
+        prompt_tokens=tokens,
+        completion_tokens=tokens,
+        latency_s=tokens,
+    )
+
+
+@pytest.fixture(scope="module")
+def unsure():
+    """A router that knows nothing of who is right, and much of how answers hang together."""
+    router = train_router(coin_flips(), embedder="wordllama", predictor="subject").orchestrator
+    model = AnswerModel(np.full(4, 1.3), np.full(4, 0.4), 0.03)
+    habits = Habits(router.experts, np.ones(4, bool), np.full(4, 0.02), model, np.ones(3))
+    return replace(router, habits=habits, multiplier=0.0, presets={"quality": Preset(0.0)})
+
+
+@pytest.fixture(scope="module", params=["haproxy", "python"])
+def served(request, unsure, tmp_path_factory):
+    if request.param == "haproxy" and isinstance(why := find_haproxy(), str):
+        pytest.skip(f"no HAProxy runs here: {why}")
+    home = tmp_path_factory.mktemp(f"home-{request.param}")
+    uri = f"sqlite:///{home / 'mlflow.db'}"
+    set_champion(uri, log_version(unsure, tracking_uri=uri))
+    apis = [ApiOfOne(name, letter, home) for name, letter in zip(NAMES, LETTERS, strict=True)]
+    running = None
+    try:
+        running = Served(request.param, home, apis)
+        yield running
+    finally:
+        if running is not None:
+            running.endpoint.kill()
+        for api in apis:
+            api.process.kill()
+            api.process.wait()
+
+
+def settled(money):
+    wait_until(lambda: money()[1] == 0, 40, "something stays reserved")
+    return money()[0]
+
+
+def test_the_official_client_is_answered_and_told_what_is_wrong(served):
+    secret, money = served.key()
+    with openai.OpenAI(base_url=f"{served.url}/v1", api_key=secret, max_retries=0) as client:
+        cards = {card.id: card for card in client.models.list()}
+        assert list(cards) == ["leeroo", "leeroo:quality", "leeroo:ensemble", *NAMES]
+        assert cards["leeroo:quality"].leeroo["multiplier"] == 0
+        messages = [{"role": "user", "content": f"#official# {OPTIONS}"}]
+        answer = client.chat.completions.create(model="leeroo:ensemble", messages=messages, max_tokens=8)
+        pieces = client.chat.completions.create(model="beta", messages=messages, max_tokens=8, stream=True)
+        assert "".join(p.choices[0].delta.content or "" for p in pieces if p.choices) == "B"
+        assert answer.choices[0].message.content in ("A", "B")
+        assert len(answer.leeroo["asked"]) >= 2
+        with pytest.raises(openai.NotFoundError):
+            client.chat.completions.create(model="gpt-9", messages=messages)
+        with pytest.raises(openai.BadRequestError, match="there are quality"):
+            client.chat.completions.create(model="leeroo:economy", messages=messages)
+        with pytest.raises(openai.AuthenticationError):
+            client.with_options(api_key="sk-none").models.list()
+    spent = settled(money)
+    counts, billed_usd = served.billed("official")
+    assert sum(counts.values()) == len(answer.leeroo["asked"]) + 1
+    assert spent == pytest.approx(billed_usd)
+
+
+def test_refusals_have_openais_shape(served):
+    secret, _ = served.key()
+    headers = {"authorization": f"Bearer {secret}", "content-type": "application/json"}
+    path = f"{served.url}/v1/chat/completions"
+    told = {
+        400: httpx.post(path, content=b"{", headers=headers),
+        401: httpx.post(path, content=b"{}"),
+        404: httpx.get(f"{served.url}/v1/none", headers=headers),
+        405: httpx.delete(path, headers=headers),
+        413: httpx.post(path, content=b"x" * 1_100_000, headers=headers),
+        429: served.ask(served.key(1e-9)[0], "poor"),
+    }
+    for status, reply in told.items():
+        assert reply.status_code == status, reply.text
+        assert reply.headers["content-type"] == "application/json"
+        error = reply.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["message"]
+    assert served.billed("poor")[0] == {}
+
+
+@pytest.mark.parametrize("sent", [b"GARBAGE\r\n\r\n", b"POST / HTTP/1.1\r\nContent-Length: x\r\n\r\n"])
+def test_what_is_no_http_is_refused_and_the_connection_closed(served, sent):
+    """HAProxy has words of its own for it, in HTML, before anything that could be configured; see 0145."""
+    with socket.create_connection(("127.0.0.1", served.endpoint.port), timeout=10) as connection:
+        connection.sendall(sent)
+        reply = b""
+        while got := connection.recv(4000):
+            reply += got
+    assert not reply or reply.startswith(b"HTTP/1.1 400")
+    assert b"Traceback" not in reply
+
+
+def test_an_expert_whose_process_is_killed_between_two_asks_costs_no_answer(served):
+    secret, money = served.key()
+    first, second, *_ = [one["expert"] for one in served.ask(secret, "before").json()["leeroo"]["asked"]]
+    before = settled(money)
+    assert before == pytest.approx(served.billed("before")[1])
+    by_name = {api.name: api for api in served.apis}
+    kept = {}
+    work = threading.Thread(target=lambda: kept.update(reply=served.ask(secret, "killed", wait_s=1.0)))
+    work.start()
+    wait_until(lambda: by_name[first].calls("killed"), 20, "the first was not asked")
+    by_name[second].process.kill()
+    by_name[second].process.wait()
+    work.join()
+    reply = kept["reply"]
+    assert reply.status_code == 200, reply.text
+    told = reply.json()["leeroo"]
+    assert [one["expert"] for one in told["tried"]] == [second]
+    assert second not in {one["expert"] for one in told["asked"]}
+    counts, billed_usd = served.billed("killed")
+    assert set(counts.values()) == {1}
+    assert second not in counts
+    assert settled(money) - before == pytest.approx(billed_usd)  # nothing was sent to it, nothing is charged
+
+
+def test_a_cap_that_is_hit_between_two_asks_ends_the_plan_with_the_answer_at_hand(served):
+    budget_usd = served.bound_usd() + USD_PER_TOKEN  # less than what the first costs and the second may
+    secret, money = served.key(budget_usd)
+    reply = served.ask(secret, "capped00")
+    assert reply.status_code == 200, reply.text
+    counts, billed_usd = served.billed("capped00")
+    assert sum(counts.values()) == 1
+    assert settled(money) == pytest.approx(billed_usd)
+    assert money()[0] <= budget_usd
+
+
+def test_a_client_that_leaves_between_two_asks_pays_for_what_was_asked_alone(served):
+    secret, money = served.key()
+    with pytest.raises(httpx.ReadTimeout):
+        served.ask(secret, "left", wait_s=4.0, timeout_s=1.5)
+    spent = settled(money)
+    time.sleep(3.5)  # the first would be answered by now, and the second asked
+    counts, billed_usd = served.billed("left")
+    assert sum(counts.values()) == 1
+    assert billed_usd <= spent <= served.bound_usd()
+    assert money() == (spent, 0)
+
+
+def test_an_ingress_that_is_killed_between_two_asks_leaves_books_that_cover_the_bill(served):
+    secret, money = served.key()
+    kept = {}
+    work = threading.Thread(target=lambda: kept.update(reply=served.ask(secret, "orphan", wait_s=1.5)))
+    work.start()
+    wait_until(lambda: served.billed("orphan")[0], 20, "nobody was asked")
+    (ingress,) = served.endpoint.named("ServeReplica:leeroo:ingress")
+    ingress.kill()
+    work.join()
+    assert kept["reply"].status_code == 503
+    assert kept["reply"].json()["error"]["code"]
+    spent = settled(money)
+    counts, billed_usd = served.billed("orphan")
+    assert sum(counts.values()) == 1
+    assert billed_usd <= spent <= served.bound_usd()
+
+
+def test_a_stop_lets_a_plan_finish_and_leaves_the_books_in_order(served):
+    secret, money = served.key()
+    wait_until(lambda: served.ask(secret, "again").status_code == 200, 60, "no ingress came back")
+    kept = {}
+    work = threading.Thread(target=lambda: kept.update(reply=served.ask(secret, "last", wait_s=0.5)))
+    work.start()
+    wait_until(lambda: served.billed("last")[0], 20, "nobody was asked")
+    os.killpg(served.endpoint.process.pid, signal.SIGINT)
+    assert served.endpoint.process.wait(90) == 0, served.endpoint.log.read_text()
+    work.join()
+    assert kept["reply"].status_code == 200, kept["reply"].text
+    counts, _ = served.billed("last")
+    assert set(counts.values()) == {1}
+    assert len(kept["reply"].json()["leeroo"]["asked"]) == len(counts) >= 2
+    assert check_books(served.home / LEDGER_FILE).faults == ()
+    assert money()[1] == 0
