@@ -17,44 +17,20 @@ from warehouse import InputError, NotReadyError, Warehouse
 Ratings = Literal["both", "feedback", "judge"]
 Floats = NDArray[np.float64]
 
-#: Of one author the last score counts, of several authors their mean; a score of a conversation is one of
-#: each of its requests. Judges and graders speak of the expert whose answer was given.
+#: Any grader of the answer that was given counts, of several the last: a request has one reward.
 _TRAFFIC = """
-with said as (
-    select t.request_id, coalesce(f.key_id, '') || '|' || f.source as author, f.score, f.created_at
-    from feedback f join traffic t using (request_id) where f.score is not null
-    union all
-    select t.request_id, coalesce(f.key_id, '') || '|' || f.source, f.score, f.created_at
-    from feedback f join traffic t on f.conversation_hash = t.conversation_hash
-    where f.level = 'conversation' and f.request_id <> t.request_id and f.score is not null
-),
-last_said as (
-    select request_id, author, arg_max(score, created_at) as score, max(created_at) as came_at
-    from said group by all
-),
-rated as (
-    select request_id, avg(score) as score, max(came_at) as came_at from last_said group by request_id
-),
-graded as (
-    select q.parent_id as request_id, a.expert, a.score, a.created_at
-    from answers a join questions q using (question_id)
-    where q.source = 'traffic' and a.score is not null
-    union all
-    select q.parent_id, j.expert, j.score, j.created_at
-    from judgements j join questions q using (question_id) where q.source = 'traffic'
-),
-judged as (
-    select request_id, expert, arg_max(score, created_at) as score, max(created_at) as came_at
-    from graded group by all
+with judged as (
+    select request_id, expert, arg_max(score, (created_at, labeller)) as score, max(created_at) as created_at
+    from labels where kind = 'grader' group by request_id, expert
 )
 select t.request_id, t.created_at, coalesce(t.router_version, '') as router_version, t.role, t.canary_share,
     coalesce(t.canary, t.role = 'challenger') as canary, coalesce(t.preset, '') as preset, t.multiplier,
     t.experts, t.predicted_success, t.predicted_cost_usd, t.propensities, t.chosen, t.cost_usd,
     coalesce(t.key_id, '') as key_id, coalesce(t.task, '') as task, coalesce(t.form, '') as form,
     coalesce(t.conversation_hash, t.text_hash, t.request_id) as unit, coalesce(t.embedder, '') as embedder,
-    {vectors}, r.score as feedback, r.came_at as feedback_at, j.score as judged, j.came_at as judged_at
+    {vectors}, r.score as feedback, r.created_at as feedback_at, j.score as judged, j.created_at as judged_at
 from traffic t
-left join rated r using (request_id)
+left join ratings r using (request_id)
 left join judged j on j.request_id = t.request_id and j.expert = t.expert
 where t.role in ('champion', 'challenger') and len(coalesce(t.asked, [])) <= 1
     and t.cost_usd is not null and t.propensities[list_position(t.experts, t.chosen)] > 0

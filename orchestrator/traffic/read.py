@@ -17,42 +17,20 @@ from orchestrator.traffic.reliability import GOLD
 from warehouse import Warehouse
 
 EXACT = ("choice@", "numeric@", "symbolic@", "exact@", "verified@", "form@")  # graders that are not mistaken
-BY_USERS = "user@"  # hands on what users said: of the served answer that is a label already
-BY_OTHERS = "pairs-served@"  # hands on what was said of the others
 
-#: Of one author the last score counts. A word on a conversation is one on each of its requests. Feedback is
-#: of the expert whose answer was given; graders may have seen shadow answers of others.
+#: Every labeller counts for itself, but for what repeats its labels of others' answers: ``pairs-served@``.
 _LABELS = """
 with served as (
     select *, row_number() over (order by created_at, request_id) - 1 as position from traffic
     where role in ('champion', 'challenger', 'named')
-),
-said as (
-    select s.request_id, s.expert, f.key_id, f.source, f.score, f.created_at
-    from feedback f join served s using (request_id) where f.score is not null
-    union all
-    select s.request_id, s.expert, f.key_id, f.source, f.score, f.created_at
-    from feedback f join served s on f.conversation_hash = s.conversation_hash
-    where f.level = 'conversation' and f.request_id <> s.request_id and f.score is not null
-),
-labels as (
-    select request_id, expert, 'feedback:' || source as labeller, arg_max(score, created_at) as label
-    from said group by request_id, expert, source, key_id
-    union all
-    select q.parent_id, j.expert, j.grader, arg_max(j.score, j.created_at)
-    from judgements j join questions q using (question_id) where q.source = 'traffic' group by all
-    union all
-    select q.parent_id, a.expert, a.grader, arg_max(a.score, a.created_at)
-    from answers a join questions q using (question_id)
-    where q.source = 'traffic' and a.score is not null and a.grader is not null group by all
 )
-select l.expert, l.labeller, l.label, s.expert as served, s.request_id, s.position, s.embedding, s.surface,
-    case when starts_with(l.labeller, 'feedback:') and list_contains(s.experts, l.expert)
+select l.expert, l.labeller, l.score as label, s.position, s.embedding, s.surface,
+    case when l.kind = 'feedback' and list_contains(s.experts, l.expert)
         then s.propensities[list_position(s.experts, l.expert)] end as propensity
 from labels l join served s using (request_id)
-where s.embedder = $embedder and len(s.embedding) = $width
+where not starts_with(l.labeller, 'pairs-served@') and s.embedder = $embedder and len(s.embedding) = $width
     and ($since is null or s.created_at >= $since)
-order by s.position, l.expert, l.labeller
+order by s.position, l.expert, l.labeller, l.author
 """
 
 #: What graders said of answers to questions that have an answer.
@@ -90,9 +68,6 @@ def read_labels(
     kept = pc.is_in(rows["expert"], value_set=pa.array(list(experts), pa.string()))
     rows = rows.filter(kept)
     names = [GOLD if str(name).startswith(EXACT) else str(name) for name in rows["labeller"].to_pylist()]
-    pairs = zip(names, rows["expert"].to_pylist(), rows["served"].to_pylist(), strict=True)
-    told = np.array([not _repeats(name, expert == served) for name, expert, served in pairs], bool)
-    rows, names = rows.filter(pa.array(told)), [n for n, own in zip(names, told, strict=True) if own]
     labellers = tuple(dict.fromkeys(names))
     position = _numbers(rows, "position")
     served_at, first, row = np.unique(position, return_index=True, return_inverse=True)
@@ -107,16 +82,12 @@ def read_labels(
         experts=tuple(experts),
         row=row.ravel(),
         expert=np.array([place[name] for name in rows["expert"].to_pylist()], np.intp),
-        label=np.clip(_numbers(rows, "label"), 0, 1),
+        label=_numbers(rows, "label"),
         labeller=np.array([labellers.index(name) for name in names], np.intp),
         labellers=labellers,
         propensity=_propensities(rows),
         audits=audits,
     )
-
-
-def _repeats(grader: str, of_served: bool) -> bool:
-    return grader.startswith(BY_OTHERS) or (of_served and grader.startswith(BY_USERS))
 
 
 def _propensities(rows: pa.Table) -> NDArray[np.float64]:

@@ -12,44 +12,23 @@ from numpy.typing import NDArray
 
 from warehouse import Warehouse
 
-#: Of one author the last word counts; of several authors the mean. A word on a conversation is one on each of
-#: its requests.
-_FEEDBACK = """
-with said as (
-    select t.request_id, coalesce(f.key_id, '') || '|' || f.source as author, f.score, f.demonstration,
-        f.created_at
-    from feedback f join traffic t using (request_id)
-    union all
-    select t.request_id, coalesce(f.key_id, '') || '|' || f.source, f.score, f.demonstration, f.created_at
-    from feedback f join traffic t on f.conversation_hash = t.conversation_hash
-    where f.level = 'conversation' and f.request_id <> t.request_id
-),
-last_score as (
-    select request_id, author, arg_max(score, created_at) as score from said
-    where score is not null group by all
-),
-last_demonstration as (
-    select request_id, arg_max(demonstration, created_at) as demonstration from said
-    where demonstration is not null group by all
-)
-select request_id, avg(l.score) as score, any_value(d.demonstration) as demonstration
-from (select distinct request_id from said) left join last_score l using (request_id)
-left join last_demonstration d using (request_id) group by request_id
-"""
+#: Of graders judges alone count: their scores are set beside people's, which other graders hand on.
 #: What shadow answers were asked for, the question of each request's own.
-_REQUESTS = f"""
-with feedback_said as ({_FEEDBACK}),
+_REQUESTS = """
+with demonstrated as (
+    select request_id, arg_max(demonstration, (created_at, feedback_id)) as demonstration
+    from said where demonstration is not null group by request_id
+),
 judged as (
-    select q.parent_id as request_id, j.expert, arg_max(j.score, j.created_at) as score
-    from judgements j join questions q using (question_id)
-    where q.source = 'traffic' and j.grader like 'judge:%' group by all
+    select request_id, expert, arg_max(score, (created_at, labeller)) as score
+    from labels where labeller like 'judge:%' group by request_id, expert
 ),
 learned as (
     select distinct r.text_hash from questions q join traffic r on q.parent_id = r.request_id
     where q.source = 'traffic'
 )
-select t.*, f.score as feedback, f.demonstration, j.score as judged, l.text_hash is not null as is_learned
-from traffic t left join feedback_said f using (request_id)
+select t.*, r.score as feedback, d.demonstration, j.score as judged, l.text_hash is not null as is_learned
+from traffic t left join ratings r using (request_id) left join demonstrated d using (request_id)
 left join judged j on j.request_id = t.request_id and j.expert = t.expert
 left join learned l using (text_hash)
 where t.role <> 'shadow' and ($since is null or t.created_at >= $since)

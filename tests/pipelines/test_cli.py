@@ -81,7 +81,7 @@ def test_questions_are_imported_and_queried(tmp_path: Path) -> None:
 
 
 def test_sql_on_an_empty_home_has_every_view(tmp_path: Path) -> None:
-    for view in ("questions", "answers", "traffic", "feedback", "decisions", "outcomes"):
+    for view in ("questions", "answers", "traffic", "feedback", "decisions", "outcomes", "labels"):
         run = leeroo("sql", f"select count(*) n from {view}", "--home", str(tmp_path), "-o", "csv")
         assert run.stdout.split() == ["n", "0"], run.stderr
 
