@@ -85,7 +85,12 @@ def test_a_killed_round_pays_again_only_what_was_in_flight(tmp_path: Path, ray_c
             assert "serve-2026-01-01" in set(served["round"].to_pylist()), "what was served was paid that day"
             pairs = list(zip(rows["question_id"].to_pylist(), rows["expert"].to_pylist(), strict=True))
             assert len(pairs) == len(set(pairs))
-            assert len(books.attempts) == asked.num_rows > 60
+            # The sample fills the cap, and what was in flight at a kill is charged: there may be no money
+            # left to ask it again, which is said.
+            unpaid = len(books.attempts) - asked.num_rows
+            assert 0 <= unpaid <= again
+            assert unpaid == 0 or "the budget is spent" in log.read_text()
+            assert asked.num_rows > 60
             assert again <= kills * 2 * CONCURRENCY
             billed_usd = sum(tokens * PRICES[model] * 1e-6 for model, tokens in books.tokens.items())
             spent_usd = RoundMoney(store, "learn000").spent_usd()

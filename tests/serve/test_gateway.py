@@ -65,7 +65,7 @@ def test_the_openai_client_gets_the_answer_of_the_expert_that_fits_the_question(
     assert models[:4] == ["leeroo", "leeroo:quality", "leeroo:balanced", "leeroo:economy"]
     assert geography.model == "gemma-3-270m"
     assert arithmetic.model == "smollm2-135m"
-    assert geography.leeroo["predicted_success"] > 0.6
+    assert geography.leeroo["predicted_success"] > 0.55
     assert geography.leeroo["cost_usd"] == pytest.approx(150 * 0.02e-6)
 
 

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import aiohttp
+import httpx
 import jsonschema
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
@@ -295,6 +296,14 @@ def test_where_usage_is_told_the_charge_is_the_bill(url, home, upstream, stream)
 CASES = st.tuples(schemas(), SPOILT, SPOILT, st.booleans())
 
 
+def wait_until_nobody_rests(url):
+    deadline = time.monotonic() + 60
+    with httpx.Client() as client:
+        while set(client.get(f"{url}/readyz").json()["experts"].values()) != {"ok"}:
+            assert time.monotonic() < deadline, "an expert rests on"
+            time.sleep(0.5)
+
+
 def test_json_that_a_client_gets_is_valid_while_another_expert_can_answer(url, home, upstream):
     """Through the whole endpoint: what is spoilt goes on to the other expert, and both are paid."""
     secret, first = make_key(home, "json"), len(upstream.bills)
@@ -322,9 +331,11 @@ def test_json_that_a_client_gets_is_valid_while_another_expert_can_answer(url, h
             return await asyncio.gather(*asked)
 
     draw()
+    wait_until_nobody_rests(url)  # where one expert alone can answer, its stream goes out as it comes
     for (name, (schema, answers, stream)), reply in zip(cases.items(), asyncio.run(run()), strict=True):
         check_shape(reply)
         if stream:
+            assert len(reply.events) == 2, reply.events
             content, last = reply.events
             said, told = content["choices"][0]["delta"]["content"], last["leeroo"]
         else:

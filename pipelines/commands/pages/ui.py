@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from warehouse import InputError
 from warehouse.home import Home
 
 
@@ -28,10 +29,15 @@ def ui(
     from pipelines.run_view import settle_view
 
     place = Home.open(home)
-    page = settle_view(place.mlflow_uri)
     if place.mlflow_uri.startswith(("http://", "https://")):  # a server has pages of its own
+        try:
+            page = settle_view(place.mlflow_uri)
+        except InputError as error:  # whoever opens it may reach it from elsewhere
+            print_line(f"MLflow runs elsewhere, which cannot be looked at from here: {error}")
+            page = ""
         print_line(f"MLflow runs already: open {place.mlflow_uri.rstrip('/')}{page}")
         return
+    page = settle_view(place.mlflow_uri)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.mlflow_uri]
     command += ["--default-artifact-root", place.artifacts.as_uri(), "--host", host, "--port", str(port)]
     command += [

@@ -176,6 +176,6 @@ def test_no_answer_takes_long_to_check(schema, item, length):
     one = json.dumps(item)
     text = "[" + ", ".join([one] * (length // (len(one) + 2))) + "]"
     form = JsonText(compile_schema(schema))
-    began = time.process_time()
+    began = time.thread_time()
     judge_usable(form, Said(text))
-    assert time.process_time() - began < 0.5
+    assert time.thread_time() - began < 0.5
