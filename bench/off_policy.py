@@ -21,10 +21,10 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "orchestrator"))
 
-from logged_world import Drawn, World, draw, true_difference
+from logged_world import Drawn, World, draw, draw_canary, true_difference
 
 from orchestrator.off_policy.estimate import compare_policies
-from orchestrator.off_policy.sequential import CanaryLog, CanaryRule, Verdict, replay_canary
+from orchestrator.off_policy.sequential import CanaryRule, Verdict, replay_canary
 from warehouse import TooFewError
 
 WORLDS = {
@@ -113,31 +113,13 @@ def measure(world: World, simulations: int) -> dict[str, dict[str, float]]:
     }
 
 
-def canary(
-    seed: int,
-    units: int,
-    *,
-    share: float = 0.2,
-    better: float = 0.0,
-    dearer: float = 1.0,
-    rated: float = 1.0,
-    spread: float = 1.0,
-) -> CanaryLog:
-    rng = np.random.default_rng(seed)
-    drawn = rng.random(units) < share
-    reward = (rng.random(units) < 0.6 + better * drawn).astype(float)
-    reward[rng.random(units) >= rated] = np.nan
-    cost = 2e-3 * np.where(drawn, dearer, 1.0) * np.exp(rng.normal(-(spread**2) / 2, spread, units))
-    return CanaryLog(drawn, np.full(units, share), reward, cost)
-
-
 def measure_canary(world: dict[str, float], simulations: int, units: int) -> dict[str, float]:
     options = dict(world)
     rule = CanaryRule(options.pop("multiplier", 20.0), most_units=10**9)
     ends: list[int] = []
     counts = dict.fromkeys(Verdict, 0)
     for seed in range(simulations):
-        said = replay_canary(canary(seed, units, **options), rule)
+        said = replay_canary(draw_canary(seed, units, **options), rule)
         end = next((place for place, one in enumerate(said) if one != Verdict.GO_ON), None)
         counts[Verdict.GO_ON if end is None else said[end]] += 1
         if end is not None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+import subprocess
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from tests.scripted_api import ChatHandler, completion, serve_chat
@@ -44,6 +46,14 @@ class Books:
     def again(self, wanted: int) -> int:
         """Calls beyond one for each of the answers wanted, without those that the API's faults called for."""
         return self.calls() - wanted - sum(self.faults.values())
+
+
+def wait_for_calls(books: Books, count: int, driver: subprocess.Popen[bytes], log: Path) -> None:
+    """Wait until so many calls have come, or the driver has ended; its log is shown if neither happens."""
+    deadline = time.monotonic() + 300
+    while books.calls() < count and driver.poll() is None:
+        assert time.monotonic() < deadline, log.read_text()
+        time.sleep(0.01)
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from orchestrator.text.embedder import weights_key
 from warehouse import Warehouse, question_id
 from warehouse.home import Home
 
@@ -103,7 +104,7 @@ def record_traffic(
     prompts = [make_prompt(TOPICS[i % 2], 10_000 * (seed + 1) + i) for i in range(count)]
     reader = load_embedder(embedder)
     read = read_queries(prompts, reader)
-    key = "+".join(identity.key for identity in reader.weights)
+    key = weights_key(reader.weights)
     start = datetime.now(UTC) - timedelta(hours=1)
     rows: list[dict[str, Any]] = []
     said, words = [], []

@@ -78,7 +78,7 @@ class FileStore:
         except BaseException:
             beside.unlink(missing_ok=True)
             raise
-        _sync_folder(folder)
+        sync_folder(folder)
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens where it is gone already."""
@@ -115,10 +115,10 @@ def _make_folder(folder: Path) -> None:
     _make_folder(folder.parent)
     with contextlib.suppress(FileExistsError):
         folder.mkdir()
-    _sync_folder(folder.parent)
+    sync_folder(folder.parent)
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Flush a folder's entries (new names) to the device, where the system can: Windows does it by itself."""
     if os.name == "nt":
         return

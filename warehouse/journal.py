@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow.fs as pafs
 
-from warehouse.files import FileStore
+from warehouse.files import FileStore, sync_folder
 
 _ENDING = ".jsonl"
 
@@ -158,11 +158,7 @@ def claim_journal(files: FileStore, name: str) -> Iterator[bool]:
 def _keep_name(folder: Path) -> None:
     """Flush a folder's new name to the device, and those of the folders above that may be new as well."""
     for place in (folder, *list(folder.parents)[:3]):
-        descriptor = os.open(place, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        sync_folder(place)
 
 
 def _is_local(files: FileStore) -> bool:

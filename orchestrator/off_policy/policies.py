@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from orchestrator.off_policy.logged import LoggedTraffic, Requests
 from orchestrator.policy import Orchestrator
 from orchestrator.selection.value import net_value
+from orchestrator.text.embedder import weights_key
 from orchestrator.text.queries import Queries
 from warehouse import NotReadyError
 
@@ -62,7 +63,7 @@ def policies_of(logged: LoggedTraffic, routers: Mapping[str, Orchestrator]) -> P
 
 
 def _is_read_by(requests: Requests, router: Orchestrator) -> NDArray[np.bool_]:
-    key = "+".join(identity.key for identity in router.embedder.weights)
+    key = weights_key(router.embedder.weights)
     known = np.array([vector is not None for vector in requests.embedding], bool)
     return np.asarray(known & (requests.embedder == key))
 

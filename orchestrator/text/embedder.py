@@ -30,6 +30,11 @@ class WeightsIdentity:
         return f"{self.name}-{self.version}-{self.checksum[:16]}"
 
 
+def weights_key(weights: Sequence[WeightsIdentity]) -> str:
+    """Name the weights behind an embedder's vectors: vectors of equal names may be compared."""
+    return "+".join(identity.key for identity in weights)
+
+
 class Embedder(Protocol):
     """What every embedder offers."""
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from orchestrator.text.embedder import Embedder, Vectors
+from orchestrator.text.embedder import Embedder, Vectors, weights_key
 
 SHARD_TEXTS = 2048  # kept at a time: what a stopped run may have to embed again
 
@@ -29,7 +29,7 @@ class CachedEmbedder:
         self.dim = embedder.dim
         self.widths = embedder.widths
         self.weights = embedder.weights
-        self._directory = directory / "+".join(part.key for part in self.weights)
+        self._directory = directory / weights_key(self.weights)
         self._vectors: dict[bytes, Vectors] = {}
         self._shards_read: set[str] = set()
 

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orchestrator.text.embedder import Embedder
+from orchestrator.text.embedder import Embedder, weights_key
 from orchestrator.text.queries import Queries
 from orchestrator.traffic.labels import Audit, TrafficLabels
 from orchestrator.traffic.reliability import GOLD
@@ -57,7 +57,7 @@ def read_labels(
         embedder: of the router that is to learn.
         since: the first moment of the requests.
     """
-    key = "+".join(identity.key for identity in embedder.weights)
+    key = weights_key(embedder.weights)
     with warehouse.connect() as connection:
         rows = connection.sql(
             _LABELS, params={"embedder": key, "width": embedder.dim, "since": since}

@@ -68,8 +68,7 @@ class RecordedRequests:
 
     def figures(self, name: str) -> NDArray[np.float64]:
         """A column of numbers; NaN where there is none."""
-        found: NDArray[np.float64] = self.rows[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
-        return found
+        return _numbers(self.rows, name)
 
     def of_expert(self, matrix: NDArray[np.float64], column: str = "expert") -> NDArray[np.float64]:
         """What a matrix [n, m] says of the expert in a column of the rows: [n]."""

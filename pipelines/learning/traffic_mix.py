@@ -6,11 +6,11 @@ A request of which only features are kept has no domain. It is counted to that o
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from orchestrator.text.embedder import weights_key
 from pipelines.learning.recorded_requests import RecordedRequests, embeddings_of, read_requests
 from warehouse import Outcomes
 from warehouse.home import Home
@@ -69,7 +69,7 @@ def find_nearest(home: Home, outcomes: Outcomes) -> NearestQuestions | None:
         return None
     reader = load_embedder(name, cache_dir=home.embeddings)
     requests = requests.take(np.arange(max(0, len(requests) - MOST_READ), len(requests)))
-    has, vectors = embeddings_of(requests, embedder_key(name, home.embeddings))
+    has, vectors = embeddings_of(requests, weights_key(reader.weights))
     if not has.any():
         return None
     known = np.asarray(reader.embed(outcomes.texts), np.float32)
@@ -82,13 +82,6 @@ def find_nearest(home: Home, outcomes: Outcomes) -> NearestQuestions | None:
         position[start : start + 512] = alike.argmax(axis=1)
         likeness[start : start + 512] = alike.max(axis=1)
     return NearestQuestions(requests.take(has), position, likeness)
-
-
-def embedder_key(name: str, cache_dir: Path | None = None) -> str:
-    """What the endpoint calls an embedder in its rows: the identities of its weights."""
-    from orchestrator import load_embedder
-
-    return "+".join(identity.key for identity in load_embedder(name, cache_dir=cache_dir).weights)
 
 
 def mix_domains(nearest: NearestQuestions, domains: NDArray[np.str_]) -> tuple[DomainMix, ...]:

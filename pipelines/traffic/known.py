@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pipelines.learning.recorded_requests import RecordedRequests, read_requests
 from pipelines.traffic.as_questions import Texts
 from warehouse import NotReadyError, Warehouse, load_outcomes
 from warehouse.home import Home
@@ -15,6 +17,23 @@ from warehouse.traffic.texts import TextStore
 
 #: Questions whose embeddings stand for all that were learned from.
 MOST_KNOWN = 4_000
+
+
+def read_recent(home: Home, days: float | None) -> RecordedRequests:
+    """The requests of so many days, or all.
+
+    Raises:
+        NotReadyError: nothing is recorded.
+    """
+    since = None if days is None else datetime.now(UTC) - timedelta(days=days)
+    requests = read_requests(home.warehouse(), since=since)
+    if not len(requests):
+        raise NotReadyError(
+            "no request is recorded" + ("" if days is None else f" of the last {days:g} days"),
+            where=str(home.path),
+            fix="serve some; `leeroo serve --record none` and a request's own store: false leave nothing",
+        )
+    return requests
 
 
 def read_texts(home: Home, request_ids: Sequence[str]) -> Texts:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.text.embedder import weights_key
+from orchestrator.text.registry import load_embedder
 from orchestrator.traffic.judge_calibration import calibrate_judge
 from orchestrator.versions.mlflow_registry import champion_version, load_version
 from orchestrator.versions.promotion import Standing
@@ -22,7 +23,6 @@ from pipelines.answering.bulk import answer_open_work
 from pipelines.answering.open_work import find_open_work
 from pipelines.answering.round_money import RoundMoney
 from pipelines.learning.recorded_requests import RecordedRequests, embeddings_of, read_requests
-from pipelines.learning.traffic_mix import embedder_key
 from pipelines.ray_session import Connection
 from pipelines.selfplay.panel import Panel, seat
 from pipelines.selfplay.round_record import RoundFolder, RoundRecord, Step
@@ -47,7 +47,7 @@ from pipelines.traffic.events import (
     TrafficRead,
 )
 from pipelines.traffic.grading import grade_answers, read_asked
-from pipelines.traffic.known import embed_known, read_texts
+from pipelines.traffic.known import embed_known, read_recent, read_texts
 from pipelines.traffic.sampling import BOUND_FORMS, MOST_CONSIDERED, Sample, choose_sample
 from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
 from warehouse import NotReadyError, TooFewError, Warehouse
@@ -86,7 +86,7 @@ def run_learn(settings: LearnSettings, home: Home, tell: Tell = lambda event: No
     settings.check()
     panel = seat(settings.catalogue, judge=settings.shadow.judge)
     warehouse = home.warehouse()
-    requests = _read(home, warehouse, settings)
+    requests = read_recent(home, settings.shadow.days)
     folder = RoundFolder(home.rounds)
     name = settings.round or next_round(folder)
     record = folder.record(name)
@@ -118,19 +118,6 @@ def next_round(folder: RoundFolder) -> str:
         if "result" not in folder.record(name):
             return name
     return f"{ROUND_PREFIX}{max(numbers, default=-1) + 1:03d}"
-
-
-def _read(home: Home, warehouse: Warehouse, settings: LearnSettings) -> RecordedRequests:
-    days = settings.shadow.days
-    since = None if days is None else datetime.now(UTC) - timedelta(days=days)
-    requests = read_requests(warehouse, since=since)
-    if not len(requests):
-        raise NotReadyError(
-            "no request is recorded" + ("" if days is None else f" of the last {days:g} days"),
-            where=str(home.path),
-            fix="serve some; `leeroo serve --record none` and a request's own store: false leave nothing",
-        )
-    return requests
 
 
 @dataclass(frozen=True)
@@ -291,7 +278,7 @@ class _Steps:
 
     def _choose(self, fresh: RecordedRequests) -> Sample:
         _, embedder = resolve_router(self.home, self.settings, self.find_champion())
-        has, embedding = embeddings_of(fresh, embedder_key(embedder))
+        has, embedding = embeddings_of(fresh, weights_key(load_embedder(embedder).weights))
         is_known = bool(has.any())
         if not is_known:  # all were read by another one, whose vectors can be compared with each other alone
             has, embedding = embeddings_of(fresh)

@@ -13,6 +13,7 @@ import numpy as np
 
 from orchestrator import Decision, Orchestrator
 from orchestrator.policy import saved_files
+from orchestrator.text.embedder import weights_key
 from orchestrator.text.queries import Queries
 from orchestrator.text.registry import is_static
 from serve.config import ServeConfig
@@ -43,7 +44,7 @@ class Loaded:
         wanted = any(query.wants_habits for query in queries)
         habits = self.orchestrator.asking_policy().habits if wanted else None
         read = self.orchestrator.read([query.text for query in queries])
-        embedder = "+".join(identity.key for identity in self.orchestrator.embedder.weights)
+        embedder = weights_key(self.orchestrator.embedder.weights)
         return [
             decision
             if isinstance(decision, Refused)

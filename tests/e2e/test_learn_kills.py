@@ -15,7 +15,7 @@ import pytest
 from experts import load_catalogue
 from orchestrator.versions.mlflow_registry import versions
 from pipelines.answering.round_money import RoundMoney
-from tests.billing_api import Books, serve_billing
+from tests.billing_api import serve_billing, wait_for_calls
 from tests.traffic_world import PRICES, record_traffic, reply_of, write_catalogue
 from warehouse.home import Home
 
@@ -35,13 +35,6 @@ def start(home: Path, catalogue: Path, address: str, log: Path) -> subprocess.Po
     command += ["--predictor", "knn", "--embedder", "wordllama", "--address", address]
     with log.open("a") as output:
         return subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
-
-
-def wait_for_calls(books: Books, count: int, driver: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 300
-    while books.calls() < count and driver.poll() is None:
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.01)
 
 
 @pytest.mark.timeout(3600 if LONG else 600)

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pipelines.answering.round_money import RoundMoney
-from tests.billing_api import Books, serve_billing
+from tests.billing_api import serve_billing, wait_for_calls
 from warehouse.home import Home
 
 pytestmark = pytest.mark.e2e
@@ -44,13 +44,6 @@ def start(home: Path, catalogue: Path, address: str, log: Path) -> subprocess.Po
     command += ["--frozen-questions", "20", "--embedder", "wordllama", "--address", address]
     with log.open("a") as output:
         return subprocess.Popen(command, stdout=output, stderr=output, cwd=ROOT)
-
-
-def wait_for_calls(books: Books, count: int, driver: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 300
-    while books.calls() < count and driver.poll() is None:
-        assert time.monotonic() < deadline, log.read_text()
-        time.sleep(0.01)
 
 
 @pytest.mark.timeout(3600 if LONG else 600)

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.off_policy.estimate import LoggedTraffic
+from orchestrator.off_policy.sequential import CanaryLog
 from orchestrator.selection.exploration import explore
 from orchestrator.selection.value import net_value
 
@@ -80,3 +81,22 @@ def true_difference(world: World, draws: int = 20) -> tuple[float, float]:
     """What the challenger gains on all traffic of a world: success, and cost."""
     found = [draw(replace(world, requests=20_000), 10_000 + seed).truth() for seed in range(draws)]
     return float(np.mean([one[0] for one in found])), float(np.mean([one[1] for one in found]))
+
+
+def draw_canary(
+    seed: int,
+    units: int = 2000,
+    *,
+    share: float = 0.2,
+    better: float = 0.0,
+    dearer: float = 1.0,
+    rated: float = 1.0,
+    spread: float = 1.0,
+) -> CanaryLog:
+    """What a canary comes to that is ``better`` by so much success and ``dearer`` so many times."""
+    rng = np.random.default_rng(seed)
+    drawn = rng.random(units) < share
+    reward = (rng.random(units) < 0.6 + better * drawn).astype(float)
+    reward[rng.random(units) >= rated] = np.nan
+    cost = 2e-3 * np.where(drawn, dearer, 1.0) * np.exp(rng.normal(-(spread**2) / 2, spread, units))
+    return CanaryLog(drawn, np.full(units, share), reward, cost)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from logged_world import draw_canary
 
 from orchestrator.off_policy.sequential import (
     CanaryLog,
@@ -18,24 +19,6 @@ from orchestrator.off_policy.sequential import (
 )
 
 RULE = CanaryRule(multiplier=20.0, most_units=10**9)
-
-
-def canary(
-    seed: int,
-    *,
-    units: int = 2000,
-    share: float = 0.2,
-    better: float = 0.0,
-    dearer: float = 1.0,
-    rated: float = 1.0,
-    spread: float = 1.0,
-) -> CanaryLog:
-    rng = np.random.default_rng(seed)
-    challenger = rng.random(units) < share
-    reward = (rng.random(units) < 0.6 + better * challenger).astype(float)
-    reward[rng.random(units) >= rated] = np.nan
-    cost = 2e-3 * np.where(challenger, dearer, 1.0) * np.exp(rng.normal(-(spread**2) / 2, spread, units))
-    return CanaryLog(challenger, np.full(units, share), reward, cost)
 
 
 def first_verdict(log: CanaryLog, rule: CanaryRule = RULE) -> Verdict:
@@ -57,14 +40,14 @@ def test_equal_versions_are_seldom_told_apart_however_often_one_looks(
     world: dict[str, float], multiplier: float
 ) -> None:
     rule = CanaryRule(multiplier, most_units=10**9)
-    said = [first_verdict(canary(seed, **world), rule) for seed in range(250)]  # 1,000 a multiplier
+    said = [first_verdict(draw_canary(seed, **world), rule) for seed in range(250)]  # 1,000 a multiplier
     assert said.count(Verdict.PROMOTE) / len(said) <= 0.05
     assert said.count(Verdict.STOP) / len(said) <= 0.05
 
 
 def test_a_worse_challenger_is_stopped_and_a_better_one_promoted() -> None:
-    worse = [first_verdict(canary(seed, better=-0.15, share=0.3, units=5000)) for seed in range(20)]
-    better = [first_verdict(canary(seed, better=0.15, share=0.3, units=5000)) for seed in range(20)]
+    worse = [first_verdict(draw_canary(seed, better=-0.15, share=0.3, units=5000)) for seed in range(20)]
+    better = [first_verdict(draw_canary(seed, better=0.15, share=0.3, units=5000)) for seed in range(20)]
     assert worse.count(Verdict.STOP) >= 19
     assert Verdict.PROMOTE not in worse
     assert better.count(Verdict.PROMOTE) >= 19
@@ -72,19 +55,19 @@ def test_a_worse_challenger_is_stopped_and_a_better_one_promoted() -> None:
 
 
 def test_a_cheaper_challenger_is_promoted_where_cost_counts() -> None:
-    log = canary(1, dearer=0.3, share=0.5, units=8000)
+    log = draw_canary(1, dearer=0.3, share=0.5, units=8000)
     assert first_verdict(log, CanaryRule(200.0)) == Verdict.PROMOTE
     assert first_verdict(log, CanaryRule(0.0, most_units=10**9)) == Verdict.GO_ON
 
 
 def test_an_undecided_canary_ends() -> None:
-    judged = judge_canary(canary(0, units=1000), CanaryRule(20.0, most_units=1000))
+    judged = judge_canary(draw_canary(0, units=1000), CanaryRule(20.0, most_units=1000))
     assert (judged.verdict, judged.why) == (Verdict.STOP, "undecided after 1,000 units")
 
 
 def test_nothing_is_said_of_nothing() -> None:
     for units in (0, 1, 20):
-        log = canary(0, units=units)
+        log = draw_canary(0, units=units)
         judged = judge_canary(log, RULE)
         assert judged.verdict == Verdict.GO_ON
         assert judged.value.low < 0 < judged.value.high
@@ -94,7 +77,7 @@ def test_nothing_is_said_of_nothing() -> None:
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 10**6), units=st.integers(60, 400), rated=st.floats(0.05, 1))
 def test_a_look_says_what_the_replay_says_of_its_last_unit(seed: int, units: int, rated: float) -> None:
-    log = canary(seed, units=units, share=0.5, better=0.3, rated=rated)
+    log = draw_canary(seed, units=units, share=0.5, better=0.3, rated=rated)
     rule = CanaryRule(20.0, least_units=5)
     assert judge_canary(log, rule).verdict == replay_canary(log, rule)[-1]
 
@@ -113,5 +96,5 @@ def test_bounds_hold_at_all_times_at_once() -> None:
 @pytest.mark.parametrize("spread", [1.0, 2.0])
 def test_a_small_side_that_has_seen_no_dear_answer_yet_does_not_look_cheap(spread: float) -> None:
     rule = CanaryRule(1e6, most_units=10**9)  # cost alone counts
-    said = [first_verdict(canary(seed, share=0.05, spread=spread), rule) for seed in range(250)]
+    said = [first_verdict(draw_canary(seed, share=0.05, spread=spread), rule) for seed in range(250)]
     assert said.count(Verdict.PROMOTE) / len(said) <= 0.05

@@ -11,6 +11,7 @@ from synthetic import make_outcomes
 
 from orchestrator import train_router
 from orchestrator.predictors.recalibrated import RecalibratedPredictor
+from orchestrator.text.embedder import weights_key
 from orchestrator.text.queries import read_queries
 from orchestrator.traffic.read import read_labels
 from warehouse import InputError, Warehouse
@@ -24,7 +25,7 @@ def request(number: int, reader, queries, **changes):
         "request_id": f"r{number}", "created_at": START + timedelta(seconds=number), "role": "champion",
         "round": "serve-2026-11-01", "experts": ["algebraist", "generalist"], "propensities": [0.25, 0.75],
         "chosen": "algebraist", "expert": "algebraist", "conversation_hash": f"c{number // 2}",
-        "embedder": "+".join(identity.key for identity in reader.weights),
+        "embedder": weights_key(reader.weights),
         "embedding": queries.embeddings[at].tolist(), "surface": queries.surface[at].tolist(),
         "recording": "features",
     } | changes  # fmt: skip

@@ -11,6 +11,7 @@ from synthetic import make_outcomes
 from orchestrator.policy import Orchestrator
 from orchestrator.selection.exploration import explore
 from orchestrator.selection.value import net_value
+from orchestrator.text.embedder import weights_key
 from orchestrator.text.queries import read_queries
 from warehouse import FEEDBACK, TRAFFIC, Warehouse
 
@@ -70,7 +71,7 @@ def serve_made_traffic(
                     "task": str(outcomes.domains[i]),
                     "key_id": f"key-{i % 2}",
                     "text_hash": f"text-{i}",
-                    "embedder": "+".join(identity.key for identity in router.embedder.weights),
+                    "embedder": weights_key(router.embedder.weights),
                     "embedding": queries.embeddings[place].tolist(),
                     "surface": queries.surface[place].tolist(),
                     "recording": "features",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import warehouse.files
+from tests.warehouse.killed_steps import killed_at
 from warehouse import Warehouse
 from warehouse.schemas import TABLES
 from warehouse.traffic.forgetting import ORDERS_FOLDER, carry_out_orders, count_meant, forget
@@ -25,10 +23,6 @@ from warehouse.traffic.texts import RecordedText, TextStore
 
 N = 6  # requests; the even ones of key k0 and user u0, the odd ones of k1 and u1
 NOW = datetime.now(UTC)
-
-
-class Killed(BaseException):
-    """The process is gone: no handler of ours runs."""
 
 
 def word(number: int) -> str:
@@ -145,28 +139,11 @@ def test_those_who_are_meant_are_gone_from_every_file(
 def test_killed_at_any_step_the_next_walk_does_the_rest(
     step: int, is_before: bool, selection: Selection
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         store = fill(home)
-        steps = iter(range(10_000))
-
-        def killed(real: Callable[..., None]) -> Callable[..., None]:
-            def act(*args: object) -> None:
-                at = next(steps)
-                if at == step and is_before:
-                    raise Killed
-                real(*args)
-                if at == step:
-                    raise Killed
-
-            return act
-
-        files = warehouse.files.FileStore
-        patch.setattr(files, "write", killed(files.write))
-        patch.setattr(files, "delete", killed(files.delete))
-        with contextlib.suppress(Killed):
+        with killed_at(step, is_before=is_before):
             forget(home, store, selection)
-        patch.undo()
         assert carry_out_orders(home, Warehouse(home / "warehouse")) == 1
         assert found_in(home) == {0, 2, 4}
         assert rows_of(store) == {"traffic": 6, "feedback": 3, "questions": 8, "answers": 15, "judgements": 3}

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -13,15 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import warehouse.files
+from tests.warehouse.killed_steps import killed_at
 from warehouse import Warehouse
 from warehouse.integrity import inspect_tables
 
 N_ROWS = 8
-
-
-class Killed(BaseException):
-    """The process is gone: no handler of ours runs."""
 
 
 def rows_of(numbers: list[int]) -> pa.Table:
@@ -67,31 +61,14 @@ def batches(draw: st.DrawFn) -> list[list[int]]:
 def test_killed_at_any_step_it_loses_nothing_else_and_does_the_rest_when_done_again(
     written: list[list[int]], gone: set[int], step: int, is_before: bool, is_compacted: bool
 ) -> None:
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as folder:
         store, place = Warehouse(folder), Path(folder)
         for batch in written:
             store.append("answers", rows_of(batch), round="r0", expert="x")
         if is_compacted:  # what it replaced lies there still, with all the rows
             store.compact("answers")
-        steps = iter(range(10_000))
-
-        def killed(real: Callable[..., None]) -> Callable[..., None]:
-            def act(*args: object) -> None:
-                at = next(steps)
-                if at == step and is_before:
-                    raise Killed
-                real(*args)
-                if at == step:
-                    raise Killed
-
-            return act
-
-        files = warehouse.files.FileStore
-        patch.setattr(files, "write", killed(files.write))
-        patch.setattr(files, "delete", killed(files.delete))
-        with contextlib.suppress(Killed):
+        with killed_at(step, is_before=is_before):
             take_out(store, gone)
-        patch.undo()
 
         ids = Warehouse(folder).scan("answers")["question_id"].to_pylist()
         kept = {f"q{n}" for n in range(N_ROWS)} - {f"q{n}" for n in gone}

@@ -19,6 +19,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+from warehouse.files import sync_folder
+
 ENDING = ".jsonl"
 FULL_BYTES = 64 << 20  # a segment of this size is followed by another
 _BLANKS = b" " * (1 << 16)
@@ -80,7 +82,7 @@ class SegmentWriter:
         self._file = os.open(hidden, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         fcntl.flock(self._file, fcntl.LOCK_EX)
         hidden.rename(path)
-        _sync(folder)
+        sync_folder(folder)
         self._day, self._size, self._is_torn = day, 0, False
 
 
@@ -180,11 +182,3 @@ def _is_written(path: Path) -> bool:
         return False
     finally:
         os.close(file)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
