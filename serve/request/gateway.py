@@ -30,7 +30,7 @@ from serve.request.breaker import Breaker
 from serve.request.clients import LedgerClient, RouterClient
 from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
-from serve.request.overview import tell_overview
+from serve.request.overview.telling import tell_overview
 from serve.request.permissions import permitted
 from serve.request.planning import Offered, offered_models
 from serve.request.recording.recorder import Recorder

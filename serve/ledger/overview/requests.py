@@ -52,28 +52,31 @@ def tallies_of(request: RecentRequest, settlement: Settlement) -> Iterator[tuple
         yield "all", "", answered
         yield "expert", request.expert, answered
         return
-    compared = Tally(
-        compared=1,
-        chosen_success=chosen.success,
-        chosen_usd=chosen.cost_usd,
-        paid_usd=request.cost_usd,
-    )
-    everything = Tally(answers=1, cost_usd=request.cost_usd)
-    everything.add(compared)
+    paid_usd = request.cost_usd
+
+    def compared(success: float = 0.0, forecast_usd: float = 0.0, **more: Any) -> Tally:
+        return Tally(
+            compared=1,
+            success=success,
+            forecast_usd=forecast_usd,
+            chosen_success=chosen.success,
+            chosen_usd=chosen.cost_usd,
+            paid_usd=paid_usd,
+            **more,
+        )
+
+    everything = compared(answers=1, cost_usd=paid_usd)
     yield "all", "", everything
     yield "version", request.version or "?", everything
     yield "expert", request.expert, answered
     for name, forecast in by_name.items():
-        own = Tally(success=forecast.success, forecast_usd=forecast.cost_usd)
-        own.add(compared)
-        yield "expert", name, own
+        yield "expert", name, compared(forecast.success, forecast.cost_usd)
     for record in settlement.records[1:]:
         shadow = orjson.loads(record.content)
         other = {one.expert: one for one in _forecasts(shadow)}.get(shadow["chosen"])
         if other is not None:
             same = int(shadow["chosen"] == request.chosen)
-            beside = Tally(answers=same, success=other.success, forecast_usd=other.cost_usd)
-            beside.add(compared)
+            beside = compared(other.success, other.cost_usd, answers=same)
             yield "shadow", shadow["router_version"] or "?", beside
 
 

@@ -35,8 +35,15 @@ class Tally:
 
     def add(self, other: Tally) -> None:
         """Take another one's sums in."""
-        for name in COLUMNS:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.answers += other.answers
+        self.failed += other.failed
+        self.cost_usd += other.cost_usd
+        self.compared += other.compared
+        self.success += other.success
+        self.forecast_usd += other.forecast_usd
+        self.chosen_success += other.chosen_success
+        self.chosen_usd += other.chosen_usd
+        self.paid_usd += other.paid_usd
 
 
 COLUMNS = tuple(field.name for field in fields(Tally))
