@@ -2,8 +2,8 @@
 
 Its replica may still hold the conversation's prefix in its cache, and answers keep one voice. What an API
 asks less for a prefix that it still has is counted: a conversation that stays is cheaper than one that moves.
-It is recognised by its content: the turns up to the last answer. Only digests are kept, in the ledger, so that
-every replica of the ingress knows them.
+It is recognised by its content: the turns up to the last answer. Only digests are kept, in the ledger, so
+that every replica of the ingress knows them.
 """
 
 from __future__ import annotations
