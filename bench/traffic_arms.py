@@ -47,7 +47,7 @@ class Lessons:
     temperature: float = 0.05
     most_weight: float = MOST_WEIGHT
     gate: bool = True
-    if_needed: bool = True  # paid only while something speaks for drift; what is saved may be spent then
+    if_needed: bool = False  # shadows only while something speaks for drift; what is saved is spent then
     blindly: bool = False  # shadows by chance, to see what choosing them is worth
 
     @property
@@ -102,7 +102,7 @@ def serve_ours(
     blocks, everyone = len(world.score) // BLOCK, np.ones((BLOCK, len(price)), bool)
     recorder, history, learned = Recorder(world, blocks), list[Foretold](), None
     explore_left = shadow_left = 0.0
-    audited, asked, is_needed = False, 0, not lessons.if_needed
+    audited, asked = False, 0
     for b in range(blocks):
         rows = np.arange(b * BLOCK, (b + 1) * BLOCK)
         queries = world.queries.take(rows)
@@ -113,8 +113,7 @@ def serve_ours(
         greedy = value.argmax(axis=1)
         greedy_usd = float(price[greedy].sum())
         explore_left += lessons.explored_usd * greedy_usd
-        share = lessons.explored if is_needed else 0.0
-        chosen, p = explore(value, everyone, share, lessons.temperature, rng)
+        chosen, p = explore(value, everyone, lessons.explored, lessons.temperature, rng)
         # an explored answer that the purse cannot pay is not given; the chance of the others is as it was
         more = np.maximum(price[chosen] - price[greedy], 0)
         unpaid = np.cumsum(more) > explore_left
@@ -126,7 +125,6 @@ def serve_ours(
         p_told = p[told, chosen[told]]
         desk.hear(rows[told], chosen[told], world.score[rows[told], chosen[told]], 0, p_told)
         shadow_left += lessons.shadows_usd * greedy_usd
-        explores = is_needed
         is_needed = not lessons.if_needed or serves or is_unlike(queries, known)
         audit_usd = 0.0 if audited else AUDITED * JUDGE_USD
         buys = lessons.shadows_usd > 0 and is_needed and shadow_left > audit_usd
@@ -162,7 +160,7 @@ def serve_ours(
             desk.hear(rows[at], whose, world.score[rows[at], whose], 1, np.ones(len(at)))
         held_out = predictor.predict(world.held_out)
         shown = choices(held_out, price, multiplier)
-        if lessons.explored and explores:
+        if lessons.explored:
             _, shown = explore(
                 held_out - multiplier * price, np.ones(held_out.shape, bool), lessons.explored,
                 lessons.temperature, np.random.default_rng(0),

@@ -6,7 +6,6 @@ was killed at any moment goes on where it was, pays nothing twice, and keeps its
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -40,6 +39,7 @@ from pipelines.traffic.events import (
     ChallengerTrained,
     Graded,
     LearnDone,
+    Need,
     NothingToLearn,
     Sampled,
     ShadowsCame,
@@ -48,7 +48,10 @@ from pipelines.traffic.events import (
 )
 from pipelines.traffic.grading import grade_answers, read_asked
 from pipelines.traffic.known import embed_known, read_recent, read_texts
-from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
+from pipelines.traffic.round_name import next_round
+from pipelines.traffic.sampling import Sample
+from pipelines.traffic.settings import LearnSettings
+from pipelines.traffic.watch import watch_traffic
 from warehouse import NotReadyError, TooFewError, Warehouse
 from warehouse.home import Home
 from warehouse.mlflow_runs import active_run
@@ -109,16 +112,6 @@ def run_learn(settings: LearnSettings, home: Home, tell: Tell = lambda event: No
     return result
 
 
-def next_round(folder: RoundFolder) -> str:
-    """The round of learning that was not finished, else the next one's name."""
-    names = sorted(path.stem for path in folder.folder.glob(f"{ROUND_PREFIX}*.json"))
-    numbers = [int(name[len(ROUND_PREFIX) :]) for name in names if re.fullmatch(rf"{ROUND_PREFIX}\d+", name)]
-    for name in names:
-        if "result" not in folder.record(name):
-            return name
-    return f"{ROUND_PREFIX}{max(numbers, default=-1) + 1:03d}"
-
-
 @dataclass(frozen=True)
 class _Steps:
     """The steps of one round: each is done once, and kept."""
@@ -162,6 +155,11 @@ class _Steps:
             seen = embed_known(
                 self.warehouse, embedder, self._pool(), self.home.embeddings, seed=self.settings.seed
             )
+            if self.settings.shadow.if_needed:
+                reasons = watch_traffic(requests, seen).reasons
+                self.tell(Need(reasons))
+                if not reasons:
+                    return asdict(Sample((), {}, 0.0, 0.0))
             left_usd = self.money.left_usd() or 0.0
             reader = load_embedder(embedder)
             chosen = choose_among(
