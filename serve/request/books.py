@@ -78,7 +78,7 @@ class RequestBooks:
         job, name = self._job, expert.spec.name
         job.at_work.discard(name)
         self._breaker.record(name, None, job.caller.key_id, asked_at)
-        job.notes.came(name, value, unusable)
+        job.notes.came(name, value)
         if not isinstance(value, WholeAnswer):
             return 0.0
         self.judged(name, unusable)
@@ -86,6 +86,8 @@ class RequestBooks:
 
     def judged(self, name: str, unusable: Unusable | None) -> None:
         """Note what was thought of an answer."""
+        if unusable is not None:
+            self._job.notes.judged(name, unusable)
         self._job.verdicts.append(
             Verdict(name, self._job.form.name, unusable.reason.value if unusable else None)
         )

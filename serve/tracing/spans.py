@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -58,7 +59,9 @@ def _context(trace_id: int, span_id: int, *, is_remote: bool = False) -> SpanCon
 
 def _attributes(span: NotedSpan, said: Said | None) -> dict[str, Any]:
     told: dict[str, Any] = {
-        name: list(value) if isinstance(value, tuple) else value for name, value in span.attributes.items()
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in span.attributes.items()
+        if not isinstance(value, float) or math.isfinite(value)  # without a limit: nothing to be told
     }
     if span.error is not None:
         told["error.type"] = span.error

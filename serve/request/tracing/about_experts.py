@@ -11,6 +11,7 @@ from experts.upstream.address import url_of
 from serve.experts.client import WholeAnswer
 from serve.tracing.messages import Scalar
 
+EXPERT = "leeroo.expert"
 _MOST_CHARACTERS = 200
 
 Told = dict[str, Scalar | tuple[Scalar, ...]]
@@ -22,7 +23,7 @@ def about_expert(spec: ExpertSpec, operation: str) -> Told:
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": spec.backend,
         "gen_ai.request.model": spec.model,
-        "leeroo.expert": spec.name,
+        EXPERT: spec.name,
     }
     if is_api(spec):
         address = urlsplit(url_of(spec, is_chat=True))

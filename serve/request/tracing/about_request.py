@@ -11,7 +11,7 @@ from orchestrator.text.queries import take_ends
 from serve.ledger.messages import Caller, Refusal, Reserved
 from serve.request.in_flight import CompletionRequest, InFlight
 from serve.request.recording.records import Ending
-from serve.request.tracing.about_experts import Told
+from serve.request.tracing.about_experts import EXPERT, Told
 from serve.request.tracing.notes import Outcome
 from serve.request.tracing.request_trace import CLIENT_LEFT
 from serve.router.messages import Ruling
@@ -59,7 +59,7 @@ def about_ruling(ruling: Ruling, recording: Recording) -> Told:
         "leeroo.router_version": ruling.version,
         "leeroo.role": ruling.role,
         "leeroo.multiplier": min(decision.multiplier, COST_ALONE),
-        "leeroo.expert": decision.expert,
+        EXPERT: decision.expert,
         "leeroo.reason": decision.reason,
     }
     if recording != "none":
@@ -88,24 +88,25 @@ def outcome_of(job: InFlight, ending: Ending | None, recording: Recording) -> Ou
     }
     if job.preset is not None:
         told["leeroo.preset"] = job.preset
+    if job.order:
+        chosen = job.order[0].spec.name
+        told["leeroo.propensity"] = float(plan.propensities.get(chosen, 0.0))
+        told |= {"leeroo.chosen": chosen, "leeroo.explored": plan.explored}
     if ruling is not None:
         told["leeroo.router_version"] = ruling.version
         told["leeroo.multiplier"] = min(ruling.decision.multiplier, COST_ALONE)
     if recording != "none":
         told["leeroo.form"] = job.form.name
     if ending is not None:
-        told |= _about_answer(job, ending)
+        told |= _about_answer(ending)
     error = CLIENT_LEFT if job.has_left else None if ending is None else ending.cut
     return told, _said(job, ending) if recording == "texts" else None, error
 
 
-def _about_answer(job: InFlight, ending: Ending) -> Told:
-    answered, plan = ending.answered, job.plan
+def _about_answer(ending: Ending) -> Told:
+    answered = ending.answered
     expert = answered.expert.spec.name
-    told: Told = {"gen_ai.response.model": expert, "leeroo.expert": expert}
-    if expert in plan.propensities:
-        told["leeroo.propensity"] = float(plan.propensities[expert])
-        told["leeroo.explored"] = plan.explored
+    told: Told = {"gen_ai.response.model": expert, EXPERT: expert}
     if answered.unusable is not None:
         told["leeroo.unusable"] = answered.unusable.reason.value
     if answered.attempts:

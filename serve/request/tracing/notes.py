@@ -32,8 +32,12 @@ class Notes(Protocol):
         """Note that an expert is asked; ``why`` is the reason for the first one."""
         ...
 
-    def came(self, name: str, value: object, unusable: Unusable | None) -> None:
+    def came(self, name: str, value: object) -> None:
         """Note an answer, or that a stream has begun."""
+        ...
+
+    def judged(self, name: str, unusable: Unusable) -> None:
+        """Note why an answer is not usable."""
         ...
 
     def failed(self, name: str, failure: Failure) -> None:
@@ -73,7 +77,8 @@ class Untraced:
         return work
 
     def asked(self, expert: ExpertClient, why: str) -> None: ...  # noqa: D102
-    def came(self, name: str, value: object, unusable: Unusable | None) -> None: ...  # noqa: D102
+    def came(self, name: str, value: object) -> None: ...  # noqa: D102
+    def judged(self, name: str, unusable: Unusable) -> None: ...  # noqa: D102
     def failed(self, name: str, failure: Failure) -> None: ...  # noqa: D102
     def abandoned(self, name: str, *, was_sent: bool) -> None: ...  # noqa: D102
     def used(self, name: str, usage: Usage) -> None: ...  # noqa: D102

@@ -14,7 +14,7 @@ from experts import ExpertSpec
 from experts.forms import Unusable
 from experts.upstream import Failure, Usage
 from serve.experts.client import ExpertClient, OpenStream, WholeAnswer
-from serve.request.tracing.about_experts import Told, about_answer, about_expert, about_usage
+from serve.request.tracing.about_experts import EXPERT, Told, about_answer, about_expert, about_usage
 from serve.request.tracing.notes import About, Outcome
 from serve.tracing.messages import Attributes, NotedSpan, NotedTrace, Said, Sampled
 from serve.wire.api_errors import ApiError
@@ -132,17 +132,20 @@ class RequestTrace:
         self._attempts[name] = _Attempt(expert.spec, place, fallback)
 
     @_harmless
-    def came(self, name: str, value: object, unusable: Unusable | None) -> None:
+    def came(self, name: str, value: object) -> None:
         """See :class:`Notes`."""
-        attempt = self._attempts[name]
-        span = self._spans[attempt.place]
+        span = self._spans[self._attempts[name].place]
         if isinstance(value, WholeAnswer):
             span.attributes |= about_answer(value)
         elif isinstance(value, OpenStream):
             span.attributes["gen_ai.response.time_to_first_chunk"] = (self._now_ns() - span.began_ns) / 1e9
-        if unusable is not None:
-            attempt.why_not = unusable.reason.value
-            span.attributes["leeroo.unusable"] = unusable.reason.value
+
+    @_harmless
+    def judged(self, name: str, unusable: Unusable) -> None:
+        """See :class:`Notes`."""
+        attempt = self._attempts[name]
+        attempt.why_not = unusable.reason.value
+        self._spans[attempt.place].attributes["leeroo.unusable"] = unusable.reason.value
 
     @_harmless
     def failed(self, name: str, failure: Failure) -> None:
@@ -183,6 +186,13 @@ class RequestTrace:
         attributes, self._said, error = outcome()
         self._spans[0].attributes |= attributes
         self._close(0, error)
+        reason, attempt = (
+            attributes.get("leeroo.finish_reason"),
+            self._attempts.get(str(attributes.get(EXPERT))),
+        )
+        if reason is not None and attempt is not None:  # of a stream it is known at its end
+            told = self._spans[attempt.place].attributes
+            told.setdefault("gen_ai.response.finish_reasons", (str(reason),))
 
     @_harmless
     def settled(self) -> None:
