@@ -196,7 +196,7 @@ def _card(gateway: Gateway, name: str, offered: Offered) -> ModelCard:
 
 
 async def _complete(
-    gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller, traceparent: str | None
+    gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller, traceparent: str | None = None
 ) -> Response:
     if not request.stream:
         with gateway.admit(caller):
