@@ -15,7 +15,12 @@ from experts.backends.preloading import Preload, find_preloads
 from experts.backends.recorded_folder import read_recorded_folder
 from experts.backends.registry import build_backend, build_backends, check_loadable, check_runnable
 from experts.backends.spend_cap import SpendCap
-from experts.backends.vllm_engine import backend_env, engine_options, shared_engine_key
+from experts.backends.vllm_engine import (
+    backend_env,
+    engine_options,
+    prepare_process,
+    shared_engine_key,
+)
 from experts.catalogue.bundled_models import BUNDLED_MODELS
 from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec, Resources
@@ -62,6 +67,7 @@ __all__ = [
     "judgements",
     "load_catalogue",
     "pair_questions",
+    "prepare_process",
     "probe_hardware",
     "read_pair_scores",
     "read_recorded_folder",

@@ -60,7 +60,7 @@ ROOMS: dict[str, set[str]] = {
     "serve/request": {
         *("serve/wire", "serve/config", "serve/ledger/messages", "serve/router/messages"),
         "serve/tracing/messages",
-        *("serve/experts/client", "serve/ledger/traffic/spool"),
+        *("serve/experts/client", "serve/ledger/traffic/spool", "serve/ledger/overview/seen"),
     },
     "serve/http": {"serve/wire", "serve/request", "serve/ledger/messages"},
     "serve/front": {"serve/wire", "serve/http"},
@@ -90,6 +90,7 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines/selfplay/round_record", "pipelines/selfplay/results"),
     },
     "pipelines/commands/pages": {"pipelines", "pipelines/commands", "pipelines/report"},
+    "pipelines/commands/data": {"pipelines", "pipelines/commands"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),

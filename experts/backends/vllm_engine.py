@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experts.backends.bundled import resolve_model
+from experts.backends.bundled import default_cache_dir, resolve_model
 from experts.backends.engine_loop import EngineLoop
 from experts.backends.hardware import probe_hardware
 from experts.backends.preloading import preload_env
@@ -46,6 +46,16 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
         }
     preloads = preload_env() if spec.resources.num_gpus == 0 else {}
     return preloads | {name: os.environ.get(name, value) for name, value in defaults.items()}
+
+
+def prepare_process(spec: ExpertSpec) -> None:
+    """Set this process's environment for vLLM, before vLLM is first imported.
+
+    What PyTorch compiles to look at the processor goes into the cache of this machine, not into its
+    temporary folder; where that is belongs to the machine that the engine runs on, not to the driver's.
+    """
+    os.environ.update(backend_env(spec))
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(default_cache_dir() / "torch"))
 
 
 def engine_options(spec: ExpertSpec, *, cache_dir: str | Path | None = None) -> dict[str, Any]:
@@ -121,7 +131,7 @@ class SharedEngine:
             raise InputError(
                 f"{names} cannot share an engine", fix="give them one model, engine and resources"
             )
-        os.environ.update(backend_env(specs[0]))
+        prepare_process(specs[0])
         try:
             from vllm import LLM
         except ImportError as error:

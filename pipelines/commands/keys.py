@@ -63,6 +63,9 @@ def create_key(
     record: RecordOption = None,
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
+    operator: Annotated[
+        bool, typer.Option("--operator", help="It sees all requests, keys and spending in the overview.")
+    ] = False,
     catalogue: Annotated[
         Path | None, typer.Option(help="Catalogue that --expert names are of; the default one if not given.")
     ] = None,
@@ -85,6 +88,7 @@ def create_key(
         record=record,
         explore_share=explore_share,
         explore_usd_per_day=explore_usd_per_day,
+        operator=operator,
     )
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
 
@@ -165,6 +169,7 @@ def list_keys(
         "record",
         "explore",
         "exploring USD",
+        "operator",
         "state",
     )
     for key in ledger.list_keys():
@@ -182,6 +187,7 @@ def list_keys(
             key.record or "-",
             "-" if key.explore_share is None else f"{key.explore_share:g}",
             f"{key.explored_usd:.6g}",
+            "yes" if key.operator else "-",
             "revoked" if key.revoked else "active",
         )
     console = Console()

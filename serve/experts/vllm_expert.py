@@ -5,11 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import os
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from experts import ExpertSpec, backend_env, engine_options
+from experts import ExpertSpec, engine_options, prepare_process
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, render_prompt
 from experts.upstream import Failure, FailureKind, Piece, StreamReader, TokenCounter, ask_of, read_reply
 from experts.upstream.dialect import fill_defaults
@@ -42,7 +41,7 @@ class VllmExpert:
 
     async def __init__(self, spec: ExpertSpec) -> None:  # type: ignore[misc]  # Ray Serve awaits it
         keep_port_on_this_machine()
-        os.environ.update(backend_env(spec))
+        prepare_process(spec)
         from starlette.datastructures import State
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state

@@ -7,10 +7,9 @@ import logging
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import ExitStack
 from dataclasses import asdict
-from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Header, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from starlette.types import Message, Receive, Scope, Send
@@ -20,6 +19,7 @@ from serve.http.body_limit import BodyLimit
 from serve.http.draining import Draining
 from serve.http.error_replies import add_error_handlers
 from serve.http.local_names import LocalNames
+from serve.http.page.read import read_page
 from serve.http.reading import JsonReply, ReadOnce
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
@@ -27,6 +27,7 @@ from serve.request.planning import Offered
 from serve.wire.api_errors import ApiError
 from serve.wire.feedback import FeedbackReply, FeedbackRequest
 from serve.wire.json_text import write_json
+from serve.wire.overview import OverviewReply
 from serve.wire.protocol import (
     ChatReply,
     ChatRequest,
@@ -64,12 +65,6 @@ _UNREAD_S = 60.0
 _EVENT = {"type": "object", "properties": {"data": {"type": "string"}}, "required": ["data"]}
 _STREAM = {"content": {"text/event-stream": {"schema": _EVENT}}}
 
-_PAGE = Path(__file__).with_name("playground.html")
-_PAGE_POLICY = (
-    "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src data:;"
-    " frame-ancestors 'none'"
-)
-
 
 async def _caller(request: Request) -> Caller:  # async, or FastAPI would hand it to a thread
     caller: Caller = request.state.caller
@@ -92,7 +87,7 @@ def create_api(gateway: Gateway) -> FastAPI:
         docs_url=None,
     )
     add_error_handlers(app)
-    page = _PAGE.read_text(encoding="utf-8")
+    page, policy = read_page()
     app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
     app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
     if gateway.config.access == "open":
@@ -157,6 +152,17 @@ def create_api(gateway: Gateway) -> FastAPI:
             raise ApiError(404, f"no model {name!r}", param="model", code="model_not_found")
         return _card(gateway, name, offered)
 
+    @app.get("/v1/overview", responses={code: _REFUSALS[code] for code in (400, 401, 503)})
+    async def overview(
+        caller: FromKey, days: Annotated[int, Query(ge=1, le=31, description="days, today with them")] = 7
+    ) -> OverviewReply:
+        """Tell of the last days: requests, spending, savings, experts, keys, recent decisions and why.
+
+        An operator's key (`leeroo keys create --operator`), and whoever asks an open endpoint, is told of all
+        requests; any other key of its own.
+        """
+        return await gateway.overview(caller, days)
+
     @app.get("/healthz")
     async def healthz() -> Health:
         """Say that the endpoint is alive, and what it serves."""
@@ -165,19 +171,15 @@ def create_api(gateway: Gateway) -> FastAPI:
     @app.get("/readyz", responses={503: {"model": Readiness, "description": "no expert is in service"}})
     async def readyz(response: Response) -> Readiness:
         """Say whether requests can be answered now."""
-        resting = gateway.breaker.out_of_service(gateway.experts)
-        states: dict[str, Literal["ok", "resting", "starting"]] = {
-            name: "resting" if name in resting else "ok" if await expert.is_running() else "starting"
-            for name, expert in gateway.experts.items()
-        }
+        states = await gateway.expert_states()
         ready = "ok" in states.values()
         response.status_code = 200 if ready else 503
         return Readiness(ready=ready, experts=states)
 
     @app.get("/", include_in_schema=False)
-    async def playground() -> Response:
-        """Give the page on which to try the endpoint; it loads nothing from elsewhere."""
-        return HTMLResponse(page, headers={"Content-Security-Policy": _PAGE_POLICY})
+    async def page_of_the_endpoint() -> Response:
+        """Give the page on which to try the endpoint and to look after it; it loads nothing else."""
+        return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:

@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from serve.config import ServeConfig, is_loopback
 from serve.ledger.drain import Drain
+from serve.ledger.key_limits import PriceRatios, RateLimiter
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import (
     Caller,
@@ -31,6 +32,8 @@ from serve.ledger.messages import (
     Unbooked,
     Written,
 )
+from serve.ledger.overview.overview import Overview
+from serve.ledger.overview.seen import LedgerOverview
 from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
 from serve.ledger.prometheus import Metrics
 from serve.ledger.traffic.carrying import carry_traffic
@@ -46,46 +49,7 @@ logger = logging.getLogger("ray.serve")
 CONVERSATION_LIFETIME_S = 6 * 3600.0
 CALL_KEPT_S = 24 * 3600.0  # for who looks at them; repetitions come within seconds
 CARRY_EVERY_S = 30.0
-TRUSTED_FORECASTS = 8  # answers' worth
-FADING = 0.995  # of an answer's weight with each one after it
 UNLIMITED = Grant(math.inf, None)  # where nobody is charged
-
-
-class RateLimiter:
-    """Token buckets: a key may make its requests of a minute at once, and then one each 60/rate seconds."""
-
-    def __init__(self) -> None:
-        self._buckets: dict[str, tuple[float, float]] = {}
-
-    def wait_s(self, key_id: str, requests_per_minute: int, now: float) -> float:
-        """Take one request from the bucket; return 0, or the seconds until there is one to take."""
-        tokens, then = self._buckets.get(key_id, (float(requests_per_minute), now))
-        tokens = min(float(requests_per_minute), tokens + (now - then) * requests_per_minute / 60)
-        if tokens < 1:
-            self._buckets[key_id] = (tokens, now)
-            return (1 - tokens) * 60 / requests_per_minute
-        self._buckets[key_id] = (tokens - 1, now)
-        return 0.0
-
-
-class PriceRatios:
-    """What the answers of each paced key came to, over what was expected of them; old ones fade."""
-
-    def __init__(self) -> None:
-        self._sums: dict[str, tuple[float, float]] = {}  # paid and expected
-
-    def add(self, key_id: str, paid_usd: float, expected_usd: float) -> None:
-        """Note an answer."""
-        if not (0 <= paid_usd < math.inf and 0 < expected_usd < math.inf):
-            return  # it would spoil all that come after
-        # The first few are steadied by forecasts taken for true.
-        paid, expected = self._sums.get(key_id, (TRUSTED_FORECASTS * expected_usd,) * 2)
-        self._sums[key_id] = (FADING * paid + paid_usd, FADING * expected + expected_usd)
-
-    def ratio(self, key_id: str) -> float:
-        """1 before there were any."""
-        paid, expected = self._sums.get(key_id, (1.0, 1.0))
-        return paid / expected if paid > 0 and expected > 0 else 1.0
 
 
 class Bookkeeper:
@@ -100,6 +64,7 @@ class Bookkeeper:
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
         self._metrics = Metrics(DriftFigures(config.home))
+        self._overview = Overview(self._ledger)
         self._feedback = FeedbackDesk(config, self._ledger)
         self._upkeep = Upkeep(config)
         self._watch = OwnerWatch()
@@ -136,11 +101,16 @@ class Bookkeeper:
         for entry, written in zip(entries, done, strict=True):
             if isinstance(entry, Settlement) and isinstance(written, Settled):
                 self._metrics.count(entry, written)
+                self._overview.count(entry, written)
         return done
 
     async def figures(self) -> bytes:
         """Return what was counted, over all replicas of the ingress, in Prometheus's text format."""
         return self._metrics.render()
+
+    async def overview(self, caller: Caller, days: int) -> LedgerOverview:
+        """Return what an operator sees of the last days, or what a key sees of its own requests."""
+        return self._overview.look(caller, days)
 
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken:
         """Write down what a caller says of an answer of its own."""
@@ -189,10 +159,11 @@ class Bookkeeper:
     def _set_aside(self, entry: Reservation) -> Reserved:
         if self._drain.has_begun:
             return Reserved(Refusal("the endpoint is shutting down", "shutting_down", 5.0))
-        held_by = self._ledger.expert_of(self._keyed(entry.conversation)) if entry.conversation else None
+        holder = self._ledger.expert_of(self._keyed(entry.conversation)) if entry.conversation else None
+        held_by, silent_s = (None, math.inf) if holder is None else holder
         caller = entry.caller
         if caller.key_id is None:
-            return Reserved(UNLIMITED, held_by)
+            return Reserved(UNLIMITED, held_by, silent_s=silent_s)
         if caller.requests_per_minute is not None:
             wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
             if wait_s:
@@ -200,7 +171,7 @@ class Bookkeeper:
         ratio = self._ratios.ratio(caller.key_id)
         if not entry.bounds_usd:
             allowance_usd = self._ledger.allowance_usd(caller.key_id) if caller.is_paced else None
-            return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, ratio)
+            return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, silent_s, ratio)
         self._note_life(entry.owner)
         grant = self._ledger.reserve(
             caller.key_id,
@@ -210,7 +181,7 @@ class Bookkeeper:
             owner=entry.owner,
             likely_usd=entry.likely_usd,
         )
-        return Reserved(grant, held_by, ratio)
+        return Reserved(grant, held_by, silent_s, ratio)
 
     def _extend(self, entry: Extension) -> Reserved:
         if entry.caller.key_id is None:
@@ -292,6 +263,7 @@ class Bookkeeper:
         while True:
             await asyncio.sleep(min(CARRY_EVERY_S, self._config.feedback_window_s))
             try:
+                self._overview.flush()
                 self._ledger.forget_conversations(CONVERSATION_LIFETIME_S)
                 self._ledger.forget_calls(CALL_KEPT_S)
                 self._ledger.exploring.forget(CALL_KEPT_S)

@@ -26,6 +26,7 @@ from serve.ledger.messages import (
     Unbooked,
     Written,
 )
+from serve.ledger.overview.seen import LedgerOverview
 from serve.ledger.owners import BEAT_EVERY_S
 from serve.transport.coalescing import Coalescer
 from serve.transport.patient_call import call, local_caller
@@ -97,6 +98,11 @@ class BookkeeperHandle:
             await asyncio.sleep(_FEEDBACK_AGAIN_S)  # the answer may have come from another process
             taken = await call(self._handle.add_feedback, caller, feedback)
         return taken
+
+    async def overview(self, caller: Caller, days: int) -> LedgerOverview:
+        """Return what an operator or a key sees of the last days."""
+        seen: LedgerOverview = await call(self._handle.overview, caller, days)
+        return seen
 
     async def figures(self) -> bytes:
         """Return what was counted."""

@@ -6,12 +6,11 @@ import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from serve.ledger.calls import CallBook
 from serve.ledger.exploring import ExploringBook
 from serve.ledger.ledger_file import remember_keys
 from serve.ledger.messages import Caller, Period, hash_secret
@@ -47,13 +46,14 @@ class KeyRecord:
     explore_share: float | None = None
     explore_usd_per_day: float | None = None
     explored_usd: float = 0.0  # what exploring its requests came to today, beyond the greedy choice
+    operator: bool = False  # sees everybody's figures in the overview
 
 
 class KeyBook:
     """The table ``keys`` of a ledger."""
 
-    def __init__(self, db: sqlite3.Connection, path: Path, calls: CallBook) -> None:
-        self._db, self._path, self._calls = db, path, calls
+    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
+        self._db, self._path = db, path
 
     def create_key(
         self,
@@ -70,6 +70,7 @@ class KeyBook:
         record: Recording | None = None,
         explore_share: float | None = None,
         explore_usd_per_day: float | None = None,
+        operator: bool = False,
     ) -> tuple[str, str]:
         """Add a key; return its id and its secret, which is shown this once and kept nowhere.
 
@@ -128,6 +129,7 @@ class KeyBook:
             "record": record,
             "explore_share": explore_share,
             "explore_usd_per_day": explore_usd_per_day,
+            "operator": operator,
         }
         places = ", ".join(f":{name}" for name in row)
         self._db.execute(f"insert into keys ({', '.join(row)}) values ({places})", row)
@@ -175,34 +177,64 @@ class KeyBook:
 
     def list_keys(self) -> list[KeyRecord]:
         """Return all keys, oldest first, with what they spent in their present period."""
-        records, explored = [], ExploringBook(self._db).spent_usd()
-        for row in self._db.execute("select * from keys order by created_at").fetchall():
-            start = period_start(row["period"], time.time())
-            spent, reserved, requests = self._calls.spending(row["key_id"], start)
-            records.append(
-                KeyRecord(
-                    key_id=row["key_id"],
-                    name=row["name"],
-                    budget_usd=None if row["budget"] is None else row["budget"] / PICO_PER_USD,
-                    period=row["period"],
-                    requests_per_minute=row["requests_per_minute"],
-                    experts=tuple(json.loads(row["experts"])) if row["experts"] else None,
-                    preset=row["preset"],
-                    paced_over=row["paced_over"],
-                    max_experts_asked=row["max_experts_asked"],
-                    max_latency_s=row["max_latency_s"],
-                    spent_usd=spent / PICO_PER_USD,
-                    reserved_usd=reserved / PICO_PER_USD,
-                    disputed_usd=self._calls.disputed(row["key_id"], start) / PICO_PER_USD,
-                    requests=requests,
-                    revoked=row["revoked_at"] is not None,
-                    record=row["record"],
-                    explore_share=row["explore_share"],
-                    explore_usd_per_day=row["explore_usd_per_day"],
-                    explored_usd=explored.get(row["key_id"], 0.0),
-                )
+        return self._list("order by created_at")
+
+    def find_key(self, key_id: str) -> KeyRecord | None:
+        """Return one key, with what it spent in its present period."""
+        return next(iter(self._list("where keys.key_id = :key_id", key_id=key_id)), None)
+
+    def fullest_keys(self, most: int) -> tuple[list[KeyRecord], int]:
+        """Return active keys, those first that have used most of their budget, and how many are left out."""
+        used = "coalesce(spending.spent, 0) + coalesce(spending.reserved, 0)"
+        kept = self._list(
+            f"where revoked_at is null order by ({used}) / cast(budget as real) desc, {used} desc"
+            " limit :most",
+            most=most,
+        )
+        count = self._db.execute("select count(*) from keys where revoked_at is null").fetchone()[0]
+        return kept, max(0, int(count) - len(kept))
+
+    def key_names(self, key_ids: Collection[str]) -> dict[str, str]:
+        """Return the names of keys."""
+        places = ", ".join("?" * len(key_ids))
+        rows = self._db.execute(f"select key_id, name from keys where key_id in ({places})", (*key_ids,))
+        return {row["key_id"]: row["name"] for row in rows}
+
+    def _list(self, which: str, **values: object) -> list[KeyRecord]:
+        now, explored = time.time(), ExploringBook(self._db).spent_usd()
+        starts = {period: period_start(period, now) for period in ("day", "month", "total")}
+        rows = self._db.execute(
+            "select keys.*, coalesce(spending.spent, 0) as spent, coalesce(spending.reserved, 0) as reserved,"
+            " coalesce(spending.disputed, 0) as disputed, coalesce(spending.requests, 0) as requests"
+            " from keys left join spending on spending.key_id = keys.key_id and spending.period_start ="
+            f" case keys.period when 'day' then :day when 'month' then :month else :total end {which}",
+            starts | values,
+        )
+        return [
+            KeyRecord(
+                key_id=row["key_id"],
+                name=row["name"],
+                budget_usd=None if row["budget"] is None else row["budget"] / PICO_PER_USD,
+                period=row["period"],
+                requests_per_minute=row["requests_per_minute"],
+                experts=tuple(json.loads(row["experts"])) if row["experts"] else None,
+                preset=row["preset"],
+                paced_over=row["paced_over"],
+                max_experts_asked=row["max_experts_asked"],
+                max_latency_s=row["max_latency_s"],
+                spent_usd=row["spent"] / PICO_PER_USD,
+                reserved_usd=row["reserved"] / PICO_PER_USD,
+                disputed_usd=row["disputed"] / PICO_PER_USD,
+                requests=row["requests"],
+                revoked=row["revoked_at"] is not None,
+                record=row["record"],
+                explore_share=row["explore_share"],
+                explore_usd_per_day=row["explore_usd_per_day"],
+                explored_usd=explored.get(row["key_id"], 0.0),
+                operator=bool(row["operator"]),
             )
-        return records
+            for row in rows.fetchall()
+        ]
 
     def identify(self, secret_hash: str) -> Caller | Literal["revoked"] | None:
         """Return whose key has this digest; None where nobody's has."""
@@ -223,6 +255,7 @@ class KeyBook:
             record=row["record"],
             explore_share=row["explore_share"],
             explore_usd_per_day=row["explore_usd_per_day"],
+            is_operator=bool(row["operator"]),
         )
 
 

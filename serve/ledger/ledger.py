@@ -21,6 +21,7 @@ from serve.ledger.exploring import ExploringBook
 from serve.ledger.keys import KeyBook, KeyRecord
 from serve.ledger.ledger_file import LEDGER_FILE, open_ledger, savepoint, transaction
 from serve.ledger.messages import Grant, Period, Refusal, Settled
+from serve.ledger.overview.tallies import TallyBook
 from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.traffic.waiting import WaitingTraffic
 
@@ -34,11 +35,13 @@ class Ledger:
         self._path = path
         self._db = open_ledger(path)
         self._calls = CallBook(self._db)
-        keys = KeyBook(self._db, path, self._calls)
+        keys = KeyBook(self._db, path)
         self.create_key, self.revoke_key = keys.create_key, keys.revoke_key
         self.change_key, self.list_keys, self.identify = keys.change_key, keys.list_keys, keys.identify
+        self.find_key, self.fullest_keys, self.key_names = keys.find_key, keys.fullest_keys, keys.key_names
         self.traffic = WaitingTraffic(self._db)
         self.exploring = ExploringBook(self._db)
+        self.tallies = TallyBook(self._db)
 
     def reserve(
         self,
@@ -143,12 +146,12 @@ class Ledger:
                 "delete from decisions where request_id = ?", [(request_id,) for request_id in request_ids]
             )
 
-    def expert_of(self, conversation: bytes) -> str | None:
-        """Return who gave the last answer of a conversation, by its digest."""
+    def expert_of(self, conversation: bytes) -> tuple[str, float] | None:
+        """Return who gave the last answer of a conversation, by its digest, and how many seconds ago."""
         row = self._db.execute(
-            "select expert from conversations where digest = ?", (conversation,)
+            "select expert, answered_at from conversations where digest = ?", (conversation,)
         ).fetchone()
-        return None if row is None else str(row["expert"])
+        return None if row is None else (str(row["expert"]), max(0.0, time.time() - row["answered_at"]))
 
     def remember_expert(self, conversation: bytes, expert: str) -> None:
         """Note who gave the last answer of a conversation."""

@@ -20,7 +20,8 @@ create table if not exists keys (
   key_id text primary key, name text not null, secret_hash text not null unique, budget integer,
   period text not null, requests_per_minute integer, experts text, preset text,
   created_at real not null, revoked_at real, paced_over integer, max_experts_asked integer,
-  max_latency_s real, record text, explore_share real, explore_usd_per_day real);
+  max_latency_s real, record text, explore_share real, explore_usd_per_day real,
+  operator integer not null default 0);
 create table if not exists spending (
   key_id text not null, period_start text not null, spent integer not null default 0,
   reserved integer not null default 0, requests integer not null default 0,
@@ -45,6 +46,11 @@ create table if not exists exploring (
   day text not null, key_id text not null, pico integer not null, primary key (day, key_id)) without rowid;
 create table if not exists conversations (
   digest blob primary key, expert text not null, answered_at real not null) without rowid;
+create table if not exists tallies (
+  key_id text not null, day text not null, kind text not null, name text not null,
+  answers integer not null, failed integer not null, cost_usd real not null, compared integer not null,
+  success real not null, forecast_usd real not null, chosen_success real not null, chosen_usd real not null,
+  paid_usd real not null, primary key (key_id, day, kind, name)) without rowid;
 """
 
 _INDEXES = """
@@ -62,6 +68,7 @@ _ADDED = {
         "record text",
         "explore_share real",
         "explore_usd_per_day real",
+        "operator integer not null default 0",
     ),
     "spending": (
         "requests integer not null default 0",

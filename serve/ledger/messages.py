@@ -33,6 +33,12 @@ class Caller:
     record: Recording | None = None  # what may be kept of its requests, where that is less than elsewhere
     explore_share: float | None = None  # of its requests, instead of the endpoint's
     explore_usd_per_day: float | None = None  # of its requests, within the endpoint's
+    is_operator: bool = False  # may see what others ask and spend
+
+    @property
+    def sees_all(self) -> bool:
+        """Whether the overview shows it everybody's figures: an operator, or anyone where it is open."""
+        return self.is_operator or self.key_id is None
 
 
 @dataclass(frozen=True)
@@ -87,6 +93,7 @@ class Reserved:
 
     grant: Grant | Refusal
     held_by: str | None = None  # the expert that gave the conversation's last answer
+    silent_s: float = float("inf")  # since that answer
     price_ratio: float = 1.0  # what a paced key's answers came to, over what was expected of them
     #: The most that an expert's answer may cost to be explored now, within what is left of the day's. It says
     #: nothing of the dice: those who lost them are told it too, since what could have been is recorded.
@@ -247,6 +254,7 @@ class Settlement:
     explored: Explored | None = None  # where money for exploring was set aside
     conversation: bytes | None = None  # now held by the expert that answered
     expected_usd: float | None = None  # forecast of the cost, where the request was routed
+    why: str = ""  # the decision's reason, where the request is recorded; never stored
 
 
 Entry = Reservation | Extension | Settlement | Heartbeat

@@ -164,6 +164,7 @@ class RequestBooks:
             verdicts=tuple(job.verdicts),
             records=records,
             explored=explored_cost(job.plan, job.dice, job.purse.spent_usd),
+            why=job.plan.reason if records else "",
             **kept,
         )
         self._background.start(self._settle(settlement), is_booking=True)

@@ -17,6 +17,7 @@ from serve.ledger.messages import (
     Settlement,
     Taken,
 )
+from serve.ledger.overview.seen import LedgerOverview
 from serve.router.messages import Query, Ruling
 from serve.tracing.messages import NotedTrace, Sampled
 
@@ -30,6 +31,10 @@ class RouterClient(Protocol):
 
     async def version(self) -> str:
         """Return the version of the orchestrator in use."""
+        ...
+
+    async def versions(self) -> tuple[str, str | None]:
+        """Return the versions of champion and challenger in use."""
         ...
 
     async def presets(self) -> Mapping[str, Preset]:
@@ -51,6 +56,7 @@ class LedgerClient(Protocol):
     async def settle(self, settlement: Settlement) -> Settled: ...  # noqa: D102
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken: ...  # noqa: D102
     async def figures(self) -> bytes: ...  # noqa: D102
+    async def overview(self, caller: Caller, days: int) -> LedgerOverview: ...  # noqa: D102
 
 
 class TraceClient(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 import uuid
 from collections import Counter
@@ -29,6 +30,7 @@ from serve.request.breaker import Breaker
 from serve.request.clients import LedgerClient, RouterClient, TraceClient
 from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
+from serve.request.overview.telling import tell_overview
 from serve.request.permissions import permitted
 from serve.request.planning import Offered, offered_models
 from serve.request.recording.recorder import Recorder
@@ -45,13 +47,16 @@ from serve.request.usable.judging import is_held, judge_of
 from serve.request.usable.whole_answer import WholeReply
 from serve.wire.api_errors import ApiError
 from serve.wire.feedback import FeedbackReply, FeedbackRequest
+from serve.wire.overview import ExpertState, OverviewReply
 from serve.wire.protocol import RouteReply, RouteRequest
 
+logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
 
 _MOST_FINISHING = 64  # answers that nobody waits for, run out for their bill
 _LET_IN_AT_ONCE = 4  # more than one, for the ledger and the router to be asked for several together
 _DOOR_PATIENCE_S = 5.0  # a place at the door is a matter of fairness, and no reason to refuse anybody
+_ROUTER_PATIENCE_S = 5.0  # of a look at everything: what is known of the rest is told without it
 _OWN_SHARE = 8  # keys with less than this part of the requests under way find room when others have taken all
 
 
@@ -180,6 +185,26 @@ class Gateway:
         """
         visit = Visit(self._notes(request, caller, traceparent))
         return await self._attend(visit.notes.watch(self._open(request, caller, visit)), visit)
+
+    async def expert_states(self) -> dict[str, ExpertState]:
+        """Return how each expert is, as this process sees it."""
+        resting = self.breaker.out_of_service(self.experts)
+        return {
+            name: "resting" if name in resting else "ok" if await expert.is_running() else "starting"
+            for name, expert in self.experts.items()
+        }
+
+    async def overview(self, caller: Caller, days: int) -> OverviewReply:
+        """Return the last days of the endpoint to an operator, and to a key its own."""
+        seen = await self.ledger.overview(caller, days)
+        states, visible = await self.expert_states(), permitted(self.experts, caller)
+        try:
+            versions = await asyncio.wait_for(self.router.versions(), _ROUTER_PATIENCE_S)
+        except Exception:
+            logger.warning("the overview is told without the router, which does not answer", exc_info=True)
+            versions = None
+        shown = states if seen.sees_all else {name: states[name] for name in visible}
+        return tell_overview(seen, days=days, states=shown, versions=versions, in_flight=self._in_flight)
 
     async def add_feedback(self, request: FeedbackRequest, caller: Caller) -> FeedbackReply:
         """Write down what is said of an answer.

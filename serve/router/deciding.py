@@ -201,3 +201,9 @@ class Decider:
             if isinstance(ruling, Ruling) and ruling.version == champion.version:
                 self._recent.add(ruling.decision)
         return ruled
+
+
+def versions_of(decider: Decider) -> tuple[str, str | None]:
+    """Return the versions of a decider's champion and challenger; None without one."""
+    challenger = decider.challenger
+    return decider.champion.version, None if challenger is None else challenger.version

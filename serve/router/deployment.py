@@ -9,7 +9,7 @@ from orchestrator.selection.presets import Preset
 from serve.config import ServeConfig
 from serve.router.canary import judge
 from serve.router.champion import find_challenger, find_directory, find_version
-from serve.router.deciding import Decider, Loaded, load
+from serve.router.deciding import Decider, Loaded, load, versions_of
 from serve.router.messages import Lineup, Query, Refused, Ruling
 from serve.router.nearby import lineup_of
 from serve.transport.local_call import Address, LocalServer
@@ -62,6 +62,11 @@ class Router:
         """Return the version of the champion in use."""
         self._watch()
         return self._decider.champion.version
+
+    async def versions(self) -> tuple[str, str | None]:
+        """Return the versions of champion and challenger in use."""
+        self._watch()
+        return versions_of(self._decider)
 
     async def presets(self) -> dict[str, Preset]:
         """Return the presets of the champion in use."""

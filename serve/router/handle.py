@@ -9,6 +9,7 @@ from ray.serve.handle import DeploymentHandle
 
 from orchestrator.selection.presets import Preset
 from serve.config import ServeConfig
+from serve.router.deciding import versions_of
 from serve.router.messages import Query, Refused, Ruling
 from serve.router.nearby import NearbyDecider
 from serve.transport.coalescing import Coalescer
@@ -46,6 +47,14 @@ class RouterHandle:
         """Return the version of the champion in use."""
         decider = self._nearby.get()
         return decider.champion.version if decider else str(await call(self._handle.version))
+
+    async def versions(self) -> tuple[str, str | None]:
+        """Return the versions of champion and challenger in use; None without a challenger."""
+        decider = self._nearby.get()
+        if decider is None:
+            champion, challenger = await call(self._handle.versions)
+            return str(champion), challenger
+        return versions_of(decider)
 
     async def presets(self) -> Mapping[str, Preset]:
         """Return the presets of the champion in use."""

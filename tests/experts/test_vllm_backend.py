@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from experts import (
     ExpertSpec,
     answer_and_grade,
     backend_env,
+    default_cache_dir,
     engine_options,
     find_preloads,
     grade,
@@ -108,6 +110,13 @@ def naive_loglikelihoods(backend: Any, prompt: str, choices: list[str]) -> list[
         sum(o.prompt_logprobs[len(start) + i][token].logprob for i, token in enumerate(end))
         for o, end in zip(outputs, ends, strict=True)
     ]
+
+
+@pytest.mark.e2e
+def test_what_torch_compiles_lies_in_the_cache(backend: Any) -> None:
+    from torch._inductor.runtime.cache_dir_utils import cache_dir
+
+    assert Path(cache_dir()) == default_cache_dir() / "torch"
 
 
 @pytest.mark.e2e

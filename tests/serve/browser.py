@@ -52,11 +52,15 @@ class Page:
         """Type into what has the focus."""
         self.call("Input.insertText", text=words)
 
-    def photograph(self, name: str) -> Path:
-        """Keep what the page shows, among the artifacts of a test run."""
+    def photograph(self, name: str, *, whole: bool = False) -> Path:
+        """Keep what the page shows, or the whole of it, among the artifacts of a test run."""
         ARTIFACTS.mkdir(parents=True, exist_ok=True)
         target = ARTIFACTS / name
-        target.write_bytes(base64.b64decode(self.call("Page.captureScreenshot", format="png")["data"]))
+        target.write_bytes(
+            base64.b64decode(
+                self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
+            )
+        )
         return target
 
     def press(self, key: str, modifiers: int = 0):

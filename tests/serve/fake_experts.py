@@ -37,6 +37,9 @@ class LocalRouter:
     async def version(self) -> str:
         return "v1"
 
+    async def versions(self):
+        return "v1", self.challenger and "v2"
+
     async def presets(self):
         return self.champion.orchestrator.presets
 
@@ -120,6 +123,7 @@ class LocalLedger:
         self.identify = self._bookkeeper.identify
         self.add_feedback = self._bookkeeper.add_feedback
         self.figures = self._bookkeeper.figures
+        self.overview = self._bookkeeper.overview
 
     async def reserve(self, reservation):
         return await self._one(reservation)
@@ -149,6 +153,9 @@ class FixedRouter:
 
     async def version(self) -> str:
         return "v1"
+
+    async def versions(self):
+        return "v1", None
 
     async def presets(self):
         return {"quality": Preset(0.0)}

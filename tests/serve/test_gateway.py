@@ -376,11 +376,13 @@ def test_the_playground_comes_whole_and_loads_nothing_from_elsewhere(orchestrato
 
     page = asyncio.run(get())
     assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'self'" in page.headers["content-security-policy"]
-    assert re.findall(r"""(?:src|href)=["'](?!data:)|url\(|https?://|@import""", page.text) == []
-    told = set(re.findall(r'fetch\("([\w/]+)"', page.text))
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert re.findall(r"""(?:src|href)=["'](?!data:|#)|url\(|https?://|@import""", page.text) == []
+    told = set(re.findall(r'fetch\("([\w/]+)', page.text))
     paths = {route.path.lstrip("/") for route in create_api(endpoint(orchestrator, *both())).routes}
-    assert told == {"v1/route", "v1/chat/completions", "v1/feedback", "healthz"}
+    assert told == {"v1/route", "v1/chat/completions", "v1/feedback", "v1/overview", "healthz"}
     assert told <= paths
 
 

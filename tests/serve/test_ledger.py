@@ -14,7 +14,7 @@ import orjson
 import pytest
 
 from serve.config import ServeConfig
-from serve.ledger.bookkeeper import RateLimiter
+from serve.ledger.key_limits import RateLimiter
 from serve.ledger.ledger import Ledger
 from serve.ledger.messages import Caller, Grant, Refusal, TrafficRecord, hash_secret
 from serve.ledger.traffic.carrying import carry_traffic

@@ -42,6 +42,7 @@ OPERATIONS = [
     ("POST", "/v1/completions"),
     ("POST", "/v1/route"),
     ("POST", "/v1/feedback"),
+    ("GET", "/v1/overview"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{name}"),
     ("GET", "/healthz"),

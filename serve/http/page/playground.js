@@ -1,99 +1,8 @@
-<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Leeroo Orchestrator</title>
-<link rel="icon" href="data:,">
-<style>
-  :root { color-scheme: light dark; --ink: light-dark(#1b1f24, #e6e9ed); --quiet: light-dark(#5c6670, #9aa4ae);
-    --paper: light-dark(#fff, #14171a); --panel: light-dark(#f5f6f8, #1d2125); --line: light-dark(#d9dde2, #343a41);
-    --mark: light-dark(#1d5fbf, #6ea8fe); --soft: light-dark(#b9c2cc, #4a525b); --warn: light-dark(#a33, #f99); }
-  * { box-sizing: border-box; }
-  [hidden] { display: none !important; }
-  body { margin: 0 auto; max-width: 60rem; padding: 1.5rem; background: var(--paper); color: var(--ink);
-    font: 16px/1.5 system-ui, sans-serif; }
-  h1 { font-size: 1.25rem; margin: 0; }
-  h2 { font-size: 1rem; margin: 1.5rem 0 .5rem; }
-  header { display: flex; justify-content: space-between; align-items: baseline; gap: 1rem; flex-wrap: wrap; }
-  .quiet { color: var(--quiet); font-size: .875rem; }
-  textarea, input[type=password], select, button { font: inherit; color: inherit; background: var(--panel);
-    border: 1px solid var(--line); border-radius: 6px; padding: .5rem .75rem; }
-  textarea { width: 100%; min-height: 5.5rem; resize: vertical; margin-top: 1rem; }
-  button { background: var(--mark); border-color: var(--mark); color: var(--paper); cursor: pointer; }
-  button.plain { background: none; color: inherit; border-color: var(--line); }
-  button:disabled { opacity: .5; cursor: default; }
-  :focus-visible { outline: 2px solid var(--mark); outline-offset: 2px; }
-  .controls { display: flex; gap: 1rem; align-items: center; flex-wrap: wrap; margin-top: .5rem; }
-  .controls label { display: flex; gap: .5rem; align-items: center; }
-  .controls .end { margin-left: auto; display: flex; gap: .5rem; }
-  table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-  th { text-align: left; font-weight: 500; color: var(--quiet); font-size: .875rem; }
-  th, td { padding: .3rem .5rem .3rem 0; border-bottom: 1px solid var(--line); vertical-align: middle; }
-  td.bar { width: 34%; }
-  .track { display: flex; align-items: center; gap: .5rem; }
-  .fill { height: .75rem; border-radius: 3px; background: var(--soft); min-width: 2px; }
-  tr.chosen .fill { background: var(--mark); }
-  tr.chosen td:first-child { font-weight: 600; }
-  #answer { white-space: pre-wrap; background: var(--panel); border: 1px solid var(--line); border-radius: 6px;
-    padding: .75rem; min-height: 3.5rem; }
-  #trouble { color: var(--warn); }
-</style>
-</head>
-<body>
-<header>
-  <h1>Leeroo Orchestrator</h1>
-  <span class="quiet" id="state">looking for the endpoint…</span>
-</header>
-<form id="form">
-  <textarea id="query" aria-label="Your question" autofocus
-    placeholder="Ask something. Ctrl+Enter asks, Esc stops."></textarea>
-  <div class="controls">
-    <label>economy <input type="range" id="price" min="0" max="100" value="50" aria-label="Cost against quality"> quality</label>
-    <span class="quiet" id="priceText"></span>
-    <label class="quiet" id="keyLabel" hidden>key <input type="password" id="key" autocomplete="off"></label>
-    <span class="end">
-      <button type="button" class="plain" id="stop" disabled>Stop</button>
-      <button type="submit" id="ask">Ask</button>
-    </span>
-  </div>
-</form>
-<p id="trouble" role="alert"></p>
-<section aria-live="polite">
-  <h2>Who should answer</h2>
-  <table id="forecasts">
-    <thead><tr><th scope="col">expert</th><th scope="col">expected success</th><th scope="col">expected price</th></tr></thead>
-    <tbody></tbody>
-  </table>
-  <p class="quiet" id="reason">Type, and the forecasts appear.</p>
-</section>
-<section>
-  <h2>Answer</h2>
-  <div id="answer" aria-live="polite"></div>
-  <p class="quiet" id="facts"></p>
-</section>
-<section>
-  <h2>Recent decisions</h2>
-  <table id="recent">
-    <thead><tr><th scope="col">question</th><th scope="col">expert</th><th scope="col">expected</th><th scope="col">cost</th><th scope="col">seconds</th><th scope="col">good?</th></tr></thead>
-    <tbody></tbody>
-  </table>
-</section>
-<script>
-"use strict";
-const $ = (id) => document.getElementById(id);
-const usd = (value) => !value ? (value === 0 ? "$0" : "–")
-  : "$" + value.toFixed(Math.min(15, Math.max(2, 2 - Math.floor(Math.log10(value)))));
+// The playground: type, see the forecasts, ask, say how good the answer was.
 let balanced = null;    // the orchestrator's own price on cost: the middle of the slider
 let running = null;     // the request that is being answered
 let routing = null;     // the last request for forecasts
 let timer = 0;
-
-function headers() {
-  const sent = { "Content-Type": "application/json" };
-  if ($("key").value) sent.Authorization = "Bearer " + $("key").value;
-  return sent;
-}
 
 // 100 is free of cost, 50 the orchestrator's own price, 0 a thousand times that.
 function multiplier() {
@@ -109,26 +18,6 @@ function showPrice() {
     : place > 50 ? "leaning to quality" : "leaning to economy";
 }
 
-function cell(row, text) {
-  const made = row.insertCell();
-  made.textContent = text;
-  return made;
-}
-
-function bar(row, share, text) {
-  const track = document.createElement("div");
-  const fill = document.createElement("div");
-  const label = document.createElement("span");
-  track.className = "track";
-  fill.className = "fill";
-  fill.style.width = Math.max(0, Math.min(1, share)) * 70 + "%";
-  label.textContent = text;
-  track.append(fill, label);
-  const made = row.insertCell();
-  made.className = "bar";
-  made.append(track);
-}
-
 function showForecasts(forecasts, expert, reason) {
   const body = $("forecasts").tBodies[0];
   const dearest = Math.max(...forecasts.map((f) => f.cost_usd), 1e-18);
@@ -141,14 +30,6 @@ function showForecasts(forecasts, expert, reason) {
     bar(row, forecast.cost_usd / dearest, usd(forecast.cost_usd));
   }
   $("reason").textContent = expert + ": " + reason;
-}
-
-async function refusal(reply) {
-  if (reply.status === 401) {
-    $("keyLabel").hidden = false;
-    $("key").focus();
-  }
-  try { return (await reply.json()).error.message; } catch { return "status " + reply.status; }
 }
 
 async function forecast() {
@@ -265,6 +146,3 @@ if (asked) { $("query").value = asked; forecast(); }
 fetch("healthz").then((reply) => reply.json()).then((told) => {
   $("state").textContent = `router version ${told.router_version}, ${told.experts.length} expert${told.experts.length === 1 ? "" : "s"}`;
 }).catch(() => { $("state").textContent = "the endpoint does not answer"; });
-</script>
-</body>
-</html>

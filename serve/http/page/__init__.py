@@ -1,0 +1,1 @@
+"""The endpoint's page: one document, put together from its parts."""
