@@ -77,7 +77,7 @@ def as_mlflow_has_it(span: ReadableSpan) -> ReadableSpan:
         context=span.context,
         parent=None if is_request else span.parent,
         resource=span.resource,
-        attributes=told | more,  # type: ignore[arg-type]  # MLflow's inputs and costs are objects
+        attributes=told | more,
         kind=span.kind,
         status=span.status,
         start_time=span.start_time,

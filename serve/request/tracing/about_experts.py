@@ -50,12 +50,18 @@ def about_answer(answer: WholeAnswer) -> Told:
 
 def about_usage(usage: Usage, spec: ExpertSpec) -> Told:
     """Return the tokens of an answer, and what those of either kind cost."""
-    read, written, cached = usage.prompt_tokens, usage.completion_tokens, usage.cached_tokens
+    output_usd = spec.price.cost_usd(
+        0.0,
+        float(usage.completion_tokens),
+        is_batch=usage.is_batch,
+        reasoning=float(usage.reasoning_tokens),
+        audio_out=float(usage.audio_out_tokens),
+    )
     told: Told = {
-        "gen_ai.usage.input_tokens": read,
-        "gen_ai.usage.output_tokens": written,
-        "leeroo.input_cost_usd": float(spec.price.cost_usd(float(read), 0.0, float(cached))),
-        "leeroo.output_cost_usd": float(spec.price.cost_usd(0.0, float(written))),
+        "gen_ai.usage.input_tokens": usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": usage.completion_tokens,
+        "leeroo.input_cost_usd": max(0.0, usage.cost_usd(spec.price) - output_usd),
+        "leeroo.output_cost_usd": output_usd,
     }
     if usage.cached_tokens:
         told["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
