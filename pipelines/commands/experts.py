@@ -45,7 +45,8 @@ def add(
     """
     from experts import load_catalogue
     from orchestrator.evaluation.compare import MIN_QUESTIONS
-    from pipelines.commands.screen import print_line, show_progress
+    from pipelines.commands.screen import show_progress
+    from pipelines.commands.terminal.console import print_line
     from pipelines.learning.grow_pool import (
         add_candidate,
         ask_candidate,
@@ -114,7 +115,7 @@ def retire(
     """Take an expert out of the champion's pool at once; the version without it becomes champion."""
     from orchestrator.pool_changes import retire_expert
     from orchestrator.versions.mlflow_registry import load_champion, log_version, set_champion
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
 
     place = Home.open(home)
     champion, former = load_champion(place.mlflow_uri)
@@ -138,7 +139,7 @@ def check(
     from experts import load_catalogue
     from experts.backends.registry import is_api
     from experts.upstream.check import CheckResult, check_expert
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from warehouse import InputError
 
     known = load_catalogue(catalogue)

@@ -53,7 +53,7 @@ def run_sql(
 
     import duckdb
 
-    from pipelines.commands.query_output import print_rows, write_csv, write_json
+    from pipelines.commands.terminal.query_output import print_rows, write_csv, write_json
     from warehouse import InputError
 
     warehouse = Home.open(home).warehouse()
@@ -92,7 +92,7 @@ def check_tables(
     ] = False,
 ) -> None:
     """Compare every file of the tables with its checksum; exit code 1 where one is not as it should be."""
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from warehouse.integrity import inspect_tables
     from warehouse.integrity import mend as put_right
 
@@ -119,7 +119,7 @@ def import_recorded(
 ) -> None:
     """Bring recorded outcomes of real models in, as experts that can be studied but not called."""
     from experts.backends.recorded_folder import read_recorded_folder
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.selfplay.round_record import RoundFolder
 
     here = Home.open(home)
@@ -165,7 +165,7 @@ def import_questions(
 
     Questions that are stored already are filed under this source and round from now on.
     """
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.questions import load_questions
     from pipelines.questions.loading.question_file import Reading
     from pipelines.questions.loading.report import LoadReport
@@ -196,7 +196,7 @@ def import_questions(
 
 def _tell_moved(place: str, filing: Filing, questions: pa.Table) -> None:
     """Name the sources from under which stored questions were taken."""
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
 
     named = sorted(set(questions["source"].to_pylist()))
     now = repr(named[0]) if len(named) == 1 else "the sources that they have here"

@@ -12,6 +12,8 @@ from pipelines.commands.options import DEFAULT_HOME, HomeOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from pipelines.traffic.watch import Group, TrafficReport
 
 
@@ -67,7 +69,11 @@ def report(
 
 def print_report(report: TrafficReport) -> None:
     """Print it as tables of at most 80 columns, and what is complained of."""
-    from pipelines.commands.screen import console, print_line
+    from rich.text import Text
+
+    from pipelines.commands.terminal.console import Terminal, print_line
+
+    console = Terminal()
 
     print_line(
         f"{report.requests:,} requests, {report.begins:%Y-%m-%d %H:%M} to {report.ends:%Y-%m-%d %H:%M} UTC;"
@@ -90,28 +96,29 @@ def print_report(report: TrafficReport) -> None:
         ("task or form", report.domains),
         ("from", report.windows),
     ):
-        console.print(_table(title, groups))
+        console.print(group_table(title, groups))
     for change in report.changes:
         print_line(
             f"{change.expert}: {change.measure} shifted at {change.since:%Y-%m-%d %H:%M} from"
             f" {change.before:.3g} to {change.after:.3g} (p {change.p_value:.2g}, n {change.n:,})"
         )
     for complaint in report.complaints:
-        console.print(f"[red]{complaint.who}[/red]: ", end="")
-        print_line(f"{complaint.what}. To mend it: {complaint.fix}")
+        console.print(
+            Text.assemble((complaint.who, "red"), f": {complaint.what}. To mend it: {complaint.fix}")
+        )
     if not report.complaints:
         print_line("nothing is beyond its threshold")
 
 
-def _table(title: str, groups: Sequence[Group]) -> object:
-    from rich.markup import escape
+def group_table(title: str, groups: Sequence[Group]) -> Table:
+    """Lay forecasts beside what was found."""
     from rich.table import Table
 
-    table = Table(title, "n", "forecast", "found", "difference, 95%", "bill / forecast", width=80)
+    table = Table(title, "n", "forecast", "found", "difference, 95%", "bill / forecast")
     for group in groups:
         success, cost = group.success, group.cost
         table.add_row(
-            escape(group.name),
+            group.name,
             f"{group.requests:,}",
             "-" if success is None else f"{success.forecast:.2f}",
             "-" if success is None else f"{success.found:.2f} ({success.n:,})",

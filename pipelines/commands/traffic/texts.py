@@ -25,7 +25,7 @@ def show_texts(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Say how many texts are kept, from when on and whether they are sealed; with --request, show them."""
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from warehouse.traffic.texts import TextStore
 
     store = TextStore(Home.open(home).path)
