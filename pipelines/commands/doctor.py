@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -29,12 +29,14 @@ def doctor(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_csv: CsvOption = False,
     clean: Annotated[
         bool, typer.Option("--clean", help="Remove what commands that were killed left behind, and end.")
     ] = False,
 ) -> None:
     """Check the installation and the machine; exit code 1 when an expert of the catalogue cannot run here."""
     import json
+    import sys
 
     from experts import default_cache_dir, load_catalogue, probe_hardware
     from pipelines.ray_folders import find_left, remove_left
@@ -58,6 +60,10 @@ def doctor(
     )
     if as_json:
         typer.echo(json.dumps(diagnosis.to_json(), indent=2))
+    elif as_csv:
+        from pipelines.commands.terminal.query_output import write_records
+
+        write_records(_records(diagnosis), sys.stdout, as_csv=True)
     else:
         print_diagnosis(diagnosis, Terminal())
         if left:
@@ -66,6 +72,20 @@ def doctor(
                        "`leeroo doctor --clean` removes them.")  # fmt: skip
     if not diagnosis.healthy:
         raise typer.Exit(1)
+
+
+def _records(diagnosis: Diagnosis) -> list[dict[str, object]]:
+    """A row for each component, disk, expert and problem."""
+    parts = [("component", one.name, one.version) for one in diagnosis.components]
+    parts += [("disk, GiB free", str(disk.path), f"{disk.free_gib:.2f}") for disk in diagnosis.disks]
+    parts += [("expert runs here", one.name, "yes" if one.runs else "no") for one in diagnosis.experts]
+    rows: list[dict[str, object]] = [
+        {"part": part, "name": name, "found": found} for part, name, found in parts
+    ]
+    rows += [
+        {"part": "problem", "name": who, "found": what, "fix": fix} for who, what, fix in diagnosis.problems
+    ]
+    return rows
 
 
 def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -30,9 +30,11 @@ def _ledger() -> None:
 def check(
     home: HomeOption = DEFAULT_HOME,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Compare what keys were charged with their calls, to the picodollar; exit code 1 where it differs."""
     import json
+    import sys
     from dataclasses import asdict
 
     from pipelines.commands.terminal.console import Terminal
@@ -46,6 +48,10 @@ def check(
     audit = check_books(path)
     if as_json:
         typer.echo(json.dumps(asdict(audit) | {"disputed_usd": audit.disputed_usd}, indent=2))
+    elif as_csv:
+        from pipelines.commands.terminal.query_output import write_records
+
+        write_records([asdict(books) for books in audit.periods], sys.stdout, as_csv=True)
     else:
         console = Terminal()
         console.print(books_table(audit))

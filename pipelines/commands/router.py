@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -121,6 +123,8 @@ def evaluate(
         Path | None, typer.Option(help="Folder for JSON and figures (HOME/evaluations/latest).")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Compare routing policies, or trained versions, on the warehouse's outcomes: a table with intervals,
     JSON and figures, logged to MLflow as well.
@@ -132,6 +136,7 @@ def evaluate(
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import log_evaluation
     from pipelines.commands.terminal.console import Terminal
+    from pipelines.commands.terminal.query_output import write_records
     from pipelines.learning.pool_outcomes import load_pool_outcomes, load_readings
     from warehouse import InputError, split_names
     from warehouse.mlflow_store import open_store
@@ -161,15 +166,26 @@ def evaluate(
             signals=_find_signals(place, outcomes) if cascades else (),
             readings=load_readings(place, outcomes),
         )
-    console = Terminal()
-    console.print(render_report(report))
-    console.print(render_details(report))
-    console.print(render_pairs(report))
+    console = Terminal(stderr=as_json or as_csv)
+    if as_json or as_csv:
+        write_records(_measures(report), sys.stdout, as_csv=as_csv)
+    else:
+        for rendered in (render_report(report), render_details(report), render_pairs(report)):
+            console.print(rendered)
     written = write_report(report, out or place.path / "evaluations" / "latest")
     run_id = log_evaluation(report, tracking_uri=place.mlflow_uri)
     console.print(
         f"wrote {', '.join(path.name for path in written)} to {written[0].parent}; MLflow run {run_id}"
     )
+
+
+def _measures(report: EvaluationReport) -> list[dict[str, Any]]:
+    """A row for each measure of each policy."""
+    return [
+        {"policy": row.name, "measure": name} | asdict(measure)
+        for row in report.rows
+        for name, measure in row.measures.items()
+    ]
 
 
 def promote(
@@ -242,9 +258,6 @@ def rollback(home: HomeOption = DEFAULT_HOME) -> None:
 
 def versions(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     """List the router versions."""
-    import sys
-    from dataclasses import asdict
-
     from orchestrator.versions.mlflow_registry import versions as list_versions
     from pipelines.commands.terminal.console import Terminal
 

@@ -41,7 +41,9 @@ def query_table(rows: pa.Table) -> Table:
 def write_records(records: Sequence[Mapping[str, Any]], stream: TextIO, *, as_csv: bool) -> None:
     """Write what a table is made of, as JSON or CSV, for programs: one line each, no number rounded."""
     if records:
-        (write_csv if as_csv else write_json)(pa.Table.from_pylist(list(map(dict, records))), stream)
+        names = dict.fromkeys(name for record in records for name in record)  # of the first alone, else
+        rows = pa.table({name: [record.get(name) for record in records] for name in names})
+        (write_csv if as_csv else write_json)(rows, stream)
 
 
 def write_csv(rows: pa.Table, stream: TextIO) -> None:

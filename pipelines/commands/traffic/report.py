@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from orchestrator.traffic.drift import Difference, Ratio
     from pipelines.traffic.watch import Group, TrafficReport
 
 
@@ -45,6 +48,7 @@ def report(
         float, typer.Option(min=0.0001, max=0.5, help="Chance of any false alarm among all shifts.")
     ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_csv: CsvOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Set what was found beside what was forecast: queries, success, bills. Exit code 1 beyond a threshold.
@@ -61,10 +65,30 @@ def report(
     content = keep_report(place, found)
     if as_json:
         typer.echo(json.dumps(content, indent=2))
+    elif as_csv:
+        from pipelines.commands.terminal.query_output import write_records
+
+        write_records(_records(found), sys.stdout, as_csv=True)
     else:
         print_report(found)
     if found.complaints:
         raise typer.Exit(1)
+
+
+def _records(report: TrafficReport) -> list[dict[str, object]]:
+    """A row for each expert, task or form, and stretch of time."""
+    parts = (("expert", report.experts), ("task or form", report.domains), ("from", report.windows))
+    return [
+        {"by": by, "name": group.name, "requests": group.requests}
+        | {f"success_{name}": value for name, value in _figures(group.success).items()}
+        | {f"cost_{name}": value for name, value in _figures(group.cost).items()}
+        for by, groups in parts
+        for group in groups
+    ]
+
+
+def _figures(found: Difference | Ratio | None) -> dict[str, float]:
+    return {} if found is None else asdict(found)
 
 
 def print_report(report: TrafficReport) -> None:
