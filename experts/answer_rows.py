@@ -33,13 +33,14 @@ def answer_and_grade(
     unknown. Recorded answers keep their recorded score. With a purse or ``keep``, see
     :meth:`experts.backends.base.Backend.answer`.
     """
+    price = spec.price  # at the time of the call
     raw = backend.answer(questions, purse=purse, keep=keep)
     graded = backend.score(raw) if isinstance(backend, RecordedBackend) else grade(questions, raw)
     prompt_tokens, completion_tokens = (
         graded[name].to_numpy(zero_copy_only=False).astype(np.float64)
         for name in ("prompt_tokens", "completion_tokens")
     )
-    priced = pa.array(spec.price.cost_usd(prompt_tokens, completion_tokens), pa.float64(), from_pandas=True)
+    priced = pa.array(price.cost_usd(prompt_tokens, completion_tokens), pa.float64(), from_pandas=True)
     cost_usd = pc.coalesce(graded["cost_usd"], pa.chunked_array([priced]))
     return complete_rows(
         graded.set_column(graded.schema.get_field_index("cost_usd"), "cost_usd", cost_usd),

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from experts.backends.registry import BACKENDS, is_known
 from experts.catalogue.dialect import Dialect
-from experts.catalogue.pricing import Price
+from experts.catalogue.pricing import ContextTier, Price
 from experts.catalogue.spec import ExpertSpec, Resources
 from experts.catalogue.yaml_file import descend, duplicate_keys, place, read_yaml
 from warehouse import InputError
@@ -95,6 +95,8 @@ def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> Expe
     except ValidationError as failure:
         error = failure.errors()[0]
         loc = tuple(error["loc"])
+        if loc[:2] == ("price", 0) and not isinstance(entry["price"], list):
+            loc = ("price", *loc[2:])  # one price is read as a list of one
         what, fix = _explain(error, loc)
         where = f"{place(path, descend(node, loc))}, expert {label}"
         if loc:
@@ -113,6 +115,8 @@ def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
     field = str(loc[-1]) if loc else ""
     nested: dict[str, type[BaseModel]] = {"price": Price, "resources": Resources, "dialect": Dialect}
     fields = nested.get(str(loc[0]), ExpertSpec).model_fields if len(loc) > 1 else ExpertSpec.model_fields
+    if "tiers" in loc[:-1]:
+        fields = ContextTier.model_fields
     if error["type"] == "extra_forbidden":
         return f"unknown field {field!r}", _suggestion(field, tuple(fields))
     if error["type"] == "missing":

@@ -88,6 +88,7 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines/selfplay/round_record", "pipelines/selfplay/results"),
     },
     "pipelines/commands/pages": {"pipelines", "pipelines/commands", "pipelines/report"},
+    "pipelines/commands/data": {"pipelines", "pipelines/commands"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),

@@ -20,6 +20,7 @@ from experts.backends.api_calls import LONGEST_RETRY_AFTER_S, RateLimit, retry_w
 from experts.backends.base import BUDGET_SPENT, Keep, RawAnswer, raw_table
 from experts.backends.letters import letter_logprobs
 from experts.backends.spend_cap import Grant, Purse
+from experts.catalogue.pricing import Price
 from experts.catalogue.prompts import LETTERS, choose_template, render_prompt
 from experts.catalogue.spec import ExpertSpec
 from experts.grading.parsing import parse_choice
@@ -51,7 +52,7 @@ class _Question:
     choices: list[str]
     purse: Purse | None
     source: str | None = None
-    billed: list[Usage] = field(default_factory=list)
+    billed: list[tuple[Usage, Price]] = field(default_factory=list)
 
 
 class _BudgetSpentError(Exception):
@@ -145,9 +146,9 @@ class OpenAIBackend:
                 told = f"{type(error).__name__}: {error}"
                 answer = RawAnswer(error=scrub(told, [self._key]))
             if question.billed:
-                answer.prompt_tokens = sum(usage.prompt_tokens for usage in question.billed)
-                answer.completion_tokens = sum(usage.completion_tokens for usage in question.billed)
-                answer.cost_usd = sum(usage.cost_usd(self.spec.price) for usage in question.billed)
+                answer.prompt_tokens = sum(usage.prompt_tokens for usage, _ in question.billed)
+                answer.completion_tokens = sum(usage.completion_tokens for usage, _ in question.billed)
+                answer.cost_usd = sum(usage.cost_usd(price) for usage, price in question.billed)
             answer.latency_s = time.perf_counter() - start
             if keep is not None:
                 try:
@@ -253,8 +254,8 @@ class OpenAIBackend:
             await self._limit.take(likely + int(ask.most_completion_tokens))
             reply = await self._client.answer(ask, self.spec.timeout_s, headers)
             if reply.usage is not None:
-                question.billed.append(reply.usage)
-                spent_usd = min(reply.usage.cost_usd(self.spec.price), ask.most_usd)
+                question.billed.append((reply.usage, ask.price))
+                spent_usd = min(reply.usage.cost_usd(ask.price), ask.most_usd)
             elif not isinstance(reply, Answer) and not self._may_be_billed(reply):
                 spent_usd = 0.0
             return reply

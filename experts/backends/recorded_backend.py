@@ -51,7 +51,8 @@ class RecordedBackend:
         tokens = [
             pc.fill_null(replayed[name], 0).to_pylist() for name in ("prompt_tokens", "completion_tokens")
         ]
-        priced = [self.spec.price.cost_usd(*pair) for pair in zip(*tokens, strict=True)]
+        price = self.spec.price
+        priced = [price.cost_usd(*pair) for pair in zip(*tokens, strict=True)]
         told = replayed["cost_usd"].to_pylist()
         costs = [own if usd is None else usd for own, usd in zip(priced, told, strict=True)]
         count, reserved_usd = reserve_batch(purse, costs)

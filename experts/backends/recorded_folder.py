@@ -88,7 +88,7 @@ def _read_experts(path: Path, directory: Path, notes: list[str]) -> list[ExpertS
                 backend="recorded",
                 model=row["expert"],
                 recording=str(directory),
-                price=price,
+                prices=(price,),
                 params_b=float(size.group()) if size else None,
                 tags=(RECORDED,),
             )

@@ -20,6 +20,7 @@ from experts.backends.likelihood import (
 )
 from experts.backends.spend_cap import Purse, reserve_batch
 from experts.backends.vllm_engine import SharedEngine
+from experts.catalogue.pricing import Price
 from experts.catalogue.prompts import LETTERS, choose_template, render_prompt
 from experts.catalogue.spec import ExpertSpec
 from experts.grading.parsing import parse_choice
@@ -61,9 +62,9 @@ class VllmBackend:
         answers = [RawAnswer() for _ in range(questions.num_rows)]
         with self._engine.encoding:
             prepared = list(self._prepare(questions, answers))
-        reserved_usd = 0.0
+        reserved_usd, price = 0.0, self.spec.price
         if purse is not None:
-            count, reserved_usd = reserve_batch(purse, [self._worst_usd(p) for p in prepared])
+            count, reserved_usd = reserve_batch(purse, [self._worst_usd(p, price) for p in prepared])
             for unpaid in prepared[count:]:
                 answers[unpaid.row].error = f"{BUDGET_SPENT}: no money is left for this question"
             prepared = prepared[:count]
@@ -72,7 +73,7 @@ class VllmBackend:
             self._answer_safely([p for p in prepared if p.options is not None], self._score, answers)
             self._answer_safely([p for p in prepared if p.options is None], self._generate, answers)
             tokens = [(a.prompt_tokens or 0, a.completion_tokens or 0) for a in answers]
-            spent_usd = sum(self.spec.price.cost_usd(*pair) for pair in tokens)
+            spent_usd = sum(price.cost_usd(*pair) for pair in tokens if any(pair))
         finally:
             if purse is not None:
                 purse.settle(reserved_usd, spent_usd)
@@ -81,9 +82,9 @@ class VllmBackend:
             answer.latency_s = share_s
         return raw_table(questions["question_id"].to_pylist(), answers)
 
-    def _worst_usd(self, prepared: _Prepared) -> float:
+    def _worst_usd(self, prepared: _Prepared, price: Price) -> float:
         completion = max(map(len, prepared.options)) if prepared.options else self.spec.max_tokens
-        return self.spec.price.cost_usd(len(prepared.prompt), completion)
+        return price.most_usd(len(prepared.prompt), completion)
 
     def _prepare(self, questions: pa.Table, answers: list[RawAnswer]) -> Iterator[_Prepared]:
         """Yield what can be asked; write the error of what cannot into ``answers``."""

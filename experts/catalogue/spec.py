@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from experts.catalogue.bundled_models import BUNDLED_MODELS, BUNDLED_PREFIX
 from experts.catalogue.dialect import Dialect
-from experts.catalogue.pricing import Price
+from experts.catalogue.pricing import Price, price_at
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
 
 _ROUTER = "leeroo"  # and "leeroo:<preset>": what requests put into `model` to be routed
@@ -21,6 +22,11 @@ _ROUTER = "leeroo"  # and "leeroo:<preset>": what requests put into `model` to b
 def _yes_or_no(value: Any) -> Any:
     """YAML reads a bare yes or no as a truth value."""
     return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
+
+
+def _as_list(value: Any) -> Any:
+    """One price is a list of one."""
+    return value if isinstance(value, list | tuple) else (value,)
 
 
 class Resources(BaseModel):
@@ -48,14 +54,18 @@ class Resources(BaseModel):
 class ExpertSpec(BaseModel):
     """One expert: a model, how it is run, how it is asked, and what it costs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     name: str = Field(min_length=1, max_length=200, description="the name shown everywhere, unique")
     backend: str = Field(description="what runs the model: a row of experts/backends/registry.BACKENDS")
     model: str = Field(
         min_length=1, description="hub id, local folder, bundled:<name>, or the API's model name"
     )
-    price: Price = Field(description="what its tokens cost")
+    prices: Annotated[tuple[Price, ...], BeforeValidator(_as_list)] = Field(
+        alias="price",
+        min_length=1,
+        description="what its tokens cost: one price, or a list by the day from which each holds",
+    )
     revision: str | None = Field(default=None, description="commit or tag of the model on the hub")
     engine: dict[str, Any] = Field(
         default_factory=dict, description="vLLM engine options, passed on as they are"
@@ -125,6 +135,17 @@ class ExpertSpec(BaseModel):
             raise ValueError(f"{name!r} asks the router, and would be no expert's any more")
         return name
 
+    @field_validator("prices")
+    @classmethod
+    def _by_day(cls, prices: tuple[Price, ...]) -> tuple[Price, ...]:
+        days = [price.since for price in prices[1:]]
+        if None in days:
+            raise ValueError("a later price says no day; give each price after the first its `since:`")
+        dated = [price.since for price in prices if price.since is not None]
+        if dated != sorted(set(dated)):
+            raise ValueError("the prices are not in the order of their days; sort them by `since:`")
+        return prices
+
     @field_validator("prompt")
     @classmethod
     def _template(cls, prompt: str | None) -> str | None:
@@ -159,6 +180,15 @@ class ExpertSpec(BaseModel):
             if is_used(self) and self.backend not in backends:
                 raise ValueError(refusal)
         return self
+
+    @property
+    def price(self) -> Price:
+        """The price that holds now. Who sets money aside by it also charges by it: see ``Ask.price``."""
+        return self.price_at(datetime.now(UTC))
+
+    def price_at(self, when: datetime) -> Price:
+        """Return the price that holds at a moment; a day begins at midnight UTC."""
+        return price_at(self.prices, when)
 
     @property
     def version(self) -> str:

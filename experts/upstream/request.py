@@ -9,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec
 from experts.upstream.counting import characters_of
 
@@ -32,6 +33,7 @@ class Ask:
             :func:`~experts.upstream.counting.characters_of` measures; pictures by a guess.
         most_prompt_tokens: no tokeniser makes more of it; infinite for pictures without a known window.
         most_completion_tokens: over all ``n`` answers; infinite where the dialect sends no limit.
+        price: the one that held when it was asked: by it money is set aside, and the bill is reckoned.
         answers: how many were asked for.
     """
 
@@ -40,6 +42,7 @@ class Ask:
     prompt_characters: int
     most_prompt_tokens: float
     most_completion_tokens: float
+    price: Price
     answers: int = 1
 
     @property
@@ -57,7 +60,7 @@ class Ask:
         """The most that an upstream that obeys its limits bills for it; infinite where nothing limits it."""
         if math.isinf(self.most_prompt_tokens) or math.isinf(self.most_completion_tokens):
             return math.inf
-        return self.spec.price.cost_usd(self.most_prompt_tokens, self.most_completion_tokens)
+        return self.price.most_usd(self.most_prompt_tokens, self.most_completion_tokens)
 
 
 @dataclass(frozen=True)
@@ -120,6 +123,7 @@ def ask_of(spec: ExpertSpec, body: dict[str, Any], extent: Extent | None = None)
         prompt_characters=extent.characters,
         most_prompt_tokens=min(prompt, window * extent.prompts) * max(1, extent.tries // extent.prompts),
         most_completion_tokens=min(longest, window) * extent.tries,
+        price=spec.price,
         answers=extent.answers,
     )
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from typing import Any
 
 from experts.upstream.counting import TokenCounter
 from experts.upstream.request import Ask
 from experts.upstream.shape.json_text import Unbounded
 from experts.upstream.usage import Usage
+from experts.upstream.usage_parts import ToldUsage, read_told
 
 #: No prompt has more, pictures included: an order above the longest context windows.
 _MOST_PROMPT_TOKENS = 20e6
@@ -18,7 +20,6 @@ _HOSTS_PROMPT = 4096
 LONGEST_TOKEN = 256  # characters; runs of blanks are the longest
 _MOST_CLAIMED_USD = 100_000.0
 _CLAIM_CHARACTERS = 200
-_CACHED = ("prompt_cache_hit_tokens", "cache_read_input_tokens", "cached_tokens")
 
 
 def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_final: bool = True) -> Usage:
@@ -39,20 +40,13 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
         is_final: whether it is the bill of a whole answer, which teaches the counter.
     """
     usage = told if isinstance(told, dict) else {}
-    cached = _cached(usage)
-    prompt = _count(usage.get("prompt_tokens"))
-    if (
-        prompt is None
-        and (prompt := _count(usage.get("input_tokens"))) is not None
-        and "prompt_tokens" not in usage
-    ):
-        # Anthropic's own words leave out of the input what was read from, or put into, the cache.
-        apart = (usage.get("cache_read_input_tokens"), usage.get("cache_creation_input_tokens"))
-        prompt += sum(_count(value) or 0 for value in apart)
-    told_completion = (_count(usage.get(name)) for name in ("completion_tokens", "output_tokens"))
-    completion = next((count for count in told_completion if count is not None), None)
-    total = _count(usage.get("total_tokens"))
-    reasoning = _reasoning(usage)
+    told_of = read_told(usage)
+    prompt, completion, total, reasoning = (
+        told_of.prompt,
+        told_of.completion,
+        told_of.total,
+        told_of.reasoning,
+    )
     if completion is not None and total is None and reasoning > completion:
         completion += reasoning  # it cannot lie within
     if prompt is not None and completion is not None and total is not None:
@@ -73,21 +67,26 @@ def read_usage(told: Any, ask: Ask, counter: TokenCounter, written: int, *, is_f
         if is_final:
             counter.learn_prompt(ask.prompt_characters, prompt)
             counter.learn(written, completion - reasoning)
-        return Usage(
-            *(prompt, completion, min(cached, prompt)),
+        believed = Usage(
+            prompt,
+            completion,
             reasoning_tokens=reasoning,
-            tells_cached=_tells_cached(usage),
+            tells_cached=told_of.tells_cached,
+            is_batch=told_of.is_batch,
+            audio_out_tokens=min(told_of.audio_out, completion),
+            image_out_tokens=min(told_of.image_out, completion),
         )
+        return _with_prompt_parts(believed, told_of)
     own = count_usage(ask, counter, written)
-    return Usage(
+    counted = Usage(
         prompt_tokens=own.prompt_tokens if prompt is None else prompt,
         completion_tokens=own.completion_tokens if completion is None else completion,
-        cached_tokens=min(cached, prompt or 0),
         is_estimated=True,
         claimed=None if told is None else _claim(told),
         claimed_usd=_claimed_usd(ask, usage),
         has_overrun=has_overrun,
     )
+    return counted if prompt is None else _with_prompt_parts(counted, told_of)
 
 
 def _most_prompt(ask: Ask) -> float:
@@ -104,38 +103,20 @@ def count_usage(ask: Ask, counter: TokenCounter, written: int) -> Usage:
     return Usage(max(1, int(prompt)), int(completion), is_estimated=True)
 
 
-def _count(value: Any) -> int | None:
-    """Return a count of tokens, or None for what is none: negative, broken, text, a list, a truth value."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    return int(value) if 0 <= value < 1e18 and value == int(value) else None
-
-
-def _cached(usage: dict[str, Any]) -> int:
-    """Return the cached prompt tokens, in any vendor's words; 0 where none can be."""
-    told = [
-        _inside(usage, name, "cached_tokens") for name in ("prompt_tokens_details", "input_tokens_details")
-    ]
-    told += [usage.get(name) for name in _CACHED]
-    return next((count for value in told if (count := _count(value))), 0)
-
-
-def _tells_cached(usage: dict[str, Any]) -> bool:
-    names = ("prompt_tokens_details", "input_tokens_details")
-    return any(_count(_inside(usage, name, "cached_tokens")) is not None for name in names) or any(
-        _count(usage.get(name)) is not None for name in _CACHED
+def _with_prompt_parts(usage: Usage, told: ToldUsage) -> Usage:
+    """Return it with the tokens of the prompt that have prices of their own; in all no more than it has."""
+    parts, left = [], usage.prompt_tokens
+    for tokens in (told.cached, told.cache_write, told.cache_write_1h, told.audio_in, told.image_in):
+        parts.append(min(tokens, left))
+        left -= parts[-1]
+    return replace(
+        usage,
+        cached_tokens=parts[0],
+        cache_write_tokens=parts[1],
+        cache_write_1h_tokens=parts[2],
+        audio_in_tokens=parts[3],
+        image_in_tokens=parts[4],
     )
-
-
-def _reasoning(usage: dict[str, Any]) -> int:
-    names = ("completion_tokens_details", "output_tokens_details")
-    told = [_inside(usage, name, "reasoning_tokens") for name in names] + [usage.get("reasoning_tokens")]
-    return next((count for value in told if (count := _count(value))), 0)
-
-
-def _inside(usage: dict[str, Any], name: str, inner: str) -> Any:
-    details = usage.get(name)
-    return details.get(inner) if isinstance(details, dict) else None
 
 
 def _claim(told: Any) -> str:
@@ -151,7 +132,7 @@ def _claimed_usd(ask: Ask, usage: dict[str, Any]) -> float:
     prompt, completion = (
         next((_size(usage[name]) for name in pair if usage.get(name) is not None), 0.0) for pair in names
     )
-    return min(ask.spec.price.cost_usd(prompt, completion), _MOST_CLAIMED_USD)
+    return min(ask.price.cost_usd(prompt, completion), _MOST_CLAIMED_USD)
 
 
 def _size(value: Any) -> float:

@@ -159,10 +159,11 @@ class Bookkeeper:
     def _set_aside(self, entry: Reservation) -> Reserved:
         if self._drain.has_begun:
             return Reserved(Refusal("the endpoint is shutting down", "shutting_down", 5.0))
-        held_by = self._ledger.expert_of(self._keyed(entry.conversation)) if entry.conversation else None
+        holder = self._ledger.expert_of(self._keyed(entry.conversation)) if entry.conversation else None
+        held_by, silent_s = (None, math.inf) if holder is None else holder
         caller = entry.caller
         if caller.key_id is None:
-            return Reserved(UNLIMITED, held_by)
+            return Reserved(UNLIMITED, held_by, silent_s=silent_s)
         if caller.requests_per_minute is not None:
             wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
             if wait_s:
@@ -170,7 +171,7 @@ class Bookkeeper:
         ratio = self._ratios.ratio(caller.key_id)
         if not entry.bounds_usd:
             allowance_usd = self._ledger.allowance_usd(caller.key_id) if caller.is_paced else None
-            return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, ratio)
+            return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, silent_s, ratio)
         self._note_life(entry.owner)
         grant = self._ledger.reserve(
             caller.key_id,
@@ -180,7 +181,7 @@ class Bookkeeper:
             owner=entry.owner,
             likely_usd=entry.likely_usd,
         )
-        return Reserved(grant, held_by, ratio)
+        return Reserved(grant, held_by, silent_s, ratio)
 
     def _extend(self, entry: Extension) -> Reserved:
         if entry.caller.key_id is None:

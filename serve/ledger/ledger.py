@@ -146,12 +146,12 @@ class Ledger:
                 "delete from decisions where request_id = ?", [(request_id,) for request_id in request_ids]
             )
 
-    def expert_of(self, conversation: bytes) -> str | None:
-        """Return who gave the last answer of a conversation, by its digest."""
+    def expert_of(self, conversation: bytes) -> tuple[str, float] | None:
+        """Return who gave the last answer of a conversation, by its digest, and how many seconds ago."""
         row = self._db.execute(
-            "select expert from conversations where digest = ?", (conversation,)
+            "select expert, answered_at from conversations where digest = ?", (conversation,)
         ).fetchone()
-        return None if row is None else str(row["expert"])
+        return None if row is None else (str(row["expert"]), max(0.0, time.time() - row["answered_at"]))
 
     def remember_expert(self, conversation: bytes, expert: str) -> None:
         """Note who gave the last answer of a conversation."""

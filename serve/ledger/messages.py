@@ -93,6 +93,7 @@ class Reserved:
 
     grant: Grant | Refusal
     held_by: str | None = None  # the expert that gave the conversation's last answer
+    silent_s: float = float("inf")  # since that answer
     price_ratio: float = 1.0  # what a paced key's answers came to, over what was expected of them
     #: The most that an expert's answer may cost to be explored now, within what is left of the day's. It says
     #: nothing of the dice: those who lost them are told it too, since what could have been is recorded.

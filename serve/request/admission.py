@@ -30,7 +30,7 @@ from serve.request.books import settle_surely
 from serve.request.breaker import Breaker
 from serve.request.charges import Purse, likely_usd
 from serve.request.clients import LedgerClient, RouterClient
-from serve.request.conversations import answered_so_far
+from serve.request.conversations import answered_so_far, saved_by_staying_usd
 from serve.request.cost_bounds import asks_of
 from serve.request.in_flight import CompletionRequest, Dice, InFlight
 from serve.request.permissions import allowed, query_of
@@ -94,7 +94,13 @@ class Admission:
                 if grant.code == "insufficient_quota":
                     _refuse_unbounded(asks)
                 raise _refused(grant)
-            plan = make_plan(names, ruling, reserved.held_by, request.min_success, grant)
+            held_by = reserved.held_by
+            saved_usd = (
+                saved_by_staying_usd(asks[held_by], self.counters[held_by], reserved.silent_s)
+                if held_by in asks
+                else 0.0
+            )
+            plan = make_plan(names, ruling, held_by, request.min_success, grant, saved_usd)
             affordable = _affordable(plan.order, asks, grant)
             if not affordable:
                 raise ApiError(

@@ -8,7 +8,7 @@ operator's to dispute.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experts.backends.registry import may_bill_failures
 from experts.upstream import Ask, Failure, TokenCounter, Usage
@@ -67,7 +67,7 @@ def likely_usd(ask: Ask, counter: TokenCounter) -> float:
 
 def charge_answer(ask: Ask, usage: Usage, written: int, counter: TokenCounter) -> Charge:
     """Return the charge for an answer; ``written`` are its characters."""
-    return Charge(usage.cost_usd(ask.spec.price), _claimed_usd(ask, usage, written, counter))
+    return Charge(usage.cost_usd(ask.price), _claimed_usd(ask, usage, written, counter))
 
 
 def charge_failure(ask: Ask, failure: Failure, counter: TokenCounter) -> Charge:
@@ -78,7 +78,7 @@ def charge_failure(ask: Ask, failure: Failure, counter: TokenCounter) -> Charge:
     if not may_bill_failures(ask.spec):
         return NOTHING
     if failure.usage is not None and not failure.usage.is_estimated:
-        return Charge(failure.usage.cost_usd(ask.spec.price), failure.usage.claimed_usd)
+        return Charge(failure.usage.cost_usd(ask.price), failure.usage.claimed_usd)
     claimed_usd = 0.0 if failure.usage is None else failure.usage.claimed_usd
     if failure.consequence.may_be_billed or claimed_usd:
         return Charge(likely_usd(ask, counter), claimed_usd)
@@ -100,7 +100,7 @@ def charge_cut_stream(
     came = float(usage.completion_tokens)
     unseen = max(_LEAST_UNSEEN_TOKENS, came / max(writing_s, 0.1) * _NOTICED_AFTER_S)
     more = max(came, min(came + unseen, ask.most_completion_tokens)) - came
-    cost_usd = usage.cost_usd(ask.spec.price) + _price(ask, 0.0, more)
+    cost_usd = replace(usage, completion_tokens=math.ceil(came + more)).cost_usd(ask.price)
     return Charge(cost_usd, _claimed_usd(ask, usage, written, counter))
 
 
@@ -131,4 +131,4 @@ def _claimed_usd(ask: Ask, usage: Usage, written: int, counter: TokenCounter) ->
 def _price(ask: Ask, prompt: float, completion: float) -> float:
     if math.isinf(prompt) or math.isinf(completion):
         return MOST_USD
-    return ask.spec.price.cost_usd(prompt, completion)
+    return ask.price.cost_usd(prompt, completion)

@@ -1,8 +1,9 @@
 """Conversations stay with the expert that answered so far, unless another promises clearly more.
 
-Its replica may still hold the conversation's prefix in its cache, and answers keep one voice. A conversation
-is recognised by its content: the turns up to the last answer. Only digests are kept, in the ledger, so that
-every replica of the ingress knows them.
+Its replica may still hold the conversation's prefix in its cache, and answers keep one voice. What an API
+asks less for a prefix that it still has is counted: a conversation that stays is cheaper than one that moves.
+It is recognised by its content: the turns up to the last answer. Only digests are kept, in the ledger, so
+that every replica of the ingress knows them.
 """
 
 from __future__ import annotations
@@ -10,10 +11,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
+from experts.upstream import Ask, TokenCounter, measure
 from orchestrator import Decision
 from orchestrator.selection.value import net_value
 from serve.wire.protocol import Message
 
+#: Seconds for which all well-known APIs keep a prefix that they cached.
+CACHE_KEPT_S = 300.0
 MOVE_FOR = 0.05  # expected success, after the price of cost, that another expert must add
 
 
@@ -30,14 +34,38 @@ def with_answer(owner: str | None, messages: Sequence[Message], answer: str) -> 
     return _digest(owner, [*((message.role, message.text) for message in messages), ("assistant", answer)])
 
 
-def loses_little(decision: Decision, expert: str, min_success: float | None) -> bool:
+def saved_by_staying_usd(ask: Ask, counter: TokenCounter, silent_s: float) -> float:
+    """Return what a conversation's next answer costs less at the expert that gave the last one.
+
+    That expert has read all turns before its last answer. Its API still has them where it prices what it
+    cached, and was asked a short while ago. Nothing is counted of what a move would put into another cache.
+
+    Args:
+        ask: the request as it would be put to that expert.
+        counter: of that expert.
+        silent_s: seconds since it answered.
+    """
+    messages = ask.body.get("messages") or []
+    answered = [place for place, m in enumerate(messages) if m.get("role") == "assistant"]
+    if not answered or silent_s > CACHE_KEPT_S or ask.price.usd_per_mtok_cached_in is None:
+        return 0.0
+    kept = measure({**ask.body, "messages": messages[: answered[-1]]}).characters
+    tokens = counter.prompt_tokens(ask.prompt_characters), counter.prompt_tokens(kept)
+    return ask.price.saved_by_cache_usd(*map(float, tokens))
+
+
+def loses_little(decision: Decision, expert: str, min_success: float | None, saved_usd: float = 0.0) -> bool:
     """Tell whether an expert is worth nearly as much as the one that was decided for.
 
-    It is not where only the latter is expected to reach ``min_success``.
+    It is not where only the latter is expected to reach ``min_success``. ``saved_usd`` is what ``expert``
+    costs less than forecast, because the conversation stays with it.
     """
 
     def worth(name: str) -> float:
-        return net_value(decision.success[name], decision.cost_usd[name], decision.multiplier)
+        cost_usd = decision.cost_usd[name]
+        if name == expert:
+            cost_usd = max(0.0, cost_usd - saved_usd)
+        return net_value(decision.success[name], cost_usd, decision.multiplier)
 
     if (
         min_success is not None

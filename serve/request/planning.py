@@ -116,8 +116,12 @@ def make_plan(
     held_by: str | None,
     min_success: float | None,
     grant: Grant,
+    saved_usd: float = 0.0,
 ) -> Plan:
-    """Say who answers, in which order: as it was decided, unless a conversation may stay where it is."""
+    """Say who answers, in which order: as it was decided, unless a conversation may stay where it is.
+
+    ``saved_usd`` is what its next answer costs less there.
+    """
     if ruling is None:
         return Plan(named, "named by the request")
     decision = ruling.decision
@@ -126,10 +130,11 @@ def make_plan(
     if (
         ruling.habits is None
         and held_by in decision.fallbacks
-        and loses_little(decision, held_by, min_success)
+        and loses_little(decision, held_by, min_success, saved_usd)
     ):
         others = tuple(name for name in plan.order if name != held_by)
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
+        reason += f", and what {held_by} has cached saves ${saved_usd:.3g}" if saved_usd else ""
         plan = Plan((held_by, *others), reason, ruling, may_explore=False)
     if grant.allowance_usd is not None:
         plan = replace(plan, reason=f"{plan.reason}, paced at ${grant.allowance_usd:.3g} a request")

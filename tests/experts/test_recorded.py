@@ -192,7 +192,9 @@ def test_what_each_answer_cost_and_took_is_read(tmp_path: Path) -> None:
     assert [row["completion_tokens"] for row in rows] == [7, 1, 9, 10]
     assert [row["latency_s"] for row in rows] == pytest.approx([1.5, None, 0.02, 0.03])
     # A bill that was recorded is replayed, whatever the catalogue's price now is; estimates are priced anew.
-    spec = specs[0].model_copy(update={"price": specs[0].price.model_copy(update={"usd_per_mtok_in": 4.0})})
+    spec = specs[0].model_copy(
+        update={"prices": (specs[0].price.model_copy(update={"usd_per_mtok_in": 4.0}),)}
+    )
     replayed = answer_and_grade(build_backend(spec), spec, questions, round="r", run_id="r").to_pylist()
     assert [row["cost_usd"] for row in replayed] == pytest.approx([0.25, (20 * 4 + 4) / 1e6, 0.75])
     assert [row["latency_s"] for row in replayed] == pytest.approx([1.5, None, 0.02])

@@ -97,9 +97,11 @@ def _table(joined: pd.DataFrame, specs: list[ExpertSpec]) -> pa.Table:
     estimate = np.where(characters.isna(), unrecorded, np.ceil(characters / CHARACTERS_PER_TOKEN))
     completion_tokens = joined["told_out"].where(joined["told_out"].notna(), estimate).to_numpy()
     prompt_tokens = joined["told_in"].where(joined["told_in"].notna(), joined["prompt_tokens"]).to_numpy()
-    per_token = np.array([spec.price.usd_per_token for spec in specs])  # [m, 2]: prompt, completion
     code = joined["code"].to_numpy()
-    priced = prompt_tokens * per_token[code, 0] + completion_tokens * per_token[code, 1]
+    priced = np.full(len(joined), math.nan)
+    for place, spec in enumerate(specs):
+        own = code == place
+        priced[own] = spec.price.cost_usd(prompt_tokens[own], completion_tokens[own])
     cost_usd = joined["told_usd"].where(joined["told_usd"].notna(), priced)
     response = (
         joined["response"] if "response" in joined else pd.Series(None, index=joined.index, dtype=object)

@@ -1,0 +1,1 @@
+"""Commands about what people bring: their prices, their data."""
