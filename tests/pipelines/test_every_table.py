@@ -18,6 +18,7 @@ from rich.table import Table
 from rich.text import Text
 
 from experts import probe_hardware
+from experts.price_update import Difference, PriceChange
 from orchestrator.evaluation import benchmark_table, report_tables
 from orchestrator.evaluation.report import EvaluationReport, Measure, PolicyRow
 from orchestrator.predictors.base import Prediction
@@ -28,6 +29,7 @@ from orchestrator.versions.traffic_comparison import TrafficComparison
 from pipelines.answering.domains import DomainResult
 from pipelines.answering.receipt import AnswerReceipt
 from pipelines.commands import doctor, keys, ledger, round_tables, route, router
+from pipelines.commands.data import prices
 from pipelines.commands.terminal import query_output
 from pipelines.commands.terminal.console import Terminal
 from pipelines.commands.terminal.readable_table import visible
@@ -163,6 +165,9 @@ TABLES = {
         [make(DomainResult, t, n)], [make(AnswerReceipt, t, n)]
     ),
     "purchase_table": lambda t, n: round_tables.purchase_table([make(RoundResult, t, n)], n / 7),
+    "price_table": lambda t, n: prices.price_table(
+        [PriceChange(t, t, None, (Difference(t, n / 7, None),) * 2)]
+    ),
     "group_table": lambda t, n: report.group_table(t, [make(TrafficGroup, t, n)]),
     "comparison_table": lambda t, n: evaluate.comparison_table(
         comparison(t, n).overall, comparison(t, n).versions

@@ -81,6 +81,7 @@ def test_reading_commands_speak_json_and_csv(tmp_path):
 #: Commands that read what there is, or measure it, and tell it in tables or lists.
 READERS = {
     *("doctor", "evaluate", "experts check", "gaps", "keys list", "ledger check", "sql", "traffic evaluate"),
+    "prices update",
     *("traffic report", "traffic texts", "versions", "warehouse check"),
 }
 #: Commands that act, and what for: they say what they did, or write what they found to a file.
