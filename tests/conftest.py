@@ -13,7 +13,7 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests: who uses the shared cluster stays in one, other engines go by file.
+    """Where two processes share the tests: users of the shared cluster stay in one, other engines go by file.
 
     Else each process would start a cluster of its own, and each module's endpoint twice.
     """
