@@ -63,9 +63,8 @@ def main() -> None:
     client = MlflowClient(home.mlflow_uri)
     for version in versions(home.mlflow_uri):
         print(f"  MLflow: version {version.version} {list(version.aliases)}")
-        for tag, told in (
-            MlflowClient(home.mlflow_uri).get_model_version(MODEL_NAME, version.version).tags.items()
-        ):
+        tags = client.get_model_version(MODEL_NAME, version.version).tags
+        for tag, told in tags.items():
             print(f"    {tag}: {told}")
     with endpoint(home, 0.0) as (users, _):
         ask_all(users, late)
