@@ -1,9 +1,9 @@
-# The habits of the project. `make` alone lists them; every one sets up what it needs.
+# The project's commands. `make` alone lists them; each sets up what it needs.
 
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# Tests that start engines run in one process, the others beside them in a second one.
+# Two processes; tests of one cluster or one module's engines stay together (tests/conftest.py).
 TOGETHER := -n 2 --dist loadgroup
 
 # A benchmark is offered once its module is there.
@@ -12,9 +12,9 @@ BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,rout
 	$(patsubst bench/off_policy.py,bench-off-policy,$(wildcard bench/off_policy.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kills lint format doctor serve ui bench $(BENCHES) clean clean-all
+.PHONY: help setup demo test test-fast test-kills lint format docs doctor serve ui bench $(BENCHES) clean clean-all
 
-help: ## list these habits
+help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@$(foreach target,$(BENCHES),printf '  make %-12s %s\n' '$(target)' 'run bench/$(target:bench-%=%)$(if $(wildcard $(target:bench-%=bench/%.py)),.py) alone';)
 	@echo '  Options for a command go into ARGS: make test ARGS="-k routing", make serve ARGS="--port 8001".'
@@ -43,6 +43,10 @@ lint: setup ## formatting, style, types, and known vulnerabilities where the adv
 format: setup ## put the code into the project's format
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+docs: setup ## the documentation as a site in build/site, its reference made from the code
+	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet $(ARGS)
+	@echo 'Open build/site/index.html'
 
 doctor: setup ## what is installed, what this machine can run, and what to do about the rest
 	@$(BIN)/leeroo doctor $(ARGS)

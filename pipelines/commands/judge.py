@@ -33,7 +33,7 @@ def judge(
     """Judge unscored answers to `judged` questions, and to choices whose right option nobody knows."""
     from experts import Rubric, load_catalogue
     from pipelines.answering.judging import judge_answers
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.ray_session import ray_session
 
     spec = load_catalogue(catalogue).get(expert)

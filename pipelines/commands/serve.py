@@ -92,13 +92,12 @@ def serve(
     Then nobody new is let in, requests under way finish within --drain-s, and the books are settled. A second
     Ctrl-C ends all at once.
     """
-    from rich.console import Console
-
+    from pipelines.commands.terminal.console import Terminal
     from pipelines.ray_session import joins_cluster, serving_session
     from serve.checks import check_machine, check_settings
     from serve.config import ServeConfig
 
-    console = Console()
+    console = Terminal()
     place = Home.open(home)
     settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}

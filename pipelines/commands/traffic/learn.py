@@ -73,7 +73,7 @@ def learn(
 
 def show(event: Event) -> None:
     """Print what a step found."""
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.commands.traffic.learn_lines import lines_of
 
     for line in lines_of(event):

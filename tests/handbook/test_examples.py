@@ -1,0 +1,71 @@
+"""The worked examples of the Python API, as a reader runs them."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+sys.path.append(str(ROOT / "tests/serve"))
+
+from fake_experts import LocalLedger, LocalRouter, ScriptedExpert  # noqa: E402
+from maps_and_sums import EXPERTS, make_outcomes  # noqa: E402
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """Import an example as `python examples/NAME.py` does: with its folder on the path."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    return importlib.import_module
+
+
+def test_train_and_route(example, capsys):
+    example("train_and_route").main()
+    said = capsys.readouterr().out
+    riddle = next(line for line in said.splitlines() if "Riddle 12" in line)
+    assert riddle.strip().startswith("generalist")  # the only one that solves riddles
+    assert said.count("below the best") == 3
+
+
+def test_universe_for_a_budget(example, capsys):
+    example("universe_for_a_budget").main()
+    said = capsys.readouterr().out
+    cheap, middle, dear = (line for line in said.splitlines() if line.startswith("$"))
+    assert "generalist" not in cheap
+    assert "generalist" in middle
+    assert "generalist" in dear
+    assert said.count("optimal, gap") == 3
+
+
+def test_ask_the_endpoint(example, capsys, tmp_path):
+    import uvicorn
+
+    from orchestrator import train_router
+    from serve.config import ServeConfig
+    from serve.http.api import create_api
+    from serve.request.gateway import Gateway
+
+    router = train_router(make_outcomes(), embedder="wordllama", predictor="knn").orchestrator
+    config = ServeConfig(home=tmp_path, access="auto")
+    experts = {name: ScriptedExpert(name) for name in EXPERTS}
+    gateway = Gateway(config, LocalRouter(router), LocalLedger(config), experts)
+    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="warning"))
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    while not server.started:
+        time.sleep(0.02)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    try:
+        example("ask_the_endpoint").main(f"http://127.0.0.1:{port}/v1")
+    finally:
+        server.should_exit = True
+        thread.join()
+    answer, who, *_, streamed = capsys.readouterr().out.splitlines()
+    assert "says hello" in answer
+    assert "smollm2-135m" in who or "gemma-3-270m" in who
+    assert streamed
