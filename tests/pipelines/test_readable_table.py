@@ -14,6 +14,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipelines.cli import app
+from pipelines.importing.registry import IMPORTERS
 from pipelines.commands.terminal.readable_table import fit
 
 WORDS = st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Cs")), min_size=1, max_size=60)
@@ -91,6 +92,8 @@ ACTORS = {
     "demo": "runs a round and serves",
     "experts add": "makes a version",
     "experts retire": "makes a version",
+    "export": "writes a file",
+    **dict.fromkeys((f"import {kind.name}" for kind in IMPORTERS), "fills tables"),
     "import questions": "fills tables",
     "import recorded": "fills tables",
     "judge": "asks a judge, and fills tables",

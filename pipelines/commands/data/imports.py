@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,7 +20,9 @@ from pipelines.importing.registry import IMPORTERS, ImportKind
 from warehouse.home import Home
 
 if TYPE_CHECKING:
-    from pipelines.importing.plan import ImportPlan
+    from rich.table import Table
+
+    from pipelines.importing.plan import Found, ImportPlan
 
 _MOST_FAULTS = 20  # of those that are printed
 
@@ -90,7 +92,7 @@ def _run(
     dry_run: bool,
 ) -> None:
     from experts import load_catalogue
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.importing.base import ImportOptions
     from pipelines.importing.plan import plan_import, write_import
     from pipelines.selfplay.round_record import RoundFolder
@@ -122,11 +124,23 @@ def _run(
     )
 
 
-def _show(plan: ImportPlan) -> None:
+def import_table(found: Sequence[Found]) -> Table:
+    """Lay out what an import has, a row for an expert's answers to the questions of a source."""
     from rich.table import Table
 
-    from pipelines.commands.screen import console, print_line
-    from pipelines.readable_table import fit
+    table = Table()
+    for column in ("expert", "source", "answers", "scored", "mean score", "priced", "USD", "new"):
+        table.add_column(column, justify="left" if column in ("expert", "source") else "right")
+    for one in found:
+        score = "-" if one.mean_score is None else f"{one.mean_score:.3f}"
+        counts = [f"{n:,}" for n in (one.answers, one.scored)]
+        priced = (f"{one.priced:,}", f"{one.cost_usd:.4g}", f"{one.new:,}")
+        table.add_row(one.expert, one.source, *counts, score, *priced)
+    return table
+
+
+def _show(plan: ImportPlan) -> None:
+    from pipelines.commands.terminal.console import Terminal, print_line
 
     for line in plan.notes.told:
         print_line(line)
@@ -134,17 +148,7 @@ def _show(plan: ImportPlan) -> None:
         print_line(f"passed over {count:,} ({reason}), first: {first}")
     if not plan.found:
         return
-    table = Table()
-    for column in ("expert", "source", "answers", "scored", "mean score", "priced", "USD", "new"):
-        table.add_column(column, justify="left" if column in ("expert", "source") else "right")
-    for found in plan.found:
-        score = "-" if found.mean_score is None else f"{found.mean_score:.3f}"
-        counts = [f"{n:,}" for n in (found.answers, found.scored)]
-        table.add_row(
-            *(found.expert, found.source, *counts, score, f"{found.priced:,}", f"{found.cost_usd:.4g}"),
-            f"{found.new:,}",
-        )
-    console.print(fit(table, console))
+    Terminal().print(import_table(plan.found))
     unpriced = sorted({found.expert for found in plan.found if found.priced < found.answers})
     if unpriced:
         print_line(
@@ -157,7 +161,7 @@ def _show(plan: ImportPlan) -> None:
 
 
 def _refuse_faults(plan: ImportPlan) -> None:
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from warehouse import InputError
 
     faults = plan.notes.faults
@@ -192,7 +196,7 @@ def export(
     source: SourcesLists = None,
 ) -> None:
     """Write answers with their questions into one file, which `leeroo import table` reads back."""
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.importing.exporting import read_export, write_export
     from warehouse import split_names
 
