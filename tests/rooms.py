@@ -56,15 +56,17 @@ ROOMS: dict[str, set[str]] = {
     "serve/ledger": {"serve/wire", "serve/transport", "serve/config"},
     "serve/router": {"serve/wire", "serve/transport", "serve/config"},
     "serve/experts": {"serve/wire", "serve/transport", "serve/config"},
+    "serve/tracing": {"serve/config", "serve/transport"},
     "serve/request": {
         *("serve/wire", "serve/config", "serve/ledger/messages", "serve/router/messages"),
+        "serve/tracing/messages",
         *("serve/experts/client", "serve/ledger/traffic/spool", "serve/ledger/overview/seen"),
     },
     "serve/http": {"serve/wire", "serve/request", "serve/ledger/messages"},
     "serve/front": {"serve/wire", "serve/http"},
     "serve": {
         *("serve/wire", "serve/transport", "serve/ledger", "serve/router", "serve/experts", "serve/request"),
-        *("serve/http", "serve/config", "serve/front"),
+        *("serve/http", "serve/config", "serve/front", "serve/tracing"),
     },
     "pipelines": set(),
     "pipelines/answering": {"pipelines"},

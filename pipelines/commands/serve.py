@@ -74,6 +74,20 @@ def serve(
         float,
         typer.Option(help="How even the draw is: an expert worth this much less is drawn 1/e as often."),
     ] = 0.1,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Trace requests: their steps as spans, in MLflow's pages (leeroo ui)."),
+    ] = False,
+    trace_share: Annotated[
+        float, typer.Option(help="Share of the requests that are traced.", min=0, max=1)
+    ] = 1.0,
+    trace_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where traces go: mlflow, otlp (what OTEL_EXPORTER_OTLP_ENDPOINT names) or the http address "
+            "of an OTLP receiver; may be repeated."
+        ),
+    ] = None,
     drain_s: Annotated[
         float,
         typer.Option(help="Seconds in which requests under way may finish when it is stopped.", min=0),
@@ -105,6 +119,7 @@ def serve(
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
+    settings |= {"trace": trace, "trace_share": trace_share, "trace_to": tuple(trace_to or ())}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
     )
