@@ -14,8 +14,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.importing.registry import IMPORTERS
 from pipelines.commands.terminal.readable_table import fit
+from pipelines.importing.registry import IMPORTERS
 
 WORDS = st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Cs")), min_size=1, max_size=60)
 CELLS = st.lists(WORDS.filter(lambda word: not word.isspace()), min_size=0, max_size=4).map(" ".join)
