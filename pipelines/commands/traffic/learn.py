@@ -29,6 +29,9 @@ def learn(
     judge_by: Annotated[
         str, typer.Option(help="rubric: answer by answer; pairs: with the served one, in both orders.")
     ] = "rubric",
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Ask nothing again while nothing speaks for drift.")
+    ] = False,
     days: Annotated[float | None, typer.Option(help="Requests of so many days; all by default.")] = None,
     weight: Annotated[
         list[str] | None,
@@ -66,7 +69,7 @@ def learn(
     settings = LearnSettings(
         round=round, budget_usd=budget_usd, catalogue=catalogue, predictor=predictor, embedder=embedder,
         seeds=seeds, seed=seed, address=address,
-        shadow=ShadowSettings(requests, days, read_weights(weight), judge, judge_by),  # type: ignore[arg-type]
+        shadow=ShadowSettings(requests, days, read_weights(weight), judge, judge_by, if_needed),  # type: ignore[arg-type]
     )  # fmt: skip
     run_learn(settings, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow), show)
 
