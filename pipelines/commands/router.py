@@ -54,7 +54,7 @@ def train(
         bool,
         typer.Option(
             "--traffic",
-            help="Learn from feedback, verdicts and bills of recorded requests too, if that foretold later ones.",
+            help="Learn from feedback, verdicts and bills of recorded requests, if that foretold later ones.",
         ),
     ] = False,
     home: HomeOption = DEFAULT_HOME,

@@ -1,4 +1,4 @@
-"""``leeroo sql`` and ``leeroo import``: look into the warehouse and bring things in."""
+"""``leeroo sql`` and ``leeroo warehouse``, and how recorded folders and questions are imported."""
 
 from __future__ import annotations
 
@@ -30,12 +30,6 @@ class Output(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("sql")(run_sql)
-    imports = typer.Typer(
-        help="Bring recorded answers or questions into the warehouse.", no_args_is_help=True
-    )
-    imports.command("recorded")(import_recorded)
-    imports.command("questions")(import_questions)
-    app.add_typer(imports, name="import")
     keeping = typer.Typer(help="Look after the tables.", no_args_is_help=True)
     keeping.callback()(lambda: None)
     keeping.command("check")(check_tables)
