@@ -21,6 +21,7 @@ from orchestrator.selection.presets import choose_presets
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
 from orchestrator.text.splits import frozen_split
+from orchestrator.traffic.bills import Bills, CostLesson, learn_costs
 from orchestrator.traffic.labels import TrafficLabels
 from orchestrator.traffic.learn import describe_lesson, learn_if_proven
 from warehouse import InputError, Outcomes, TooFewError, text_keys
@@ -49,10 +50,12 @@ def check_router_settings(predictors: Sequence[str], embedder: str) -> None:
     load_embedder(embedder)
 
 
-def name_training_data(outcomes: Outcomes, traffic: TrafficLabels | None = None) -> str:
-    """Return a name for what a router was trained on: a hash of the outcomes, and one of the labels."""
-    told = f"+{traffic.fingerprint()}" if traffic is not None and len(traffic) else ""
-    return outcomes.fingerprint() + told
+def name_training_data(
+    outcomes: Outcomes, traffic: TrafficLabels | None = None, bills: Bills | None = None
+) -> str:
+    """Return a name for what a router was trained on: a hash of the outcomes, of the labels, of the bills."""
+    told = [part.fingerprint() for part in (traffic, bills) if part is not None and len(part)]
+    return "+".join([outcomes.fingerprint(), *told])
 
 
 def train_router(
@@ -64,6 +67,7 @@ def train_router(
     cache_dir: Path | None = None,
     readings: Readings | None = None,
     traffic: TrafficLabels | None = None,
+    bills: Bills | None = None,
 ) -> TrainedRouter:
     """Fit on the frozen train part, choose settings on validation and presets by folds, learn again from all.
 
@@ -80,6 +84,8 @@ def train_router(
         traffic: labels on served requests, of ``embedder``'s embeddings and the experts in the outcomes'
             order. Outcomes of source "traffic" are then left to them, where enough others remain: a judge's
             score is a label with noise, not the truth.
+        bills: what served answers cost, of the experts in the outcomes' order: forecasts of cost follow them
+            where that foretells later bills better.
 
     Raises:
         TooFewError: no expert has an answer, or there are too few questions.
@@ -94,7 +100,7 @@ def train_router(
     answered = np.flatnonzero(np.isfinite(outcomes.score).any(axis=1))
     readings = readings.take(answered) if readings else None
     outcomes = outcomes.answered()
-    fingerprint = name_training_data(outcomes, traffic)
+    fingerprint = name_training_data(outcomes, traffic, bills)
     if traffic is not None and len(traffic):
         benchmark = np.flatnonzero(outcomes.sources != TRAFFIC)
         if len(benchmark) >= FEWEST_WITHOUT_TRAFFIC:
@@ -149,6 +155,8 @@ def train_router(
         lesson = learn_if_proven(fitted, learned.queries, traffic)
         predictor_served = lesson.predictor if lesson else fitted
         info["traffic"] = describe_lesson(traffic, lesson)
+    if bills is not None and len(bills):
+        info["bills"] = _follow_bills(cost, bills).describe(cost.experts)
     orchestrator = Orchestrator(
         # requests do not repeat: the served embedder keeps no cache
         embedder=load_embedder(embedder),
@@ -164,3 +172,13 @@ def train_router(
     if expected is not None:
         metrics |= {"validation_accuracy": expected.success, "validation_cost_usd": expected.cost_usd}
     return TrainedRouter(orchestrator, metrics)
+
+
+def _follow_bills(cost: CostPredictor, bills: Bills) -> CostLesson:
+    """Put forecasts of cost right by what served answers cost."""
+    lesson = learn_costs(cost, bills)
+    billed = np.full((len(bills), len(cost.experts)), np.nan)
+    billed[np.arange(len(bills)), bills.expert] = bills.cost_usd
+    if lesson.proven.any():
+        cost.rescale(lesson.ratio, bills.queries, billed)
+    return lesson

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import stat
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from experts.upstream.credentials import KEY_FOLDERS, key_folders_place
 _ENDING_S = 5
 _SESSION = re.compile(r"session_[\d_-]+_(\d+)")
 _KEYS = re.compile(rf"{KEY_FOLDERS}(\d+)-\w+")
+_SCRATCH_PREFIX = "leeroo-scratch-"
+_SCRATCH = re.compile(rf"{_SCRATCH_PREFIX}(\d+)-\w+")
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,18 @@ def ray_folder() -> Path | None:
     return folder
 
 
+def make_scratch() -> Path:
+    """Make the temporary folder for all processes of a cluster that this process starts.
+
+    Engines and compilers leave sockets and headers in their temporary folder, most of all where they are
+    ended from outside. In a folder of the cluster's own that goes with the cluster.
+    """
+    return Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-"))
+
+
 def remove_sessions_of(pid: int) -> None:
     """Remove the folders of the clusters that a process started, once they have ended."""
-    for session in _sessions():
+    for session in [*_sessions(), *_named_by_process(Path(tempfile.gettempdir()), _SCRATCH)]:
         if _pid_of(session) != pid:
             continue
         for _ in range(_ENDING_S):
@@ -58,14 +70,16 @@ def remove_sessions_of(pid: int) -> None:
 
 
 def find_left() -> list[LeftFolder]:
-    """What killed commands left: sessions, keys and fronts whose process is gone, and traces of errors."""
-    import tempfile
-
+    """What killed commands left: folders of processes that are gone, and traces of errors."""
     from serve.front.choice import find_left_fronts
 
     left = [
         folder
-        for folder in [*_sessions(), *_key_folders()]
+        for folder in [
+            *_sessions(),
+            *_named_by_process(key_folders_place(), _KEYS),
+            *_named_by_process(Path(tempfile.gettempdir()), _SCRATCH),
+        ]
         if not _lives(_pid_of(folder)) and not _in_use(folder)
     ]  # fmt: skip
     traces = Path(tempfile.gettempdir()).glob("leeroo-trace-*.log")
@@ -113,12 +127,12 @@ def _sessions() -> list[Path]:
     )
 
 
-def _key_folders() -> list[Path]:
-    """Folders in which processes of this user handed keys of APIs to others."""
+def _named_by_process(place: Path, name: re.Pattern[str]) -> list[Path]:
+    """Folders of this user whose name says which process made them."""
     return sorted(
         path
-        for path in key_folders_place().glob(f"{KEY_FOLDERS}*")
-        if _KEYS.fullmatch(path.name)
+        for path in place.glob("leeroo-*")
+        if name.fullmatch(path.name)
         and path.is_dir()
         and not path.is_symlink()
         and path.stat().st_uid == os.getuid()
@@ -126,7 +140,8 @@ def _key_folders() -> list[Path]:
 
 
 def _pid_of(folder: Path) -> int:
-    found = _SESSION.fullmatch(folder.name) or _KEYS.fullmatch(folder.name)
+    matches = (name.fullmatch(folder.name) for name in (_SESSION, _KEYS, _SCRATCH))
+    found = next(filter(None, matches), None)
     return int(found.group(1)) if found else 0
 
 

@@ -6,12 +6,14 @@ import contextlib
 import logging
 import os
 import sys
+import tempfile
 import traceback
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.ray_address import check_ray_address
-from pipelines.ray_folders import ray_folder, remove_sessions_of
+from pipelines.ray_folders import make_scratch, ray_folder, remove_sessions_of
 
 if TYPE_CHECKING:
     from serve.config import ServeConfig
@@ -70,14 +72,15 @@ def _start_cluster() -> None:
     folder = ray_folder()
     for attempt in range(START_ATTEMPTS):
         try:
-            ray.init(
-                _temp_dir=str(folder) if folder else None,
-                address="local",  # not what an earlier `ray start` on this machine left behind
-                num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
-                include_dashboard=False,
-                logging_level=logging.WARNING,
-                log_to_driver=False,
-            )
+            with _temporary_files_in(make_scratch()):
+                ray.init(
+                    _temp_dir=str(folder) if folder else None,
+                    address="local",  # not what an earlier `ray start` on this machine left behind
+                    num_cpus=max(os.cpu_count() or 1, MIN_LOGICAL_CPUS),
+                    include_dashboard=False,
+                    logging_level=logging.WARNING,
+                    log_to_driver=False,
+                )
             return
         except Exception as error:
             ray.shutdown()
@@ -86,6 +89,20 @@ def _start_cluster() -> None:
             if "timed out" not in str(error) or attempt == START_ATTEMPTS - 1:
                 raise
             _log.warning("Ray did not start within its 30 s: this machine is busy. Trying once more.")
+
+
+@contextlib.contextmanager
+def _temporary_files_in(folder: Path) -> Iterator[None]:
+    """Have the processes that are started in the block, not this one, keep their temporary files there."""
+    before = os.environ.get("TMPDIR")
+    tempfile.gettempdir()  # this process's own is looked up once, and stays
+    os.environ["TMPDIR"] = str(folder)
+    try:
+        yield
+    finally:
+        os.environ.pop("TMPDIR")
+        if before is not None:
+            os.environ["TMPDIR"] = before
 
 
 def _end_half_started(error: BaseException) -> None:

@@ -108,6 +108,14 @@ class CostPredictor:
         known = np.nanmax(self._overrun, initial=1.0, where=np.isfinite(self._overrun))
         self._overrun = np.append(self._overrun, own if constant else np.maximum(own, known))
 
+    def rescale(self, ratio: NDArray[np.float64], queries: Queries, cost_usd: NDArray[np.float64]) -> None:
+        """Multiply each expert's forecasts by a ratio [m]; ``cost_usd`` [n, m] is what some queries cost.
+
+        The largest overrun that is known never falls by it.
+        """
+        self._mean = self._mean * ratio
+        self._overrun = np.maximum(self._overrun, largest_ratio(cost_usd, self.predict(queries)))
+
     def remove_expert(self, name: str) -> None:
         """Forget an expert."""
         keep = [i for i, known in enumerate(self.experts) if known != name]

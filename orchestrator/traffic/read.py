@@ -12,11 +12,14 @@ from numpy.typing import NDArray
 
 from orchestrator.text.embedder import Embedder, weights_key
 from orchestrator.text.queries import Queries
+from orchestrator.traffic.bills import Bills
 from orchestrator.traffic.labels import Audit, TrafficLabels
 from orchestrator.traffic.reliability import GOLD
 from warehouse import Warehouse
 
 EXACT = ("choice@", "numeric@", "symbolic@", "exact@", "verified@", "form@")  # graders that are not mistaken
+
+MOST_BILLS = 20_000  # of the newest answers: what costs were long ago says little
 
 #: Every labeller counts for itself, but for what repeats its labels of others' answers: ``pairs-served@``.
 _LABELS = """
@@ -31,6 +34,18 @@ from labels l join served s using (request_id)
 where not starts_with(l.labeller, 'pairs-served@') and s.embedder = $embedder and len(s.embedding) = $width
     and ($since is null or s.created_at >= $since)
 order by s.position, l.expert, l.labeller, l.author
+"""
+
+#: Those who were asked first and answered, newest last: whoever stood in for another was not chosen.
+_BILLS = """
+select expert, answer_cost_usd as cost_usd, embedding, surface,
+    if(list_contains(experts, expert), propensities[list_position(experts, expert)], null) as propensity
+from (
+    select * from traffic where role in ('champion', 'challenger', 'named') and expert = chosen
+        and answer_cost_usd is not null and embedder = $embedder and len(embedding) = $width
+        and list_contains($experts, expert)
+    order by created_at desc, request_id limit $most
+) order by created_at, request_id
 """
 
 #: What graders said of answers to questions that have an answer.
@@ -87,6 +102,37 @@ def read_labels(
         labellers=labellers,
         propensity=_propensities(rows),
         audits=audits,
+    )
+
+
+def read_bills(warehouse: Warehouse, experts: Sequence[str], embedder: Embedder) -> Bills:
+    """Read what the newest answers of these experts cost, oldest first; there may be none.
+
+    Args:
+        warehouse: with the table traffic.
+        experts: the pool, in the order of the columns.
+        embedder: of the router that is to learn.
+    """
+    wanted = {
+        "embedder": weights_key(embedder.weights),
+        "width": embedder.dim,
+        "experts": list(experts),
+        "most": MOST_BILLS,
+    }
+    with warehouse.connect() as connection:
+        rows = connection.sql(_BILLS, params=wanted).to_arrow_table()
+    everyone = np.arange(rows.num_rows)
+    place = {name: j for j, name in enumerate(experts)}
+    return Bills(
+        queries=Queries(
+            _vectors(rows["embedding"], everyone, embedder.dim),
+            _vectors(rows["surface"], everyone),
+            embedder.widths,
+        ),
+        experts=tuple(experts),
+        expert=np.array([place[name] for name in rows["expert"].to_pylist()], np.intp),
+        cost_usd=_numbers(rows, "cost_usd"),
+        propensity=_propensities(rows),
     )
 
 

@@ -16,6 +16,7 @@ from warehouse.mlflow_store import open_store
 if TYPE_CHECKING:
     from orchestrator.evaluation.report import EvaluationReport
     from orchestrator.selection.presets import Preset
+    from orchestrator.traffic.bills import Bills
     from orchestrator.traffic.labels import TrafficLabels
 
 #: Questions answered by all experts that an evaluation over splits needs.
@@ -41,11 +42,12 @@ def train_version(
     seeds: int = 5,
     seed: int = 0,
     traffic: TrafficLabels | None = None,
+    bills: Bills | None = None,
 ) -> TrainingResult:
     """Evaluate by cross-splits, train on all but the frozen part, and register.
 
-    Labels on served requests (``traffic``, of the outcomes' experts in their order) correct what was learned
-    from outcomes; see :func:`orchestrator.train.train_router`.
+    Labels on served requests (``traffic``) and what these cost (``bills``), both of the outcomes' experts in
+    their order, correct what was learned from outcomes; see :func:`orchestrator.train.train_router`.
 
     Answers that were not asked for are filled in by what is expected of them
     (:func:`orchestrator.selection.explorer.complete_scores`), for training alone. Logs to the active MLflow
@@ -63,7 +65,7 @@ def train_version(
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     readings = load_readings(home, learned)  # of what was answered, before the rest is filled in
     learned = complete_outcomes(learned, embedder, home.embeddings)
-    data = name_training_data(learned, traffic)
+    data = name_training_data(learned, traffic, bills)
     known = _find_trained(data, learned.experts, home, predictor=predictor, embedder=embedder, seed=seed)
     if known is not None:
         return TrainingResult(known, None, is_new=False)
@@ -80,6 +82,7 @@ def train_version(
         cache_dir=home.embeddings,
         readings=readings,
         traffic=traffic,
+        bills=bills,
     )
     version = log_version(
         trained.orchestrator,

@@ -9,7 +9,7 @@ import numpy as np
 
 from orchestrator.predictors.registry import DEFAULT_PREDICTOR
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
-from orchestrator.traffic.read import read_labels
+from orchestrator.traffic.read import read_bills, read_labels
 from orchestrator.versions.mlflow_registry import load_version
 from orchestrator.versions.promotion import Standing, challenge_champion
 from pipelines.learning.training import train_version
@@ -79,10 +79,12 @@ def train_challenger(
     from where they meet, and what was learned from them decides only if it foretold the later ones.
     """
     predictor, embedder = resolve_router(home, settings, champion)
-    labels = read_labels(home.warehouse(), outcomes.experts, load_embedder(embedder))
+    reader = load_embedder(embedder)
+    labels = read_labels(home.warehouse(), outcomes.experts, reader)
+    bills = read_bills(home.warehouse(), outcomes.experts, reader)
     trained = train_version(
         outcomes, home, predictor=predictor, embedder=embedder, seeds=settings.seeds, seed=settings.seed,
-        traffic=labels if len(labels) else None,
+        traffic=labels if len(labels) else None, bills=bills if len(bills) else None,
     )  # fmt: skip
     return Challenger(
         trained.version, trained.is_new, int((outcomes.sources != SOURCE).sum()),

@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.ray_folders import find_left, ray_folder, remove_left, remove_sessions_of
+from pipelines.ray_folders import find_left, make_scratch, ray_folder, remove_left, remove_sessions_of
 from serve.front import choice
 
 
@@ -150,3 +150,30 @@ def test_the_front_of_a_command_that_was_killed_is_removed(folder: Path, tmp_pat
     remove_left(find_left())
     assert not left.exists()
     assert all(path.exists() for path in (*kept, linked))
+
+
+def test_what_processes_of_a_cluster_write_aside_goes_with_it(folder: Path) -> None:
+    scratch = make_scratch()
+    assert scratch.stat().st_mode & 0o777 == 0o700
+    (scratch / "socket").touch()
+    assert find_left() == []  # this process lives
+    remove_sessions_of(os.getpid())
+    assert not scratch.exists()
+    code = "from pipelines.ray_folders import make_scratch; print(make_scratch())"
+    ran = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, env=os.environ | {"TMPDIR": tempfile.gettempdir()},
+    )  # fmt: skip
+    assert [found.path for found in find_left()] == [Path(ran.stdout.strip())]
+    remove_left(find_left())
+    assert not Path(ran.stdout.strip()).exists()
+
+
+@pytest.mark.e2e
+def test_temporary_files_of_workers_lie_in_the_clusters_folder(ray_cluster: None) -> None:
+    import ray
+
+    place = ray.get(ray.remote(tempfile.gettempdir).remote())
+    assert f"leeroo-scratch-{os.getpid()}-" in place
+    assert "leeroo-scratch" not in tempfile.gettempdir()
+    assert "leeroo-scratch" not in os.environ.get("TMPDIR", "")
