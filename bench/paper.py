@@ -146,11 +146,11 @@ def render_summary(measured: dict[str, Measured]) -> str:
     saved = 1 - cost_to_match(a)
     link = "[Each claim of the paper beside what we measure](docs/explanation/paper.md)"
     return (
-        "![Cost against accuracy of the router, the best single expert and rivals](docs/cost-accuracy.svg)\n\n"
+        "![Cost against accuracy: the router, the best single expert, rivals](docs/cost-accuracy.svg)\n\n"
         f"**What it saves.** On {POOLS[DRAWN]} ({a.questions:,} held-out questions, recorded answers), the"
         f" router reaches the accuracy of the best single expert ({percent(single)}) for **{saved:.0%} less"
-        f" money**. At half of that expert's price it is right on {percent(half)} of the questions; with no budget"
-        f" pressure on {percent(ours)}, {gained[0]:+.1f} points [{gained[1]:+.1f}, {gained[2]:+.1f}], paired."
+        f" money**. At half of that expert's price it is right on {percent(half)} of the questions; with no"
+        f" budget pressure on {percent(ours)}, {points(gained)} points, paired."
         f" Bands and brackets are 95% intervals. {link}, pools on which routing gains little included.\n"
     )
 
@@ -214,7 +214,8 @@ def claim(told: str, one: Measured, share: str, *, more: float = 0.0, slack: flo
         verdict = "yes; the intervals of the two overlap"
     found = (
         f"pool {one.pool}: {percent(ours)} [{percent_of(ours.low)}, {percent_of(ours.high)}] at"
-        f" {float(share):.0%} of the price of {short(one.best_single)}, which has {percent(single)} ({gained:+.1%})"
+        f" {float(share):.0%} of the price of {short(one.best_single)}, which has {percent(single)}"
+        f" ({gained:+.1%})"
     )
     return f"| {told} | {found} | {verdict} |"
 

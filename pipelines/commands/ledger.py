@@ -13,7 +13,7 @@ from warehouse.home import Home
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    ledger = typer.Typer(help="Look after the books of the keys.", no_args_is_help=True)
+    ledger = typer.Typer(help="Check what keys were charged.", no_args_is_help=True)
     ledger.callback()(_ledger)
     ledger.command("check")(check)
     app.add_typer(ledger, name="ledger")
@@ -27,7 +27,7 @@ def check(
     home: HomeOption = DEFAULT_HOME,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
 ) -> None:
-    """Compare what keys were charged with their calls, to the picodollar; exit code 1 where it differs."""
+    """Compare what keys were charged with their calls, to the picodollar; exit code 1 if it differs."""
     import json
     from dataclasses import asdict
 
@@ -66,6 +66,6 @@ def check(
                 " were charged: yours to settle with them.",
                 highlight=False,
             )
-        console.print("The books do not add up." if audit.faults else "The books add up.")
+        console.print("Charges and calls do not match." if audit.faults else "Charges and calls match.")
     if audit.faults:
         raise typer.Exit(1)

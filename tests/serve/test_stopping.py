@@ -398,7 +398,7 @@ def test_a_home_of_an_older_version_opens_and_its_books_add_up(tmp_path):
     check = ["ledger", "check", "--home", str(tmp_path)]
     done = CliRunner().invoke(app, check)
     assert done.exit_code == 0, done.output
-    assert "The books add up" in done.output
+    assert "Charges and calls match" in done.output
     assert (tmp_path / "ledger.keys").exists()  # from now on its loss is noticed
     ledger.end_overdue()
     assert ledger.list_keys()[0].reserved_usd == 0

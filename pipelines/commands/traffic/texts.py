@@ -24,7 +24,7 @@ def show_texts(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Say how many texts are kept, from when on and whether they are sealed; with --request, show them."""
+    """Show how many texts are stored, since when, and whether they are encrypted; --request shows one."""
     from pipelines.commands.screen import print_line
     from warehouse.traffic.texts import TextStore
 
@@ -42,7 +42,7 @@ def show_texts(
 
 
 def make_text_key() -> None:
-    """Print a new key for texts. Kept nowhere here: whoever loses it loses what it sealed."""
+    """Print a new key for texts. It is stored nowhere: without it, texts it encrypted cannot be read."""
     from warehouse.traffic.sealing import make_key
 
     typer.echo(make_key())
