@@ -362,7 +362,7 @@ def test_a_ledger_that_is_lost_or_damaged_is_no_new_open_house(trained, how):
     told = refusal(trained, "--open")
     assert "ledger.db" in told
     assert ("lost" if how in {"gone", "empty", "without keys"} else "damaged") in told
-    assert "To mend it" in told
+    assert "To fix it" in told
 
 
 def test_a_locked_ledger_is_said_soon(trained):
