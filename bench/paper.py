@@ -64,6 +64,7 @@ def main() -> None:
     add_recorded_argument(parser)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--replicates", type=int, default=500, help="bootstrap samples")
+    parser.add_argument("--questions", type=int, help="of each pool at most, drawn at random; all by default")
     parser.add_argument("--embedder", default="wordllama")
     parser.add_argument("--predictors", default="knn,ridge,stack")
     parser.add_argument("--cache", type=Path, default=Path(".leeroo/cache/embeddings"))
@@ -77,7 +78,8 @@ def main() -> None:
     compare_pools(arguments, [pools[name] for name in POOLS], Console(width=170))
     measured = {name: read_measured(arguments.out / name) for name in POOLS}
     FIGURE.write_text(draw(measured[DRAWN]), encoding="utf-8")
-    settings = f"{arguments.seeds} seeds, embedder `{arguments.embedder}`"
+    drawn = f"{arguments.questions:,} questions of each pool, " if arguments.questions else ""
+    settings = f"{drawn}{arguments.seeds} splits, embedder `{arguments.embedder}`"
     write_between(PAGE, "claims", render_claims(measured, settings))
     write_between(README, "measured", render_summary(measured))
     print(f"wrote {FIGURE.name}, {PAGE.name} and the figures of {README.name}")
