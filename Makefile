@@ -3,7 +3,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
-# Tests that start engines run in one process, the others beside them in a second one.
+# Two processes; tests of one cluster or one module's engines stay together (tests/conftest.py).
 TOGETHER := -n 2 --dist loadgroup
 
 # A benchmark is offered once its module is there.

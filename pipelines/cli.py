@@ -12,7 +12,7 @@ import typer
 GROUPS = (
     *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
     *("ledger", "traffic", "doctor"),
-    *("pages.ui", "pages.report", "data.prices"),
+    *("pages.ui", "pages.report", "data.prices", "data.imports"),
 )
 
 app = typer.Typer(

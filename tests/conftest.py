@@ -13,13 +13,14 @@ os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 @pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests: engines and clusters one after the other in one of them.
+    """Where two processes share the tests: users of the shared cluster stay in one, other engines go by file.
 
-    They would keep each other waiting, and each process would start a Ray cluster of its own.
+    Else each process would start a cluster of its own, and each module's endpoint twice.
     """
     for item in items:
         if item.get_closest_marker("e2e") is not None:
-            item.add_marker(pytest.mark.xdist_group("e2e"))
+            shares = "ray_cluster" in getattr(item, "fixturenames", ())
+            item.add_marker(pytest.mark.xdist_group("cluster" if shares else item.path.stem))
 
 
 @pytest.fixture(scope="session")

@@ -65,11 +65,11 @@ def _say(url: str, key: str | None, body: dict[str, Any]) -> str:
     import json
 
     import httpx
-    from rich.console import Console
 
+    from pipelines.commands.terminal.console import Terminal
     from warehouse.errors import InputError
 
-    console = Console(highlight=False)
+    console = Terminal()
     headers = {"Authorization": f"Bearer {key}"} if key else {}
     address = f"{url.rstrip('/')}/v1/chat/completions"
     text, told = "", None
@@ -96,7 +96,7 @@ def _say(url: str, key: str | None, body: dict[str, Any]) -> str:
                 except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
                     raise _stranger(url) from error
                 if part:
-                    console.print(part if text else part.lstrip(), end="", markup=False)
+                    console.print(part if text else part.lstrip(), end="")
                     text += part
     except httpx.HTTPError as error:
         raise InputError(
@@ -108,7 +108,7 @@ def _say(url: str, key: str | None, body: dict[str, Any]) -> str:
     if told:
         # An endpoint of another version may tell other things; the answer is what counts.
         with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-            console.print(_facts(told), style="dim", markup=False)
+            console.print(_facts(told), style="dim")
     return text
 
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import time
 
-from pipelines.commands.screen import Screen, console, print_line, print_step
+from rich.text import Text
+
+from pipelines.commands.screen import Screen
+from pipelines.commands.terminal.console import Terminal, print_line, print_step
 from pipelines.questions.sources.base import QuestionSettings
 from pipelines.selfplay.run import run_selfplay
 from pipelines.selfplay.settings import RoundPlan, RouterSettings, SelfplaySettings
@@ -69,8 +72,8 @@ def ask_served(home: Home, *, port: int = 0, question: str = QUESTION) -> str:
             reply.raise_for_status()
             answer = reply.json()
             details, said = answer["leeroo"], str(answer["choices"][0]["message"]["content"])
-            console.print(f"  [bold]you[/]      {question}")
-            console.print(f"  [bold]{details['expert']}[/]  {said}")
+            Terminal().print(Text.assemble("  ", ("you", "bold"), f"      {question}"))
+            Terminal().print(Text.assemble("  ", (details["expert"], "bold"), f"  {said}"))
             print_line(f"  router version {details['router_version']}: {details['reason']}")
             return said
         finally:

@@ -6,7 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, AddressOption, CatalogueOption, HomeOption
+from pipelines.commands.options import (
+    DEFAULT_HOME,
+    AddressOption,
+    CatalogueOption,
+    CsvOption,
+    HomeOption,
+    JsonOption,
+)
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -47,7 +54,8 @@ def add(
     """
     from experts import load_catalogue
     from orchestrator.evaluation.compare import MIN_QUESTIONS
-    from pipelines.commands.screen import print_line, show_progress
+    from pipelines.commands.screen import show_progress
+    from pipelines.commands.terminal.console import print_line
     from pipelines.learning.grow_pool import (
         add_candidate,
         ask_candidate,
@@ -116,7 +124,7 @@ def retire(
     """Remove an expert from the champion's pool; the version without it becomes champion at once."""
     from orchestrator.pool_changes import retire_expert
     from orchestrator.versions.mlflow_registry import load_champion, log_version, set_champion
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
 
     place = Home.open(home)
     champion, former = load_champion(place.mlflow_uri)
@@ -130,17 +138,22 @@ def check(
         list[str] | None, typer.Argument(help="API experts from the catalogue; all by default.")
     ] = None,
     catalogue: CatalogueOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Ask each API expert a few tiny questions: shows what it refuses, and which catalogue line to add.
 
     Costs some hundred tokens an expert. Exit code 1 when one of them does not answer.
     """
     import asyncio
+    import sys
+    from dataclasses import asdict
 
     from experts import load_catalogue
     from experts.backends.registry import is_api
     from experts.upstream.check import CheckResult, check_expert
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.query_output import write_records
     from warehouse import InputError
 
     known = load_catalogue(catalogue)
@@ -155,7 +168,9 @@ def check(
         return list(await asyncio.gather(*map(check_expert, apis)))
 
     results = asyncio.run(check_all())
-    for found in results:
+    if as_json or as_csv:
+        write_records([asdict(found) for found in results], sys.stdout, as_csv=as_csv)
+    for found in () if as_json or as_csv else results:
         print_line(found.expert)
         for note in found.notes:
             print_line(f"  {note}")

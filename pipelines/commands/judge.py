@@ -35,7 +35,7 @@ def judge(
     """Have an expert grade answers to `judged` questions, and choices without a known right option."""
     from experts import Rubric, load_catalogue
     from pipelines.answering.judging import judge_answers
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.ray_session import ray_session
 
     spec = load_catalogue(catalogue).get(expert)

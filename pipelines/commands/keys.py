@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption
-from pipelines.readable_table import fit
 from serve.ledger.messages import Period
 from serve.wire.presets import Preset
 from serve.wire.recording import Recording
 from warehouse.home import Home
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from serve.ledger.keys import KeyRecord
 
 RecordOption = Annotated[
     Recording | None,
@@ -152,18 +157,25 @@ def revoke_key(
 def list_keys(
     home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
 ) -> None:
-    """List keys with their limits, their spend in the current period, and today's cost of exploring."""
-    from rich.console import Console
-    from rich.table import Table
-
+    """Show the keys, their limits and what they spent in their present period; what exploring cost today."""
+    from pipelines.commands.terminal.console import Terminal, print_line
     from serve.ledger.ledger import LEDGER_FILE, Ledger
 
     ledger = Ledger(Home.open(home).path / LEDGER_FILE)
     if as_json or as_csv:
-        from pipelines.commands.query_output import write_records
+        from pipelines.commands.terminal.query_output import write_records
 
         write_records([asdict(key) for key in ledger.list_keys()], sys.stdout, as_csv=as_csv)
         return
+    Terminal().print(key_table(ledger.list_keys()))
+    if explored_usd := ledger.exploring.spent_usd().get("", 0.0):
+        print_line(f"Exploring cost ${explored_usd:.6g} today beyond the experts that were the choice.")
+
+
+def key_table(keys: Sequence[KeyRecord]) -> Table:
+    """Lay keys out, with what they spent in their present period."""
+    from rich.table import Table
+
     table = Table(
         "key",
         "name",
@@ -181,7 +193,7 @@ def list_keys(
         "operator",
         "state",
     )
-    for key in ledger.list_keys():
+    for key in keys:
         table.add_row(
             key.key_id,
             key.name,
@@ -199,7 +211,4 @@ def list_keys(
             "yes" if key.operator else "-",
             "revoked" if key.revoked else "active",
         )
-    console = Console()
-    console.print(fit(table, console))
-    if explored_usd := ledger.exploring.spent_usd().get("", 0.0):
-        Console().print(f"Exploring cost ${explored_usd:.6g} today beyond the experts that were the choice.")
+    return table

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
-from pipelines.readable_table import fit
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption
 from warehouse.home import Home
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from serve.ledger.audit import Audit
 
 
 def register(app: typer.Typer) -> None:
@@ -26,17 +30,16 @@ def _ledger() -> None:
 def check(
     home: HomeOption = DEFAULT_HOME,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Compare what keys were charged with their calls, to the picodollar; exit code 1 if it differs."""
     import json
+    import sys
     from dataclasses import asdict
 
-    from rich.console import Console
-    from rich.table import Table
-
+    from pipelines.commands.terminal.console import Terminal
     from serve.ledger.audit import check_books
     from serve.ledger.ledger_file import LEDGER_FILE
-    from serve.ledger.picodollars import PICO_PER_USD
     from warehouse import NotReadyError
 
     path = Home.open(home).path / LEDGER_FILE
@@ -45,27 +48,39 @@ def check(
     audit = check_books(path)
     if as_json:
         typer.echo(json.dumps(asdict(audit) | {"disputed_usd": audit.disputed_usd}, indent=2))
+    elif as_csv:
+        from pipelines.commands.terminal.query_output import write_records
+
+        write_records([asdict(books) for books in audit.periods], sys.stdout, as_csv=True)
     else:
-        console = Console()
-        table = Table("key", "period", "charged USD", "disputed USD", "reserved USD", "budget USD", "calls")
-        for books in audit.periods:
-            amounts = (books.spent, books.disputed, books.reserved)
-            table.add_row(
-                books.name or books.key_id or "(nobody)",
-                books.period_start,
-                *(f"{pico / PICO_PER_USD:.6g}" for pico in amounts),
-                "-" if books.budget is None else f"{books.budget / PICO_PER_USD:g}",
-                str(books.calls),
-            )
-        console.print(fit(table, console))
+        console = Terminal()
+        console.print(books_table(audit))
         for fault in audit.faults:
-            console.print(fault, style="red", markup=False, highlight=False)
+            console.print(fault, style="red")
         if audit.disputed_usd:
             console.print(
                 f"${audit.disputed_usd:.6g} were claimed by upstreams, or may be billed, beyond what keys"
-                " were charged: yours to settle with them.",
-                highlight=False,
+                " were charged: yours to settle with them."
             )
         console.print("Charges and calls do not match." if audit.faults else "Charges and calls match.")
     if audit.faults:
         raise typer.Exit(1)
+
+
+def books_table(audit: Audit) -> Table:
+    """Lay the books of the keys out, a row for each period."""
+    from rich.table import Table
+
+    from serve.ledger.picodollars import PICO_PER_USD
+
+    table = Table("key", "period", "charged USD", "disputed USD", "reserved USD", "budget USD", "calls")
+    for books in audit.periods:
+        amounts = (books.spent, books.disputed, books.reserved)
+        table.add_row(
+            books.name or books.key_id or "(nobody)",
+            books.period_start,
+            *(f"{pico / PICO_PER_USD:.6g}" for pico in amounts),
+            "-" if books.budget is None else f"{books.budget / PICO_PER_USD:g}",
+            str(books.calls),
+        )
+    return table

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rich.table import Table
+from rich.text import Text
 
 if TYPE_CHECKING:
     from pipelines.answering.domains import DomainResult
@@ -29,7 +30,7 @@ def domain_table(results: Sequence[DomainResult]) -> Table:
     for r in results:
         if previous is not None and r.domain != previous:
             table.add_section()
-        accuracy = f"[green]{r.accuracy:.2f}[/]" if r.knows else f"{r.accuracy:.2f}"
+        accuracy = Text(f"{r.accuracy:.2f}", style="green" if r.knows else "")
         table.add_row(
             r.domain if r.domain != previous else "", r.expert, str(r.questions), accuracy,
             f"{r.low:.2f}-{r.high:.2f}", f"{r.chance:.2f}", f"{r.prompt_tokens:,}",

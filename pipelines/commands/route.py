@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption
-from pipelines.readable_table import fit
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -57,10 +56,9 @@ def route(
     are forecasts. To hold a budget in dollars ask in parts: records with an `expert` and what its answer
     cost, `paid_usd`, stay as they are, and the others are decided anew within what is left.
     """
-    from rich.console import Console
-
     from orchestrator.evaluation.report_tables import render_presets
     from orchestrator.versions.mlflow_registry import load_version
+    from pipelines.commands.terminal.console import Terminal
     from pipelines.query_file import Routing, read_query_file, write_routing
 
     place = Home.open(home)
@@ -75,10 +73,10 @@ def route(
         for i, j in enumerate(selection.choice)
     ]
     write_routing(target, found, routing)
-    console = Console(highlight=False)
-    console.print(fit(_render(prediction, selection, budget_usd), console))
+    console = Terminal()
+    console.print(routing_table(prediction, selection, budget_usd))
     if budget_usd is None:
-        console.print(fit(render_presets(router.presets), console))
+        console.print(render_presets(router.presets))
     console.print(f"wrote {len(routing):,} decisions to {target}; costs and success are forecasts")
     if budget_usd is not None:
         console.print(_promise(payments))
@@ -165,7 +163,7 @@ def _select(
     return BatchSelection(choice, success, cost_usd, multiplier, success, 0.0)
 
 
-def _render(prediction: Prediction, selection: BatchSelection, budget_usd: float | None) -> Table:
+def routing_table(prediction: Prediction, selection: BatchSelection, budget_usd: float | None) -> Table:
     """What the choice is expected to come to, beside sending everything to one expert."""
     import numpy as np
     from rich.table import Table

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,12 +22,14 @@ from pipelines.commands.options import (
     PoolOption,
     SourceOption,
 )
-from pipelines.readable_table import fit
 from warehouse.home import Home
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from orchestrator.evaluation.report import EvaluationReport
     from orchestrator.selection.cascade import Signal
+    from orchestrator.versions.mlflow_registry import Version
     from warehouse import Outcomes
 
 
@@ -57,14 +62,13 @@ def train(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
-    from rich.console import Console
-
     from orchestrator.text.registry import load_embedder
     from orchestrator.traffic.read import read_labels
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import champion_version
     from orchestrator.versions.promotion import crown_first
     from pipelines.commands.screen import print_training
+    from pipelines.commands.terminal.console import Terminal
     from pipelines.learning.pool_outcomes import load_pool_outcomes
     from pipelines.learning.training import train_version
 
@@ -79,10 +83,10 @@ def train(
     )
     version = trained.version
     print_training(trained)
-    console = Console()
+    console = Terminal()
     if trained.is_new:
         console.print(
-            f"router version [bold]{version}[/bold]: {predictor} over {len(outcomes.experts)} experts, "
+            f"router version {version}: {predictor} over {len(outcomes.experts)} experts, "
             f"{len(outcomes):,} questions"
             + ("; its evaluation is logged with it" if trained.report else "; too few answers to evaluate it")
         )
@@ -123,18 +127,20 @@ def evaluate(
         Path | None, typer.Option(help="Folder for JSON and figures; HOME/evaluations/latest by default.")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """Compare routing policies, or trained versions, on the warehouse's outcomes: a table with intervals,
     JSON and figures, logged to MLflow as well.
     """
-    from rich.console import Console
-
     from orchestrator.evaluation.benchmark_table import render_details
     from orchestrator.evaluation.evaluate import evaluate_router
     from orchestrator.evaluation.report_files import write_report
     from orchestrator.evaluation.report_tables import render_pairs, render_report
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import log_evaluation
+    from pipelines.commands.terminal.console import Terminal
+    from pipelines.commands.terminal.query_output import write_records
     from pipelines.learning.pool_outcomes import load_pool_outcomes, load_readings
     from warehouse import InputError, split_names
     from warehouse.mlflow_store import open_store
@@ -164,15 +170,26 @@ def evaluate(
             signals=_find_signals(place, outcomes) if cascades else (),
             readings=load_readings(place, outcomes),
         )
-    console = Console(width=None if Console().is_terminal else 160)
-    console.print(fit(render_report(report), console))
-    console.print(fit(render_details(report), console))
-    console.print(fit(render_pairs(report), console))
+    console = Terminal(stderr=as_json or as_csv)
+    if as_json or as_csv:
+        write_records(_measures(report), sys.stdout, as_csv=as_csv)
+    else:
+        for rendered in (render_report(report), render_details(report), render_pairs(report)):
+            console.print(rendered)
     written = write_report(report, out or place.path / "evaluations" / "latest")
     run_id = log_evaluation(report, tracking_uri=place.mlflow_uri)
     console.print(
         f"wrote {', '.join(path.name for path in written)} to {written[0].parent}; MLflow run {run_id}"
     )
+
+
+def _measures(report: EvaluationReport) -> list[dict[str, Any]]:
+    """A row for each measure of each policy."""
+    return [
+        {"policy": row.name, "measure": name} | asdict(measure)
+        for row in report.rows
+        for name, measure in row.measures.items()
+    ]
 
 
 def promote(
@@ -187,11 +204,10 @@ def promote(
     """Make a version champion if it beats the champion on held-out questions or on served traffic, and is
     worse on neither; exit code 1 if it does not.
     """
-    from rich.console import Console
-
     from orchestrator.versions.mlflow_registry import CHALLENGER, load_version
     from orchestrator.versions.mlflow_registry import versions as list_versions
     from orchestrator.versions.promotion import challenge_champion
+    from pipelines.commands.terminal.console import Terminal
     from pipelines.learning.pool_outcomes import champion_pool, load_pool_outcomes
     from warehouse import InputError, TooFewError
 
@@ -214,7 +230,7 @@ def promote(
         reason=reason,
         cache_dir=place.embeddings,
     )
-    console = Console(highlight=False)
+    console = Terminal()
     if standing.test is None and standing.traffic is None:
         if not standing.promoted:
             raise TooFewError(f"version {standing.version} {standing.verdict}")
@@ -225,7 +241,7 @@ def promote(
         f"version {standing.version} against champion {standing.former}: {standing.test or untested}"
     )
     if standing.traffic:
-        console.print(standing.traffic, markup=False)
+        console.print(standing.traffic)
     if not standing.promoted:
         console.print(
             "refused: no interval is above 0, or one is below. --force promotes it all the same and leaves "
@@ -237,34 +253,35 @@ def promote(
 
 def rollback(home: HomeOption = DEFAULT_HOME) -> None:
     """Make the former champion champion again."""
-    from rich.console import Console
-
     from orchestrator.versions.mlflow_registry import rollback as restore_former
+    from pipelines.commands.terminal.console import print_line
 
     restored, replaced = restore_former(Home.open(home).mlflow_uri)
-    Console().print(f"version {restored} is champion again; version {replaced} is set aside")
+    print_line(f"version {restored} is champion again; version {replaced} is set aside")
 
 
 def versions(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False) -> None:
     """List the router versions."""
-    import sys
-    from dataclasses import asdict
-
-    from rich.console import Console
-    from rich.table import Table
-
     from orchestrator.versions.mlflow_registry import versions as list_versions
+    from pipelines.commands.terminal.console import Terminal
 
     found = list_versions(Home.open(home).mlflow_uri)
     if as_json or as_csv:
-        from pipelines.commands.query_output import write_records
+        from pipelines.commands.terminal.query_output import write_records
 
         write_records([_as_record(asdict(v)) for v in found], sys.stdout, as_csv=as_csv)
         return
-    console = Console(width=None if Console().is_terminal else 160)
+    console = Terminal()
     if not found:
         console.print("no router has been trained yet: `leeroo selfplay` or `leeroo train`")
         return
+    console.print(version_table(found))
+
+
+def version_table(found: Sequence[Version]) -> Table:
+    """Lay router versions out, the newest as they come."""
+    from rich.table import Table
+
     table = Table()
     for column in ("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k"):
         table.add_column(column, no_wrap=True)
@@ -280,7 +297,7 @@ def versions(home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_cs
             f"{v.metrics['validation_cost_usd'] * 1000:.3g}" if "validation_cost_usd" in v.metrics else "-",
             v.note,
         )
-    console.print(fit(table, console))
+    return table
 
 
 def _as_record(version: dict[str, Any]) -> dict[str, Any]:

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, assert_never
-
-from rich.console import Console
 
 from pipelines.commands.round_tables import (
     domain_table,
@@ -16,7 +13,7 @@ from pipelines.commands.round_tables import (
     refusal_lines,
     result_line,
 )
-from pipelines.readable_table import fit
+from pipelines.commands.terminal.console import Terminal, print_line, print_step
 from pipelines.selfplay.events import (
     Answered,
     AnsweringBegins,
@@ -37,10 +34,6 @@ from pipelines.selfplay.events import (
 
 if TYPE_CHECKING:
     from pipelines.learning.training import TrainingResult
-
-#: Wide enough for the tables also where the output goes to a file.
-WIDTH = None if sys.stdout.isatty() else 130
-console = Console(highlight=False, soft_wrap=True, width=WIDTH)
 
 
 class Screen:
@@ -90,7 +83,7 @@ class Screen:
                 from universe.report.tables import render_universe
 
                 print_step("Universe")
-                console.print(fit(render_universe(event.universe), console))
+                Terminal().print(render_universe(event.universe))
             case Trained():
                 print_step("Router")
                 print_training(event.trained)
@@ -109,7 +102,7 @@ class Screen:
             case RunDone():
                 result = event.result
                 print_step("What the rounds bought")
-                console.print(fit(purchase_table(result.rounds, result.frozen_cost_usd), console))
+                Terminal().print(purchase_table(result.rounds, result.frozen_cost_usd))
                 print_line(f"{result.stopped} MLflow run {result.run_id}; look: `leeroo ui`")
             case _:
                 assert_never(event)
@@ -146,8 +139,8 @@ def _show_answered(event: Answered) -> None:
         if receipt.problem:
             print_line(f"{receipt.expert}: {receipt.problem}")
     if event.domains is not None:
-        console.print(fit(expert_table(event.domains, event.receipts), console))
-        console.print(fit(domain_table(event.domains), console))
+        Terminal().print(expert_table(event.domains, event.receipts))
+        Terminal().print(domain_table(event.domains))
 
 
 def print_training(trained: TrainingResult) -> None:
@@ -158,21 +151,11 @@ def print_training(trained: TrainingResult) -> None:
     elif trained.report is not None:
         from orchestrator.evaluation.report_tables import render_report
 
-        console.print(fit(render_report(trained.report), console))
+        Terminal().print(render_report(trained.report))
     if trained.presets:
         from orchestrator.evaluation.report_tables import render_presets
 
-        console.print(fit(render_presets(trained.presets), console))
-
-
-def print_line(text: str) -> None:
-    """Print one line of text as it is."""
-    console.print(text, markup=False)
-
-
-def print_step(text: str) -> None:
-    """Print the heading of a step."""
-    console.print(f"\n[bold]{text}[/]")
+        Terminal().print(render_presets(trained.presets))
 
 
 @contextlib.contextmanager
@@ -188,6 +171,7 @@ def show_progress(total: Mapping[str, int]) -> Iterator[Callable[[str, int], Non
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
     columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    console = Terminal()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks = {name: bars.add_task(name, total=count) for name, count in total.items()}
 

@@ -77,6 +77,20 @@ def serve(
         float,
         typer.Option(help="Temperature of the draw: an expert worth this much less is drawn 1/e as often."),
     ] = 0.1,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Trace requests: their steps as spans, in MLflow's pages (leeroo ui)."),
+    ] = False,
+    trace_share: Annotated[
+        float, typer.Option(help="Share of the requests that are traced.", min=0, max=1)
+    ] = 1.0,
+    trace_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where traces go: mlflow, otlp (what OTEL_EXPORTER_OTLP_ENDPOINT names) or the http address "
+            "of an OTLP receiver; may be repeated."
+        ),
+    ] = None,
     drain_s: Annotated[
         float,
         typer.Option(
@@ -97,13 +111,12 @@ def serve(
     Then nobody new is let in, requests under way finish within --drain-s, and the books are settled. A second
     Ctrl-C ends all at once.
     """
-    from rich.console import Console
-
+    from pipelines.commands.terminal.console import Terminal
     from pipelines.ray_session import joins_cluster, serving_session
     from serve.checks import check_machine, check_settings
     from serve.config import ServeConfig
 
-    console = Console()
+    console = Terminal()
     place = Home.open(home)
     settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
@@ -111,6 +124,7 @@ def serve(
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
+    settings |= {"trace": trace, "trace_share": trace_share, "trace_to": tuple(trace_to or ())}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
     )

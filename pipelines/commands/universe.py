@@ -22,7 +22,6 @@ from pipelines.commands.options import (
     TrackOption,
 )
 from pipelines.learning.cross_fitted import expected_success, held_out
-from pipelines.readable_table import fit
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -111,8 +110,7 @@ def choose(
     """Choose the best set of experts within the limits, with a proof, and keep it for `universe apply`."""
     if context.invoked_subcommand:
         return
-    from rich.console import Console
-
+    from pipelines.commands.terminal.console import Terminal
     from universe.analysis.explain import binding_limits, marginal_values, reasons_to_keep
     from universe.analysis.frontier import trace_frontier
     from universe.analysis.robust import select_robust, uncertain_world
@@ -136,7 +134,7 @@ def choose(
     from universe.solver.select import select_universe, universe_program
     from warehouse import InfeasibleError, TooFewError
 
-    console = Console()
+    console = Terminal()
     here = Home.open(home)
     traced_budget = _frontier_budget(frontier) if frontier else None
     file = read_hosting(hosting) if hosting else HostingFile()
@@ -164,9 +162,7 @@ def choose(
     if candidate:
         from universe.analysis.candidate import value_candidate
 
-        console.print(
-            fit(render_candidate(value_candidate(program, candidate, time_limit_s=time_limit_s)), console)
-        )
+        console.print(render_candidate(value_candidate(program, candidate, time_limit_s=time_limit_s)))
         return
     with search_progress(console) as on_progress:
         universe = select_universe(
@@ -177,7 +173,7 @@ def choose(
             on_progress=on_progress,
             **settings,
         )
-    console.print(fit(render_universe(universe), console))
+    console.print(render_universe(universe))
     metrics: dict[str, float] = {}
     if judge:
         try:
@@ -191,19 +187,19 @@ def choose(
     values = marginal_values(program, universe.experts)
     figures["marginal_values"] = draw_marginal_values(values)
     if explain:
-        console.print(fit(render_marginal_values(values), console))
-        console.print(fit(render_binding(binding_limits(program, universe.objective)), console))
+        console.print(render_marginal_values(values))
+        console.print(render_binding(binding_limits(program, universe.objective)))
     if traced_budget:
         with frontier_progress(console) as on_point:
             traced = trace_frontier(
                 program, traced_budget, points=points, time_limit_s=time_limit_s, on_point=on_point
             )
-        console.print(fit(render_frontier(traced), console))
+        console.print(render_frontier(traced))
         figures["frontier"] = draw_frontier(traced)
     if robust:
         worlds = uncertain_world(program, price_spread=price_spread, traffic_spread=traffic_spread)
         choice = select_robust(program, worlds, risk=risk, time_limit_s=time_limit_s)
-        console.print(fit(render_robust(choice), console))
+        console.print(render_robust(choice))
         figures["robustness"] = draw_robustness(choice)
     path = write_plan(here.path, universe, reasons_to_keep(universe, values))
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
@@ -246,16 +242,15 @@ def gaps(
     ] = True,
     track: TrackOption = True,
 ) -> None:
-    """Find regions of questions where the pool falls short, and what closing each gap is worth."""
-    from rich.console import Console
-
+    """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
     from orchestrator.text.registry import load_embedder
+    from pipelines.commands.terminal.console import Terminal
     from pipelines.learning.traffic_mix import find_nearest
     from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
     from universe.report.figures import draw_gaps
     from universe.report.tables import render_gaps
 
-    console = Console()
+    console = Terminal()
     here = Home.open(home)
     outcomes = _outcomes(here, experts or _pool_in_use(here), source)
     expected = expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings)
@@ -265,11 +260,11 @@ def gaps(
                        score_price_usd=score_price_usd,
                        traffic=None if nearest is None else nearest.position)  # fmt: skip
     if as_json or as_csv:
-        from pipelines.commands.query_output import write_records
+        from pipelines.commands.terminal.query_output import write_records
 
         write_records([asdict(gap) for gap in report.gaps], sys.stdout, as_csv=as_csv)
         return
-    console.print(fit(render_gaps(report), console))
+    console.print(render_gaps(report))
     texts = [
         f"{g.name}\n  {brief_for_questions(g)}\n  {brief_for_expert(g, report.target)}" for g in report.gaps
     ]

@@ -1,14 +1,16 @@
-"""``leeroo sql`` and ``leeroo import``: look into the warehouse and bring things in."""
+"""``leeroo sql`` and ``leeroo warehouse``, and how recorded folders and questions are imported."""
 
 from __future__ import annotations
 
+import sys
+from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -28,13 +30,7 @@ class Output(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("sql")(run_sql)
-    imports = typer.Typer(
-        help="Import recorded answers or questions into the warehouse.", no_args_is_help=True
-    )
-    imports.command("recorded")(import_recorded)
-    imports.command("questions")(import_questions)
-    app.add_typer(imports, name="import")
-    keeping = typer.Typer(help="Check and repair the tables.", no_args_is_help=True)
+    keeping = typer.Typer(help="Look after the tables.", no_args_is_help=True)
     keeping.callback()(lambda: None)
     keeping.command("check")(check_tables)
     app.add_typer(keeping, name="warehouse")
@@ -45,17 +41,15 @@ def run_sql(
         str, typer.Argument(help="For example: select expert, avg(score) from outcomes group by 1")
     ],
     home: HomeOption = DEFAULT_HOME,
-    output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.table,
-    limit: Annotated[
-        int, typer.Option(help="Maximum rows to print as a table; csv and json print all.")
-    ] = 200,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the rows.")] = Output.table,
+    as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
+    as_csv: Annotated[bool, typer.Option("--csv", help="The same as -o csv.")] = False,
+    limit: Annotated[int, typer.Option(help="Rows of a table to print; csv and json print all.")] = 200,
 ) -> None:
     """Query questions, answers, judgements, traffic, feedback, decisions and outcomes with DuckDB."""
-    import sys
-
     import duckdb
 
-    from pipelines.commands.query_output import print_rows, write_csv, write_json
+    from pipelines.commands.terminal.query_output import print_rows, write_csv, write_json
     from warehouse import InputError
 
     warehouse = Home.open(home).warehouse()
@@ -75,9 +69,9 @@ def run_sql(
         ) from error
     if rows is None:
         return
-    if output is Output.csv:
+    if as_csv or output is Output.csv:
         write_csv(rows, sys.stdout)
-    elif output is Output.json:
+    elif as_json or output is Output.json:
         write_json(rows, sys.stdout)
     else:
         print_rows(rows, limit=limit)
@@ -92,25 +86,34 @@ def check_tables(
             help="Take in files that no entry names; set damaged and lost ones aside, to be asked anew.",
         ),
     ] = False,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
-    """Compare every file of the tables with its checksum; exit code 1 if one differs."""
-    from pipelines.commands.screen import print_line
+    """Compare every file of the tables with its checksum; exit code 1 where one is not as it should be."""
+    from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.query_output import write_records
     from warehouse.integrity import inspect_tables
     from warehouse.integrity import mend as put_right
 
     warehouse = Home.open(home).warehouse()
     found = 0
+    told = (lambda text: None) if as_json or as_csv else print_line
+    rows: list[dict[str, object]] = []
     for seen in inspect_tables(warehouse):
+        counted = {"table": seen.table, "files": seen.files, "rows": seen.rows, "unchecked": seen.unchecked}
+        rows.append(counted | {"kind": "as written" if not seen.findings else "counted"})
         unchecked = f", {seen.unchecked:,} of them older than checksums" if seen.unchecked else ""
-        print_line(f"{seen.table}: {seen.files:,} files, {seen.rows:,} rows{unchecked}")
+        told(f"{seen.table}: {seen.files:,} files, {seen.rows:,} rows{unchecked}")
         for finding in seen.findings:
             found += 1
-            print_line(f"  {finding.kind}: {finding.path}: {finding.detail}")
-            if mend:
-                print_line(f"    {put_right(warehouse, finding)}")
-    print_line(
-        "Everything is as it was written." if not found else f"{found} files are not as they should be."
-    )
+            told(f"  {finding.kind}: {finding.path}: {finding.detail}")
+            mended = put_right(warehouse, finding) if mend else None
+            if mended:
+                told(f"    {mended}")
+            rows.append(asdict(finding) | {"mended": mended})
+    if as_json or as_csv:
+        write_records(rows, sys.stdout, as_csv=as_csv)
+    told("Everything is as it was written." if not found else f"{found} files are not as they should be.")
     if found:
         raise typer.Exit(1)
 
@@ -121,7 +124,7 @@ def import_recorded(
 ) -> None:
     """Import recorded answers of models, as experts that can be evaluated but not called."""
     from experts.backends.recorded_folder import read_recorded_folder
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.selfplay.round_record import RoundFolder
 
     here = Home.open(home)
@@ -167,7 +170,7 @@ def import_questions(
 
     Questions that are stored already are filed under this source and round from now on.
     """
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.questions import load_questions
     from pipelines.questions.loading.question_file import Reading
     from pipelines.questions.loading.report import LoadReport
@@ -198,7 +201,7 @@ def import_questions(
 
 def _tell_moved(place: str, filing: Filing, questions: pa.Table) -> None:
     """Name the sources from under which stored questions were taken."""
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
 
     named = sorted(set(questions["source"].to_pylist()))
     now = repr(named[0]) if len(named) == 1 else "the sources that they have here"

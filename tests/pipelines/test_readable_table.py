@@ -14,7 +14,8 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from pipelines.cli import app
-from pipelines.readable_table import fit
+from pipelines.commands.terminal.readable_table import fit
+from pipelines.importing.registry import IMPORTERS
 
 WORDS = st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Cs")), min_size=1, max_size=60)
 CELLS = st.lists(WORDS.filter(lambda word: not word.isspace()), min_size=0, max_size=4).map(" ".join)
@@ -78,11 +79,74 @@ def test_reading_commands_speak_json_and_csv(tmp_path):
     assert "secret" not in key
 
 
-def test_every_reading_command_has_both():
-    """What prints tables of what there is; a command that acts says what it did."""
-    commands = get_command(app).commands
-    for path in ("versions", "gaps", "keys list"):
-        command = commands[path.split()[0]]
-        for name in path.split()[1:]:
-            command = command.commands[name]
-        assert {"--json", "--csv"} <= {option for each in command.params for option in each.opts}, path
+#: Commands that read what there is, or measure it, and tell it in tables or lists.
+READERS = {
+    *("doctor", "evaluate", "experts check", "gaps", "keys list", "ledger check", "sql", "traffic evaluate"),
+    "prices update",
+    *("traffic report", "traffic texts", "versions", "warehouse check"),
+}
+#: Commands that act, and what for: they say what they did, or write what they found to a file.
+ACTORS = {
+    "ask": "puts a question to the endpoint",
+    "chat": "talks to it",
+    "demo": "runs a round and serves",
+    "experts add": "makes a version",
+    "experts retire": "makes a version",
+    "export": "writes a file",
+    **dict.fromkeys((f"import {kind.name}" for kind in IMPORTERS), "fills tables"),
+    "import questions": "fills tables",
+    "import recorded": "fills tables",
+    "judge": "asks a judge, and fills tables",
+    "keys create": "makes a key",
+    "keys revoke": "ends a key",
+    "keys set": "changes a key",
+    "learn": "asks experts, and makes a version",
+    "promote": "makes a version champion",
+    "report": "writes a page",
+    "rollback": "makes a version champion",
+    "route": "writes decisions to a file, as JSON lines or Parquet",
+    "selfplay": "runs rounds",
+    "serve": "serves",
+    "traffic expire": "removes texts",
+    "traffic forget": "removes texts and rows",
+    "traffic import": "fills tables",
+    "traffic make-key": "makes a key",
+    "train": "makes a version",
+    "ui": "opens MLflow",
+    "universe": "keeps a plan, a file",
+    "universe apply": "changes the pool in use",
+}
+
+
+def commands():
+    """Every command of the parser that does something by itself, with its options."""
+
+    def walk(command, path):
+        members = getattr(command, "commands", {})
+        if path and (not members or command.invoke_without_command):
+            yield " ".join(path), {option for each in command.params for option in each.opts}
+        for name, member in members.items():
+            yield from walk(member, [*path, name])
+
+    return dict(walk(get_command(app), []))
+
+
+def test_every_command_reads_or_acts_and_readers_speak_json_and_csv():
+    found = commands()
+    assert set(found) == READERS | set(ACTORS)
+    assert not READERS & set(ACTORS)
+    assert {name for name in READERS if not {"--json", "--csv"} <= found[name]} == set()
+
+
+def test_readers_give_programs_nothing_but_rows(tmp_path):
+    home = ["--home", str(tmp_path)]
+    CliRunner().invoke(app, ["keys", "create", "=cmd|'/c'!A0", "--operator", *home])
+    for command in ("keys list", "ledger check", "traffic texts", "warehouse check", "versions"):
+        said = CliRunner().invoke(app, [*command.split(), "--csv", *home])
+        rows = list(csv.DictReader(io.StringIO(said.stdout)))
+        assert all(None not in row and None not in row.values() for row in rows), command
+        assert rows or command in ("ledger check", "warehouse check", "versions")
+    said = CliRunner().invoke(app, ["sql", "select 1 as one", "--json", *home]).stdout
+    assert json.loads(said) == {"one": 1}
+    said = CliRunner().invoke(app, ["warehouse", "check", "--json", *home]).stdout
+    assert all(json.loads(line)["table"] for line in said.splitlines())

@@ -43,7 +43,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(home: Path, *options: str) -> str:
-    done = CliRunner().invoke(app, ["traffic", "evaluate", *options, "--home", str(home)])
+    done = CliRunner().invoke(
+        app, ["traffic", "evaluate", *options, "--home", str(home)], env={"COLUMNS": "80"}
+    )
     if done.exception and not isinstance(done.exception, SystemExit):
         raise done.exception
     assert done.exit_code == 0, done.output

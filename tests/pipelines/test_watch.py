@@ -103,7 +103,7 @@ def test_the_command_complains_by_its_exit_code_and_is_kept(tmp_path: Path) -> N
     assert "traffic, expert b" in doctor.stdout
     (home.path / "traffic" / "report.json").write_text("{")
     assert read_report(home.path) is None
-    told = run.invoke(app, ["traffic", "report", "--home", str(home.path)])
+    told = run.invoke(app, ["traffic", "report", "--home", str(home.path)], env={"COLUMNS": "80"})
     assert told.exit_code == 1
     assert "expert b" in told.stdout
     assert all(len(line) <= 80 for line in told.stdout.splitlines() if line.startswith(("┃", "│", "┏", "└")))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,9 @@ import typer
 from pipelines.commands.options import CatalogueOption, CsvOption, JsonOption
 
 if TYPE_CHECKING:
-    from experts.price_update import PriceReview
+    from rich.table import Table
+
+    from experts.price_update import PriceChange, PriceReview
 
 
 def register(app: typer.Typer) -> None:
@@ -54,8 +57,8 @@ def update(
     from experts.price_map import read_price_map
     from experts.price_update import review_prices
     from experts.price_writing import write_prices
-    from pipelines.commands.query_output import write_records
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.query_output import write_records
     from warehouse import InputError
 
     if yes and (catalogue is None or Path(catalogue).resolve() == DEFAULT_CATALOGUE.resolve()):
@@ -83,21 +86,25 @@ def update(
         print_line(told)
 
 
-def _show(review: PriceReview, origin: str) -> None:
+def price_table(changes: Sequence[PriceChange]) -> Table:
+    """Lay out what would change, a row for each price."""
     from rich.table import Table
-
-    from pipelines.commands.screen import console, print_line
-    from pipelines.readable_table import fit
 
     table = Table()
     for column in ("expert", "entry", "price", "was", "becomes"):
         table.add_column(column, justify="right" if column in ("was", "becomes") else "left")
-    for change in review.changes:
+    for change in changes:
         for row, one in enumerate(change.differences):
             names = (change.expert, change.key) if not row else ("", "")
             table.add_row(*names, one.field, _figure(one.was), _figure(one.becomes))
+    return table
+
+
+def _show(review: PriceReview, origin: str) -> None:
+    from pipelines.commands.terminal.console import Terminal, print_line
+
     if review.changes:
-        console.print(fit(table, console))
+        Terminal().print(price_table(review.changes))
     if review.same:
         print_line(f"as in {origin}: {', '.join(review.same)}")
     for expert, why in review.unknown.items():

@@ -45,7 +45,7 @@ def report(
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Write one self-contained HTML page: cost and accuracy, savings, domains, universe, gaps, the bill."""
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.report.sections import tell_all
     from pipelines.report.sources import find_sources
     from pipelines.report.write import draw_files, render_page

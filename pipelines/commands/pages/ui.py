@@ -25,7 +25,7 @@ def ui(
     import subprocess
     import sys
 
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.run_view import settle_view
 
     place = Home.open(home)

@@ -13,6 +13,7 @@ from warehouse.home import Home
 
 if TYPE_CHECKING:
     import pyarrow as pa
+    from rich.table import Table
 
     from orchestrator.off_policy.estimate import Comparison, Estimate
     from orchestrator.off_policy.intervals import Interval
@@ -49,7 +50,7 @@ def evaluate(
     much exploring would be needed where there was too little.
     """
     from orchestrator.versions.traffic_comparison import compare_on_traffic
-    from pipelines.commands.query_output import write_csv, write_json
+    from pipelines.commands.terminal.query_output import write_csv, write_json
     from warehouse import InputError, split_names
 
     if as_json and as_csv:
@@ -140,7 +141,9 @@ def _figures(one: Estimate) -> dict[str, float]:
 
 def print_comparison(found: TrafficComparison, by: str) -> None:
     """Print it in tables of at most 80 columns, and what has to be known beside."""
-    from pipelines.commands.screen import console, print_line
+    from pipelines.commands.terminal.console import Terminal, print_line
+
+    console = Terminal()
 
     first, second = found.versions
     print_line(
@@ -150,8 +153,8 @@ def print_comparison(found: TrafficComparison, by: str) -> None:
     if found.unread:
         print_line(f"{found.unread:,} left out: their embeddings are not those that a version reads")
     if found.overall is not None:
-        console.print(_versions_table(found.overall, found.versions))
-        console.print(_differences_table(found, by))
+        console.print(comparison_table(found.overall, found.versions))
+        console.print(difference_table(found, by))
         print_line(
             f"value: success less {found.multiplier:.4g} for each dollar. Ratings are of those who gave one;"
             " whether others would have said the same, no estimate can tell."
@@ -169,10 +172,11 @@ def print_comparison(found: TrafficComparison, by: str) -> None:
         )
 
 
-def _versions_table(one: Comparison, versions: tuple[str, str]) -> object:
+def comparison_table(one: Comparison, versions: tuple[str, str]) -> Table:
+    """Lay out what two versions are worth."""
     from rich.table import Table
 
-    table = Table("version", "success", "95%", "$ / 1k", "95%", "effective n", width=80)
+    table = Table("version", "success", "95%", "$ / 1k", "95%", "effective n")
     for version, success, cost in zip(versions, one.success, one.cost_usd, strict=True):
         table.add_row(
             version,
@@ -185,15 +189,15 @@ def _versions_table(one: Comparison, versions: tuple[str, str]) -> object:
     return table
 
 
-def _differences_table(found: TrafficComparison, by: str) -> object:
-    from rich.markup import escape
+def difference_table(found: TrafficComparison, by: str) -> Table:
+    """Lay out by how much they differ, overall and in groups."""
     from rich.table import Table
 
     assert found.overall is not None
-    table = Table(by, "rated", "success, points", "$ / 1k", "value, points", width=80)
+    table = Table(by, "rated", "success, points", "$ / 1k", "value, points")
     for name, one in ({"all": found.overall} | found.groups).items():
         table.add_row(
-            escape(name),
+            name,
             f"{one.rated:,}",
             _with_points(one.success_difference),
             _usd(one.cost_difference.interval),

@@ -39,7 +39,7 @@ def forget_recorded(
     Where several options are given, all must hold. Requests that are answered later are not meant. What they
     cost stays in the ledger; a router that learned from them is not trained anew.
     """
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.traffic.forget import count_requests, forget_requests, select_requests
     from warehouse import InputError
 
@@ -62,8 +62,8 @@ def expire_recorded(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Delete expired texts, and repeat open deletions. A running endpoint does this by itself."""
-    from pipelines.commands.screen import print_line
+    """Remove texts whose time is over, and again what is to be forgotten. An endpoint does it by itself."""
+    from pipelines.commands.terminal.console import print_line
     from pipelines.traffic.forget import expire_texts
     from warehouse.traffic.retention import DEFAULT_DAYS, read_recording
 
@@ -78,7 +78,7 @@ def expire_recorded(
 
 
 def _tell_rows(removed: Removed) -> None:
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
 
     told = ", ".join(f"{name} {count:,}" for name, count in removed.rows.items() if count)
     print_line(f"rows removed: {told or 'none'}")

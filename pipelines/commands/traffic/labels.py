@@ -25,8 +25,8 @@ def import_file(
     ],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Import labels as feedback; lines that cannot be used are reported and skipped."""
-    from pipelines.commands.screen import print_line
+    """Keep labels as feedback; lines that cannot be used are named and left out."""
+    from pipelines.commands.terminal.console import print_line
     from pipelines.traffic.labels_file import import_labels, name_refused
 
     found = import_labels(file, Home.open(home).warehouse())

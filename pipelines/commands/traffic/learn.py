@@ -32,7 +32,10 @@ def learn(
         str,
         typer.Option(help="rubric: grade each answer; pairs: compare with the served one, in both orders."),
     ] = "rubric",
-    days: Annotated[float | None, typer.Option(help="Use requests of the last DAYS days only.")] = None,
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Ask nothing again while nothing speaks for drift.")
+    ] = False,
+    days: Annotated[float | None, typer.Option(help="Requests of so many days; all by default.")] = None,
     weight: Annotated[
         list[str] | None,
         typer.Option(help="KEY=NUMBER: weight of a key's requests; may be repeated."),
@@ -74,14 +77,14 @@ def learn(
     settings = LearnSettings(
         round=round, budget_usd=budget_usd, catalogue=catalogue, predictor=predictor, embedder=embedder,
         seeds=seeds, seed=seed, address=address,
-        shadow=ShadowSettings(requests, days, read_weights(weight), judge, judge_by),  # type: ignore[arg-type]
+        shadow=ShadowSettings(requests, days, read_weights(weight), judge, judge_by, if_needed),  # type: ignore[arg-type]
     )  # fmt: skip
     run_learn(settings, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow), show)
 
 
 def show(event: Event) -> None:
     """Print what a step found."""
-    from pipelines.commands.screen import print_line
+    from pipelines.commands.terminal.console import print_line
     from pipelines.commands.traffic.learn_lines import lines_of
 
     for line in lines_of(event):

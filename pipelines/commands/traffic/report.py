@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
+    from orchestrator.traffic.drift import Difference, Ratio
     from pipelines.traffic.watch import Group, TrafficReport
 
 
@@ -51,6 +56,7 @@ def report(
         typer.Option(min=0.0001, max=0.5, help="Probability of a false alarm over all shift tests together."),
     ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
+    as_csv: CsvOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Compare traffic with its forecasts: queries, success, costs. Exit code 1 beyond a threshold.
@@ -67,15 +73,39 @@ def report(
     content = keep_report(place, found)
     if as_json:
         typer.echo(json.dumps(content, indent=2))
+    elif as_csv:
+        from pipelines.commands.terminal.query_output import write_records
+
+        write_records(_records(found), sys.stdout, as_csv=True)
     else:
         print_report(found)
     if found.complaints:
         raise typer.Exit(1)
 
 
+def _records(report: TrafficReport) -> list[dict[str, object]]:
+    """A row for each expert, task or form, and stretch of time."""
+    parts = (("expert", report.experts), ("task or form", report.domains), ("from", report.windows))
+    return [
+        {"by": by, "name": group.name, "requests": group.requests}
+        | {f"success_{name}": value for name, value in _figures(group.success).items()}
+        | {f"cost_{name}": value for name, value in _figures(group.cost).items()}
+        for by, groups in parts
+        for group in groups
+    ]
+
+
+def _figures(found: Difference | Ratio | None) -> dict[str, float]:
+    return {} if found is None else asdict(found)
+
+
 def print_report(report: TrafficReport) -> None:
     """Print it as tables of at most 80 columns, and what is complained of."""
-    from pipelines.commands.screen import console, print_line
+    from rich.text import Text
+
+    from pipelines.commands.terminal.console import Terminal, print_line
+
+    console = Terminal()
 
     print_line(
         f"{report.requests:,} requests, {report.begins:%Y-%m-%d %H:%M} to {report.ends:%Y-%m-%d %H:%M} UTC;"
@@ -98,28 +128,29 @@ def print_report(report: TrafficReport) -> None:
         ("task or form", report.domains),
         ("from", report.windows),
     ):
-        console.print(_table(title, groups))
+        console.print(group_table(title, groups))
     for change in report.changes:
         print_line(
             f"{change.expert}: {change.measure} shifted at {change.since:%Y-%m-%d %H:%M} from"
             f" {change.before:.3g} to {change.after:.3g} (p {change.p_value:.2g}, n {change.n:,})"
         )
     for complaint in report.complaints:
-        console.print(f"[red]{complaint.who}[/red]: ", end="")
-        print_line(f"{complaint.what}. To fix it: {complaint.fix}")
+        console.print(
+            Text.assemble((complaint.who, "red"), f": {complaint.what}. To fix it: {complaint.fix}")
+        )
     if not report.complaints:
         print_line("nothing is beyond its threshold")
 
 
-def _table(title: str, groups: Sequence[Group]) -> object:
-    from rich.markup import escape
+def group_table(title: str, groups: Sequence[Group]) -> Table:
+    """Lay forecasts beside what was found."""
     from rich.table import Table
 
-    table = Table(title, "n", "forecast", "found", "difference, 95%", "bill / forecast", width=80)
+    table = Table(title, "n", "forecast", "found", "difference, 95%", "bill / forecast")
     for group in groups:
         success, cost = group.success, group.cost
         table.add_row(
-            escape(group.name),
+            group.name,
             f"{group.requests:,}",
             "-" if success is None else f"{success.forecast:.2f}",
             "-" if success is None else f"{success.found:.2f} ({success.n:,})",

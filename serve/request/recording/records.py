@@ -38,6 +38,7 @@ class Ending:
     text: str = field(repr=False)
     finish_reason: str | None = None  # None where the answer broke off
     is_stream: bool = False
+    cut: str | None = None  # why it broke off, in a word
 
 
 def traffic_records(

@@ -13,32 +13,37 @@ from typing import Any, TextIO
 
 import numpy as np
 import pyarrow as pa
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
-from pipelines.commands.screen import WIDTH, print_line
-from pipelines.readable_table import fit
+from pipelines.commands.terminal.console import Terminal, print_line
 
 
 def print_rows(rows: pa.Table, limit: int = 200) -> None:
     """Print a query's result as a table; says how many rows were left out."""
+    Terminal().print(query_table(rows.slice(0, limit)))
+    if rows.num_rows > limit:
+        print_line(f"{rows.num_rows - limit:,} more rows; use --limit or -o csv")
+
+
+def query_table(rows: pa.Table) -> Table:
+    """Lay a query's result out."""
     table = Table()
     for field in rows.schema:
         right = pa.types.is_integer(field.type) or pa.types.is_floating(field.type)
         right = right or pa.types.is_decimal(field.type)
         table.add_column(field.name, justify="right" if right else "left", overflow="fold")
-    for row in zip(*_columns(rows.slice(0, limit)), strict=True):
+    for row in zip(*_columns(rows), strict=True):
         table.add_row(*map(_cell, row))
-    console = Console(highlight=False, width=WIDTH)
-    console.print(fit(table, console))
-    if rows.num_rows > limit:
-        print_line(f"{rows.num_rows - limit:,} more rows; use --limit or -o csv")
+    return table
 
 
 def write_records(records: Sequence[Mapping[str, Any]], stream: TextIO, *, as_csv: bool) -> None:
     """Write what a table is made of, as JSON or CSV, for programs: one line each, no number rounded."""
     if records:
-        (write_csv if as_csv else write_json)(pa.Table.from_pylist(list(map(dict, records))), stream)
+        names = dict.fromkeys(name for record in records for name in record)  # of the first alone, else
+        rows = pa.table({name: [record.get(name) for record in records] for name in names})
+        (write_csv if as_csv else write_json)(rows, stream)
 
 
 def write_csv(rows: pa.Table, stream: TextIO) -> None:
@@ -99,9 +104,7 @@ def _distinct(names: list[str]) -> list[str]:
     return found
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Any) -> str | Text:
     if value is None:
-        return "[dim]null[/]"
-    from rich.markup import escape
-
-    return f"{value:.6g}" if isinstance(value, float) else escape(str(value))
+        return Text("null", style="dim")
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

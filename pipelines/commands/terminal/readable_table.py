@@ -7,28 +7,40 @@ side by side stays a table; one where they do not is written as `column  value` 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
 
 from rich.cells import cell_len
-
-if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
-    from rich.table import Table
+from rich.console import Console, Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 _WORDS = re.compile(r"\s+")
+_CONTROLS = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
+_CONTROLS |= {0x09: 0x20, 0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
+
+
+def visible(text: str) -> str:
+    """Return a text whose control characters are shown instead of obeyed: some move the cursor, or hide."""
+    return text.translate(_CONTROLS)
 
 
 def fit(content: RenderableType, console: Console) -> RenderableType:
     """Return what is to be printed so that it fits: tables, those of groups too; the rest as it is."""
-    from rich.console import Group
-    from rich.table import Table
-
     if isinstance(content, Group):
         return Group(*(fit(part, console) for part in content.renderables))
+    if isinstance(content, Text):
+        return _visible_text(content)
     return _fit_table(content, console) if isinstance(content, Table) else content
 
 
+def _visible_text(text: Text) -> Text:
+    text = text.copy()
+    text.plain = visible(text.plain)
+    return text
+
+
 def _fit_table(table: Table, console: Console) -> RenderableType:
+    for column in table.columns:
+        column._cells = [_visible_text(cell) if isinstance(cell, Text) else cell for cell in column._cells]
     texts = [[_text(cell, console) for cell in (column.header, *column.cells)] for column in table.columns]
     needed = [max(map(_longest, own), default=0) for own in texts]
     wanted = [max((cell_len(line) for text in own for line in text.splitlines()), default=0) for own in texts]
@@ -47,9 +59,6 @@ def _fit_table(table: Table, console: Console) -> RenderableType:
 
 def _as_blocks(table: Table, console: Console) -> RenderableType:
     """Each row as lines of header and value; the first column heads them."""
-    from rich.console import Group
-    from rich.table import Table
-    from rich.text import Text
 
     parts: list[RenderableType] = []
     if table.title:
@@ -69,7 +78,6 @@ def _as_blocks(table: Table, console: Console) -> RenderableType:
 
 
 def _text(cell: RenderableType, console: Console) -> str:
-    from rich.text import Text
 
     if isinstance(cell, Text):
         return cell.plain

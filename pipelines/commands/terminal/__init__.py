@@ -1,0 +1,1 @@
+"""What commands print with: one terminal, through which every table goes."""
