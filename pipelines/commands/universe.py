@@ -242,7 +242,7 @@ def gaps(
     ] = True,
     track: TrackOption = True,
 ) -> None:
-    """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
+    """Find regions of questions where the pool falls short, and what closing each gap is worth."""
     from orchestrator.text.registry import load_embedder
     from pipelines.commands.terminal.console import Terminal
     from pipelines.learning.traffic_mix import find_nearest

@@ -30,7 +30,7 @@ class Output(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("sql")(run_sql)
-    keeping = typer.Typer(help="Look after the tables.", no_args_is_help=True)
+    keeping = typer.Typer(help="Check and repair the tables.", no_args_is_help=True)
     keeping.callback()(lambda: None)
     keeping.command("check")(check_tables)
     app.add_typer(keeping, name="warehouse")
@@ -41,10 +41,12 @@ def run_sql(
         str, typer.Argument(help="For example: select expert, avg(score) from outcomes group by 1")
     ],
     home: HomeOption = DEFAULT_HOME,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the rows.")] = Output.table,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.table,
     as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="The same as -o csv.")] = False,
-    limit: Annotated[int, typer.Option(help="Rows of a table to print; csv and json print all.")] = 200,
+    limit: Annotated[
+        int, typer.Option(help="Maximum rows to print as a table; csv and json print all.")
+    ] = 200,
 ) -> None:
     """Query questions, answers, judgements, traffic, feedback, decisions and outcomes with DuckDB."""
     import duckdb
@@ -89,7 +91,7 @@ def check_tables(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Compare every file of the tables with its checksum; exit code 1 where one is not as it should be."""
+    """Compare every file of the tables with its checksum; exit code 1 if one differs."""
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.query_output import write_records
     from warehouse.integrity import inspect_tables

@@ -35,7 +35,7 @@ def learn(
     if_needed: Annotated[
         bool, typer.Option("--if-needed", help="Ask nothing again while nothing speaks for drift.")
     ] = False,
-    days: Annotated[float | None, typer.Option(help="Requests of so many days; all by default.")] = None,
+    days: Annotated[float | None, typer.Option(help="Use requests of the last DAYS days only.")] = None,
     weight: Annotated[
         list[str] | None,
         typer.Option(help="KEY=NUMBER: weight of a key's requests; may be repeated."),
