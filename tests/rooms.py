@@ -90,7 +90,10 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines/selfplay/round_record", "pipelines/selfplay/results"),
     },
     "pipelines/commands/pages": {"pipelines", "pipelines/commands", "pipelines/report"},
-    "pipelines/commands/data": {"pipelines", "pipelines/commands"},
+    "pipelines/importing": {"pipelines", "pipelines/questions", "pipelines/traffic/as_questions"},
+    "pipelines/commands/data": {
+        *("pipelines", "pipelines/commands", "pipelines/importing", "pipelines/selfplay/round_record"),
+    },
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),

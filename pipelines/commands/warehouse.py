@@ -1,4 +1,4 @@
-"""``leeroo sql`` and ``leeroo import``: look into the warehouse and bring things in."""
+"""``leeroo sql`` and ``leeroo warehouse``, and how recorded folders and questions are imported."""
 
 from __future__ import annotations
 
@@ -30,12 +30,6 @@ class Output(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("sql")(run_sql)
-    imports = typer.Typer(
-        help="Bring recorded answers or questions into the warehouse.", no_args_is_help=True
-    )
-    imports.command("recorded")(import_recorded)
-    imports.command("questions")(import_questions)
-    app.add_typer(imports, name="import")
     keeping = typer.Typer(help="Look after the tables.", no_args_is_help=True)
     keeping.callback()(lambda: None)
     keeping.command("check")(check_tables)
@@ -128,7 +122,7 @@ def import_recorded(
     folders: Annotated[list[Path], typer.Argument(help="Folders with questions, answers and experts.csv.")],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Bring recorded outcomes of real models in, as experts that can be studied but not called."""
+    """Import recorded answers of models, as experts that can be evaluated but not called."""
     from experts.backends.recorded_folder import read_recorded_folder
     from pipelines.commands.terminal.console import print_line
     from pipelines.selfplay.round_record import RoundFolder
@@ -162,17 +156,17 @@ def import_questions(
         typer.Argument(help="JSONL, JSON, CSV or Parquet file, folder, or a data set such as cais/mmlu."),
     ],
     home: HomeOption = DEFAULT_HOME,
-    round: Annotated[str, typer.Option(help="Round to file them under.")] = "imported",
+    round: Annotated[str, typer.Option(help="Round to store the questions under.")] = "imported",
     columns: Annotated[
-        str, typer.Option(help="What columns mean: prompt=q,answer=target,choices=o1+o2+o3.")
+        str, typer.Option(help="Mapping of columns: prompt=q,answer=target,choices=o1+o2+o3.")
     ] = "",
     answers_from: Annotated[
         int | None,
-        typer.Option(help="Whether answers that are numbers count from 0 or 1; else the file says."),
+        typer.Option(help="Whether numeric answers count from 0 or 1; inferred from the file by default."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, but write nothing.")] = False,
 ) -> None:
-    """Check a file of questions and add those that are new; says what is left out and why.
+    """Check a file of questions and add the new ones; reports what is left out and why.
 
     Questions that are stored already are filed under this source and round from now on.
     """

@@ -31,10 +31,10 @@ def forget_recorded(
     before: Annotated[
         str | None, typer.Option(help="Requests answered before a day or moment (UTC).")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Remove requests: their texts, rows, feedback, and shadow questions with their answers. For good.
+    """Delete requests for good: texts, rows, feedback, and shadow questions with their answers.
 
     Where several options are given, all must hold. Requests that are answered later are not meant. What they
     cost stays in the ledger; a router that learned from them is not trained anew.
@@ -59,7 +59,7 @@ def forget_recorded(
 def expire_recorded(
     keep_texts_days: Annotated[
         int | None,
-        typer.Option(help="Days that texts are kept; as the endpoint was started, else 30.", min=0),
+        typer.Option(help="Days that texts are kept; as the endpoint was started, or 30.", min=0),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:

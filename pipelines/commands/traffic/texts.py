@@ -47,7 +47,7 @@ def show_texts(
 
 
 def make_text_key() -> None:
-    """Print a new key for texts. Kept nowhere here: whoever loses it loses what it sealed."""
+    """Print a new key for texts. It is stored nowhere: without it, texts it encrypted cannot be read."""
     from warehouse.traffic.sealing import make_key
 
     typer.echo(make_key())
