@@ -49,8 +49,9 @@ def forget_recorded(
         if not sys.stdin.isatty():
             raise InputError("nobody is there to be asked", where="leeroo traffic forget", fix="give --yes")
         typer.confirm(f"Remove {count_requests(place, selection):,} requests for good?", abort=True)
-    done = forget_requests(place, selection)
-    print_line(f"{done.requests:,} requests are forgotten, {done.texts:,} texts with them")
+    done, traces = forget_requests(place, selection)
+    told = f"{done.requests:,} requests are forgotten, {done.texts:,} texts with them"
+    print_line(told + (f" and {traces:,} traces" if traces else ""))
     _tell_rows(done.removed)
     print_line("What they cost stays in the ledger. Routers that learned from them are not trained anew.")
 
