@@ -56,14 +56,14 @@ def train(
         bool,
         typer.Option(
             "--traffic",
-            help="Also learn from labels on recorded requests, if earlier labels predict later ones.",
+            help="Also learn from labels and bills of recorded requests, if earlier ones predict later ones.",
         ),
     ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from orchestrator.text.registry import load_embedder
-    from orchestrator.traffic.read import read_labels
+    from orchestrator.traffic.read import read_bills, read_labels
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import champion_version
     from orchestrator.versions.promotion import crown_first
@@ -75,12 +75,15 @@ def train(
     place = Home.open(home)
     check_router_settings([predictor], embedder)
     outcomes = load_pool_outcomes(place, pool, experts, source)
-    labels = None
+    labels = bills = None
     if traffic:
-        labels = read_labels(place.warehouse(), outcomes.experts, load_embedder(embedder))
+        reader = load_embedder(embedder)
+        labels = read_labels(place.warehouse(), outcomes.experts, reader)
+        bills = read_bills(place.warehouse(), outcomes.experts, reader)
     trained = train_version(
-        outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed, traffic=labels
-    )
+        outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed, traffic=labels,
+        bills=bills,
+    )  # fmt: skip
     version = trained.version
     print_training(trained)
     console = Terminal()
