@@ -10,6 +10,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
 
 from opentelemetry.sdk.resources import Resource
 from prometheus_client import CollectorRegistry, generate_latest
@@ -19,15 +20,17 @@ from prometheus_client.registry import Collector
 from serve.config import ServeConfig
 from serve.tracing.messages import NotedTrace
 from serve.tracing.opening import open_destination, take_variables
-from serve.tracing.places import trace_destinations
+from serve.tracing.places import MLFLOW, trace_destinations
 from serve.tracing.spans import redacted, spans_of
 from serve.transport.own_port import keep_port_on_this_machine
 from warehouse.traffic.redaction import make_redact
+from warehouse.traffic.traces import expire_traces
 
 logger = logging.getLogger("ray.serve")
 
 _NICENESS = 10  # requests go before
 _SERVICE = "leeroo"
+_KEEP_UP_EVERY_S = 3600.0
 
 
 class Traces:
@@ -44,12 +47,16 @@ class Traces:
         self._destinations = [
             open_destination(name, config.tracking_uri) for name in trace_destinations(config)
         ]
+        self._config = config
+        self._keeping: asyncio.Task[None] | None = None
         self._lost_spans = 0  # on the way here, and those that could not be made
         self._registry = CollectorRegistry()
         self._registry.register(_Figures(self))
 
     async def write(self, traces: Sequence[NotedTrace], lost_spans: int) -> None:
         """Take traces; ``lost_spans`` were lost before they came here."""
+        if self._keeping is None:
+            self._keeping = asyncio.get_running_loop().create_task(self._keep_up())
         self._lost_spans += lost_spans
         for trace in traces:
             try:
@@ -71,6 +78,17 @@ class Traces:
     async def figures(self) -> bytes:
         """Return what became of the spans, in Prometheus's text format."""
         return generate_latest(self._registry)
+
+    async def _keep_up(self) -> None:
+        """Remove traces with words whose time is over, as texts are removed."""
+        config = self._config
+        while MLFLOW in trace_destinations(config):
+            before = datetime.now(UTC) - timedelta(days=max(1, config.keep_texts_days))
+            try:
+                await asyncio.to_thread(expire_traces, str(config.tracking_uri), before)
+            except Exception as error:
+                logger.warning("old traces cannot be removed now (%s)", type(error).__name__)
+            await asyncio.sleep(_KEEP_UP_EVERY_S)
 
     def counts(self) -> dict[str, tuple[int, int]]:
         """Return how many spans were exported and dropped, by destination; ``ingress`` is the way here."""

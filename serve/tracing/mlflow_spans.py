@@ -14,9 +14,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind
 
 from warehouse.mlflow_runs import EXPERIMENT, client_of, find_experiment
+from warehouse.traffic.traces import KEY_TAG, REQUEST_TAG, WORDS_TAG
 
-#: Of a trace: what it can be found by.
-TAGS = ("leeroo.request_id", "leeroo.key_id")
+_TAG = "mlflow.traceTag."
 _ASKED, _SAID = "gen_ai.input.messages", "gen_ai.output.messages"
 _COSTS = {
     "input_cost": "leeroo.input_cost_usd",
@@ -88,10 +88,12 @@ def as_mlflow_has_it(span: ReadableSpan) -> ReadableSpan:
 
 def _of_request(told: dict[str, Any]) -> dict[str, Any]:
     """Return what MLflow lists of a request: its words where they may be kept, else names and the cost."""
-    more: dict[str, Any] = {f"mlflow.traceTag.{tag}": told[tag] for tag in TAGS if tag in told}
+    tags = (REQUEST_TAG, KEY_TAG)
+    more: dict[str, Any] = {f"{_TAG}{tag}": told[tag] for tag in tags if tag in told}
     inputs: dict[str, Any] = {"model": told.get("gen_ai.request.model", "")}
     outputs = {name: told[ours] for name, ours in _OUTPUTS.items() if ours in told}
     if _ASKED in told:
+        more[f"{_TAG}{WORDS_TAG}"] = "true"
         inputs["messages"] = [_plain(message) for message in json.loads(told.pop(_ASKED))]
     if _SAID in told:
         outputs["choices"] = [{"message": _plain(message)} for message in json.loads(told.pop(_SAID))]

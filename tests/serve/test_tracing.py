@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -34,6 +35,8 @@ from serve.tracing.places import VARIABLES, trace_destinations
 from serve.tracing.sampling import Sampling
 from serve.tracing.spans import redacted, spans_of
 from warehouse import InputError
+from warehouse.traffic.selection import Selection
+from warehouse.traffic.traces import expire_traces, forget_traces
 
 SECRET = "xyzzy-7731"
 NAMES = ("smollm2-135m", "gemma-3-270m")
@@ -465,6 +468,17 @@ def test_mlflow_lists_cost_tokens_and_the_request(no_variables, tmp_path):
     assert json.loads(found[f"tr-{traces[1].sampled.trace_id:032x}"].info.request_preview) == {
         "model": "leeroo"
     }
+    # What is to be forgotten goes, and words whose time is over; their bytes as well.
+    assert b"Lima" in (tmp_path / "mlflow.db").read_bytes()
+    assert forget_traces(uri, Selection(frozenset({"req-0"})), ()) == 0
+    assert forget_traces(uri, Selection(key_id="key-9"), {"req-9"}) == 0
+    later = datetime.now(UTC) + timedelta(days=1)
+    assert expire_traces(uri, datetime.now(UTC) - timedelta(days=1)) == 0
+    assert expire_traces(uri, later) == 1
+    assert b"Lima" not in (tmp_path / "mlflow.db").read_bytes()
+    assert forget_traces(uri, Selection(user_hash="somebody"), ()) == 0
+    assert forget_traces(uri, Selection(frozenset({"req-1"}), before=later), ()) == 2
+    assert not client.search_traces(locations=[experiment])
 
 
 @pytest.mark.parametrize(
