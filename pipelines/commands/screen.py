@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, assert_never
 
@@ -14,6 +15,7 @@ from pipelines.commands.round_tables import (
     result_line,
 )
 from pipelines.commands.terminal.console import Terminal, print_line, print_step
+from pipelines.commands.terminal.progress import spell_s
 from pipelines.selfplay.events import (
     Answered,
     AnsweringBegins,
@@ -168,9 +170,24 @@ def show_progress(total: Mapping[str, int]) -> Iterator[Callable[[str, int], Non
     Yields:
         What to call with an expert's name and the number of its questions answered since the last call.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    began_s = time.monotonic()
     console = Terminal()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks = {name: bars.add_task(name, total=count) for name, count in total.items()}
@@ -181,6 +198,7 @@ def show_progress(total: Mapping[str, int]) -> Iterator[Callable[[str, int], Non
             bars.advance(task, answered)
             done, count = bars.tasks[task].completed, total[name]
             if bars.disable and count and int(10 * done / count) > int(10 * before / count):
-                print_line(f"  {name}: {done:,.0f} of {count:,}")
+                left_s = (time.monotonic() - began_s) * (count - done) / done
+                print_line(f"  {name}: {done:,.0f} of {count:,}, about {spell_s(left_s)} left")
 
         yield advance
