@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from orchestrator.asking.readings import Readings
 from orchestrator.evaluation import metrics
-from orchestrator.evaluation.asking_rows import Forecasts, add_asking_rows
+from orchestrator.evaluation.asking_rows import MATCHED, Forecasts, add_asking_rows, add_matched_random
 from orchestrator.evaluation.calibration import calibrate
 from orchestrator.evaluation.latency import Latency, measure_latency
 from orchestrator.evaluation.report import EvaluationReport
@@ -102,6 +102,7 @@ def evaluate_router(
         build: makes an unfitted predictor of a kind.
         readings: what the answers say, over the same questions. They add the rows of the policy as it is
             served (``leeroo``), of its plans dealt to other queries, and of what does not look at the query.
+            Without them the last predictor's choices are dealt to other queries.
         signals: add a row of the last predictor with cascades in the pool, which escalate to another expert
             where these signals, over the same questions, say that an answer is not to be relied on.
         on_progress: called with what comes next, and the share of the work that is done.
@@ -155,6 +156,9 @@ def evaluate_router(
             begin(f"{part}, several experts for one answer")
             forecasts = _cross_fit(fitted, Examples(queries, outcomes), split, run, seed)
             asking = add_asking_rows(result, forecasts, outcomes, readings, validation, seed=seed)
+        else:
+            add_matched_random(result, predictors[-1], outcomes, validation, run.decision_usd, seed=seed)
+            asking = [MATCHED]
         per_seed.append(result)
     begin("intervals")
     return summarise(

@@ -86,7 +86,7 @@ def choose(
     from pipelines.commands.terminal.console import Terminal
     from pipelines.commands.terminal.progress import working
     from universe.analysis.explain import binding_limits, marginal_values, reasons_to_keep
-    from universe.analysis.frontier import trace_frontier
+    from universe.analysis.frontier import cost_points, trace_frontier
     from universe.analysis.robust import select_robust, uncertain_world
     from universe.model.hosting_file import HostingFile, read_hosting
     from universe.model.limits import Limits
@@ -189,7 +189,8 @@ def choose(
             choice = select_robust(program, worlds, risk=risk, time_limit_s=time_limit_s)
         console.print(render_robust(choice))
         figures["robustness"] = draw_robustness(choice)
-    path = write_plan(here.path, universe, reasons_to_keep(universe, values))
+    traced_points = cost_points(traced) if traced_budget else ()
+    path = write_plan(here.path, universe, reasons_to_keep(universe, values), traced_points)
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
     if track:
         from universe.report.mlflow_runs import log_universe
