@@ -15,7 +15,7 @@ from pipelines.commands.round_tables import (
     result_line,
 )
 from pipelines.commands.terminal.console import Terminal, print_line, print_step
-from pipelines.commands.terminal.progress import spell_s
+from pipelines.commands.terminal.progress import spell_s, working
 from pipelines.selfplay.events import (
     Answered,
     AnsweringBegins,
@@ -38,6 +38,19 @@ if TYPE_CHECKING:
     from pipelines.learning.training import TrainingResult
 
 
+#: What a round does after an event, until the next one.
+_NEXT: dict[type, str] = {
+    FrozenSet: "making questions",
+    QuestionsMade: "choosing whom to ask",
+    Assigned: "opening the experts",
+    Answered: "choosing which experts to keep",
+    UniverseChosen: "training the router, and evaluating it",
+    Trained: "measuring what the round bought",
+    Measured: "putting the version to the test",
+    Tested: "looking for gaps",
+}
+
+
 class Screen:
     """Prints what a run tells. A context manager: it ends the bars, whatever happens.
 
@@ -47,16 +60,24 @@ class Screen:
 
     def __init__(self) -> None:
         self._bars = contextlib.ExitStack()
+        self._waiting = contextlib.ExitStack()  # says what is being done where nothing is printed for long
         self._advance: Callable[[str, int], None] = lambda expert, count: None
 
     def __enter__(self) -> Screen:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._waiting.close()
         self._bars.close()
 
     def show(self, event: Event) -> None:
-        """Print an event."""
+        """Print an event, and say what comes next if that takes long."""
+        self._waiting.close()
+        self._show(event)
+        if type(event) in _NEXT:
+            self._waiting.enter_context(working(_NEXT[type(event)]))
+
+    def _show(self, event: Event) -> None:
         match event:
             case FrozenSet():
                 _show_frozen_set(event)

@@ -3,14 +3,20 @@
 import io
 import re
 import threading
+import typing
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipelines.commands import screen
 from pipelines.commands.terminal import progress
 from pipelines.commands.terminal.console import Terminal
 from pipelines.commands.terminal.progress import Work, spell_s, working
+from pipelines.commands.traffic import learn
+from pipelines.selfplay.events import Event as RoundEvent
+from pipelines.selfplay.events import FrozenSet
+from pipelines.traffic.events import Event as LearnEvent
 
 
 @given(st.floats(0.02, 1), st.floats(0, 1e6))
@@ -89,3 +95,21 @@ def test_on_a_terminal_it_is_one_line_that_goes_away():
         threading.Event().wait(0.7)
     assert "counting" in screen.getvalue()
     assert screen.getvalue().rstrip().endswith("\x1b[2K")  # the line is cleared
+
+
+def test_what_comes_next_is_told_after_events_that_there_are():
+    learned = {one.__name__ for one in typing.get_args(LearnEvent)}
+    assert set(learn._NEXT) < learned
+    assert set(screen._NEXT) < set(typing.get_args(RoundEvent))
+
+
+def test_a_round_that_is_silent_for_long_says_what_it_does(monkeypatch, capsys):
+    monkeypatch.setattr(progress, "FIRST_LINE_S", 0.01)
+    with screen.Screen() as shown:
+        shown.show(FrozenSet(7, "source"))
+        threading.Event().wait(0.2)
+        assert "making questions (" in capsys.readouterr().err
+    threading.Event().wait(0.05)
+    capsys.readouterr()
+    threading.Event().wait(0.05)
+    assert capsys.readouterr() == ("", "")
