@@ -52,15 +52,5 @@ def test_a_new_champion_is_followed_and_a_dead_router_holds_up_nobody(orchestrat
         took_s = wait_until(lambda: decided_by() == {"2"}, 30, "not every ingress took up the champion")
         print(f"a new champion is everywhere after {took_s:.1f} s")
         assert took_s < 10
-
-        # Whichever ingress is asked, the bookkeeper has counted the answers of all.
-        given = Ledger(tmp_path / LEDGER_FILE).list_keys()[0].requests
-        with httpx.Client(headers={"Authorization": f"Bearer {secret}"}, timeout=20) as web:
-            look = lambda: web.get(f"{endpoint.url}/v1/overview").json()  # noqa: E731
-            wait_until(lambda: look()["answers"] == given, 20, "an answer is not counted")
-            told = look()
-        assert (told["sees_all"], told["router"], told["champion"]) == (False, "ok", "2")
-        assert {one["version"] for one in told["versions"]} == {"1", "2"}
-        assert sum(one["answers"] for one in told["experts"]) == told["compared"] == given
     finally:
         endpoint.kill()
