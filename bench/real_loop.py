@@ -15,8 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import openai
+from mlflow import MlflowClient
 
-from orchestrator.versions.mlflow_registry import champion_version, versions
+from orchestrator.versions.mlflow_registry import MODEL_NAME, champion_version, versions
 from pipelines.commands.demo import DOMAINS, free_port
 from pipelines.questions.make import make_questions
 from pipelines.ray_session import serving_session
@@ -45,8 +46,8 @@ def main() -> None:
     asked = draw(home, arguments.per_domain + arguments.afterwards, arguments.seed)
     early = [one for i, one in enumerate(asked) if i % (len(asked) // len(DOMAINS)) < arguments.per_domain]
     late = [one for one in asked if one not in early]
-    with endpoint(home, arguments.explore_share) as (client, config):
-        ask_all(client, early)
+    with endpoint(home, arguments.explore_share) as (users, config):
+        ask_all(users, early)
         deadline = time.monotonic() + 120
         while home.warehouse().scan("traffic", ["request_id"]).num_rows < len(early):
             carry_traffic(config)
@@ -59,10 +60,14 @@ def main() -> None:
     found = run_learn(settings, home, lambda event: print(f"  {event}"))
     print(f"learned in {time.monotonic() - began:.0f} s for ${found.cost_usd:.6f}: version {found.version}")
     print(f"  promoted: {found.promoted} (champion was {first}); {found.verdict}")
+    client = MlflowClient(home.mlflow_uri)
     for version in versions(home.mlflow_uri):
-        print(f"  MLflow: {version}")
-    with endpoint(home, 0.0) as (client, _):
-        ask_all(client, late)
+        print(f"  MLflow: version {version.version} {list(version.aliases)}")
+        tags = client.get_model_version(MODEL_NAME, version.version).tags
+        for tag, told in tags.items():
+            print(f"    {tag}: {told}")
+    with endpoint(home, 0.0) as (users, _):
+        ask_all(users, late)
 
 
 def draw(home: Home, per_domain: int, seed: int) -> list[Question]:

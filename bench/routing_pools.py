@@ -36,6 +36,7 @@ def compare_pools(arguments: argparse.Namespace, pools: list[Pool], console: Con
         "embedder": arguments.embedder,
         "predictors": arguments.predictors,
         "cascades": arguments.cascades,
+        "questions": arguments.questions,
     }
     found = []
     for pool in pools:
@@ -56,6 +57,9 @@ def run_pool(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     outcomes = load_pool(arguments.recorded, pool)
+    if arguments.questions is not None and arguments.questions < len(outcomes):
+        drawn = np.random.default_rng(0).choice(len(outcomes), arguments.questions, replace=False)
+        outcomes = outcomes.take(np.sort(drawn))
     readings = load_readings(arguments.recorded, pool, outcomes)
     compared = agreements(np.where(readings.classes >= 0, readings.classes + 1, 0).astype(object))
     report = evaluate_router(

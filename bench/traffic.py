@@ -42,6 +42,7 @@ from warehouse import LeerooError, text_keys
 
 PRESETS = ("balanced", "economy", "quality")  # the first one is what a router serves at by default
 SHADOWS = Lessons(explored=0.0)
+IF_NEEDED = Lessons(explored=0.0, if_needed=True)
 ABLATIONS = {
     "ours, no gate": Lessons(gate=False),
     "ours, explored alone": Lessons(shadows_usd=0.0),
@@ -100,6 +101,7 @@ def run_seed(arguments: argparse.Namespace, sides: Sides, seed: int, found: dict
     lessons = {
         "ours, unexplored": UNEXPLORED,
         "ours, shadows alone": SHADOWS,
+        "ours, if needed": IF_NEEDED,
         "ours": OURS,
         **(ABLATIONS if arguments.ablations else {}),
     }

@@ -12,6 +12,7 @@ from orchestrator.predictors.base import Predictor
 from orchestrator.predictors.registry import build_predictor
 from orchestrator.selection.exploration import explore
 from orchestrator.text.queries import Examples, Queries
+from orchestrator.traffic.drift import measure_novelty
 from orchestrator.traffic.gate import Foretold, may_take_over
 from orchestrator.traffic.labels import MOST_WEIGHT
 from orchestrator.traffic.learn import foretell, learn_from_traffic
@@ -46,6 +47,7 @@ class Lessons:
     temperature: float = 0.05
     most_weight: float = MOST_WEIGHT
     gate: bool = True
+    if_needed: bool = False  # shadows only while something speaks for drift; what is saved is spent then
     blindly: bool = False  # shadows by chance, to see what choosing them is worth
 
     @property
@@ -100,9 +102,7 @@ def serve_ours(
     blocks, everyone = len(world.score) // BLOCK, np.ones((BLOCK, len(price)), bool)
     recorder, history, learned = Recorder(world, blocks), list[Foretold](), None
     explore_left = shadow_left = 0.0
-    if lessons.shadows_usd:
-        shadow_left -= AUDITED * JUDGE_USD
-        desk.audit_judge(rng.permutation(world.known.outcomes.score.ravel())[:AUDITED])
+    audited, asked = False, 0
     for b in range(blocks):
         rows = np.arange(b * BLOCK, (b + 1) * BLOCK)
         queries = world.queries.take(rows)
@@ -125,6 +125,14 @@ def serve_ours(
         p_told = p[told, chosen[told]]
         desk.hear(rows[told], chosen[told], world.score[rows[told], chosen[told]], 0, p_told)
         shadow_left += lessons.shadows_usd * greedy_usd
+        is_needed = not lessons.if_needed or serves or is_unlike(queries, known)
+        audit_usd = 0.0 if audited else AUDITED * JUDGE_USD
+        buys = lessons.shadows_usd > 0 and is_needed and shadow_left > audit_usd
+        audit_usd *= buys
+        if buys and not audited:
+            audited = True
+            desk.audit_judge(rng.permutation(world.known.outcomes.score.ravel())[:AUDITED])
+        shadow_left -= audit_usd
         pairs = (
             choose_shadows(
                 rng.random(success.shape) if lessons.blindly else success,
@@ -139,12 +147,12 @@ def serve_ours(
                 else None,
                 answered=chosen,
                 judge_usd=JUDGE_USD,
-                most_requests=round(SHADOWED_SHARE * BLOCK),
+                most_requests=max(round(SHADOWED_SHARE * BLOCK * (b + 1)) - asked, 0),
             )
-            if lessons.shadows_usd
+            if buys
             else []
         )
-        audit_usd = AUDITED * JUDGE_USD if b == 0 and lessons.shadows_usd else 0.0
+        asked += len({i for i, _ in pairs})
         paid = sum(JUDGE_USD + (price[j] if chosen[i] != j else 0.0) for i, j in pairs)
         shadow_left -= paid
         if pairs:
@@ -167,6 +175,12 @@ def serve_ours(
             frozen, known, desk.labels(world.queries, experts, served), most_weight=lessons.most_weight
         )
     return recorder.track(len(desk.label))
+
+
+def is_unlike(requests: Queries, known: Queries) -> bool:
+    """Are more of the requests novel than of the questions learned from, beyond chance?"""
+    found = measure_novelty(requests.embeddings, known.embeddings)
+    return found is not None and found.low > found.expected
 
 
 class Remembered:

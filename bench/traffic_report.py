@@ -19,18 +19,23 @@ Found = list[dict[str, Any]]  # per seed: preset -> arm -> figures
 
 
 def series(found: Found, preset: str, arm: str, figure: str) -> np.ndarray:
-    """Of one arm [seeds, windows]."""
+    """Of one arm [seeds, windows]; "worth" is the value of its answers, without what learning cost."""
     blocks = np.array(
-        [value_of(seed[preset], arm) if figure == "value" else seed[preset][arm][figure] for seed in found]
+        [
+            value_of(seed[preset], arm, fees=figure == "value")
+            if figure in ("value", "worth")
+            else seed[preset][arm][figure]
+            for seed in found
+        ]
     )
     per = WINDOW // BLOCK
     return blocks.reshape(len(blocks), -1, per).mean(axis=2)
 
 
-def value_of(arms: dict[str, Any], arm: str) -> np.ndarray:
-    """Success less the price of all that was paid, learning included."""
+def value_of(arms: dict[str, Any], arm: str, *, fees: bool = True) -> np.ndarray:
+    """Success less the price of all that was paid, learning included or not."""
     own = arms[arm]
-    paid = np.array(own["cost_usd"]) + np.array(own["learning_usd"]) / BLOCK
+    paid = np.array(own["cost_usd"]) + fees * np.array(own["learning_usd"]) / BLOCK
     return np.array(own["accuracy"]) - arms["multiplier"] * paid
 
 
@@ -57,7 +62,10 @@ def print_tables(found: Found, presets: list[str], console: Console) -> None:
         arms = [name for name in found[0][preset] if name != "multiplier"]
         arms = [name for name in arms if all(name in seed[preset] for seed in found)]
         console.print(summary_table(found, preset, arms))
-        console.print(window_table(found, preset, [name for name in arms if name != FROZEN]))
+        shown = [name for name in arms if name != FROZEN]
+        console.print(window_table(found, preset, shown, "value", "all that was paid included"))
+        ours = [name for name in shown if name.startswith(OURS)]
+        console.print(window_table(found, preset, ours, "worth", "of the answers, without fees"))
 
 
 def summary_table(found: Found, preset: str, arms: list[str]) -> Table:
@@ -92,13 +100,14 @@ def summary_table(found: Found, preset: str, arms: list[str]) -> Table:
     return table
 
 
-def window_table(found: Found, preset: str, arms: list[str]) -> Table:
+def window_table(found: Found, preset: str, arms: list[str], figure: str, told: str) -> Table:
     table = Table(
-        "requests to", *arms, title=f"{preset}: value beside frozen, in points, by windows of {WINDOW:,}",
+        "requests to", *arms,
+        title=f"{preset}: value beside frozen, in points, by windows of {WINDOW:,}; {told}",
         caption="95% intervals over seeds; ! where one is below 0 altogether",
     )  # fmt: skip
-    base = series(found, preset, FROZEN, "value")
-    columns = [interval(series(found, preset, arm, "value") - base) for arm in arms]
+    base = series(found, preset, FROZEN, figure)
+    columns = [interval(series(found, preset, arm, figure) - base) for arm in arms]
     for w in range(base.shape[1]):
         cells = [(float(mean[w]), float(half[w])) for mean, half in columns]
         shown = [f"{100 * m:+.1f} ±{100 * h:.1f}{'!' if m + h < 0 else ''}" for m, h in cells]

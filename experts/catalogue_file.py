@@ -43,7 +43,7 @@ class Catalogue:
 def load_catalogue(path: str | Path | None = None) -> Catalogue:
     """Read and check a catalogue; None gives the default one of small real models.
 
-    Raises InputError naming the file, the line, the expert, the field and the mend.
+    Raises InputError naming the file, the line, the expert, the field and the fix.
     """
     path = Path(path) if path is not None else DEFAULT_CATALOGUE
     root, content = read_yaml(path)
@@ -111,7 +111,7 @@ def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> Expe
 
 
 def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
-    """Return what is wrong and how to mend it, from one of pydantic's errors."""
+    """Return what is wrong and how to fix it, from one of pydantic's errors."""
     field = str(loc[-1]) if loc else ""
     nested: dict[str, type[BaseModel]] = {"price": Price, "resources": Resources, "dialect": Dialect}
     fields = nested.get(str(loc[0]), ExpertSpec).model_fields if len(loc) > 1 else ExpertSpec.model_fields
@@ -129,7 +129,7 @@ def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
     hint = f"{field} is {described.description}" if described else "correct the value"
     message = str(error["msg"]).removeprefix("Value error, ")
     if error["type"] == "value_error":
-        what, _, fix = message.partition("; ")  # our own validators say what is wrong, then the mend
+        what, _, fix = message.partition("; ")  # our own validators say what is wrong, then the fix
         return what, fix or hint
     return f"{message[0].lower()}{message[1:]}, got {error['input']!r}", hint
 

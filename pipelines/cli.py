@@ -12,12 +12,12 @@ import typer
 GROUPS = (
     *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
     *("ledger", "traffic", "doctor"),
-    *("pages.ui", "pages.report", "data.prices"),
+    *("pages.ui", "pages.report", "data.prices", "data.imports"),
 )
 
 app = typer.Typer(
     name="leeroo",
-    help="Learn which expert LLM should answer each query, and hold a budget while doing it.",
+    help="Learn which expert LLM should answer each query, within a budget.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,7 +46,7 @@ def run_app(command: typer.Typer) -> None:
         command()
     except KeyboardInterrupt:
         print(
-            "leeroo: stopped. What was finished is kept; the same command goes on from there.",
+            "leeroo: stopped. Finished work is kept; run the same command again to resume.",
             file=sys.stderr,
         )
         sys.exit(130)

@@ -56,7 +56,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class ExpertCheck:
-    """One expert of the catalogue; `problems` are pairs of what is wrong and how to mend it."""
+    """One expert of the catalogue; `problems` are pairs of what is wrong and how to fix it."""
 
     name: str
     backend: str
@@ -98,7 +98,7 @@ class Diagnosis:
 
     @property
     def problems(self) -> tuple[tuple[str, str, str], ...]:
-        """Triples: who has the problem, what it is, how to mend it."""
+        """Triples: who has the problem, what it is, how to fix it."""
         found = [
             (component.name, "is not installed", "run `make setup`")
             for component in self.components
@@ -232,7 +232,7 @@ def find_front() -> str:
 
 
 def find_problems(spec: ExpertSpec, hardware: Hardware) -> tuple[tuple[str, str], ...]:
-    """What keeps an expert from running here, in pairs of what is wrong and how to mend it."""
+    """What keeps an expert from running here, in pairs of what is wrong and how to fix it."""
     from experts import check_loadable, check_runnable
     from warehouse import CannotRunError, InputError
 
@@ -246,11 +246,11 @@ def find_problems(spec: ExpertSpec, hardware: Hardware) -> tuple[tuple[str, str]
 
 
 def find_embedder_problems() -> tuple[tuple[str, str, str], ...]:
-    """Which embedders of the default router lack weights, what is wrong, and how to mend it."""
+    """Which embedders of the default router lack weights, what is wrong, and how to fix it."""
     from orchestrator.text.registry import check_embedders
 
     return tuple(
-        (f"embedder {name}", str(error).partition(". To mend it:")[0], error.fix or "run `make setup`")
+        (f"embedder {name}", str(error).partition(". To fix it:")[0], error.fix or "run `make setup`")
         for name, error in check_embedders().items()
     )
 

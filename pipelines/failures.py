@@ -1,4 +1,4 @@
-"""What a library's exception means for the person at the screen: one message with the place and the mend."""
+"""What a library's exception means for the person at the screen: one message with the place and the fix."""
 
 from __future__ import annotations
 

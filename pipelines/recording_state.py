@@ -10,7 +10,7 @@ from warehouse.traffic.texts import TextsHeld, TextStore
 
 _PATIENCE = timedelta(hours=2)  # an endpoint looks once an hour
 
-Problem = tuple[str, str, str]  # who has it, what it is, how to mend it
+Problem = tuple[str, str, str]  # who has it, what it is, how to fix it
 
 
 def look_at_recording(home: Path) -> tuple[str, tuple[Problem, ...]]:

@@ -14,7 +14,8 @@ from serve.ingress import Ingress
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.router.champion import load_router, tracking_uri
 from serve.router.deployment import Router
-from warehouse.home import absolute_url, warehouse_elsewhere
+from serve.tracing.places import VARIABLES, trace_destinations
+from warehouse.home import Home, absolute_url, warehouse_elsewhere
 from warehouse.traffic.sealing import KEY_VARIABLE, key_file_named
 
 #: In deployments that compute little, Ray need not pass every call from thread to thread.
@@ -58,13 +59,24 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
     ]
     router = ray_serve.deployment(Router, name="router", **LIGHT).bind(config)
     bookkeeper = ray_serve.deployment(Bookkeeper, name="bookkeeper", **LIGHT).bind(config)
+    traces = _bind_traces(config) if config.trace else None
     ingress = ray_serve.deployment(
         Ingress,
         name="ingress",
         num_replicas=config.ingress_replicas,
         **_with_env(hand_over_keys(from_ingress, also=(KEY_VARIABLE,))) | QUIET,
     )
-    return ingress.bind(config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs])
+    return ingress.bind(config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs], traces)
+
+
+def _bind_traces(config: ServeConfig) -> Any:
+    """Return the bound deployment that brings traces to where they go; their places are settled here."""
+    from serve.tracing.deployment import Traces  # OpenTelemetry is loaded where requests are traced alone
+
+    uri = Home.open(config.home, mlflow_uri=config.tracking_uri).mlflow_uri
+    settled = config.model_copy(update={"tracking_uri": uri, "trace_to": trace_destinations(config)})
+    traces = ray_serve.deployment(Traces, name="traces", **_with_env(hand_over_keys((), also=VARIABLES)))
+    return traces.bind(settled)
 
 
 def _with_env(variables: dict[str, str]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from serve.config import ServeConfig, is_loopback
 from serve.ledger.ledger_file import LEDGER_FILE, check_ledger_file
 from serve.router.champion import tracking_uri
 from serve.texts import check_texts
+from serve.tracing.places import trace_destinations
 from warehouse import InputError
 
 _LISTENING = "0A"  # as /proc/net/tcp words it
@@ -39,6 +40,8 @@ def check_settings(config: ServeConfig) -> None:
         )
     load_catalogue(config.catalogue)
     check_texts(config)
+    if config.trace:
+        trace_destinations(config)
     if config.router_dir is None:
         tracking_uri(config)
 

@@ -15,6 +15,7 @@ from serve.experts.handle import HandleClient
 from serve.http.api import create_api
 from serve.http.short_way import DESTINATION
 from serve.ledger.handle import BookkeeperHandle
+from serve.request.clients import TraceClient
 from serve.request.gateway import Gateway
 from serve.router.handle import RouterHandle
 from serve.texts import recording_kept, text_keeper
@@ -33,6 +34,7 @@ class Ingress:
         router: DeploymentHandle,
         bookkeeper: DeploymentHandle,
         experts: list[DeploymentHandle | None],
+        traces: DeploymentHandle | None = None,
     ) -> None:
         keep_port_on_this_machine()
         pool = ConnectionPool()
@@ -46,6 +48,7 @@ class Ingress:
             BookkeeperHandle(bookkeeper, is_alone=config.ingress_replicas == 1),
             by_name,
             text_keeper(config),
+            None if traces is None else _trace_client(config, traces),
         )
         note_recording(config.home, recording_kept(config))
 
@@ -54,6 +57,14 @@ class Ingress:
         app = create_api(self._gateway)
         DESTINATION.set(app)
         return app
+
+
+def _trace_client(config: ServeConfig, handle: DeploymentHandle) -> TraceClient:
+    from serve.tracing.handle import TracesHandle  # OpenTelemetry is loaded where requests are traced alone
+
+    # A trace's store is plain: what is sealed elsewhere does not go there.
+    holds_texts = config.record == "texts" and not recording_kept(config).is_sealed
+    return TracesHandle(handle, config.trace_share, holds_texts=holds_texts)
 
 
 def _client(

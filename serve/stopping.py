@@ -20,6 +20,7 @@ from warehouse import LeerooError
 logger = logging.getLogger("ray.serve")
 
 _CALL_S = 5.0
+_FLUSH_S = 5.0  # for traces at most: a receiver that does not answer keeps no endpoint from its end
 _GRACE_S = 3.0  # after the time for stopping, for those that are told that they end
 _AT_ONCE = 130  # the exit code of a second Ctrl-C
 
@@ -35,6 +36,7 @@ def drain_serving(
     from ray import serve as ray_serve
 
     bookkeeper = ray_serve.get_deployment_handle("bookkeeper", app_name)
+    began = time.monotonic()
     ends = time.monotonic() + config.drain_s + _GRACE_S
     drained = Drained(0, ())
     while time.monotonic() < ends:
@@ -48,7 +50,20 @@ def drain_serving(
         if not drained.under_way:
             break
         time.sleep(0.2)
+    if config.trace:
+        _flush_traces(app_name, min(_FLUSH_S, max(1.0, began + config.drain_s - time.monotonic())))
     return drained
+
+
+def _flush_traces(app_name: str, within_s: float) -> None:
+    """Have the traces brought away, as far as the time goes; what is left is lost."""
+    from ray import serve as ray_serve
+
+    try:
+        traces = ray_serve.get_deployment_handle("traces", app_name)
+        traces.flush.remote(within_s).result(timeout_s=within_s + 1.0)
+    except Exception as error:  # nothing of the endpoint's work hangs on them
+        logger.warning("the last traces are lost (%s)", type(error).__name__)
 
 
 def close_books(config: ServeConfig, drained: Drained) -> int:

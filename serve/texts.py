@@ -51,6 +51,7 @@ def text_keeper(config: ServeConfig) -> TextKeeper | None:
                 spoken.expert,
                 spoken.key_id,
                 spoken.user_hash,
+                response_format=spoken.response_format,
             )
         )
 

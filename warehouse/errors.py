@@ -1,4 +1,4 @@
-"""What can go wrong, as people are told it: one clear message that says what, where and how to mend it.
+"""What can go wrong, as people are told it: one clear message that says what, where and how to fix it.
 
 Each class says who can mend it, and has the exit code of a command that ends in it (``exit_code``); the table
 for users is in docs/formats.md. None is a kind of another: who catches one means that one. Who tells a person
@@ -11,10 +11,10 @@ from __future__ import annotations
 class LeerooError(ValueError):
     """What a person is to be told, whatever went wrong; never raised itself.
 
-    The message names what is wrong, where (file, line, field) and how to mend it:
+    The message names what is wrong, where (file, line, field) and how to fix it:
 
     >>> print(InputError("price is missing", where="catalogue.yaml, line 7", fix="add `price:`"))
-    catalogue.yaml, line 7: price is missing. To mend it: add `price:`
+    catalogue.yaml, line 7: price is missing. To fix it: add `price:`
     """
 
     exit_code = 2
@@ -25,7 +25,7 @@ class LeerooError(ValueError):
         self.fix = fix
         message = f"{where}: {what}" if where else what
         if fix:
-            message = f"{message.rstrip('.')}. To mend it: {fix}"
+            message = f"{message.rstrip('.')}. To fix it: {fix}"
         super().__init__(message)
 
     def __reduce__(self) -> tuple[object, ...]:

@@ -154,8 +154,8 @@ def passing(folder: Path, api: str) -> Iterator[Gateway]:
 
 
 @contextlib.contextmanager
-def ours(folder: Path, api: str, embedder: str) -> Iterator[Ours]:
-    """``leeroo serve`` with two experts behind the API, and a router that knows them."""
+def ours(folder: Path, api: str, embedder: str, *options: str) -> Iterator[Ours]:
+    """``leeroo serve`` with two experts behind the API, a router that knows them, and further options."""
     home, port, log = folder / "home", free_port(), folder / "ours.log"
     home.mkdir()
     _make_champion(home, embedder)
@@ -177,7 +177,7 @@ def ours(folder: Path, api: str, embedder: str) -> Iterator[Ours]:
     for name in EXPERTS:
         command += ["--expert", name]
     env = _clean_env(LEEROO_HOME=str(home), LEEROO_BENCH_API_KEY="sk-bench-0123456789abcdef")
-    with _running([*command, "--drain-s", "5"], log, env=env) as process:
+    with _running([*command, "--drain-s", "5", *options], log, env=env) as process:
         _wait(lambda: "Ready:" in log.read_text(), process, log)
         yield Ours(f"http://127.0.0.1:{port}", home, psutil.Process(process.pid))
 

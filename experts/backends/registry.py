@@ -64,7 +64,7 @@ def check_loadable(spec: ExpertSpec, *, where: str, convert: bool = True) -> Non
         convert: convert a bundled model here if it has not been yet; else it is taken to be convertible.
 
     Raises:
-        InputError: what is missing or broken, and how to mend it.
+        InputError: what is missing or broken, and how to fix it.
     """
     kind_of(spec).check_loadable(spec, where, convert)
 

@@ -27,7 +27,7 @@ def check_model(spec: ExpertSpec, where: str, convert: bool) -> None:
         convert: convert a bundled model here if it has not been yet; else it is taken to be convertible.
 
     Raises:
-        InputError, CannotRunError: what is missing or broken, and how to mend it.
+        InputError, CannotRunError: what is missing or broken, and how to fix it.
     """
     if spec.model.startswith(BUNDLED_PREFIX):
         if convert:

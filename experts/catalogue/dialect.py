@@ -64,21 +64,23 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 class Dialect(BaseModel):
-    """What an API wants worded otherwise; a preset's name, or its fields, or both.
+    """How an API's requests differ from OpenAI's: the name of a preset, fields, or both.
 
-    They apply in this order: ``default``, ``cap``, ``drop``, ``rename``, ``body``. What is given beside a
-    preset adds to it, and wins over it.
+    Applied in this order: ``default``, ``cap``, ``drop``, ``rename``, ``body``. Fields given beside a preset
+    add to it and override it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     preset: str | None = Field(default=None, description=f"a known API: {', '.join(PRESETS)}")
     rename: dict[str, str] = Field(
-        default_factory=dict, description="fields by OpenAI's names, and the API's"
+        default_factory=dict, description="OpenAI's field names and the API's names for them"
     )
     drop: tuple[str, ...] = Field(default=(), description="fields that are never sent")
-    default: dict[str, Any] = Field(default_factory=dict, description="values where a request has none")
-    cap: dict[str, float] = Field(default_factory=dict, description="the largest values of fields")
+    default: dict[str, Any] = Field(
+        default_factory=dict, description="values for fields that a request does not set"
+    )
+    cap: dict[str, float] = Field(default_factory=dict, description="maximum values of fields")
     headers: dict[str, str] = Field(default_factory=dict, description="HTTP headers of every request")
     body: dict[str, Any] = Field(default_factory=dict, description="fields of every request")
     key_header: str = Field(default="authorization", description="header of the key; Bearer in authorization")

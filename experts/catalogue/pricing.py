@@ -41,7 +41,7 @@ class _Rates(BaseModel):
     usd_per_mtok_out: Money | None = Field(default=None, description="USD per million completion tokens")
     usd_per_mtok_cached_in: Money | None = Field(
         default=None,
-        description="USD per million prompt tokens that the API had cached; as others if not given",
+        description="USD per million cached prompt tokens; as other prompt tokens if not given",
     )
     usd_per_mtok_cache_write: Money | None = Field(
         default=None, description="USD per million prompt tokens that the API puts into its cache"

@@ -35,7 +35,7 @@ class Resources(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     num_gpus: float = Field(default=0, ge=0, description="GPUs per replica; 0 runs on the CPU")
-    num_cpus: float = Field(default=1, ge=0, description="logical CPUs per replica, for Ray's book-keeping")
+    num_cpus: float = Field(default=1, ge=0, description="logical CPUs per replica, as Ray counts them")
     accelerator_type: str | None = Field(
         default=None, description="Ray accelerator type, such as A100 or H100"
     )
@@ -56,8 +56,8 @@ class ExpertSpec(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
-    name: str = Field(min_length=1, max_length=200, description="the name shown everywhere, unique")
-    backend: str = Field(description="what runs the model: a row of experts/backends/registry.BACKENDS")
+    name: str = Field(min_length=1, max_length=200, description="unique name, shown everywhere")
+    backend: str = Field(description="how the model is asked: vllm, openai or recorded")
     model: str = Field(
         min_length=1, description="hub id, local folder, bundled:<name>, or the API's model name"
     )
@@ -80,27 +80,27 @@ class ExpertSpec(BaseModel):
         description="multiple choice by likelihood of the letters, of the options' text, or by generation",
     )
     chat: bool = Field(default=False, description="wrap the prompt in the model's chat template")
-    max_tokens: int = Field(default=64, ge=1, description="completion tokens of a free-form answer at most")
+    max_tokens: int = Field(default=64, ge=1, description="maximum completion tokens of a free-form answer")
     temperature: float = Field(default=0.0, ge=0, le=2, allow_inf_nan=False, description="0 is greedy")
     stop: tuple[str, ...] = Field(default=(), description="texts that end a free-form answer")
     context_tokens: int | None = Field(
         default=None, ge=1, description="context window; the model's own when not given"
     )
     params_b: float | None = Field(
-        default=None, gt=0, allow_inf_nan=False, description="parameters, in thousand million"
+        default=None, gt=0, allow_inf_nan=False, description="parameters, in billions"
     )
-    trust_remote_code: bool = Field(default=False, description="run code that the model's repository carries")
+    trust_remote_code: bool = Field(default=False, description="run code from the model's repository")
     base_url: str | None = Field(
         default=None, description="openai: address of the API; OpenAI's own when not given"
     )
     api_key_env: str | None = Field(
         default=None, description="openai: environment variable that holds the key"
     )
-    concurrency: int = Field(default=16, ge=1, description="openai: requests in flight at most")
+    concurrency: int = Field(default=16, ge=1, description="openai: maximum requests in flight")
     timeout_s: float = Field(
-        default=60.0, gt=0, allow_inf_nan=False, description="openai: seconds per attempt"
+        default=60.0, gt=0, allow_inf_nan=False, description="openai: timeout of an attempt, in seconds"
     )
-    max_retries: int = Field(default=5, ge=0, description="openai: attempts after the first, with backoff")
+    max_retries: int = Field(default=5, ge=0, description="openai: retries, with backoff")
     dialect: Dialect = Field(
         default_factory=Dialect, description="openai: how the API words requests; a preset's name, or fields"
     )
@@ -113,10 +113,10 @@ class ExpertSpec(BaseModel):
         description="openai: whether a whole answer whose caller left is cut off, or let finish for its bill",
     )
     requests_per_min: int | None = Field(
-        default=None, ge=1, description="openai: requests sent in any minute at most"
+        default=None, ge=1, description="openai: maximum requests in any minute"
     )
     tokens_per_min: int | None = Field(
-        default=None, ge=1, description="openai: tokens asked for in any minute at most"
+        default=None, ge=1, description="openai: maximum tokens requested in any minute"
     )
     recording: str | None = Field(
         default=None, description="recorded: Parquet file or folder with the answers to replay"
@@ -124,7 +124,7 @@ class ExpertSpec(BaseModel):
     tool_parser: str | None = Field(
         default=None, description="vllm: its parser of the model's tool calls, such as hermes"
     )
-    tags: tuple[str, ...] = Field(default=(), description="free labels")
+    tags: tuple[str, ...] = Field(default=(), description="free-form labels")
 
     @field_validator("name")
     @classmethod

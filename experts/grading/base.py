@@ -30,7 +30,7 @@ class Verdict(NamedTuple):
 
 
 class Fault(NamedTuple):
-    """Why a question is none of this kind: the field that is wrong, what is wrong, and how to mend it."""
+    """Why a question is none of this kind: the field that is wrong, what is wrong, and how to fix it."""
 
     field: str
     says: str

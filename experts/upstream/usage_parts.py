@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from experts.catalogue.pricing import Price
+
 _PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _COMPLETION_DETAILS = ("completion_tokens_details", "output_tokens_details")
 #: Where the tokens that were read from a cache stand, beside the details.
@@ -42,6 +44,24 @@ class ToldUsage:
     image_out: int = 0
     is_batch: bool = False
     tells_cached: bool = False
+
+    def cost_usd(self, price: Price, *, is_batch: bool = False) -> float | None:
+        """Return what it comes to by a price list, taken at its word; None where it does not say enough."""
+        if self.prompt is None or self.completion is None:
+            return None
+        return price.cost_usd(
+            float(self.prompt),
+            float(self.completion),
+            is_batch=is_batch or self.is_batch,
+            cached_in=float(self.cached),
+            cache_write=float(self.cache_write),
+            cache_write_1h=float(self.cache_write_1h),
+            audio_in=float(self.audio_in),
+            image_in=float(self.image_in),
+            reasoning=float(self.reasoning),
+            audio_out=float(self.audio_out),
+            image_out=float(self.image_out),
+        )
 
 
 def read_told(told: Any) -> ToldUsage:

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from orchestrator.evaluation.report import EvaluationReport
+from orchestrator.evaluation.asking_rows import SINGLES
+from orchestrator.evaluation.report import EvaluationReport, PolicyRow
 from orchestrator.evaluation.seed_result import PLAIN_POLICIES, POINT_POLICIES
 from orchestrator.selection.hull import convex_hull
+
+#: Okabe and Ito's, told apart by people with any common colour blindness.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#A6527F", "#B07D00", "#56B4E9", "#767676")
+DASHES = ("-", "-.", ":")
+SINGLE_POLICIES = ("zero-router", SINGLES)  # mixtures of single experts, whose hull counts
+LABEL_POINTS, LABEL_WIDTH_POINTS = 12, 130  # of a name beside a curve
+
+Floats = NDArray[np.float64]
 
 
 def draw_figures(report: EvaluationReport, directory: Path) -> list[Path]:
@@ -37,22 +49,82 @@ def draw_figures(report: EvaluationReport, directory: Path) -> list[Path]:
 
 
 def _draw_curve(report: EvaluationReport, axes: Any) -> None:
-    for row in report.rows:
+    draw_cost_accuracy(report.rows, axes)
+
+
+def draw_cost_accuracy(
+    rows: Sequence[PolicyRow], axes: Any, *, titles: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Draw cost against accuracy: curves with bands, single points with bars, each named where it ends.
+
+    Args:
+        rows: the policies, the most important first: it is drawn thickest.
+        axes: Matplotlib's.
+        titles: names to show instead of the rows' own.
+    """
+    ends: list[tuple[float, float, str, str]] = []  # x, y, text, colour
+    for i, row in enumerate(rows):
+        colour, dash = COLOURS[i % len(COLOURS)], DASHES[i % len(DASHES)]
         cost, accuracy = row.curve[:, 0] * 1000, row.curve[:, 1]
+        low, high = row.curve[:, 2], row.curve[:, 3]
         if row.name in POINT_POLICIES:
-            axes.plot(cost, accuracy, "o", label=row.name)
-        elif row.name == "zero-router":
-            axes.plot(*convex_hull(cost, accuracy), "k--", label=row.name)
-            axes.plot(cost, accuracy, "k.", alpha=0.5)
+            error = np.maximum([accuracy - low, high - accuracy], 0)
+            axes.errorbar(cost, accuracy, error, fmt="o", color=colour, capsize=3, zorder=3)
+            end = len(cost) - 1
+        elif row.name in SINGLE_POLICIES:
+            hull_cost, hull_accuracy = convex_hull(cost, accuracy)
+            axes.plot(hull_cost, hull_accuracy, "--", color=colour)
+            axes.plot(cost, accuracy, ".", color=colour, alpha=0.6)
+            end = int(np.argmax(cost))
+            ends.append(
+                (float(hull_cost[-1]), float(hull_accuracy[-1]), titles.get(row.name, row.name), colour)
+            )
+            continue
         else:
             order = np.argsort(cost)
-            (line,) = axes.plot(cost[order], accuracy[order], label=row.name)
-            low, high = row.curve[order, 2], row.curve[order, 3]
-            axes.fill_between(cost[order], low, high, alpha=0.15, color=line.get_color())
+            cost, accuracy, low, high = cost[order], accuracy[order], low[order], high[order]
+            axes.plot(
+                cost, accuracy, dash, color=colour, linewidth=2.5 if i == 0 else 1.5, zorder=4 - i / 100
+            )
+            axes.fill_between(cost, low, high, alpha=0.2 if i == 0 else 0.08, color=colour, linewidth=0)
+            end = len(cost) - 1
+        ends.append((float(cost[end]), float(accuracy[end]), titles.get(row.name, row.name), colour))
     axes.set_xscale("log")
-    axes.set_xlabel("cost, USD per 1,000 queries")
+    left, right = axes.get_xlim()
+    axes.set_xlim(left, right * (right / left) ** 0.3)  # room for the names
+    axes.set_xlabel("cost, USD per 1,000 queries (log scale)")
     axes.set_ylabel("accuracy on test questions, 95% band")
-    axes.legend()
+    axes.spines[["top", "right"]].set_visible(False)
+    _name_beside(axes, ends)
+
+
+def _name_beside(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
+    """Write names to the right of where curves end, none over another."""
+    axes.figure.draw_without_rendering()  # places are known from here on
+    place = axes.transData.transform([(x, y) for x, y, _, _ in ends]) * 72 / axes.figure.dpi  # points
+    groups: list[list[int]] = []  # names that would touch share their middle
+    for i in sorted(range(len(ends)), key=lambda i: float(place[i, 1])):
+        groups.append([i])
+        while len(groups) > 1 and _touch(place, groups[-2], groups[-1]):
+            groups[-2:] = [groups[-2] + groups[-1]]
+    for group in groups:
+        heights = _heights(place, group)
+        for i, height in zip(group, heights, strict=True):
+            x, y, text, colour = ends[i]
+            beside = {"textcoords": "offset points", "va": "center", "fontsize": 9, "fontweight": "bold"}
+            axes.annotate(text, (x, y), (8, height - place[i, 1]), color=colour, **beside)
+
+
+def _touch(place: Floats, below: Sequence[int], above: Sequence[int]) -> bool:
+    near = np.ptp(place[[*below, *above], 0]) < LABEL_WIDTH_POINTS
+    return bool(near and _heights(place, above)[0] - _heights(place, below)[-1] < LABEL_POINTS)
+
+
+def _heights(place: Floats, group: Sequence[int]) -> Floats:
+    """Where the names of a group stand, evenly around their mean height."""
+    steps = LABEL_POINTS * (np.arange(len(group)) - (len(group) - 1) / 2)
+    heights: Floats = place[list(group), 1].mean() + steps
+    return heights
 
 
 def _draw_domains(report: EvaluationReport, axes: Any) -> None:

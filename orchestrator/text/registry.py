@@ -32,7 +32,7 @@ class EmbedderKind:
 
 EMBEDDERS = {
     "minilm-int8": EmbedderKind(MiniLmEmbedder, "contextual"),
-    "minilm-shallow": EmbedderKind(ShallowMiniLmEmbedder, "the same, cut short"),
+    "minilm-shallow": EmbedderKind(ShallowMiniLmEmbedder, "contextual, faster"),
     "wordllama": EmbedderKind(WordLlamaEmbedder, "static, fast", is_static=True),
 }
 DEFAULT_EMBEDDER = "minilm-int8+wordllama"

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
     from warehouse.errors import InputError
 
 UrlOption = Annotated[str, typer.Option(envvar="LEEROO_URL", help="Address of the endpoint.")]
-KeyOption = Annotated[str | None, typer.Option(envvar="LEEROO_KEY", help="Key, if the endpoint wants one.")]
+KeyOption = Annotated[
+    str | None, typer.Option(envvar="LEEROO_KEY", help="API key, if the endpoint asks for one.")
+]
 ModelOption = Annotated[str, typer.Option(help="leeroo, leeroo:<preset>, or an expert.")]
 DEFAULT_URL = "http://127.0.0.1:8000"
 
@@ -30,20 +32,20 @@ def ask(
     key: KeyOption = None,
     model: ModelOption = "leeroo",
     max_cost_usd: Annotated[
-        float | None, typer.Option(help="Leave out experts expected to cost more.")
+        float | None, typer.Option(help="Exclude experts that are expected to cost more, in USD.")
     ] = None,
     min_success: Annotated[
-        float | None, typer.Option(help="Prefer experts expected to succeed this often.", min=0, max=1)
+        float | None, typer.Option(help="Prefer experts with at least this expected success.", min=0, max=1)
     ] = None,
 ) -> None:
-    """Ask the running endpoint, and say who answered and what was expected."""
+    """Ask the running endpoint; show the answer, who gave it, and the forecast."""
     limits = {"max_cost_usd": max_cost_usd, "min_success": min_success}
     body = {"model": model, "messages": [{"role": "user", "content": question}]}
     _say(url, key, body | {name: value for name, value in limits.items() if value is not None})
 
 
 def chat(url: UrlOption = DEFAULT_URL, key: KeyOption = None, model: ModelOption = "leeroo") -> None:
-    """Talk with the running endpoint, turn by turn; an empty line ends it."""
+    """Chat with the running endpoint, turn by turn; an empty line ends the chat."""
     messages: list[dict[str, str]] = []
     while True:
         try:

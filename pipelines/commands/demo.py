@@ -39,7 +39,7 @@ def run_demo(home: Home, *, per_domain: int = 20, port: int = 0) -> None:
     for line in (
         f"Round {result.round}, router version {result.version}, kept in {home.path}. Next:",
         '  leeroo sql "select expert, avg(score), sum(cost_usd) from answers group by 1"',
-        "  leeroo ui                    the run, its figures and the router versions in MLflow",
+        "  leeroo report                all results on one page",
         "  leeroo serve --open          the endpoint, for any OpenAI client on this machine",
         '  leeroo ask "..."             ask it from the terminal',
     ):

@@ -25,13 +25,13 @@ def register(app: typer.Typer) -> None:
 def doctor(
     catalogue: Annotated[
         Path | None,
-        typer.Option("--catalogue", help="Experts to check; the default catalogue when not given."),
+        typer.Option("--catalogue", help="Catalogue to check; the default catalogue if not given."),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     as_csv: CsvOption = False,
     clean: Annotated[
-        bool, typer.Option("--clean", help="Remove what commands that were killed left behind, and end.")
+        bool, typer.Option("--clean", help="Remove temporary files of killed commands, and exit.")
     ] = False,
 ) -> None:
     """Check the installation and the machine; exit code 1 when an expert of the catalogue cannot run here."""
@@ -96,7 +96,7 @@ def print_diagnosis(diagnosis: Diagnosis, console: Console) -> None:
     console.print(machine_table(diagnosis))
     console.print(expert_table(diagnosis))
     for who, what, fix in diagnosis.problems:
-        console.print(Text.assemble((who, "red"), f": {what}. To mend it: {fix}"), soft_wrap=True)
+        console.print(Text.assemble((who, "red"), f": {what}. To fix it: {fix}"), soft_wrap=True)
     if diagnosis.healthy:
         console.print("Everything in this catalogue can run here.", style="green")
 
@@ -138,10 +138,10 @@ def machine_table(diagnosis: Diagnosis) -> Table:
     machine.add_row("Front of an endpoint", diagnosis.front)
     machine.add_row("Recording of requests", diagnosis.recording)
     if diagnosis.books is not None:
-        told = "add up" if not diagnosis.books.faults else "do not add up"
+        told = "match" if not diagnosis.books.faults else "do not match"
         if diagnosis.books.disputed_usd:
             told += f"; ${diagnosis.books.disputed_usd:.6g} disputed with upstreams, charged to no key"
-        machine.add_row("Books of the keys", told)
+        machine.add_row("Charges and calls", told)
     if diagnosis.traffic is not None:
         count = len(diagnosis.traffic.complaints)
         told = f"{count} beyond a threshold" if count else "nothing beyond a threshold"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     group = typer.Typer(
-        help="Change the champion's pool without retraining; see what an API takes.", no_args_is_help=True
+        help="Add or retire an expert without retraining; check what an API accepts.", no_args_is_help=True
     )
     group.command("add")(add)
     group.command("retire")(retire)
@@ -32,23 +32,25 @@ def register(app: typer.Typer) -> None:
 
 
 def add(
-    name: Annotated[str, typer.Argument(help="An expert of the catalogue, or one with recorded answers.")],
-    probes: Annotated[int, typer.Option(min=10, help="How many questions to ask it.")] = 200,
+    name: Annotated[str, typer.Argument(help="Expert from the catalogue, or one with recorded answers.")],
+    probes: Annotated[int, typer.Option(min=10, help="Number of questions to ask it.")] = 200,
     test_questions: Annotated[
         int,
-        typer.Option(min=0, help="How many held-out questions to ask it too, for `leeroo promote` alone."),
+        typer.Option(
+            min=0, help="Number of held-out questions to ask it as well, used only by `leeroo promote`."
+        ),
     ] = 200,
     budget_usd: Annotated[
         float | None,
-        typer.Option(min=0, help="What asking it may cost, earlier calls included; never passed."),
+        typer.Option(min=0, help="Maximum cost of asking it, earlier calls included; never exceeded."),
     ] = None,
     catalogue: CatalogueOption = None,
     address: AddressOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Add an expert to the champion's pool: ask it the most telling questions, retrain nothing.
+    """Add an expert to the champion's pool by asking it the most telling questions; nothing is retrained.
 
-    Answers are stored as they come. What it could not answer for the moment stays open: run again to go on.
+    Answers are stored as they arrive. Questions that failed stay open: run again to ask them.
     """
     from experts import load_catalogue
     from orchestrator.evaluation.compare import MIN_QUESTIONS
@@ -116,10 +118,10 @@ def _check_runnable(spec: ExpertSpec, catalogue: str) -> None:
 
 
 def retire(
-    name: Annotated[str, typer.Argument(help="An expert of the champion's pool.")],
+    name: Annotated[str, typer.Argument(help="Expert in the champion's pool.")],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Take an expert out of the champion's pool at once; the version without it becomes champion."""
+    """Remove an expert from the champion's pool; the version without it becomes champion at once."""
     from orchestrator.pool_changes import retire_expert
     from orchestrator.versions.mlflow_registry import load_champion, log_version, set_champion
     from pipelines.commands.terminal.console import print_line
@@ -133,13 +135,13 @@ def retire(
 
 def check(
     names: Annotated[
-        list[str] | None, typer.Argument(help="API experts of the catalogue; all of them if not given.")
+        list[str] | None, typer.Argument(help="API experts from the catalogue; all by default.")
     ] = None,
     catalogue: CatalogueOption = None,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Ask each API expert a few tiny questions: what it refuses, counts and streams, and the line to add.
+    """Ask each API expert a few tiny questions: shows what it refuses, and which catalogue line to add.
 
     Costs some hundred tokens an expert. Exit code 1 when one of them does not answer.
     """

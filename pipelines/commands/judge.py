@@ -16,21 +16,23 @@ def register(app: typer.Typer) -> None:
 
 
 def judge(
-    expert: Annotated[str, typer.Argument(help="The expert that judges, by its name in the catalogue.")],
+    expert: Annotated[str, typer.Argument(help="Name of the judging expert in the catalogue.")],
     home: HomeOption = DEFAULT_HOME,
     catalogue: Annotated[
         str | None, typer.Option(help="YAML file of experts; small real models by default.")
     ] = None,
     against: Annotated[
         str | None,
-        typer.Option(help="Compare, in both orders, with `reference` or an expert, instead of grading."),
+        typer.Option(help="Compare with `reference` or an expert, in both orders, instead of grading."),
     ] = None,
-    criteria: Annotated[str | None, typer.Option(help="What the judge is told to look at.")] = None,
+    criteria: Annotated[str | None, typer.Option(help="Criteria that the judge is given.")] = None,
     round: Annotated[str, typer.Option(help="Name under which the judgements are kept.")] = "judged",
-    budget_usd: Annotated[float | None, typer.Option(help="What the judge may cost at most, in USD.")] = None,
-    address: Annotated[str | None, typer.Option(help="Of a Ray cluster; a local one by default.")] = None,
+    budget_usd: Annotated[float | None, typer.Option(help="Maximum cost of the judge, in USD.")] = None,
+    address: Annotated[
+        str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
+    ] = None,
 ) -> None:
-    """Judge unscored answers to `judged` questions, and to choices whose right option nobody knows."""
+    """Have an expert grade answers to `judged` questions, and choices without a known right option."""
     from experts import Rubric, load_catalogue
     from pipelines.answering.judging import judge_answers
     from pipelines.commands.terminal.console import print_line

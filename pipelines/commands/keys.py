@@ -23,21 +23,28 @@ if TYPE_CHECKING:
 
 RecordOption = Annotated[
     Recording | None,
-    typer.Option(help="What is kept of its requests: none, features or texts; never more than the endpoint."),
+    typer.Option(
+        help="What to record of this key's requests: none, features or texts; never more than the endpoint."
+    ),
 ]
 ShareOption = Annotated[
     float | None,
-    typer.Option(help="Share of its requests to explore on, instead of the endpoint's.", min=0, max=1),
+    typer.Option(help="Share of this key's requests to explore on; the endpoint's by default.", min=0, max=1),
 ]
 PerDayOption = Annotated[
     float | None,
-    typer.Option(help="What exploring its requests may cost a day, within the endpoint's.", min=0),
+    typer.Option(
+        help="Maximum extra cost of exploring this key's requests per day, within the endpoint's limit.",
+        min=0,
+    ),
 ]
 
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    keys = typer.Typer(help="Say who may use the endpoint, and for how much.", no_args_is_help=True)
+    keys = typer.Typer(
+        help="Manage API keys: who may use the endpoint, and for how much.", no_args_is_help=True
+    )
     keys.command("create")(create_key)
     keys.command("set")(set_key)
     keys.command("revoke")(revoke_key)
@@ -46,25 +53,27 @@ def register(app: typer.Typer) -> None:
 
 
 def create_key(
-    name: Annotated[str, typer.Argument(help="Whose key it is.")],
+    name: Annotated[str, typer.Argument(help="Owner of the key.")],
     home: HomeOption = DEFAULT_HOME,
     budget_usd: Annotated[
-        float | None, typer.Option(help="What it may spend per period; no limit if not given.")
+        float | None, typer.Option(help="Maximum spend per period; unlimited by default.")
     ] = None,
-    period: Annotated[Period, typer.Option(help="How long the budget lasts.")] = "month",
+    period: Annotated[Period, typer.Option(help="Period after which the budget is renewed.")] = "month",
     paced_over: Annotated[
         int | None,
         typer.Option(
-            help="Spread the budget over so many requests a period: answers get cheaper, not fewer."
+            help="Pace the budget over this many requests per period: answers get cheaper, not fewer."
         ),
     ] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(help="How often it may ask.")] = None,
-    expert: Annotated[list[str] | None, typer.Option(help="Only expert it may use; may be repeated.")] = None,
-    preset: Annotated[Preset | None, typer.Option(help="What the model name leeroo means for it.")] = None,
-    max_experts_asked: Annotated[
-        int | None, typer.Option(help="How many experts may answer one request of it.")
+    requests_per_minute: Annotated[int | None, typer.Option(help="Maximum requests per minute.")] = None,
+    expert: Annotated[list[str] | None, typer.Option(help="Allow this expert only; may be repeated.")] = None,
+    preset: Annotated[
+        Preset | None, typer.Option(help="Preset that the model name leeroo stands for.")
     ] = None,
-    max_latency_s: Annotated[float | None, typer.Option(help="Seconds for one answer.")] = None,
+    max_experts_asked: Annotated[
+        int | None, typer.Option(help="Maximum number of experts that may answer one request.")
+    ] = None,
+    max_latency_s: Annotated[float | None, typer.Option(help="Maximum seconds for one answer.")] = None,
     record: RecordOption = None,
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
@@ -72,10 +81,10 @@ def create_key(
         bool, typer.Option("--operator", help="It sees all requests, keys and spending in the overview.")
     ] = False,
     catalogue: Annotated[
-        Path | None, typer.Option(help="Catalogue that --expert names are of; the default one if not given.")
+        Path | None, typer.Option(help="Catalogue that --expert refers to; the default one if not given.")
     ] = None,
 ) -> None:
-    """Make a key. Its secret is shown once and kept nowhere."""
+    """Create a key. Its secret is shown once and never stored."""
     from serve.ledger.ledger import LEDGER_FILE, Ledger
 
     if expert:
@@ -120,7 +129,7 @@ def set_key(
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
 ) -> None:
-    """Change what may be learned from a key's requests; the rest stays. It holds from the next request on."""
+    """Change what is recorded and explored for a key, from its next request on."""
     from serve.ledger.ledger import LEDGER_FILE, Ledger
     from warehouse import InputError
 
@@ -139,7 +148,7 @@ def set_key(
 def revoke_key(
     name: Annotated[str, typer.Argument(help="Name or id of the key.")], home: HomeOption = DEFAULT_HOME
 ) -> None:
-    """End a key, at once and for good."""
+    """Revoke a key at once and for good."""
     from serve.ledger.ledger import LEDGER_FILE, Ledger
 
     typer.echo(f"{Ledger(Home.open(home).path / LEDGER_FILE).revoke_key(name)} is revoked.")
@@ -148,7 +157,7 @@ def revoke_key(
 def list_keys(
     home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
 ) -> None:
-    """Show the keys, their limits and what they spent in their present period; what exploring cost today."""
+    """List keys with their limits, their spend in the current period, and today's cost of exploring."""
     from pipelines.commands.terminal.console import Terminal, print_line
     from serve.ledger.ledger import LEDGER_FILE, Ledger
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    ledger = typer.Typer(help="Look after the books of the keys.", no_args_is_help=True)
+    ledger = typer.Typer(help="Check what keys were charged.", no_args_is_help=True)
     ledger.callback()(_ledger)
     ledger.command("check")(check)
     app.add_typer(ledger, name="ledger")
@@ -32,7 +32,7 @@ def check(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Compare what keys were charged with their calls, to the picodollar; exit code 1 where it differs."""
+    """Compare what keys were charged with their calls, to the picodollar; exit code 1 if it differs."""
     import json
     import sys
     from dataclasses import asdict
@@ -62,7 +62,7 @@ def check(
                 f"${audit.disputed_usd:.6g} were claimed by upstreams, or may be billed, beyond what keys"
                 " were charged: yours to settle with them."
             )
-        console.print("The books do not add up." if audit.faults else "The books add up.")
+        console.print("Charges and calls do not match." if audit.faults else "Charges and calls match.")
     if audit.faults:
         raise typer.Exit(1)
 

@@ -16,8 +16,8 @@ HomeOption = Annotated[
     typer.Option(
         "--home",
         envvar="LEEROO_HOME",
-        help="Folder with this installation's state. LEEROO_WAREHOUSE and MLFLOW_TRACKING_URI name another "
-        "place for its tables and its router versions.",
+        help="Folder of this installation. LEEROO_WAREHOUSE and MLFLOW_TRACKING_URI move its tables and its "
+        "router versions elsewhere.",
     ),
 ]
 DEFAULT_HOME = Path(".leeroo")
@@ -25,21 +25,25 @@ DEFAULT_HOME = Path(".leeroo")
 PoolOption = Annotated[
     str | None, typer.Option(help="A pool in a YAML file, as FILE or FILE:NAME (needs a list `experts`).")
 ]
-ExpertsOption = Annotated[str | None, typer.Option(help="Experts or globs, by commas: 'helm/*,gpt-4*'.")]
+ExpertsOption = Annotated[
+    str | None, typer.Option(help="Experts, names or globs, comma-separated: 'helm/*,gpt-4*'.")
+]
 SourceOption = Annotated[
-    str | None, typer.Option(help="Question sources to use, by commas, for example mmlu.")
+    str | None, typer.Option(help="Question sources, comma-separated, for example mmlu.")
 ]
 Lists = list[str] | None  # an option that may be repeated, and hold several names by commas each time
 ExpertsLists = Annotated[
-    Lists, typer.Option(help="Experts or globs, by commas: 'helm/*,gpt-4*'; may be repeated.")
+    Lists, typer.Option(help="Experts, names or globs, comma-separated: 'helm/*,gpt-4*'; may be repeated.")
 ]
 SourcesLists = Annotated[
-    Lists, typer.Option(help="Question sources to use, by commas, for example mmlu; may be repeated.")
+    Lists, typer.Option(help="Question sources, comma-separated, for example mmlu; may be repeated.")
 ]
 TrackOption = Annotated[bool, typer.Option(help="Log an MLflow run with the figures.")]
-EmbedderOption = Annotated[str, typer.Option(help=f"{describe_embedders()}, or several joined by +.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, an object a line, and no tables.")]
-CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV, and no tables.")]
+EmbedderOption = Annotated[
+    str, typer.Option(help=f"Embedder: {describe_embedders()}, or several joined by +.")
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON lines instead of tables.")]
+CsvOption = Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")]
 #: What a predictor may be called, for the help of options.
 PREDICTOR_KINDS = describe_predictors()
 

@@ -37,16 +37,20 @@ def route(
     ],
     budget_usd: Annotated[
         float | None,
-        typer.Option(min=0, help="For all queries together; without it the router's own multiplier."),
+        typer.Option(
+            min=0, help="Budget for all queries together; without it the router's own multiplier applies."
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="JSONL or Parquet file to write (QUERIES.routed.jsonl).")
+        Path | None, typer.Option(help="JSONL or Parquet file to write; QUERIES.routed.jsonl by default.")
     ] = None,
     version: Annotated[str, typer.Option(help="Router version or alias.")] = "champion",
-    experts: Annotated[str | None, typer.Option(help="Only these experts or globs, by commas.")] = None,
+    experts: Annotated[
+        str | None, typer.Option(help="Route to these experts only: names or globs, comma-separated.")
+    ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Choose an expert for every query of a file so that all of them together keep a budget; ask nobody.
+    """Assign an expert to each query of a file within one budget for all of them, without asking any.
 
     The most success that the budget can buy is chosen jointly, and how near it comes to that is proven. Costs
     are forecasts. To hold a budget in dollars ask in parts: records with an `expert` and what its answer

@@ -48,20 +48,22 @@ def train(
     source: SourceOption = None,
     predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "stack",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
-    seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
-    seed: Annotated[int, typer.Option(help="Seed of everything random.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of splits in the evaluation that is logged with the router.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     traffic: Annotated[
         bool,
         typer.Option(
             "--traffic",
-            help="Learn from feedback and verdicts on recorded requests too, if that foretold later ones.",
+            help="Also learn from labels and bills of recorded requests, if earlier ones predict later ones.",
         ),
     ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from orchestrator.text.registry import load_embedder
-    from orchestrator.traffic.read import read_labels
+    from orchestrator.traffic.read import read_bills, read_labels
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import champion_version
     from orchestrator.versions.promotion import crown_first
@@ -74,9 +76,11 @@ def train(
     place = Home.open(home)
     check_router_settings([predictor], embedder)
     outcomes = load_pool_outcomes(place, pool, experts, source)
-    labels = None
+    labels = bills = None
     if traffic:
-        labels = read_labels(place.warehouse(), outcomes.experts, load_embedder(embedder))
+        reader = load_embedder(embedder)
+        labels = read_labels(place.warehouse(), outcomes.experts, reader)
+        bills = read_bills(place.warehouse(), outcomes.experts, reader)
     size = f"{len(outcomes):,} questions x {len(outcomes.experts)} experts"
     with working(f"training on {size}") as tell:
         trained = train_version(
@@ -87,6 +91,7 @@ def train(
             seeds=seeds,
             seed=seed,
             traffic=labels,
+            bills=bills,
             on_progress=tell,
         )
     version = trained.version
@@ -111,26 +116,28 @@ def evaluate(
     experts: ExpertsOption = None,
     source: SourceOption = None,
     predictors: Annotated[
-        str, typer.Option(help=f"Kinds of predictor to compare, by commas: {PREDICTOR_KINDS}.")
+        str, typer.Option(help=f"Predictors to compare, comma-separated: {PREDICTOR_KINDS}.")
     ] = "knn,cluster,ridge,stack",
     versions: Annotated[
         str | None,
-        typer.Option(help="Router versions or aliases to compare pair by pair instead: 'champion,7'."),
+        typer.Option(help="Router versions or aliases to compare pairwise instead: 'champion,7'."),
     ] = None,
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
-    seeds: Annotated[int, typer.Option(min=1, help="Splits; five of them test every question once.")] = 5,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of splits; five of them test every question once.")
+    ] = 5,
     price_basis: Annotated[
-        str, typer.Option(help="actual costs, or flat: each expert at its mean.")
+        str, typer.Option(help="Cost of an answer: actual, or flat (each expert's mean).")
     ] = "actual",
     cascades: Annotated[
         bool,
         typer.Option(
             "--cascades",
-            help="Add a row with cascades: two experts that disagree, an unsure or a long answer escalate.",
+            help="Add cascades: escalate when two experts disagree, or an answer is unsure or long.",
         ),
     ] = False,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for JSON and figures (HOME/evaluations/latest).")
+        Path | None, typer.Option(help="Folder for JSON and figures; HOME/evaluations/latest by default.")
     ] = None,
     home: HomeOption = DEFAULT_HOME,
     as_json: JsonOption = False,
@@ -208,9 +215,9 @@ def promote(
     version: Annotated[str, typer.Argument(help="Version or alias.")] = "challenger",
     source: SourceOption = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Promote whatever the test says; leaves a note.")
+        bool, typer.Option("--force", help="Promote whatever the test says; the version keeps a note.")
     ] = False,
-    reason: Annotated[str, typer.Option(help="Why, for the note.")] = "",
+    reason: Annotated[str, typer.Option(help="Reason to record in the note.")] = "",
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Make a version champion if it beats the champion on held-out questions or on served traffic, and is

@@ -21,7 +21,9 @@ CatalogueOption = Annotated[
 ]
 PerDomain = Annotated[
     int,
-    typer.Option(min=1, help="Questions of a round for each domain, on average: rounds learn where to aim."),
+    typer.Option(
+        min=1, help="Mean number of questions per domain and round; later rounds shift them to open domains."
+    ),
 ]
 
 
@@ -36,7 +38,7 @@ def demo(
     per_domain: PerDomain = 20,
     port: Annotated[int, typer.Option(help="Port of the endpoint; 0 takes a free one.")] = 0,
 ) -> None:
-    """Run the whole loop, small and real: two models, one round, a universe, a router, a served answer."""
+    """Run the whole loop with two small real models: a round, a universe, a router, a served answer."""
     from pipelines.commands.demo import run_demo
 
     run_demo(Home.open(home), per_domain=per_domain, port=port)
@@ -45,18 +47,22 @@ def demo(
 def selfplay(
     home: HomeOption = DEFAULT_HOME,
     warehouse: Annotated[
-        str | None, typer.Option(help="URL of the warehouse, if not in the home; or set LEEROO_WAREHOUSE.")
+        str | None, typer.Option(help="URL of the warehouse, if outside the home (or LEEROO_WAREHOUSE).")
     ] = None,
     mlflow: Annotated[
-        str | None, typer.Option(help="URI of MLflow, if not in the home; or set MLFLOW_TRACKING_URI.")
+        str | None, typer.Option(help="URI of MLflow, if outside the home (or MLFLOW_TRACKING_URI).")
     ] = None,
     catalogue: CatalogueOption = None,
     questions: Annotated[
-        str | None, typer.Option(help="JSONL, Parquet, folder or data set; made by generators by default.")
+        str | None,
+        typer.Option(help="JSONL or Parquet file, folder or data set; question generators by default."),
     ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Questions of --questions to use at most.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of questions to take from --questions.")
+    ] = None,
     domain: Annotated[
-        list[str] | None, typer.Option(help="Domain or generator, without --questions; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Domain or generator to use when --questions is not given; may be repeated."),
     ] = None,
     per_domain: PerDomain = 40,
     frozen: Annotated[
@@ -67,40 +73,43 @@ def selfplay(
         ),
     ] = None,
     frozen_questions: Annotated[
-        int, typer.Option(min=1, help="Questions of the frozen evaluation set, made once.")
+        int, typer.Option(min=1, help="Size of the frozen evaluation set, which is made once.")
     ] = 80,
-    round: Annotated[str, typer.Option(help="Name of the first round: resume one by its name.")] = "r000",
-    rounds: Annotated[int, typer.Option(min=1, help="Rounds to run, counted on from the first.")] = 1,
+    round: Annotated[
+        str, typer.Option(help="Name of the first round; the name of an unfinished round resumes it.")
+    ] = "r000",
+    rounds: Annotated[int, typer.Option(min=1, help="Number of rounds to run.")] = 1,
     budget_usd: Annotated[
-        float | None, typer.Option(help="What all rounds and the frozen set may cost; never passed.")
+        float | None, typer.Option(help="Maximum cost of all rounds and the frozen set; never exceeded.")
     ] = None,
     explore: Annotated[
         float,
-        typer.Option(
-            help="What a round may spend, as a share of asking everyone everything; it chooses whom to ask."
-        ),
+        typer.Option(help="Maximum spend of a round, as a share of asking all experts everything."),
     ] = 1.0,
     min_points_per_usd: Annotated[
         float | None,
-        typer.Option(help="Stop after a round that gains fewer points of accuracy for a dollar."),
+        typer.Option(help="Stop after a round that gains fewer points of accuracy per USD."),
     ] = None,
     writer: Annotated[
-        str | None, typer.Option(help="Expert that writes questions for the gaps; the others validate them.")
+        str | None,
+        typer.Option(help="Expert that writes questions for the gaps; the other experts validate them."),
     ] = None,
     judge: Annotated[
         str | None,
-        typer.Option(help="Expert that grades `judged` questions, at its own cost, and answers none itself."),
+        typer.Option(help="Expert that grades `judged` questions and answers none itself; its cost counts."),
     ] = None,
-    seed: Annotated[int, typer.Option(help="Decides which questions are made.")] = 0,
-    max_experts: Annotated[int | None, typer.Option(min=1, help="Experts the universe may keep.")] = None,
+    seed: Annotated[int, typer.Option(help="Random seed of the questions.")] = 0,
+    max_experts: Annotated[
+        int | None, typer.Option(min=1, help="Maximum number of experts in the universe.")
+    ] = None,
     max_cost_usd: Annotated[
-        float | None, typer.Option(help="Mean cost of a query that the universe may have, in USD.")
+        float | None, typer.Option(help="Maximum mean cost of a query in the universe, in USD.")
     ] = None,
     predictor: Annotated[str, typer.Option(help=f"Kind of predictor: {PREDICTOR_KINDS}.")] = "knn",
     embedder: EmbedderOption = DEFAULT_EMBEDDER,
     address: AddressOption = None,
 ) -> None:
-    """Run self-play rounds: questions, answers, universe, router, test, gaps. Run again to resume."""
+    """Run rounds of self-play: questions, answers, universe, router, test, gaps. Run again to resume."""
     from pipelines.commands.screen import Screen
     from pipelines.questions.sources.base import QuestionSettings
     from pipelines.selfplay.run import run_selfplay

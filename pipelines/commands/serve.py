@@ -24,22 +24,23 @@ def serve(
         Path | None, typer.Option(help="Catalogue file; the default one if not given.")
     ] = None,
     expert: Annotated[
-        list[str] | None, typer.Option(help="Expert to serve, instead of the pool; may be repeated.")
+        list[str] | None, typer.Option(help="Expert to serve instead of the pool; may be repeated.")
     ] = None,
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65535)] = 8000,
     open_access: Annotated[
-        bool, typer.Option("--open", help="Let anyone on this machine in without a key (loopback only).")
+        bool, typer.Option("--open", help="Ask for no key: anyone on this machine may ask (loopback only).")
     ] = False,
     shadow: Annotated[
-        bool, typer.Option("--shadow", help="Let the challenger decide too, for the record only.")
+        bool,
+        typer.Option("--shadow", help="Also record what the challenger would decide, without acting on it."),
     ] = False,
     canary_share: Annotated[
-        float, typer.Option(help="Share of the queries that the challenger decides.", min=0, max=1)
+        float, typer.Option(help="Share of the queries that the challenger decides (a canary).", min=0, max=1)
     ] = 0.0,
     auto: Annotated[
         bool,
-        typer.Option("--auto", help="Promote or stop the challenger once its canary has shown enough."),
+        typer.Option("--auto", help="Promote or stop the challenger once its canary is conclusive."),
     ] = False,
     record: Annotated[
         Recording,
@@ -49,7 +50,7 @@ def serve(
         ),
     ] = "features",
     keep_texts_days: Annotated[
-        int, typer.Option(help="Days that texts are kept, where they are recorded.", min=0)
+        int, typer.Option(help="Days that recorded texts are kept.", min=0)
     ] = DEFAULT_DAYS,
     texts_key_file: Annotated[
         Path | None,
@@ -65,26 +66,44 @@ def serve(
     ] = False,
     explore_share: Annotated[
         float,
-        typer.Option(help="Share of the requests whose expert is drawn, to learn of it.", min=0, max=1),
+        typer.Option(
+            help="Share of the requests whose expert is drawn at random, to learn about it.", min=0, max=1
+        ),
     ] = 0.0,
     explore_usd_per_day: Annotated[
-        float, typer.Option(help="What exploring may cost a day beyond the experts of choice.", min=0)
+        float, typer.Option(help="Maximum extra cost of exploring per day.", min=0)
     ] = 1.0,
     explore_temperature: Annotated[
         float,
-        typer.Option(help="How even the draw is: an expert worth this much less is drawn 1/e as often."),
+        typer.Option(help="Temperature of the draw: an expert worth this much less is drawn 1/e as often."),
     ] = 0.1,
+    trace: Annotated[
+        bool,
+        typer.Option("--trace", help="Trace requests: their steps as spans, in MLflow's pages (leeroo ui)."),
+    ] = False,
+    trace_share: Annotated[
+        float, typer.Option(help="Share of the requests that are traced.", min=0, max=1)
+    ] = 1.0,
+    trace_to: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Where traces go: mlflow, otlp (what OTEL_EXPORTER_OTLP_ENDPOINT names) or the http address "
+            "of an OTLP receiver; may be repeated."
+        ),
+    ] = None,
     drain_s: Annotated[
         float,
-        typer.Option(help="Seconds in which requests under way may finish when it is stopped.", min=0),
+        typer.Option(
+            help="Seconds that requests in flight may take to finish when the endpoint is stopped.", min=0
+        ),
     ] = 30.0,
     front: Annotated[
         str,
-        typer.Option(help="What takes requests: haproxy, python (Ray Serve's proxy), or auto."),
+        typer.Option(help="HTTP front: haproxy, python (Ray Serve's proxy) or auto."),
     ] = "auto",
     write_config: Annotated[
         Path | None,
-        typer.Option(help="Start nothing: write a configuration file for `serve deploy`, and end."),
+        typer.Option(help="Write a configuration file for `serve deploy` instead of starting anything."),
     ] = None,
 ) -> None:
     """Serve the champion and its experts behind OpenAI's API until Ctrl-C or SIGTERM.
@@ -105,6 +124,7 @@ def serve(
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
+    settings |= {"trace": trace, "trace_share": trace_share, "trace_to": tuple(trace_to or ())}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
     )

@@ -41,43 +41,70 @@ def register(app: typer.Typer) -> None:
 def choose(
     context: typer.Context,
     home: HomeOption = DEFAULT_HOME,
-    max_experts: Annotated[int | None, typer.Option(help="Experts to keep at most.")] = None,
+    max_experts: Annotated[int | None, typer.Option(help="Maximum number of experts to keep.")] = None,
     max_usd_per_1k: Annotated[
-        float | None, typer.Option(help="Mean cost at most, in $ per 1,000 queries, as --frontier shows it.")
+        float | None, typer.Option(help="Maximum mean cost in USD per 1,000 queries, as --frontier shows it.")
     ] = None,
     max_cost_usd: Annotated[
-        float | None, typer.Option(help="The same in $ per query; give one of the two.")
+        float | None,
+        typer.Option(help="Maximum mean cost in USD per query; alternative to --max-usd-per-1k."),
     ] = None,
-    max_usd_per_hour: Annotated[float | None, typer.Option(help="Hosting at most, in USD per hour.")] = None,
-    price_weight: Annotated[float, typer.Option(help="Score that one USD per query is worth.")] = 0.0,
-    must_have: Annotated[Lists, typer.Option(help="Experts that must be kept, by commas.")] = None,
-    must_not: Annotated[Lists, typer.Option(help="Experts that must be left out, by commas.")] = None,
-    min_score: Annotated[Lists, typer.Option(help="DOMAIN=SCORE that routing must reach, by commas.")] = None,
-    hosting: Annotated[Path | None, typer.Option(help="YAML: hosting of each expert, and the nodes.")] = None,
-    queries_per_s: Annotated[float | None, typer.Option(help="Load to carry; buys replicas.")] = None,
+    max_usd_per_hour: Annotated[
+        float | None, typer.Option(help="Maximum hosting cost in USD per hour.")
+    ] = None,
+    price_weight: Annotated[
+        float, typer.Option(help="Weight of cost: the score that one USD per query has to buy.")
+    ] = 0.0,
+    must_have: Annotated[Lists, typer.Option(help="Experts that must be kept, comma-separated.")] = None,
+    must_not: Annotated[Lists, typer.Option(help="Experts that must be left out, comma-separated.")] = None,
+    min_score: Annotated[
+        Lists, typer.Option(help="Minimum score by domain: DOMAIN=SCORE, comma-separated.")
+    ] = None,
+    hosting: Annotated[
+        Path | None,
+        typer.Option(help="YAML file with hosting cost and memory of each expert, and the nodes."),
+    ] = None,
+    queries_per_s: Annotated[
+        float | None, typer.Option(help="Load in queries per second; adds replicas until it is carried.")
+    ] = None,
     agreement: Annotated[
-        float | None, typer.Option(help="Keep one of experts that agree on this share of questions.")
+        float | None,
+        typer.Option(help="Keep only one of several experts that agree on this share of the questions."),
     ] = None,
     experts: ExpertsLists = None,
     source: SourcesLists = None,
-    raw: Annotated[bool, typer.Option(help="Choose on the outcomes, not on expected success.")] = False,
+    raw: Annotated[bool, typer.Option(help="Choose by raw outcomes instead of expected success.")] = False,
     embedder: EmbedderOption = FAST_EMBEDDER,
-    explain: Annotated[bool, typer.Option(help="Show what experts are worth and which limits bind.")] = True,
-    frontier: Annotated[str | None, typer.Option(help="Trace a budget: cost, hosting or experts.")] = None,
-    points: Annotated[int, typer.Option(help="Points of the frontier.")] = 20,
-    candidate: Annotated[str | None, typer.Option(help="What would this expert add?")] = None,
-    robust: Annotated[bool, typer.Option(help="Also choose for prices and traffic that move.")] = False,
-    price_spread: Annotated[float, typer.Option(help="Spread of log prices, for --robust.")] = 0.5,
-    traffic_spread: Annotated[float, typer.Option(help="Spread of log domain shares, for --robust.")] = 0.3,
+    explain: Annotated[
+        bool, typer.Option(help="Show the value of each expert and which limits bind.")
+    ] = True,
+    frontier: Annotated[
+        str | None, typer.Option(help="Trace the best set over a range of budgets: cost, hosting or experts.")
+    ] = None,
+    points: Annotated[int, typer.Option(help="Number of points on the frontier.")] = 20,
+    candidate: Annotated[
+        str | None, typer.Option(help="Show what adding this expert would gain, and up to which price.")
+    ] = None,
+    robust: Annotated[
+        bool, typer.Option(help="Also choose a set that is robust to changing prices and traffic.")
+    ] = False,
+    price_spread: Annotated[float, typer.Option(help="--robust: standard deviation of log prices.")] = 0.5,
+    traffic_spread: Annotated[
+        float, typer.Option(help="--robust: standard deviation of log domain shares.")
+    ] = 0.3,
     risk_weight: Annotated[
-        float, typer.Option(help="For --robust: 1 counts the worst scenarios only, 0 the mean of all.")
+        float,
+        typer.Option(help="--robust: weight of the worst scenarios; 1 counts them only, 0 the mean of all."),
     ] = 1.0,
     risk_tail: Annotated[
-        float, typer.Option(help="For --robust: share of scenarios that are the worst; 0: the single worst.")
+        float,
+        typer.Option(help="--robust: share of scenarios that count as worst; 0 is the single worst one."),
     ] = 0.0,
-    judge: Annotated[bool, typer.Option(help="Judge this way of choosing on held-out questions.")] = True,
-    sample: Annotated[int | None, typer.Option(help="Solve on samples of so many questions.")] = None,
-    time_limit_s: Annotated[float, typer.Option(help="Seconds until the best set so far is given.")] = 60.0,
+    judge: Annotated[bool, typer.Option(help="Evaluate the choice on held-out questions.")] = True,
+    sample: Annotated[int | None, typer.Option(help="Solve on samples of this many questions.")] = None,
+    time_limit_s: Annotated[
+        float, typer.Option(help="Seconds after which the best set found so far is returned.")
+    ] = 60.0,
     track: TrackOption = True,
 ) -> None:
     """Choose the best set of experts within the limits, with a proof, and keep it for `universe apply`."""
@@ -201,7 +228,7 @@ def choose(
 
 
 def apply(home: HomeOption = DEFAULT_HOME) -> None:
-    """Make the last universe chosen the pool that is served, and that `gaps` looks at.
+    """Make the last chosen universe the pool that is served and that `gaps` examines.
 
     To train a router on it: `leeroo train --pool HOME/pool.yaml`.
     """
@@ -216,18 +243,22 @@ def gaps(
     experts: ExpertsLists = None,
     source: SourcesLists = None,
     embedder: EmbedderOption = FAST_EMBEDDER,
-    target: Annotated[float | None, typer.Option(help="Level to reach, chance taken out.")] = None,
-    margin: Annotated[float, typer.Option(help="How far below the level counts as a gap.")] = 0.1,
-    score_price_usd: Annotated[float | None, typer.Option(help="USD that a right answer is worth.")] = None,
-    briefs: Annotated[bool, typer.Option(help="Write out the briefs.")] = True,
+    target: Annotated[
+        float | None, typer.Option(help="Score that every region should reach, corrected for guessing.")
+    ] = None,
+    margin: Annotated[
+        float, typer.Option(help="How far below the target a region has to be to count as a gap.")
+    ] = 0.1,
+    score_price_usd: Annotated[float | None, typer.Option(help="Value of a right answer in USD.")] = None,
+    briefs: Annotated[bool, typer.Option(help="Print the briefs for new questions and experts.")] = True,
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
     traffic: Annotated[
-        bool, typer.Option(help="Weigh regions by the recorded requests, where there are any.")
+        bool, typer.Option(help="Weight regions by recorded requests, where there are any.")
     ] = True,
     track: TrackOption = True,
 ) -> None:
-    """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
+    """Find regions of questions where the pool falls short, and what closing each gap is worth."""
     from orchestrator.text.registry import load_embedder
     from pipelines.commands.terminal.console import Terminal
     from pipelines.commands.terminal.progress import working

@@ -1,4 +1,4 @@
-"""``leeroo sql`` and ``leeroo import``: look into the warehouse and bring things in."""
+"""``leeroo sql`` and ``leeroo warehouse``, and how recorded folders and questions are imported."""
 
 from __future__ import annotations
 
@@ -30,13 +30,7 @@ class Output(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("sql")(run_sql)
-    imports = typer.Typer(
-        help="Bring recorded answers or questions into the warehouse.", no_args_is_help=True
-    )
-    imports.command("recorded")(import_recorded)
-    imports.command("questions")(import_questions)
-    app.add_typer(imports, name="import")
-    keeping = typer.Typer(help="Look after the tables.", no_args_is_help=True)
+    keeping = typer.Typer(help="Check and repair the tables.", no_args_is_help=True)
     keeping.callback()(lambda: None)
     keeping.command("check")(check_tables)
     app.add_typer(keeping, name="warehouse")
@@ -47,10 +41,12 @@ def run_sql(
         str, typer.Argument(help="For example: select expert, avg(score) from outcomes group by 1")
     ],
     home: HomeOption = DEFAULT_HOME,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the rows.")] = Output.table,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.table,
     as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="The same as -o csv.")] = False,
-    limit: Annotated[int, typer.Option(help="Rows of a table to print; csv and json print all.")] = 200,
+    limit: Annotated[
+        int, typer.Option(help="Maximum rows to print as a table; csv and json print all.")
+    ] = 200,
 ) -> None:
     """Query questions, answers, judgements, traffic, feedback, decisions and outcomes with DuckDB."""
     import duckdb
@@ -95,7 +91,7 @@ def check_tables(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Compare every file of the tables with its checksum; exit code 1 where one is not as it should be."""
+    """Compare every file of the tables with its checksum; exit code 1 if one differs."""
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.progress import working
     from pipelines.commands.terminal.query_output import write_records
@@ -134,7 +130,7 @@ def import_recorded(
     folders: Annotated[list[Path], typer.Argument(help="Folders with questions, answers and experts.csv.")],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Bring recorded outcomes of real models in, as experts that can be studied but not called."""
+    """Import recorded answers of models, as experts that can be evaluated but not called."""
     from experts.backends.recorded_folder import read_recorded_folder
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.progress import working
@@ -172,17 +168,17 @@ def import_questions(
         typer.Argument(help="JSONL, JSON, CSV or Parquet file, folder, or a data set such as cais/mmlu."),
     ],
     home: HomeOption = DEFAULT_HOME,
-    round: Annotated[str, typer.Option(help="Round to file them under.")] = "imported",
+    round: Annotated[str, typer.Option(help="Round to store the questions under.")] = "imported",
     columns: Annotated[
-        str, typer.Option(help="What columns mean: prompt=q,answer=target,choices=o1+o2+o3.")
+        str, typer.Option(help="Mapping of columns: prompt=q,answer=target,choices=o1+o2+o3.")
     ] = "",
     answers_from: Annotated[
         int | None,
-        typer.Option(help="Whether answers that are numbers count from 0 or 1; else the file says."),
+        typer.Option(help="Whether numeric answers count from 0 or 1; inferred from the file by default."),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, but write nothing.")] = False,
 ) -> None:
-    """Check a file of questions and add those that are new; says what is left out and why.
+    """Check a file of questions and add the new ones; reports what is left out and why.
 
     Questions that are stored already are filed under this source and round from now on.
     """

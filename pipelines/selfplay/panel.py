@@ -35,7 +35,7 @@ def seat(catalogue: str | None, *, judge: str | None = None, writer: str | None 
     validate what it has written, unless too few are left.
 
     Raises:
-        InputError: a bad catalogue, an expert that cannot be asked here (named, with the mend), or one that
+        InputError: a bad catalogue, an expert that cannot be asked here (named, with the fix), or one that
             is not listed.
     """
     known = load_runnable(catalogue)
@@ -67,7 +67,7 @@ def load_runnable(path: str | None) -> Catalogue:
 
     Raises:
         InputError: a bad catalogue.
-        CannotRunError: an expert that cannot be asked here (named, with the mend).
+        CannotRunError: an expert that cannot be asked here (named, with the fix).
     """
     from experts import check_loadable, check_runnable, load_catalogue, probe_hardware
     from experts.backends.registry import kind_of

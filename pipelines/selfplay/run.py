@@ -107,7 +107,7 @@ def play(run: RunContext, frozen: FrozenQuestions) -> tuple[list[RoundResult], s
                 f"Round {name} gained {result.points_per_usd:.4g} points per USD, under the bar of {bar:.4g}:"
                 " no further round."
             )
-    return results, f"All {plan.count} rounds are done."
+    return results, f"{plan.count} round{'s' * (plan.count > 1)} done."
 
 
 def freeze_and_ask(run: RunContext, run_id: str = "") -> FrozenQuestions:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -28,8 +29,28 @@ class RecordedText(Protocol):
     def answer_text(self) -> str | None:
         """What was answered."""
 
+    @property
+    def response_format(self) -> Mapping[str, Any] | None:
+        """The form that a field of the request asked for."""
+
 
 Texts = Mapping[str, RecordedText]  # by request id
+
+
+def question_of(text: RecordedText) -> str:
+    """What others are asked: the conversation, after the JSON that a field of the request wants, in words.
+
+    Whoever is asked by words alone has to know the schema.
+    """
+    prompt, wanted = prompt_of(text.prompt_messages), text.response_format
+    if wanted is None or wanted.get("type") not in ("json_schema", "json_object"):
+        return prompt
+    told = wanted.get("json_schema")
+    schema = told.get("schema") if isinstance(told, Mapping) else None
+    if schema is None:
+        return f"Answer with one JSON object and nothing else.\n\n{prompt}"
+    words = json.dumps(schema, ensure_ascii=False, sort_keys=True)
+    return f"Answer with JSON that is valid against this schema and nothing else: {words}\n\n{prompt}"
 
 
 def prompt_of(messages: Sequence[Mapping[str, Any]]) -> str:
@@ -69,7 +90,7 @@ def question_rows(requests: RecordedRequests, texts: Texts, *, round: str) -> pa
     """
     n = len(requests)
     ids, tasks = (requests.column(name) for name in ("request_id", "task"))
-    prompts = [prompt_of(texts[str(name)].prompt_messages) for name in ids]
+    prompts = [question_of(texts[str(name)]) for name in ids]
     answers = [answer or "" for answer in requests.demonstrations]
     columns = {
         "question_id": [question_id(p, None, a) for p, a in zip(prompts, answers, strict=True)],

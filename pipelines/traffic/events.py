@@ -33,6 +33,13 @@ class Sampled:
 
 
 @dataclass(frozen=True)
+class Need:
+    """Why something is paid for; no reason: nothing is, as was wished."""
+
+    reasons: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class ShadowsCame:
     """The experts have answered."""
 
@@ -91,7 +98,7 @@ class LearnDone:
 
 
 Event = (
-    TrafficRead | Sampled | ShadowsCame | Graded | Calibrated | ChallengerTrained | NothingToLearn
+    TrafficRead | Need | Sampled | ShadowsCame | Graded | Calibrated | ChallengerTrained | NothingToLearn
     | ChallengerTested | LearnDone
 )  # fmt: skip
 Tell = Callable[[Event], None]

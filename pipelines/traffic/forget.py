@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 from pipelines.answering.taking_in import take_in_journals
 from serve.config import ServeConfig
@@ -10,10 +10,11 @@ from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.traffic.carrying import carry_traffic
 from warehouse import InputError
 from warehouse.home import Home
-from warehouse.traffic.forgetting import Forgotten, carry_out_orders, count_meant, forget
+from warehouse.traffic.forgetting import Forgotten, carry_out_orders, find_meant, forget
 from warehouse.traffic.hashing import keyed_hash, read_hash_key
 from warehouse.traffic.retention import Expired, expire
 from warehouse.traffic.selection import Selection
+from warehouse.traffic.traces import expire_traces, forget_traces
 
 
 def select_requests(
@@ -46,19 +47,25 @@ def select_requests(
 def count_requests(home: Home, selection: Selection) -> int:
     """Return how many requests are meant, after what waits in the ledger came to the tables."""
     _bring_in(home)
-    return count_meant(home.path, home.warehouse(), selection)
+    return len(find_meant(home.path, home.warehouse(), selection))
 
 
-def forget_requests(home: Home, selection: Selection) -> Forgotten:
-    """Remove the texts of these requests and all that derives from them, wherever it lies in the home."""
+def forget_requests(home: Home, selection: Selection) -> tuple[Forgotten, int]:
+    """Remove the texts of these requests and all that derives from them, wherever it lies in the home.
+
+    Also returns how many traces went with them.
+    """
     _bring_in(home)
+    meant = find_meant(home.path, home.warehouse(), selection)
     forgotten = forget(home.path, home.warehouse(), selection, home.embeddings)
+    traces = forget_traces(home.mlflow_uri, selection, meant)
     _wipe_ledger(home)
-    return forgotten
+    return forgotten, traces
 
 
 def expire_texts(home: Home, keep_days: int) -> tuple[Expired, int]:
     """Remove what is kept for a time and is over it; also returns how many orders to forget are in force."""
+    expire_traces(home.mlflow_uri, datetime.now(UTC) - timedelta(days=keep_days))
     _bring_in(home)
     warehouse = home.warehouse()
     orders = carry_out_orders(home.path, warehouse, home.embeddings)

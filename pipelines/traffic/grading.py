@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from experts import ExpertSpec
+    from pipelines.traffic.as_questions import RecordedText
     from pipelines.traffic.settings import JudgeBy
 
 #: Who gave a score, as JUDGEMENTS name it.
@@ -69,20 +70,33 @@ class Asked:
     demonstration: str | None
 
 
-def read_asked(requests: RecordedRequests, questions: pa.Table) -> dict[str, Asked]:
-    """What is known of each question, by its id; of requests that say the same the last counts."""
+def read_asked(
+    requests: RecordedRequests, questions: pa.Table, texts: Mapping[str, RecordedText] | None = None
+) -> dict[str, Asked]:
+    """What is known of each question, by its id; of requests that say the same the last counts.
+
+    ``texts`` have the schemas by which requests asked for JSON.
+    """
     known: dict[str, Asked] = {}
     columns = zip(
-        *(questions[name].to_pylist() for name in ("question_id", "prompt")),
+        *(questions[name].to_pylist() for name in ("question_id", "prompt")), requests.column("request_id"),
         requests.column("form"), requests.column("expert"), requests.feedback, requests.demonstrations,
         strict=True,
     )  # fmt: skip
-    for name, prompt, form, served, feedback, demonstration in columns:
-        found = JsonText() if form == "json" else form_of_request({}, prompt)
+    for name, prompt, request, form, served, feedback, demonstration in columns:
+        text = (texts or {}).get(str(request))
+        wanted = None if text is None else text.response_format
+        found = _json_of(wanted) if form == "json" else form_of_request({}, prompt)
         if form in ("tool_call", "code", "long_text") and is_comparable(found):
             found = LongText()  # the request said more than its text does
         known[name] = Asked(found, str(served), float(feedback), demonstration)
     return known
+
+
+def _json_of(wanted: Mapping[str, Any] | None) -> AnswerForm:
+    """The JSON that a field of the request asked for; any, where no field did."""
+    found = JsonText() if wanted is None else form_of_request({"response_format": wanted}, "")
+    return found if isinstance(found, JsonText) else JsonText()
 
 
 def grade_answers(

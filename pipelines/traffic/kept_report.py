@@ -17,6 +17,7 @@ def keep_report(home: Home, report: TrafficReport) -> dict[str, Any]:
     content: dict[str, Any] = plain(asdict(report)) | {
         "made_at": datetime.now(UTC).isoformat(timespec="seconds"),
         "figures": figures_of(report),
+        "reasons": list(report.reasons),
     }
     write_report(home.path, content)
     return content

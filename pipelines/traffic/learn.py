@@ -6,7 +6,6 @@ was killed at any moment goes on where it was, pays nothing twice, and keeps its
 
 from __future__ import annotations
 
-import re
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
@@ -14,7 +13,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.text.embedder import weights_key
 from orchestrator.text.registry import load_embedder
 from orchestrator.traffic.judge_calibration import calibrate_judge
 from orchestrator.versions.mlflow_registry import champion_version, load_version
@@ -22,7 +20,7 @@ from orchestrator.versions.promotion import Standing
 from pipelines.answering.bulk import answer_open_work
 from pipelines.answering.open_work import find_open_work
 from pipelines.answering.round_money import RoundMoney
-from pipelines.learning.recorded_requests import RecordedRequests, embeddings_of, read_requests
+from pipelines.learning.recorded_requests import RecordedRequests, read_requests
 from pipelines.ray_session import Connection
 from pipelines.selfplay.panel import Panel, seat
 from pipelines.selfplay.round_record import RoundFolder, RoundRecord, Step
@@ -34,12 +32,14 @@ from pipelines.traffic.challenger import (
     resolve_router,
     train_challenger,
 )
+from pipelines.traffic.choosing import choose_among
 from pipelines.traffic.events import (
     Calibrated,
     ChallengerTested,
     ChallengerTrained,
     Graded,
     LearnDone,
+    Need,
     NothingToLearn,
     Sampled,
     ShadowsCame,
@@ -48,8 +48,10 @@ from pipelines.traffic.events import (
 )
 from pipelines.traffic.grading import grade_answers, read_asked
 from pipelines.traffic.known import embed_known, read_recent, read_texts
-from pipelines.traffic.sampling import BOUND_FORMS, MOST_CONSIDERED, Sample, choose_sample
-from pipelines.traffic.settings import ROUND_PREFIX, LearnSettings
+from pipelines.traffic.round_name import next_round
+from pipelines.traffic.sampling import Sample
+from pipelines.traffic.settings import LearnSettings
+from pipelines.traffic.watch import watch_traffic
 from warehouse import NotReadyError, TooFewError, Warehouse
 from warehouse.home import Home
 from warehouse.mlflow_runs import active_run
@@ -110,16 +112,6 @@ def run_learn(settings: LearnSettings, home: Home, tell: Tell = lambda event: No
     return result
 
 
-def next_round(folder: RoundFolder) -> str:
-    """The round of learning that was not finished, else the next one's name."""
-    names = sorted(path.stem for path in folder.folder.glob(f"{ROUND_PREFIX}*.json"))
-    numbers = [int(name[len(ROUND_PREFIX) :]) for name in names if re.fullmatch(rf"{ROUND_PREFIX}\d+", name)]
-    for name in names:
-        if "result" not in folder.record(name):
-            return name
-    return f"{ROUND_PREFIX}{max(numbers, default=-1) + 1:03d}"
-
-
 @dataclass(frozen=True)
 class _Steps:
     """The steps of one round: each is done once, and kept."""
@@ -143,7 +135,7 @@ class _Steps:
             chosen = self._chosen(requests, sample)
             questions = self.store(*chosen)
             self.answer(questions, sample)
-            self.grade(chosen[0], questions, sample)
+            self.grade(*chosen, questions)
         self.calibrate()
         trained = self.train(before)
         standing = self.challenge(trained["version"], before) if trained["version"] else None
@@ -159,11 +151,21 @@ class _Steps:
         )  # fmt: skip
 
         def work() -> Step:
-            has_text = np.array([name in texts for name in requests.column("request_id")], bool)
-            can_be_asked = ~np.isin([str(form) for form in requests.column("form")], BOUND_FORMS)
-            is_open = has_text & can_be_asked & ~requests.is_learned
-            fresh = requests.take(np.flatnonzero(is_open)[-MOST_CONSIDERED:])
-            return asdict(self._choose(fresh))
+            _, embedder = resolve_router(self.home, self.settings, self.find_champion())
+            seen = embed_known(
+                self.warehouse, embedder, self._pool(), self.home.embeddings, seed=self.settings.seed
+            )
+            if self.settings.shadow.if_needed:
+                reasons = watch_traffic(requests, seen).reasons
+                self.tell(Need(reasons))
+                if not reasons:
+                    return asdict(Sample((), {}, 0.0, 0.0))
+            left_usd = self.money.left_usd() or 0.0
+            reader = load_embedder(embedder)
+            chosen = choose_among(
+                requests, texts, seen, reader, self._asked(), self.panel.judge, self.settings.shadow, left_usd
+            )
+            return asdict(chosen)
 
         found = self.record.step("sample", work)
         if not is_resumed:
@@ -202,10 +204,10 @@ class _Steps:
         )  # fmt: skip
         self.tell(ShadowsCame(tuple(receipts)))
 
-    def grade(self, chosen: RecordedRequests, questions: pa.Table, sample: Step) -> None:
+    def grade(self, chosen: RecordedRequests, texts: Texts, questions: pa.Table) -> None:
         """Scores, by what fits."""
         graded = grade_answers(
-            self.warehouse, read_asked(chosen, questions), judge=self.panel.judge,
+            self.warehouse, read_asked(chosen, questions, texts), judge=self.panel.judge,
             judge_by=self.settings.shadow.judge_by, money=self.money, run_id=self.run_id,
             connect=self.connection.ensure,
         )  # fmt: skip
@@ -275,35 +277,6 @@ class _Steps:
             ),
         )  # fmt: skip
         return LearnResult(**kept)
-
-    def _choose(self, fresh: RecordedRequests) -> Sample:
-        _, embedder = resolve_router(self.home, self.settings, self.find_champion())
-        has, embedding = embeddings_of(fresh, weights_key(load_embedder(embedder).weights))
-        is_known = bool(has.any())
-        if not is_known:  # all were read by another one, whose vectors can be compared with each other alone
-            has, embedding = embeddings_of(fresh)
-        if not has.any():
-            return Sample((), {}, 0.0, 0.0)
-        fresh = fresh.take(has)
-        names = zip(fresh.column("text_hash"), fresh.column("request_id"), strict=True)
-        says = np.array([str(text or request) for text, request in names])
-        _, last = np.unique(says[::-1], return_index=True)
-        kept = np.sort(len(fresh) - 1 - last)  # of requests that say the same, the newest
-        fresh, embedding = fresh.take(kept), embedding[kept]
-        shadow = self.settings.shadow
-        paid = fresh.figures("multiplier")
-        multiplier = float(np.median(paid[np.isfinite(paid)])) if np.isfinite(paid).any() else 0.0
-        seen = embed_known(
-            self.warehouse, embedder, self._pool(), self.home.embeddings, seed=self.settings.seed
-        )
-        if not is_known or not len(seen):
-            seen = np.empty((0, embedding.shape[1]), np.float32)
-        return choose_sample(
-            fresh, embedding, seen, self._asked(), self.panel.judge,
-            budget_usd=self.money.left_usd() or 0.0, key_weights=shadow.key_weights,
-            most_requests=shadow.requests, multiplier=multiplier,
-            verdicts=2 if shadow.judge_by == "pairs" else 1,
-        )  # fmt: skip
 
     def _chosen(self, requests: RecordedRequests, sample: Step) -> tuple[RecordedRequests, Texts]:
         """The sampled requests whose texts are there still: somebody may have had some forgotten."""

@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
 #: Requests that are considered at most, the newest first.
 MOST_CONSIDERED = 4_000
-#: Forms that fields of a request decide, a schema or tools. Only the words are recorded: whoever is asked by
-#: these alone cannot know what is wanted, and would be found wanting.
-BOUND_FORMS = ("json", "tool_call")
+#: Of calls of tools neither the tools nor the calls are recorded: whoever is asked by the words alone cannot
+#: know what is wanted, and would be found wanting.
+UNASKED_FORMS = ("tool_call",)
 #: What is written around an answer for a judge, in characters.
 _FRAME_CHARACTERS = 800
 _WIDEST_GAP = 1e3

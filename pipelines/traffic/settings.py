@@ -26,6 +26,7 @@ class ShadowSettings:
         key_weights: by key id, how much its requests count beside the others' 1; 0 leaves them out.
         judge: expert that grades; without one only rules, users and agreement do.
         judge_by: a rubric, answer by answer; or pairs with the served answer, in both orders.
+        if_needed: nothing is asked again, nor judged, while nothing speaks for drift.
     """
 
     requests: int = 200
@@ -33,6 +34,7 @@ class ShadowSettings:
     key_weights: Mapping[str, float] = field(default_factory=dict)
     judge: str | None = None
     judge_by: JudgeBy = "rubric"
+    if_needed: bool = False
 
 
 @dataclass(frozen=True)

@@ -95,6 +95,15 @@ class TrafficReport:
     judge: JudgeCalibration
     complaints: tuple[Complaint, ...]
 
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """Why learning is worth its price: complaints, and more novel queries than chance brings."""
+        found = tuple(f"{one.who}: {one.what}" for one in self.complaints)
+        if found or self.novelty is None or self.novelty.low <= self.novelty.expected:
+            return found
+        novelty = self.novelty
+        return (f"{novelty.share:.0%} of {novelty.requests:,} requests are unlike what was trained on",)
+
 
 def watch_traffic(
     requests: RecordedRequests, trained: NDArray[np.floating], thresholds: Thresholds | None = None

@@ -113,6 +113,15 @@ class ServeConfig(BaseModel):
         description="promote or stop the challenger by itself once its canary has shown enough; "
         "`leeroo rollback` takes it back",
     )
+    trace: bool = Field(False, description="trace requests: the steps of each as spans of OpenTelemetry")
+    trace_share: float = Field(
+        1.0, ge=0, le=1, description="share of the requests that are traced, where their callers do not say"
+    )
+    trace_to: tuple[str, ...] = Field(
+        (),
+        description="where traces go: mlflow, otlp (the receiver that OTEL_EXPORTER_OTLP_ENDPOINT names), or "
+        "an http address; mlflow, and otlp where that is set, when not given",
+    )
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
 
     @property

@@ -18,7 +18,7 @@ from warehouse import InputError
 FrontName = Literal["auto", "haproxy", "python"]
 #: Ray adds a node's id and a name to the path of a socket, which may have 97 signs for HAProxy.
 _LONGEST_FOLDER = 29
-_FIX = "use --front auto, or mend it; `leeroo doctor` says the same"
+_FIX = "use --front auto, or fix it; `leeroo doctor` says the same"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 from dataclasses import asdict
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Depends, FastAPI, Query, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, Header, Query, Request
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response, StreamingResponse
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from starlette.types import Message, Receive, Scope, Send
@@ -72,6 +72,9 @@ async def _caller(request: Request) -> Caller:  # async, or FastAPI would hand i
 
 
 FromKey = Annotated[Caller, Depends(_caller)]
+FromTrace = Annotated[
+    str | None, Header(description="the caller's span (W3C Trace Context), where the endpoint traces")
+]
 
 
 def create_api(gateway: Gateway) -> FastAPI:
@@ -89,7 +92,7 @@ def create_api(gateway: Gateway) -> FastAPI:
     app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
     if gateway.config.access == "open":
         app.add_middleware(LocalNames)
-    gateway.ledger.life.count_background = gateway.background.count
+    gateway.ledger.life.count_background = gateway.count_background
     app.add_middleware(Draining, life=gateway.ledger.life, end_background=gateway.drain)
 
     asked = APIRouter(route_class=ReadOnce)
@@ -99,16 +102,20 @@ def create_api(gateway: Gateway) -> FastAPI:
         responses={200: {"model": ChatReply, **_STREAM}, **_REFUSALS},
         response_model=None,
     )
-    async def chat_completions(request: Annotated[ChatRequest, Body()], caller: FromKey) -> Response:
+    async def chat_completions(
+        request: Annotated[ChatRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+    ) -> Response:
         """Answer a conversation: routed if ``model`` is leeroo, else by the expert it names."""
-        return await _complete(gateway, request, caller)
+        return await _complete(gateway, request, caller, traceparent)
 
     @asked.post(
         "/v1/completions", responses={200: {"model": TextReply, **_STREAM}, **_REFUSALS}, response_model=None
     )
-    async def completions(request: Annotated[TextRequest, Body()], caller: FromKey) -> Response:
+    async def completions(
+        request: Annotated[TextRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+    ) -> Response:
         """Go on with a text: routed if ``model`` is leeroo, else by the expert it names."""
-        return await _complete(gateway, request, caller)
+        return await _complete(gateway, request, caller, traceparent)
 
     @asked.post("/v1/route", responses=_REFUSALS)
     async def route(request: Annotated[RouteRequest, Body()], caller: FromKey) -> RouteReply:
@@ -177,7 +184,7 @@ def create_api(gateway: Gateway) -> FastAPI:
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
         """Give figures in Prometheus's text format."""
-        return PlainTextResponse(await gateway.ledger.figures(), media_type=CONTENT_TYPE)
+        return PlainTextResponse(await gateway.figures(), media_type=CONTENT_TYPE)
 
     return app
 
@@ -190,14 +197,16 @@ def _card(gateway: Gateway, name: str, offered: Offered) -> ModelCard:
     return ModelCard(id=name, created=gateway.started, owned_by=offered.owner, leeroo=promise)
 
 
-async def _complete(gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller) -> Response:
+async def _complete(
+    gateway: Gateway, request: ChatRequest | TextRequest, caller: Caller, traceparent: str | None = None
+) -> Response:
     if not request.stream:
         with gateway.admit(caller):
-            answer = await gateway.answer(request, caller)
+            answer = await gateway.answer(request, caller, traceparent)
         return JsonReply(answer, headers=_headers(answer["leeroo"]))
     with ExitStack() as stack:
         stack.enter_context(gateway.admit(caller))
-        report, pieces = await gateway.stream(request, caller)
+        report, pieces = await gateway.stream(request, caller, traceparent)
         held = stack.pop_all()  # the place is held until the last piece is sent
     return EventStream(pieces, held, _headers(report))
 

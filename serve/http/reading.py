@@ -28,7 +28,7 @@ class JsonReply(Response):
 
 
 class ReadOnce(APIRoute):
-    """A path with a body and a caller: FastAPI describes it, and the body is read here.
+    """A path with a body, a caller and maybe headers: FastAPI describes it, and the body is read here.
 
     FastAPI's own reading parses with Python's reader, looks every dependency up and writes answers by way of
     copies. The rules are its: what is not called JSON is none, which also keeps pages of other sites from
@@ -40,11 +40,13 @@ class ReadOnce(APIRoute):
         assert self.body_field is not None
         model: type[BaseModel] = self.body_field.field_info.annotation  # type: ignore[assignment]
         endpoint = self.endpoint
+        headers = [one.alias for one in self.dependant.header_params]
 
         async def handle(request: Request) -> Response:
             if not is_called_json(request.headers.get("content-type", "")):
                 raise refuse_field((), "give a body of type application/json")
-            reply = await endpoint(read_body(model, await request.body()), request.state.caller)
+            given = (request.headers.get(name) for name in headers)
+            reply = await endpoint(read_body(model, await request.body()), request.state.caller, *given)
             return reply if isinstance(reply, Response) else JsonReply(reply)
 
         return handle

@@ -29,32 +29,32 @@ class Metrics:
             self._registry.register(other)
         self._answers = self._counter("leeroo_answers", "answers given")
         self._failures = self._counter("leeroo_expert_failures", "attempts that failed", "status")
-        self._judged = self._counter("leeroo_answers_judged", "answers looked at for their form", "form")
+        self._judged = self._counter("leeroo_answers_judged", "answers checked for their form", "form")
         self._unusable = self._counter(
-            "leeroo_unusable_answers", "answers that nothing could be done with", "form", "reason"
+            "leeroo_unusable_answers", "answers that could not be used", "form", "reason"
         )
         self._tokens = self._counter("leeroo_tokens", "tokens used", "kind")
         self._cost = self._counter("leeroo_cost_usd", "cost of the answers in USD")
         self._uncovered = self._counter(
             "leeroo_uncovered_cost_usd",
-            "USD that upstreams claim, or may bill, beyond what a key was charged: the operator's",
+            "USD that upstreams claim or may bill beyond what a key was charged; the operator pays it",
         )
         self._explored = self._counter(
-            "leeroo_explored", "answers of experts drawn instead of the greedy one"
+            "leeroo_explored", "answers of experts drawn at random instead of the best one"
         )
         self._exploring = self._counter(
-            "leeroo_exploring_cost_usd", "USD that exploring cost beyond the greedy choice's forecast"
+            "leeroo_exploring_cost_usd", "extra USD that exploring cost over the best expert's forecast"
         )
         self._expected = self._counter(
             "leeroo_exploring_expected_usd",
-            "USD that exploring was forecast to cost beyond the greedy choice",
+            "extra USD that exploring was forecast to cost",
         )
-        self._recorded = Counter("leeroo_recorded", "rows of the traffic kept", registry=self._registry)
+        self._recorded = Counter("leeroo_recorded", "rows of traffic recorded", registry=self._registry)
         self._unrecorded = Counter(
-            "leeroo_unrecorded", "rows of the traffic that there was no room for", registry=self._registry
+            "leeroo_unrecorded", "rows of traffic dropped for lack of room", registry=self._registry
         )
         self._feedback = Counter(
-            "leeroo_feedback", "feedback taken", ["kind", "source"], registry=self._registry
+            "leeroo_feedback", "feedback received", ["kind", "source"], registry=self._registry
         )
         self._latency = Histogram(
             "leeroo_latency_seconds",

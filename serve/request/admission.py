@@ -35,6 +35,9 @@ from serve.request.cost_bounds import asks_of
 from serve.request.in_flight import CompletionRequest, Dice, InFlight
 from serve.request.permissions import allowed, query_of
 from serve.request.planning import make_plan, read_request, rule
+from serve.request.recording.recorder import recording_of
+from serve.request.tracing.about_request import about_reserved, about_ruling
+from serve.request.tracing.notes import UNTRACED, Notes
 from serve.request.usable.judging import find_form
 from serve.router.messages import Ruling
 from serve.wire.api_errors import ApiError
@@ -68,8 +71,10 @@ class Admission:
         query = replace(query, allowance_usd=reserved.allowance_usd)
         return await rule(self.router, query, caller, preset_in="preset")
 
-    async def begin(self, request: CompletionRequest, caller: Caller) -> InFlight:
+    async def begin(self, request: CompletionRequest, caller: Caller, notes: Notes = UNTRACED) -> InFlight:
         """Decide who answers and, at the same time (a paced key's before), set aside what that can cost.
+
+        What is done is noted in ``notes``.
 
         Raises:
             ApiError: the request is refused.
@@ -81,12 +86,20 @@ class Admission:
         asks = asks_of((self.experts[name].spec for name in names), body)
         dice = throw_dice(self.config, caller, self.rng, is_routed=query is not None)
         reservation = self._reservation(request, caller, asks, dice, is_routed=query is not None)
-        reserving = self.background.start(self.ledger.reserve(reservation))
+        reserving = self.background.start(
+            notes.during("reserve", self.ledger.reserve(reservation), about_reserved)
+        )
         try:
             if query is not None and caller.is_paced:  # what the budget allows is part of the decision
                 query = replace(query, allowance_usd=(await asyncio.shield(reserving)).allowance_usd)
             asked_at = time.monotonic()
-            ruling = None if query is None else await rule(self.router, query, caller)
+            ruling = None
+            if query is not None:
+                ruling = await notes.during(
+                    "decide",
+                    rule(self.router, query, caller),
+                    lambda found: about_ruling(found, recording_of(self.config, caller, request)),
+                )
             decide_s = None if query is None else time.monotonic() - asked_at
             reserved = await asyncio.shield(reserving)
             grant = reserved.grant
@@ -131,6 +144,7 @@ class Admission:
             dice=dice,
             preset=None if query is None else query.preset,
             decide_s=decide_s,
+            notes=notes,
         )
 
     def _reservation(

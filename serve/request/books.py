@@ -26,6 +26,7 @@ from serve.request.in_flight import InFlight
 from serve.request.recording.recorder import Recorder
 from serve.request.recording.records import Ending
 from serve.request.streaming import written_in
+from serve.request.tracing.about_request import about_settled, outcome_of
 
 logger = logging.getLogger("ray.serve")
 
@@ -67,6 +68,7 @@ class RequestBooks:
         if is_awaited:
             self._kept_usd[name] = most_usd
             job.at_work.add(name)
+            job.notes.asked(expert, job.plan.reason)
         return is_awaited
 
     def answered(
@@ -76,6 +78,7 @@ class RequestBooks:
         job, name = self._job, expert.spec.name
         job.at_work.discard(name)
         self._breaker.record(name, None, job.caller.key_id, asked_at)
+        job.notes.came(name, value)
         if not isinstance(value, WholeAnswer):
             return 0.0
         self.judged(name, unusable)
@@ -83,6 +86,8 @@ class RequestBooks:
 
     def judged(self, name: str, unusable: Unusable | None) -> None:
         """Note what was thought of an answer."""
+        if unusable is not None:
+            self._job.notes.judged(name, unusable)
         self._job.verdicts.append(
             Verdict(name, self._job.form.name, unusable.reason.value if unusable else None)
         )
@@ -100,6 +105,7 @@ class RequestBooks:
         None where it still waited for its turn: nothing was sent.
         """
         job, name = self._job, expert.spec.name
+        job.notes.abandoned(name, was_sent=name in job.at_work)
         if name not in job.at_work:
             self._kept_usd.pop(name, None)
             return None
@@ -111,6 +117,7 @@ class RequestBooks:
         job = self._job
         self._breaker.record(name, failure, job.caller.key_id, asked_at)
         job.failures.append((name, failure.consequence.status))
+        job.notes.failed(name, failure)
         # What an API says of a request may quote it, and a log is no place for texts; its caller is told it.
         told = f": {failure.message}" if failure.consequence.blame == "account" else ""
         logger.warning("%s: expert %s failed: %s%s", job.request_id, name, failure.kind, told)
@@ -118,6 +125,7 @@ class RequestBooks:
     def charge(self, name: str, usage: Usage, written: int) -> float:
         """Charge an answer, and learn from its bill; returns what it cost by itself."""
         ask = self._job.asks[name]
+        self._job.notes.used(name, usage)
         charge = charge_answer(ask, usage, written, self._counters[name])
         self._pay(name, charge)
         self._breaker.record_overrun(name, overran=has_overrun(ask, usage, written))
@@ -131,6 +139,7 @@ class RequestBooks:
         if usage is None:
             charge = Charge(likely_usd(ask, counter))
         else:
+            self._job.notes.used(name, usage)
             charge = charge_cut_stream(ask, usage, written, writing_s, counter)
         self._pay(name, charge)
         if usage is not None and has_overrun(ask, usage, written):
@@ -145,6 +154,7 @@ class RequestBooks:
         """
         job = self._job
         records = () if ending is None else self._recorder.record(job, ending)
+        job.notes.ended(lambda: outcome_of(job, ending, self._recorder.recording_of(job)))
         settlement = Settlement(
             job.request_id,
             job.caller,
@@ -160,13 +170,19 @@ class RequestBooks:
         self._background.start(self._settle(settlement), is_booking=True)
 
     async def _settle(self, settlement: Settlement) -> None:
-        if await settle_surely(self._ledger, settlement) and settlement.records:
-            self._recorder.settled(settlement.request_id)
+        notes = self._job.notes
+        try:
+            settling = notes.during("settle", settle_surely(self._ledger, settlement), about_settled)
+            if await settling and settlement.records:
+                self._recorder.settled(settlement.request_id)
+        finally:
+            notes.settled()
 
     def _pay(self, name: str, charge: Charge) -> float:
         """Take a charge out of what was set aside; what others at work may cost is not touched."""
         self._kept_usd.pop(name, None)
         self._job.purse.charge(charge, kept_usd=sum(self._kept_usd.values()))
+        self._job.notes.paid(name, charge.cost_usd)
         return charge.cost_usd
 
     async def _extend(self, name: str, missing_usd: float) -> bool:

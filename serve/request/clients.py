@@ -19,6 +19,7 @@ from serve.ledger.messages import (
 )
 from serve.ledger.overview.seen import LedgerOverview
 from serve.router.messages import Query, Ruling
+from serve.tracing.messages import NotedTrace, Sampled
 
 
 class RouterClient(Protocol):
@@ -56,3 +57,24 @@ class LedgerClient(Protocol):
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken: ...  # noqa: D102
     async def figures(self) -> bytes: ...  # noqa: D102
     async def overview(self, caller: Caller, days: int) -> LedgerOverview: ...  # noqa: D102
+
+
+class TraceClient(Protocol):
+    """What the gateway needs of whoever takes traces. It never waits, and never fails a request."""
+
+    @property
+    def pending(self) -> int:
+        """How many traces are still here."""
+        ...
+
+    def begin(self, traceparent: str | None) -> Sampled | None:
+        """Tell whether a request is traced; its caller may have said so in a header."""
+        ...
+
+    def take(self, trace: NotedTrace) -> None:
+        """Take what was noted of a request, if there is room for it."""
+        ...
+
+    async def figures(self) -> bytes:
+        """Return what became of the spans, in Prometheus's text format; empty where nobody can tell."""
+        ...

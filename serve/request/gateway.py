@@ -27,7 +27,7 @@ from serve.request.asking.latencies import Latencies
 from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.breaker import Breaker
-from serve.request.clients import LedgerClient, RouterClient
+from serve.request.clients import LedgerClient, RouterClient, TraceClient
 from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.overview.telling import tell_overview
@@ -38,6 +38,9 @@ from serve.request.recording.records import Ending
 from serve.request.recording.texts import TextKeeper
 from serve.request.streamed_answer import StreamedAnswer
 from serve.request.streaming import text_of
+from serve.request.tracing.about_request import about_asked, operation_of
+from serve.request.tracing.notes import UNTRACED, Notes
+from serve.request.tracing.request_trace import RequestTrace
 from serve.request.turns import Turn, Turns, ask_in_turn
 from serve.request.usable.held_stream import open_held
 from serve.request.usable.judging import is_held, judge_of
@@ -70,6 +73,7 @@ class Gateway:
     ledger: LedgerClient
     experts: Mapping[str, ExpertClient]
     keep_text: TextKeeper | None = None
+    traces: TraceClient | None = None
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
     background: Background = field(default_factory=Background)
@@ -128,6 +132,15 @@ class Gateway:
             if not self._in_flight_of[name]:
                 del self._in_flight_of[name]
 
+    def count_background(self) -> int:
+        """Return how much goes on here that nobody waits for; a stop does."""
+        return self.background.count() + (0 if self.traces is None else self.traces.pending)
+
+    async def figures(self) -> bytes:
+        """Return what was counted, in Prometheus's text format."""
+        counted = await self.ledger.figures()
+        return counted if self.traces is None else counted + await self.traces.figures()
+
     async def drain(self, timeout_s: float) -> int:
         """Wait for all that is under way and its books; returns how much had to be broken off."""
         return await self.background.drain(timeout_s)
@@ -143,17 +156,24 @@ class Gateway:
             ruling = await self._admission.rule(request, caller)
         return route_reply(ruling, self.experts, visible)
 
-    async def answer(self, request: CompletionRequest, caller: Caller) -> Body:
+    async def answer(
+        self, request: CompletionRequest, caller: Caller, traceparent: str | None = None
+    ) -> Body:
         """Answer in one piece; the answer has a ``leeroo`` object.
+
+        Args:
+            request: what is asked.
+            caller: who asks.
+            traceparent: the caller's span, as the W3C's header words it.
 
         Raises:
             ApiError: the request is refused, or nobody could answer it.
         """
-        visit = Visit()
-        return await self._attend(self._answer(request, caller, visit), visit)
+        visit = Visit(self._notes(request, caller, traceparent))
+        return await self._attend(visit.notes.watch(self._answer(request, caller, visit)), visit)
 
     async def stream(
-        self, request: CompletionRequest, caller: Caller
+        self, request: CompletionRequest, caller: Caller, traceparent: str | None = None
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
         """Begin to answer; returns what is known of it, and its pieces, which are to be closed.
 
@@ -163,8 +183,8 @@ class Gateway:
         Raises:
             ApiError: the request is refused, or nobody could begin to answer it.
         """
-        visit = Visit()
-        return await self._attend(self._open(request, caller, visit), visit)
+        visit = Visit(self._notes(request, caller, traceparent))
+        return await self._attend(visit.notes.watch(self._open(request, caller, visit)), visit)
 
     async def expert_states(self) -> dict[str, ExpertState]:
         """Return how each expert is, as this process sees it."""
@@ -264,7 +284,7 @@ class Gateway:
         self.background.start(pieces.aclose())
 
     async def _answer(self, request: CompletionRequest, caller: Caller, visit: Visit) -> Body:
-        job = visit.job = await self._let_in(request, caller)
+        job = visit.job = await self._let_in(request, caller, visit.notes)
         reply = await self._answer_whole(job)
         return reply.answer.body | {"leeroo": reply.report}
 
@@ -293,9 +313,9 @@ class Gateway:
     async def _open(
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
-        job = visit.job = await self._let_in(request, caller)
+        job = visit.job = await self._let_in(request, caller, visit.notes)
         if asks_several(job) or is_held(job):
-            work = self._answer_whole(job)
+            work = visit.notes.watch(self._answer_whole(job))
             return await open_held(job, work, self.background, wants_usage=request.wants_usage)
         books = self._books(job)
         try:
@@ -314,7 +334,7 @@ class Gateway:
         await anext(pieces)  # begun: from here on its end is run whatever becomes of it
         return report, pieces
 
-    async def _let_in(self, request: CompletionRequest, caller: Caller) -> InFlight:
+    async def _let_in(self, request: CompletionRequest, caller: Caller, notes: Notes) -> InFlight:
         """Decide on a request and set money aside for it, once it is this caller's turn at the door.
 
         What takes the processor lies behind it: of a crowd of one key's requests a few are inside, and those
@@ -323,9 +343,15 @@ class Gateway:
         arrived = time.monotonic()
         longest_s = [one for one in (request.max_latency_s, caller.max_latency_s) if one]
         async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s])):
-            job = await self._admission.begin(request, caller)
+            job = await self._admission.begin(request, caller, notes)
         job.began = arrived
         return job
+
+    def _notes(self, request: CompletionRequest, caller: Caller, traceparent: str | None) -> Notes:
+        if self.traces is None or (sampled := self.traces.begin(traceparent)) is None:
+            return UNTRACED
+        told = about_asked(request, caller, self.experts)
+        return RequestTrace(sampled, operation_of(request), told, self.traces.take)
 
     def _turn(self, caller: Caller, patience_s: float = _DOOR_PATIENCE_S) -> Turn:
         return Turn(self._door, caller.key_id or "", patience_s)

@@ -9,6 +9,7 @@ from experts.upstream import Ask
 from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller, Verdict
 from serve.request.charges import Purse
+from serve.request.tracing.notes import UNTRACED, Notes
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, TextRequest
 
@@ -59,6 +60,7 @@ class InFlight:
     at_work: set[str] = field(default_factory=set)  # the experts that it was sent to, and that work on it
     asked_at: float = 0.0  # when it was sent to an expert last, on the clock of time.monotonic
     has_left: bool = False  # its caller is gone: nobody else is to be asked
+    notes: Notes = UNTRACED
 
     @property
     def most_answers(self) -> int:
@@ -75,6 +77,7 @@ class InFlight:
 
 @dataclass
 class Visit:
-    """Somebody who waits for a request; it is in flight once it was let in."""
+    """Somebody who waits for a request, and what is noted of it; it is in flight once it was let in."""
 
+    notes: Notes = UNTRACED
     job: InFlight | None = None

@@ -18,6 +18,7 @@ from serve.request.charges import is_beyond
 from serve.request.in_flight import InFlight
 from serve.request.recording.records import Ending
 from serve.request.streaming import Incoming, Tally, count_remainder, relay
+from serve.request.tracing.request_trace import CLIENT_LEFT
 from serve.request.usable.judging import judge_safely
 from serve.wire.api_errors import ApiError
 
@@ -105,4 +106,7 @@ class StreamedAnswer:
         tally = self._tally
         last = tally.last or {"choices": [{}]}
         reason = last["choices"][0].get("finish_reason") if tally.is_over and tally.failure is None else None
-        return Ending(self._answered, tally.usage, cost_usd, tally.text, reason, is_stream=True)
+        cut = None if tally.failure is None else tally.failure.kind.value
+        if cut is None and tally.last is None:
+            cut = CLIENT_LEFT
+        return Ending(self._answered, tally.usage, cost_usd, tally.text, reason, is_stream=True, cut=cut)

@@ -314,7 +314,7 @@ class ErrorDetail(BaseModel):
 
     message: str = Field(description="what is wrong, for people")
     type: str = Field(description="OpenAI's class of error")
-    param: str | None = Field(None, description="the field to mend")
+    param: str | None = Field(None, description="the field to correct")
     code: str | None = Field(None, description="machine-readable cause")
 
 

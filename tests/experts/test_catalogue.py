@@ -98,7 +98,7 @@ def test_errors_name_line_and_mend(tmp_path: Path, old: str, new: str, line: int
     message = str(failure.value)
     assert f"catalogue.yaml, line {line}" in message
     assert says in message
-    assert "To mend it" in message
+    assert "To fix it" in message
 
 
 @pytest.mark.parametrize(

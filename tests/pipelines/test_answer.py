@@ -130,7 +130,7 @@ def test_failing_experts_are_taken_out_and_poison_is_a_row(
     assert (receipts["keyless"].asked, receipts["keyless"].unasked) == (0, 33)
     assert receipts["keyless"].problem == (
         "expert 'keyless' needs a key, and NO_SUCH_KEY_IS_SET is not set. "
-        "To mend it: export NO_SUCH_KEY_IS_SET=..."
+        "To fix it: export NO_SUCH_KEY_IS_SET=..."
     )
     rows = {r["question_id"]: r for r in store.answers_of("good", specs[0].version).to_pylist()}
     for row in questions.to_pylist():

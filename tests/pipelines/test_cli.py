@@ -37,7 +37,7 @@ def test_a_bad_catalogue_is_refused(tmp_path: Path, catalogue: str, words: list[
     run = leeroo("selfplay", "--home", str(tmp_path / "home"), "--catalogue", str(path))
     assert run.returncode == 2, run.stderr
     assert len(run.stderr.strip().splitlines()) == 1
-    for word in ["catalogue.yaml", "To mend it", *words]:
+    for word in ["catalogue.yaml", "To fix it", *words]:
         assert word in run.stderr
     assert not (tmp_path / "home").exists()
 
@@ -57,7 +57,7 @@ def test_bad_questions_are_refused(tmp_path: Path, name: str, content: bytes, wo
     for command in (["import", "questions", str(path)], ["selfplay", "--questions", str(path)]):
         run = leeroo(*command, "--home", str(tmp_path / "home"))
         assert run.returncode == 2, run.stderr
-        for word in [name, "To mend it", *words]:
+        for word in [name, "To fix it", *words]:
             assert word.lower() in run.stderr.lower()
         assert not (tmp_path / "home").exists()
 

@@ -29,12 +29,13 @@ from orchestrator.versions.traffic_comparison import TrafficComparison
 from pipelines.answering.domains import DomainResult
 from pipelines.answering.receipt import AnswerReceipt
 from pipelines.commands import doctor, keys, ledger, round_tables, route, router
-from pipelines.commands.data import prices
+from pipelines.commands.data import imports, prices
 from pipelines.commands.terminal import query_output
 from pipelines.commands.terminal.console import Terminal
 from pipelines.commands.terminal.readable_table import visible
 from pipelines.commands.traffic import evaluate, report
 from pipelines.diagnosis import Books, Component, Diagnosis, Disk, ExpertCheck
+from pipelines.importing.plan import Found
 from pipelines.selfplay.results import RoundResult
 from pipelines.traffic.watch import Group as TrafficGroup
 from serve.ledger.audit import Audit
@@ -168,6 +169,7 @@ TABLES = {
     "price_table": lambda t, n: prices.price_table(
         [PriceChange(t, t, None, (Difference(t, n / 7, None),) * 2)]
     ),
+    "import_table": lambda t, n: imports.import_table([make(Found, t, n)] * 2),
     "group_table": lambda t, n: report.group_table(t, [make(TrafficGroup, t, n)]),
     "comparison_table": lambda t, n: evaluate.comparison_table(
         comparison(t, n).overall, comparison(t, n).versions

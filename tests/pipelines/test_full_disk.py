@@ -84,7 +84,7 @@ def test_an_import_into_a_full_disk(tmp_path: Path, disk: Path) -> None:
     few.write_text("\n".join(many.read_text().splitlines()[:10]))
     assert leeroo(home, "import", "questions", few)[0] == 0
     ballast = fill(disk, 0)
-    assert "To mend it" in told(home, "import", "questions", many)
+    assert "To fix it" in told(home, "import", "questions", many)
     store = Warehouse(home / "warehouse")
     assert {row["source"] for row in store.scan("questions").to_pylist()} == {"few"}
     assert store.scan("questions").num_rows == 10

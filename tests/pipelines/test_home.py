@@ -34,7 +34,7 @@ def test_a_home_that_is_a_file_is_refused_by_every_command(tmp_path: Path) -> No
     file.write_text("mine")
     for command in (["versions"], ["keys", "list"], ["sql", "select 1"], ["doctor"], ["keys", "revoke", "x"]):
         assert "this is a file" in refusal(*command, "--home", file)
-        assert "To mend it" in refusal(*command, "--home", file / "below")
+        assert "To fix it" in refusal(*command, "--home", file / "below")
     assert file.read_text() == "mine"
 
 

@@ -5,15 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from experts import load_catalogue
 from pipelines.answering.round_money import RoundMoney
+from pipelines.learning.recorded_requests import embeddings_of
 from pipelines.selfplay.round_record import RoundFolder
 from pipelines.traffic.as_questions import prompt_of, text_of
-from pipelines.traffic.events import ChallengerTrained, Graded, NothingToLearn, Sampled, TrafficRead
-from pipelines.traffic.learn import LearnResult, next_round, run_learn
+from pipelines.traffic.events import ChallengerTrained, Graded, Need, NothingToLearn, Sampled, TrafficRead
+from pipelines.traffic.known import read_recent
+from pipelines.traffic.learn import LearnResult, run_learn
+from pipelines.traffic.round_name import next_round
 from pipelines.traffic.settings import LearnSettings, ShadowSettings, read_weights
+from pipelines.traffic.watch import Thresholds, watch_traffic
 from tests.billing_api import serve_billing
 from tests.traffic_world import record_traffic, reply_of, right_letter, write_catalogue
 from warehouse import InputError, NotReadyError
@@ -129,6 +134,30 @@ def test_features_alone_ask_nobody_and_say_so(tmp_path: Path) -> None:
     assert any(isinstance(event, NothingToLearn) for event in events)
     assert found == LearnResult(found.round, 0, 0.0, None, False, found.verdict)
     assert "graded" in found.verdict
+
+
+def test_nothing_is_paid_while_nothing_speaks_for_drift(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    catalogue = write_catalogue(tmp_path / "experts.yaml", "http://127.0.0.1:9/v1")
+    record_traffic(home, 30, feedback_share=0.0)
+    events: list[Any] = []
+    result = run_learn(settings_of(catalogue, shadow={"if_needed": True}), home, events.append)
+    assert Need(()) in events
+    assert (result.requests, result.cost_usd) == (0, 0.0)
+
+
+def test_novel_queries_and_complaints_are_reasons(tmp_path: Path) -> None:
+    home = Home.open(tmp_path / "home")
+    record_traffic(home, 120, feedback_share=1.0)
+    requests = read_recent(home, None)
+    rng = np.random.default_rng(0)
+    _, own = embeddings_of(requests)
+    alike = own + rng.normal(0, 0.05, own.shape).astype(np.float32)
+    unlike = (np.eye(own.shape[1])[0] + rng.normal(0, 0.01, own.shape)).astype(np.float32)
+    well = Thresholds(success_gap=2.0, shift_success=2.0, cost_ratio=1e9, shift_ratio=1e9, novel_share=1.0)
+    assert watch_traffic(requests, alike, well).reasons == ()
+    assert "unlike" in watch_traffic(requests, unlike, well).reasons[0]
+    assert watch_traffic(requests, alike, Thresholds(success_gap=0.0)).reasons, "odd is worse than forecast"
 
 
 def test_bad_settings_are_refused_before_any_work(tmp_path: Path) -> None:

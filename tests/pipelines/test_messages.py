@@ -88,7 +88,7 @@ def told(capsys: pytest.CaptureFixture[str], *command: str | Path, code: int = 2
     assert waited < SOON_S + 3 * (time.process_time() - busy), shown.err
     assert len(shown.err.strip().splitlines()) == 1
     assert "Traceback" not in shown.out + shown.err
-    assert "To mend it" in shown.err
+    assert "To fix it" in shown.err
     return shown.err
 
 
@@ -204,7 +204,7 @@ def test_a_disk_that_is_full(tmp_path) -> None:
 
     code, message = leeroo("import", "questions", questions, preexec_fn=limit)
     assert (code, message.count("\n")) == (2, 1), message
-    assert "To mend it" in message
+    assert "To fix it" in message
     assert not list((tmp_path / "home").rglob("*.parquet"))
     code, message = leeroo("import", "questions", questions)
     assert code == 0, message
@@ -240,7 +240,7 @@ def test_a_folder_that_may_not_be_written_to() -> None:
         assert (run.returncode, run.stderr.count("\n")) == (2, 1), run.stderr
         assert "read only" in run.stderr
         assert "you may not" in run.stderr
-        assert "To mend it" in run.stderr
+        assert "To fix it" in run.stderr
 
 
 @pytest.mark.parametrize(

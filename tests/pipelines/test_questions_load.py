@@ -138,7 +138,7 @@ def test_a_wrong_line_is_named_with_its_field(tmp_path, bad, says):
     with pytest.raises(InputError, match=says) as caught:
         load_questions(path)
     assert str(path) in str(caught.value)
-    assert "To mend it:" in str(caught.value)
+    assert "To fix it:" in str(caught.value)
 
 
 def test_the_formats_are_described_as_they_are_read(tmp_path):

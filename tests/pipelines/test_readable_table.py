@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 
 from pipelines.cli import app
 from pipelines.commands.terminal.readable_table import fit
+from pipelines.importing.registry import IMPORTERS
 
 WORDS = st.text(st.characters(codec="ascii", exclude_categories=("Cc", "Cs")), min_size=1, max_size=60)
 CELLS = st.lists(WORDS.filter(lambda word: not word.isspace()), min_size=0, max_size=4).map(" ".join)
@@ -91,6 +92,8 @@ ACTORS = {
     "demo": "runs a round and serves",
     "experts add": "makes a version",
     "experts retire": "makes a version",
+    "export": "writes a file",
+    **dict.fromkeys((f"import {kind.name}" for kind in IMPORTERS), "fills tables"),
     "import questions": "fills tables",
     "import recorded": "fills tables",
     "judge": "asks a judge, and fills tables",

@@ -144,7 +144,7 @@ def test_no_setting_is_lost_on_its_way_to_disk():
 def test_a_damaged_record_is_named(tmp_path, content):
     path = tmp_path / "r0.json"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"r0\.json.*To mend it"):
+    with pytest.raises(InputError, match=r"r0\.json.*To fix it"):
         RoundRecord(path)
-    with pytest.raises(InputError, match=r"r0\.json.*To mend it"):
+    with pytest.raises(InputError, match=r"r0\.json.*To fix it"):
         RoundFolder(tmp_path).used_ids()

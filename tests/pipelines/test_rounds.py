@@ -207,10 +207,10 @@ def result(name, gain, cost_usd):
 @pytest.mark.parametrize(
     ("settings", "rounds", "why"),
     [
-        ({}, 4, "All 4 rounds are done"),
+        ({}, 4, "4 rounds done"),
         ({"min_points_per_usd": 1.5}, 3, "Round r002 gained 1 points per USD, under the bar of 1.5"),
         ({"budget_usd": 2.0}, 2, "The budget of 2 USD is used up (2 spent)"),
-        ({"budget_usd": 100.0, "min_points_per_usd": 0.5}, 4, "All 4 rounds are done"),
+        ({"budget_usd": 100.0, "min_points_per_usd": 0.5}, 4, "4 rounds done"),
     ],
 )
 def test_a_run_ends_when_a_dollar_buys_too_little_or_none_is_left(

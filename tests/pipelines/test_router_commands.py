@@ -97,7 +97,7 @@ def test_what_cannot_be_done_is_said_before_any_work(
     run = CliRunner().invoke(app, [*arguments, "--home", str(tmp_path / "home")])
     assert isinstance(run.exception, LeerooError), run.output
     assert says in str(run.exception)
-    assert "To mend it" in str(run.exception)
+    assert "To fix it" in str(run.exception)
     assert not (tmp_path / "home" / "ledger.db").exists()
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
 from pipelines.answering.round_money import RoundMoney
 from pipelines.learning.recorded_requests import read_requests
 from pipelines.traffic.as_questions import question_rows, served_rows
+from pipelines.traffic.choosing import choose_among
 from pipelines.traffic.grading import GradedAnswers, grade_answers, read_asked
+from pipelines.traffic.settings import ShadowSettings
 from warehouse import Warehouse
 from warehouse.traffic.texts import RecordedText
 
@@ -28,6 +31,7 @@ def grade(
     form: str,
     feedback: float | None = None,
     right: str | None = None,
+    wanted: dict | None = None,
 ) -> tuple[dict[tuple[str, str], float], GradedAnswers]:
     """Serve ``said["a"]``, let the others answer in the shadow, grade; scores by expert and grader."""
     store = Warehouse(folder / "warehouse")
@@ -42,7 +46,8 @@ def grade(
                 "score": feedback, "demonstration": right, "created_at": now}  # fmt: skip
         store.append("feedback", pa.Table.from_pylist([told]), round="serve-2026-01-01")
     requests = read_requests(store)
-    texts = {"r": RecordedText("r", [{"role": "user", "content": prompt}], said["a"], "a")}
+    spoken = [{"role": "user", "content": prompt}]
+    texts = {"r": RecordedText("r", spoken, said["a"], "a", response_format=wanted)}
     questions = question_rows(requests, texts, round="learn000")
     store.append("questions", questions, round="learn000")
     served = served_rows(requests, questions, texts)
@@ -57,7 +62,7 @@ def grade(
             "cost_usd": 0.0,
         }
         store.append("answers", pa.Table.from_pylist([answer]), round="learn000", expert=expert)
-    asked = read_asked(requests, questions)
+    asked = read_asked(requests, questions, texts)
     money = RoundMoney(store, "learn000", 0.0)
     assert money.spent_usd() == 0, "what was served was paid in its own round"
 
@@ -104,8 +109,54 @@ def test_three_that_can_be_compared_grade_each_other(tmp_path: Path) -> None:
     assert scores == {("a", "agreement@1"): half, ("b", "agreement@1"): half, ("c", "agreement@1"): 0.0}
 
 
+def test_json_is_held_against_the_schema_that_the_request_named(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}, "required": ["n"]}
+    wanted = {"type": "json_schema", "json_schema": {"name": "count", "schema": schema}}
+    said = {"a": '{"n": 1}', "b": '{"n": "one"}', "c": '{"n": 2}', "d": "one"}
+    scores, graded = grade(tmp_path, "How many?", said, form="json", wanted=wanted)
+    assert scores == {("b", "form@1"): 0.0, ("d", "form@1"): 0.0}
+    assert graded.open == 2
+    prompt = Warehouse(tmp_path / "warehouse").scan("questions")["prompt"][0].as_py()
+    assert '"required": ["n"]' in prompt, "whoever is asked again has to know the schema"
+    assert prompt.endswith("How many?")
+
+
 def test_poems_are_for_a_judge(tmp_path: Path) -> None:
     said = dict.fromkeys("abc", "Rain falls.")
     scores, graded = grade(tmp_path, POEM, said, form="long_text", feedback=1.0)
     assert scores == {}
     assert graded.open == 3
+
+
+@pytest.mark.parametrize(
+    ("form", "wanted", "asks"),
+    [
+        ("json", {"type": "json_object"}, True),
+        ("json", None, False),  # recorded before the field was: nobody could know what is wanted
+        ("tool_call", None, False),
+        ("long_text", None, True),
+    ],
+)
+def test_what_is_asked_again_says_what_is_wanted(
+    tmp_path: Path, form: str, wanted: dict | None, asks
+) -> None:
+    from experts import load_catalogue
+    from orchestrator import load_embedder
+    from orchestrator.text.embedder import weights_key
+
+    store, reader = Warehouse(tmp_path / "warehouse"), load_embedder("wordllama")
+    specs = load_catalogue().experts
+    row = {
+        "request_id": "r", "role": "champion", "expert": specs[0].name, "expert_version": "1", "form": form,
+        "created_at": datetime.now(UTC), "recording": "texts", "round": "serve-2026-01-01",
+        "embedder": weights_key(reader.weights), "embedding": reader.embed(["Count."])[0].tolist(),
+        "prompt_tokens": 5, "completion_tokens": 5, "text_hash": "t",
+    }  # fmt: skip
+    store.append("traffic", pa.Table.from_pylist([row]), round="serve-2026-01-01")
+    spoken = [{"role": "user", "content": "Count."}]
+    texts = {"r": RecordedText("r", spoken, "{}", specs[0].name, response_format=wanted)}
+    seen = reader.embed(["Something else."])
+    sample = choose_among(
+        read_requests(store), texts, np.asarray(seen, np.float32), reader, specs, None, ShadowSettings(), 1.0
+    )
+    assert (sample.request_ids == ("r",)) is asks

@@ -15,6 +15,7 @@ import httpx
 import numpy as np
 import openai
 import pytest
+from mlflow import MlflowClient
 from test_stopping_e2e import Endpoint, wait_until
 
 from experts import load_catalogue
@@ -67,9 +68,9 @@ class Served:
     """An endpoint behind a front, with four experts that bill."""
 
     def __init__(self, front, home, apis):
-        self.front, self.home, self.apis = front, home, apis
+        self.front, self.home, self.apis, self.replies = front, home, apis, []
         self.catalogue = "experts:" + "".join(EXPERT.format(name=a.name, port=a.port) for a in apis)
-        self.endpoint = Endpoint(home, None, "--front", front, catalogue=self.catalogue)
+        self.endpoint = Endpoint(home, None, "--front", front, "--trace", catalogue=self.catalogue)
         self.url = self.endpoint.url
 
     def key(self, budget_usd=5.0):
@@ -87,9 +88,13 @@ class Served:
     def ask(self, secret, question, *, wait_s=0.0, timeout_s=60, **fields):
         said = f"#{question}# ~{wait_s}~ {OPTIONS}"
         body = {"model": "leeroo:ensemble", "messages": [{"role": "user", "content": said}], "max_tokens": 8}
-        headers = {"authorization": f"Bearer {secret}"}
+        trace_id = f"{len(self.replies) + 1:032x}"
+        headers = {"authorization": f"Bearer {secret}", "traceparent": f"00-{trace_id}-{7:016x}-01"}
         url = f"{self.url}/v1/chat/completions"
-        return httpx.post(url, json=body | fields, headers=headers, timeout=timeout_s)
+        self.replies.append((f"tr-{trace_id}", None))
+        reply = httpx.post(url, json=body | fields, headers=headers, timeout=timeout_s)
+        self.replies = [(one, reply if one == f"tr-{trace_id}" else its) for one, its in self.replies]
+        return reply
 
     def billed(self, question):
         """Return how often each expert was asked, and what all of it comes to in USD."""
@@ -298,3 +303,25 @@ def test_a_stop_lets_a_plan_finish_and_leaves_the_books_in_order(served):
     assert len(kept["reply"].json()["leeroo"]["asked"]) == len(counts) >= 2
     assert check_books(served.home / LEDGER_FILE).faults == ()
     assert money()[1] == 0
+
+
+def test_every_request_left_a_trace_also_the_last_before_the_stop(served):
+    uri = f"sqlite:///{served.home / 'mlflow.db'}"
+    client = MlflowClient(uri)
+    experiment = client.get_experiment_by_name("leeroo").experiment_id
+    found = {one.info.trace_id: one for one in client.search_traces(locations=[experiment], max_results=100)}
+    errors = [one.data.spans[0].attributes.get("error.type") for one in found.values()]
+    assert {"insufficient_quota", "client_left", "model_not_found", "unknown_preset"} <= set(errors)
+    answered = [(name, reply) for name, reply in served.replies if reply and reply.status_code == 200]
+    assert len(answered) >= 5
+    for name, reply in answered:
+        told, trace = reply.json()["leeroo"], found[name]
+        root, *spans = trace.data.spans
+        assert root.attributes["leeroo.request_id"] == told["request_id"]
+        assert root.attributes["leeroo.probability"] == pytest.approx(told["probability"], abs=1e-4)
+        assert trace.info.cost["total_cost"] == pytest.approx(told["cost_usd"])
+        calls = [span for span in spans if span.span_type == "CHAT_MODEL"]
+        asked = [one["expert"] for one in (*told["asked"], *told["tried"])]
+        assert sorted(span.attributes["leeroo.expert"] for span in calls) == sorted(asked)
+        assert {"decide", "reserve", "settle"} <= {span.name for span in spans}
+        assert OPTIONS not in trace.to_json()

@@ -61,11 +61,13 @@ def test_a_text_is_kept_and_forgotten(orchestrator, tmp_path, monkeypatch, strea
     gateway = serve(orchestrator, tmp_path, record="texts")
     assert recording_kept(gateway.config).is_sealed is is_sealed
     ask(gateway, store=False)
-    reply = ask(gateway, stream=stream, user="somebody")
+    wanted = {"response_format": {"type": "text"}}
+    reply = ask(gateway, stream=stream, user="somebody", **wanted)
     request_id = reply.headers["x-leeroo-request-id"] if stream else reply.json()["leeroo"]["request_id"]
     text = read_soon(tmp_path, request_id)
     assert text.prompt_messages == [{"role": "user", "content": f"What is {SECRET}?"}]
     assert text.answer_text.endswith("onetwothree" if stream else "says hello")
+    assert text.response_format == wanted["response_format"]
     assert text.expert in NAMES
     assert text.user_hash is not None
     texts = tmp_path / "traffic" / "texts"

@@ -64,7 +64,7 @@ def test_what_is_no_pool_is_refused_with_its_file_and_mend(tmp_path: Path, conte
             read()
         assert says in str(refused.value)
         assert POOL_NAME in str(refused.value)
-        assert "To mend it" in str(refused.value)
+        assert "To fix it" in str(refused.value)
 
 
 YAML = st.recursive(

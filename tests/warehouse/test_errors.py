@@ -68,7 +68,7 @@ def test_the_command_line_tells_each_in_one_line(capsys, monkeypatch, kind, wrap
         os.umask(mask)
     shown = capsys.readouterr()
     assert ended.value.code == kind.exit_code
-    assert shown.err == "leeroo: here: it does not work. To mend it: do that\n"
+    assert shown.err == "leeroo: here: it does not work. To fix it: do that\n"
     assert shown.out == ""
 
 

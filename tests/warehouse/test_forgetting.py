@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.warehouse.killed_steps import killed_at
 from warehouse import Warehouse
 from warehouse.schemas import TABLES
-from warehouse.traffic.forgetting import ORDERS_FOLDER, carry_out_orders, count_meant, forget
+from warehouse.traffic.forgetting import ORDERS_FOLDER, carry_out_orders, find_meant, forget
 from warehouse.traffic.retention import RecordingKept, expire, note_recording, read_recording
 from warehouse.traffic.selection import Selection
 from warehouse.traffic.texts import RecordedText, TextStore
@@ -115,7 +115,7 @@ def test_those_who_are_meant_are_gone_from_every_file(
     store = fill(tmp_path, [5, 4, 3, 1, 0.5, 0])
     before = rows_of(store)
     if gone == {2} or not gone:
-        assert count_meant(tmp_path, store, selection) == len(gone)
+        assert len(find_meant(tmp_path, store, selection)) == len(gone)
     done = forget(tmp_path, store, selection)
     assert (done.requests, done.texts) == (len(gone), len(gone))
     # Judges' replies of the round are not told apart: all of them lose their words, and keep what they cost.

@@ -50,9 +50,9 @@ class _Order:
     derived: Derived
 
 
-def count_meant(home: Path, warehouse: Warehouse, selection: Selection) -> int:
-    """Return how many recorded requests are meant; nothing is changed."""
-    return len(TextStore(home).find(selection) | find_requests(warehouse, selection))
+def find_meant(home: Path, warehouse: Warehouse, selection: Selection) -> set[str]:
+    """Return the ids of the recorded requests that are meant; nothing is changed."""
+    return TextStore(home).find(selection) | find_requests(warehouse, selection)
 
 
 def forget(
@@ -89,7 +89,7 @@ def carry_out_orders(home: Path, warehouse: Warehouse, embeddings: Path | None =
 
 def _carry_out(home: Path, warehouse: Warehouse, order: _Order, embeddings: Path | None) -> Forgotten:
     store, selection = TextStore(home), order.selection
-    meant = store.find(selection) | find_requests(warehouse, selection)
+    meant = find_meant(home, warehouse, selection)
     found = find_derived(warehouse, meant | order.derived.request_ids)
     known = order.derived
     derived = Derived(

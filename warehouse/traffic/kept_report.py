@@ -21,11 +21,13 @@ class KeptReport:
         made_at: when.
         complaints: who, what is beyond a threshold, and what to do.
         figures: name of the metric, labels, value.
+        reasons: why learning is worth its price; none where nothing has drifted.
     """
 
     made_at: datetime
     complaints: tuple[tuple[str, str, str], ...]
     figures: tuple[tuple[str, dict[str, str], float], ...]
+    reasons: tuple[str, ...] = ()
 
 
 def write_report(home: Path, content: Mapping[str, Any]) -> None:
@@ -48,6 +50,7 @@ def read_report(home: Path) -> KeptReport | None:
                 (str(name), {str(key): str(own) for key, own in labels.items()}, float(value))
                 for name, labels, value in content["figures"]
             ),
+            tuple(str(one) for one in content.get("reasons", ())),
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

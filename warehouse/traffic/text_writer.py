@@ -129,6 +129,7 @@ def redacted(text: RecordedText, redact: Redact) -> RecordedText:
         text,
         prompt_messages=[_redacted(message, redact) for message in text.prompt_messages],
         answer_text=redact(text.answer_text),
+        response_format=_redacted(text.response_format, redact) if text.response_format else None,
     )
 
 
@@ -142,7 +143,8 @@ def _redacted(value: Any, redact: Redact) -> Any:
 
 def _size_of(value: Any) -> int:
     if isinstance(value, RecordedText):
-        return 200 + _size_of(value.prompt_messages) + _size_of(value.answer_text)
+        words = value.prompt_messages, value.answer_text, value.response_format or {}
+        return 200 + sum(map(_size_of, words))
     if isinstance(value, str):
         return 50 + len(value)
     if isinstance(value, dict):

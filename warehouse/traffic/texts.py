@@ -39,6 +39,7 @@ class RecordedText:
         key_id: whose request it is; None where the endpoint is open.
         user_hash: keyed hash of the request's user.
         created_at: when it was answered.
+        response_format: the form that the request asked for by that field, in OpenAI's shape.
     """
 
     request_id: str
@@ -48,6 +49,7 @@ class RecordedText:
     key_id: str | None = None
     user_hash: str | None = None
     created_at: datetime = field(default_factory=_now)
+    response_format: dict[str, Any] | None = field(default=None, repr=False)
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,13 @@ class TextStore:
             self._is_checked = False
 
     def _to_line(self, row: RecordedText) -> bytes:
-        words = {"messages": row.prompt_messages, "answer": row.answer_text, "expert": row.expert}
+        words: dict[str, Any] = {
+            "messages": row.prompt_messages,
+            "answer": row.answer_text,
+            "expert": row.expert,
+        }
+        if row.response_format is not None:
+            words["response_format"] = row.response_format
         record: dict[str, Any] = {
             "request_id": row.request_id,
             "created_at": row.created_at.astimezone(UTC).isoformat(),
@@ -215,4 +223,5 @@ class TextStore:
             record["key_id"],
             record["user_hash"],
             moment(record["created_at"]),
+            words.get("response_format"),
         )

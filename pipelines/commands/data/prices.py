@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    group = typer.Typer(help="Keep the prices of the catalogue's experts.", no_args_is_help=True)
+    group = typer.Typer(help="Update the prices in the catalogue.", no_args_is_help=True)
     group.callback()(lambda: None)
     group.command("update")(update)
     app.add_typer(group, name="prices")

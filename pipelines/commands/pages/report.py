@@ -18,7 +18,10 @@ def register(app: typer.Typer) -> None:
 
 def report(
     round: Annotated[
-        str | None, typer.Option("--round", help="Report up to this round, on its router; all by default.")
+        str | None,
+        typer.Option(
+            "--round", help="Report on the home up to this round, and on its router; all rounds by default."
+        ),
     ] = None,
     version: Annotated[
         str | None, typer.Option(help="Router version or alias; the round's or the champion by default.")
@@ -30,11 +33,14 @@ def report(
     evaluation: Annotated[
         Path | None,
         typer.Option(
-            help="evaluation.json of `leeroo evaluate`, instead of the version's own: it has more rows."
+            help="evaluation.json of `leeroo evaluate` to use instead of the version's own; it has more rows."
         ),
     ] = None,
     queries_per_month: Annotated[
-        float, typer.Option(min=0, help="Your volume, for savings by the month; the page can change it.")
+        float,
+        typer.Option(
+            min=0, help="Your number of queries per month, for the savings; the page can change it."
+        ),
     ] = 100_000,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:

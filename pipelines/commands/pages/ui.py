@@ -21,7 +21,7 @@ def ui(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.")] = 5000,
 ) -> None:
-    """Open the MLflow UI on this home's runs and router versions."""
+    """Open MLflow's pages with this home's runs and router versions."""
     import subprocess
     import sys
 

@@ -15,7 +15,9 @@ def register(app: typer.Typer) -> None:
     from pipelines.commands.traffic.learn import learn
 
     app.command("learn")(learn)
-    traffic = typer.Typer(help="Look after what is recorded of the traffic.", no_args_is_help=True)
+    traffic = typer.Typer(
+        help="Evaluate, report on, import to, and forget recorded traffic.", no_args_is_help=True
+    )
     for name in COMMANDS:
         importlib.import_module(f"pipelines.commands.traffic.{name}").register(traffic)
     app.add_typer(traffic, name="traffic")

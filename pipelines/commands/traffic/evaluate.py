@@ -27,19 +27,19 @@ def register(traffic: typer.Typer) -> None:
 
 def evaluate(
     versions: Annotated[
-        str, typer.Option(help="Two versions or aliases; the first one less the second is shown.")
+        str, typer.Option(help="Two versions or aliases; differences are first minus second.")
     ] = "challenger,champion",
     since: Annotated[
-        str | None, typer.Option(help="Requests from a date on (2030-01-31), or of so long: 7d, 12h.")
+        str | None, typer.Option(help="Requests since a date (2030-01-31) or within a period (7d, 12h).")
     ] = None,
     method: Annotated[
         str,
         typer.Option(
-            help="dr: forecasts, corrected by weighted ratings; snips: weighted ratings, normalised; ips."
+            help="Estimator: dr (doubly robust), snips (self-normalised) or ips (inverse propensity)."
         ),
     ] = "dr",
-    ratings: Annotated[str, typer.Option(help="Whose count: both, feedback or judge.")] = "both",
-    by: Annotated[str, typer.Option(help="Groups: task, key or form.")] = "task",
+    ratings: Annotated[str, typer.Option(help="Ratings to use: both, feedback or judge.")] = "both",
+    by: Annotated[str, typer.Option(help="Group by task, key or form.")] = "task",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines instead of tables.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="Print CSV instead of tables.")] = False,
     home: HomeOption = DEFAULT_HOME,

@@ -31,10 +31,10 @@ def forget_recorded(
     before: Annotated[
         str | None, typer.Option(help="Requests answered before a day or moment (UTC).")
     ] = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask for confirmation.")] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Remove requests: their texts, rows, feedback, and shadow questions with their answers. For good.
+    """Delete requests for good: texts, rows, feedback, and shadow questions with their answers.
 
     Where several options are given, all must hold. Requests that are answered later are not meant. What they
     cost stays in the ledger; a router that learned from them is not trained anew.
@@ -49,8 +49,9 @@ def forget_recorded(
         if not sys.stdin.isatty():
             raise InputError("nobody is there to be asked", where="leeroo traffic forget", fix="give --yes")
         typer.confirm(f"Remove {count_requests(place, selection):,} requests for good?", abort=True)
-    done = forget_requests(place, selection)
-    print_line(f"{done.requests:,} requests are forgotten, {done.texts:,} texts with them")
+    done, traces = forget_requests(place, selection)
+    told = f"{done.requests:,} requests are forgotten, {done.texts:,} texts with them"
+    print_line(told + (f" and {traces:,} traces" if traces else ""))
     _tell_rows(done.removed)
     print_line("What they cost stays in the ledger. Routers that learned from them are not trained anew.")
 
@@ -58,11 +59,11 @@ def forget_recorded(
 def expire_recorded(
     keep_texts_days: Annotated[
         int | None,
-        typer.Option(help="Days that texts are kept; as the endpoint was started, else 30.", min=0),
+        typer.Option(help="Days that texts are kept; as the endpoint was started, or 30.", min=0),
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Remove texts whose time is over, and again what is to be forgotten. An endpoint does it by itself."""
+    """Delete expired texts, and repeat open deletions. A running endpoint does this by itself."""
     from pipelines.commands.terminal.console import print_line
     from pipelines.traffic.forget import expire_texts
     from warehouse.traffic.retention import DEFAULT_DAYS, read_recording

@@ -20,22 +20,29 @@ if TYPE_CHECKING:
 
 def learn(
     budget_usd: Annotated[
-        float, typer.Option(min=0, help="What shadow answers and the judge may cost; never passed.")
+        float, typer.Option(min=0, help="Maximum cost of shadow answers and the judge; never exceeded.")
     ] = 1.0,
-    requests: Annotated[int, typer.Option(min=0, help="Requests to ask again, at most.")] = 200,
+    requests: Annotated[
+        int, typer.Option(min=0, help="Maximum number of requests to ask other experts.")
+    ] = 200,
     judge: Annotated[
-        str | None, typer.Option(help="Expert that grades what no rule can; it answers nothing itself.")
+        str | None, typer.Option(help="Expert that grades what no rule can grade; it answers nothing itself.")
     ] = None,
     judge_by: Annotated[
-        str, typer.Option(help="rubric: answer by answer; pairs: with the served one, in both orders.")
+        str,
+        typer.Option(help="rubric: grade each answer; pairs: compare with the served one, in both orders."),
     ] = "rubric",
-    days: Annotated[float | None, typer.Option(help="Requests of so many days; all by default.")] = None,
+    if_needed: Annotated[
+        bool, typer.Option("--if-needed", help="Ask nothing again while nothing speaks for drift.")
+    ] = False,
+    days: Annotated[float | None, typer.Option(help="Use requests of the last DAYS days only.")] = None,
     weight: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=NUMBER: what a key's requests count beside the others'; may be repeated."),
+        typer.Option(help="KEY=NUMBER: weight of a key's requests; may be repeated."),
     ] = None,
     round: Annotated[
-        str | None, typer.Option(help="Name of the round; else the unfinished one, or the next number.")
+        str | None,
+        typer.Option(help="Name of the round; the unfinished one, or the next number, by default."),
     ] = None,
     catalogue: Annotated[
         str | None, typer.Option(help="YAML file of experts; small real models by default.")
@@ -43,19 +50,23 @@ def learn(
     predictor: Annotated[
         str | None, typer.Option(help=f"Kind of predictor, the champion's by default: {PREDICTOR_KINDS}.")
     ] = None,
-    embedder: Annotated[str | None, typer.Option(help="Of the router; the champion's by default.")] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Splits of the evaluation logged with it.")] = 5,
-    seed: Annotated[int, typer.Option(help="Of what is drawn.")] = 0,
+    embedder: Annotated[
+        str | None, typer.Option(help="Embedder of the router; the champion's by default.")
+    ] = None,
+    seeds: Annotated[
+        int, typer.Option(min=1, help="Number of splits in the evaluation that is logged with the router.")
+    ] = 5,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     address: AddressOption = None,
     home: HomeOption = DEFAULT_HOME,
     warehouse: Annotated[
-        str | None, typer.Option(help="URL of the warehouse, if not in the home; or set LEEROO_WAREHOUSE.")
+        str | None, typer.Option(help="URL of the warehouse, if outside the home (or LEEROO_WAREHOUSE).")
     ] = None,
     mlflow: Annotated[
-        str | None, typer.Option(help="URI of MLflow, if not in the home; or set MLFLOW_TRACKING_URI.")
+        str | None, typer.Option(help="URI of MLflow, if outside the home (or MLFLOW_TRACKING_URI).")
     ] = None,
 ) -> None:
-    """Ask recorded requests of other experts, grade, train a challenger, and put it to the gate.
+    """Ask other experts recorded requests, grade the answers, train a challenger and test it.
 
     Run again to resume. Asking again needs texts (`leeroo serve --record texts`); of features alone it learns
     what feedback says.
@@ -67,7 +78,7 @@ def learn(
     settings = LearnSettings(
         round=round, budget_usd=budget_usd, catalogue=catalogue, predictor=predictor, embedder=embedder,
         seeds=seeds, seed=seed, address=address,
-        shadow=ShadowSettings(requests, days, read_weights(weight), judge, judge_by),  # type: ignore[arg-type]
+        shadow=ShadowSettings(requests, days, read_weights(weight), judge, judge_by, if_needed),  # type: ignore[arg-type]
     )  # fmt: skip
     place = Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow)
     with working("learning from the traffic") as tell:

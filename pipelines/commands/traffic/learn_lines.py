@@ -11,6 +11,7 @@ from pipelines.traffic.events import (
     ChallengerTrained,
     Graded,
     LearnDone,
+    Need,
     NothingToLearn,
     Sampled,
     ShadowsCame,
@@ -35,6 +36,14 @@ def _(event: TrafficRead) -> Iterator[str]:
             "No text is kept, so nothing can be asked again: only what feedback says of the answers that were"
             " given can be learned. `leeroo serve --record texts` keeps texts."
         )
+
+
+@lines_of.register
+def _(event: Need) -> Iterator[str]:
+    if event.reasons:
+        yield f"Something has drifted: {'; '.join(event.reasons)}."
+    else:
+        yield "Nothing speaks for drift: no request is asked again (--if-needed)."
 
 
 @lines_of.register

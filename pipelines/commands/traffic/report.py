@@ -27,31 +27,39 @@ def register(traffic: typer.Typer) -> None:
 
 def report(
     days: Annotated[
-        float | None, typer.Option(min=0.001, help="Requests of so many days; all by default.")
+        float | None, typer.Option(min=0.001, help="Use requests of the last DAYS days only.")
     ] = None,
     novel_share: Annotated[
-        float, typer.Option(min=0, max=1, help="Share of requests that may be unlike what was trained on.")
+        float,
+        typer.Option(
+            min=0, max=1, help="Alert above this share of requests that are unlike the training set."
+        ),
     ] = 0.25,
     success_gap: Annotated[
-        float, typer.Option(min=0, max=1, help="By how much success may differ from its forecast.")
+        float,
+        typer.Option(min=0, max=1, help="Alert if success differs from its forecast by more than this."),
     ] = 0.10,
     cost_ratio: Annotated[
-        float, typer.Option(min=1, help="By how much bills may exceed their forecast.")
+        float, typer.Option(min=1, help="Alert if costs exceed their forecast by more than this factor.")
     ] = 1.5,
     shift_success: Annotated[
-        float, typer.Option(min=0, max=1, help="By how much an expert's success may shift.")
+        float, typer.Option(min=0, max=1, help="Alert if an expert's success shifts by more than this.")
     ] = 0.10,
     shift_ratio: Annotated[
-        float, typer.Option(min=1, help="By how much the length or price of its answers may shift.")
+        float,
+        typer.Option(
+            min=1, help="Alert if the length or price of its answers shifts by more than this factor."
+        ),
     ] = 1.25,
     alpha: Annotated[
-        float, typer.Option(min=0.0001, max=0.5, help="Chance of any false alarm among all shifts.")
+        float,
+        typer.Option(min=0.0001, max=0.5, help="Probability of a false alarm over all shift tests together."),
     ] = 0.05,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False,
     as_csv: CsvOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Set what was found beside what was forecast: queries, success, bills. Exit code 1 beyond a threshold.
+    """Compare traffic with its forecasts: queries, success, costs. Exit code 1 beyond a threshold.
 
     `leeroo doctor` and the endpoint's metrics show the last report.
     """
@@ -130,7 +138,7 @@ def print_report(report: TrafficReport) -> None:
         )
     for complaint in report.complaints:
         console.print(
-            Text.assemble((complaint.who, "red"), f": {complaint.what}. To mend it: {complaint.fix}")
+            Text.assemble((complaint.who, "red"), f": {complaint.what}. To fix it: {complaint.fix}")
         )
     if not report.complaints:
         print_line("nothing is beyond its threshold")

@@ -14,9 +14,9 @@ from warehouse.traffic.kept_report import read_report
 KNOWN = {
     "leeroo_traffic_novel_share": ("share of requests unlike what the router was trained on", ()),
     "leeroo_traffic_judge_agreement": ("share of answers on which judge and users agree", ()),
-    "leeroo_traffic_success_gap": ("success found less success forecast", ("expert",)),
-    "leeroo_traffic_cost_ratio": ("bills over their forecast", ("expert",)),
-    "leeroo_traffic_complaints": ("figures beyond their threshold", ()),
+    "leeroo_traffic_success_gap": ("observed minus forecast success", ("expert",)),
+    "leeroo_traffic_cost_ratio": ("cost divided by its forecast", ("expert",)),
+    "leeroo_traffic_complaints": ("number of figures beyond their threshold", ()),
 }
 
 

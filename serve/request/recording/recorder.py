@@ -36,11 +36,14 @@ class Recorder:
         self._versions: dict[str, str] = {}
         self._spool = Spool(config.home / TRAFFIC_FOLDER / SPOOL_FOLDER, owner)
 
+    def recording_of(self, job: InFlight) -> Recording:
+        """Return what may be kept of a request here."""
+        recording = recording_of(self._config, job.caller, job.request)
+        return recording if self._keep_text is not None else strictest(recording, "features")
+
     def record(self, job: InFlight, ending: Ending) -> tuple[TrafficRecord, ...]:
         """Write down what may be kept of an answer; return its rows. Nothing here can fail the answer."""
-        recording = recording_of(self._config, job.caller, job.request)
-        if self._keep_text is None:
-            recording = strictest(recording, "features")
+        recording = self.recording_of(job)
         if recording == "none":
             return ()
         try:

@@ -22,6 +22,7 @@ class SpokenText:
             the user.
         answer_text: the answer's first choice; what came of it, where a stream broke off.
         expert: who answered.
+        response_format: the field of that name, where the request asks for JSON by it.
     """
 
     request_id: str
@@ -30,6 +31,7 @@ class SpokenText:
     prompt_messages: list[dict[str, Any]] = field(repr=False)
     answer_text: str = field(repr=False)
     expert: str = ""
+    response_format: dict[str, Any] | None = field(default=None, repr=False)
 
 
 #: Takes the words before the answer is given out. It must not wait: a millisecond is much.
@@ -40,7 +42,12 @@ def texts_of(job: InFlight, expert: str, answer_text: str, user_hash: str | None
     """Return the words of a request that was answered."""
     request = job.request
     if isinstance(request, ChatRequest):
-        messages = [dict(message) for message in request.for_expert()["messages"]]
+        body = request.for_expert()
+        messages = [dict(message) for message in body["messages"]]
+        wanted = body.get("response_format")
     else:
-        messages = [{"role": "user", "content": request.prompt}]
-    return SpokenText(job.request_id, job.caller.key_id, user_hash, messages, answer_text, expert)
+        messages, wanted = [{"role": "user", "content": request.prompt}], None
+    response_format = wanted if isinstance(wanted, dict) else None
+    return SpokenText(
+        job.request_id, job.caller.key_id, user_hash, messages, answer_text, expert, response_format
+    )

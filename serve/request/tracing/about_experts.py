@@ -1,0 +1,70 @@
+"""What spans say of an expert that is asked, by the GenAI semantic conventions of OpenTelemetry."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from experts import ExpertSpec
+from experts.backends.registry import is_api
+from experts.upstream import Usage
+from experts.upstream.address import url_of
+from serve.experts.client import WholeAnswer
+from serve.tracing.messages import Scalar
+
+EXPERT = "leeroo.expert"
+_MOST_CHARACTERS = 200
+
+Told = dict[str, Scalar | tuple[Scalar, ...]]
+
+
+def about_expert(spec: ExpertSpec, operation: str) -> Told:
+    """Return who is asked, and where; of an address the host and the port alone, which hold no key."""
+    told: Told = {
+        "gen_ai.operation.name": operation,
+        "gen_ai.provider.name": spec.backend,
+        "gen_ai.request.model": spec.model,
+        EXPERT: spec.name,
+    }
+    if is_api(spec):
+        address = urlsplit(url_of(spec, is_chat=True))
+        told["server.address"] = address.hostname or ""
+        if address.port is not None:
+            told["server.port"] = address.port
+    return told
+
+
+def about_answer(answer: WholeAnswer) -> Told:
+    """Return what an answer says of itself, but for its words and its tokens."""
+    told: Told = {}
+    model, answer_id = answer.body.get("model"), answer.body.get("id")
+    if isinstance(model, str):
+        told["gen_ai.response.model"] = model[:_MOST_CHARACTERS]
+    if isinstance(answer_id, str):
+        told["gen_ai.response.id"] = answer_id[:_MOST_CHARACTERS]
+    reasons = [choice.get("finish_reason") for choice in answer.body.get("choices") or ()]
+    told["gen_ai.response.finish_reasons"] = tuple(
+        reason[:_MOST_CHARACTERS] for reason in reasons if isinstance(reason, str)
+    )
+    return told
+
+
+def about_usage(usage: Usage, spec: ExpertSpec) -> Told:
+    """Return the tokens of an answer, and what those of either kind cost."""
+    output_usd = spec.price.cost_usd(
+        0.0,
+        float(usage.completion_tokens),
+        is_batch=usage.is_batch,
+        reasoning=float(usage.reasoning_tokens),
+        audio_out=float(usage.audio_out_tokens),
+    )
+    told: Told = {
+        "gen_ai.usage.input_tokens": usage.prompt_tokens,
+        "gen_ai.usage.output_tokens": usage.completion_tokens,
+        "leeroo.input_cost_usd": max(0.0, usage.cost_usd(spec.price) - output_usd),
+        "leeroo.output_cost_usd": output_usd,
+    }
+    if usage.cached_tokens:
+        told["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens
+    if usage.is_estimated:
+        told["leeroo.usage_is_estimated"] = True
+    return told

@@ -1,0 +1,104 @@
+"""MLflow's trace store as a destination of spans: what its server does with OTLP, without a server."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlflow.entities.span import Span
+from mlflow.tracing.client import TracingClient
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.trace import SpanKind
+
+from warehouse.mlflow_runs import EXPERIMENT, client_of, find_experiment
+from warehouse.traffic.traces import KEY_TAG, REQUEST_TAG, WORDS_TAG
+
+_TAG = "mlflow.traceTag."
+_ASKED, _SAID = "gen_ai.input.messages", "gen_ai.output.messages"
+_COSTS = {
+    "input_cost": "leeroo.input_cost_usd",
+    "output_cost": "leeroo.output_cost_usd",
+    "total_cost": "leeroo.cost_usd",
+}
+_OUTPUTS = {
+    "expert": "leeroo.expert",
+    "finish_reason": "leeroo.finish_reason",
+    "cost_usd": "leeroo.cost_usd",
+    "error": "error.type",
+}
+
+
+class MlflowSpans(SpanExporter):
+    """Writes spans to a tracking store, SQLite or a server, in the home's experiment."""
+
+    def __init__(self, tracking_uri: str) -> None:
+        """Take a store that :func:`warehouse.mlflow_store.open_store` has seen."""
+        self._experiment = find_experiment(client_of(tracking_uri), tracking_uri, EXPERIMENT)
+        self._client = TracingClient(tracking_uri)
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Write spans, all or none."""
+        encoded = encode_spans([as_mlflow_has_it(span) for span in spans])
+        found = [
+            Span.from_otel_proto(span, resource=of_resource.resource)
+            for of_resource in encoded.resource_spans
+            for of_scope in of_resource.scope_spans
+            for span in of_scope.spans
+        ]
+        self._client.log_spans(self._experiment, found)
+        return SpanExportResult.SUCCESS
+
+    def shutdown(self) -> None:
+        """There is nothing to close."""
+
+
+def as_mlflow_has_it(span: ReadableSpan) -> ReadableSpan:
+    """Return a span with what MLflow calls otherwise than the conventions do.
+
+    Without a cost of ours MLflow makes one up from a public list of prices, where that knows the model's
+    name. The spans of a request's caller lie elsewhere as a rule, and a trace without a first span counts as
+    unfinished: here the request is the first.
+    """
+    told = dict(span.attributes or {})
+    is_request = span.kind is SpanKind.SERVER
+    if is_request:
+        more = _of_request(told)
+    elif span.kind is SpanKind.CLIENT:
+        cost = {theirs: told.get(ours, 0.0) for theirs, ours in _COSTS.items()}
+        model = told["leeroo.expert"]
+        more = {"mlflow.spanType": "CHAT_MODEL", "mlflow.llm.cost": cost, "mlflow.llm.model": model}
+    else:
+        more = {"mlflow.spanType": "TASK"}
+    return ReadableSpan(
+        name=span.name,
+        context=span.context,
+        parent=None if is_request else span.parent,
+        resource=span.resource,
+        attributes=told | more,
+        kind=span.kind,
+        status=span.status,
+        start_time=span.start_time,
+        end_time=span.end_time,
+        instrumentation_scope=span.instrumentation_scope,
+    )
+
+
+def _of_request(told: dict[str, Any]) -> dict[str, Any]:
+    """Return what MLflow lists of a request: its words where they may be kept, else names and the cost."""
+    tags = (REQUEST_TAG, KEY_TAG)
+    more: dict[str, Any] = {f"{_TAG}{tag}": told[tag] for tag in tags if tag in told}
+    inputs: dict[str, Any] = {"model": told.get("gen_ai.request.model", "")}
+    outputs = {name: told[ours] for name, ours in _OUTPUTS.items() if ours in told}
+    if _ASKED in told:
+        more[f"{_TAG}{WORDS_TAG}"] = "true"
+        inputs["messages"] = [_plain(message) for message in json.loads(told.pop(_ASKED))]
+    if _SAID in told:
+        outputs["choices"] = [{"message": _plain(message)} for message in json.loads(told.pop(_SAID))]
+    return more | {"mlflow.spanType": "WORKFLOW", "mlflow.spanInputs": inputs, "mlflow.spanOutputs": outputs}
+
+
+def _plain(message: Mapping[str, Any]) -> dict[str, str]:
+    return {"role": message["role"], "content": "".join(part["content"] for part in message["parts"])}

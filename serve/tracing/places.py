@@ -1,0 +1,69 @@
+"""Where traces are to go: MLflow's store, an OTLP receiver, or both."""
+
+from __future__ import annotations
+
+import os
+from urllib.parse import urlsplit
+
+from serve.config import ServeConfig
+from warehouse import InputError
+
+MLFLOW, OTLP = "mlflow", "otlp"
+_OTLP = "OTEL_EXPORTER_OTLP_"
+_PROTOCOL = "http/protobuf"
+#: Variables of OpenTelemetry that count; the headers, and an address, may hold a key.
+VARIABLES = (
+    *(
+        f"{_OTLP}{part}{name}"
+        for part in ("", "TRACES_")
+        for name in (
+            *("ENDPOINT", "HEADERS", "TIMEOUT", "COMPRESSION", "PROTOCOL"),
+            *("CERTIFICATE", "CLIENT_CERTIFICATE", "CLIENT_KEY"),
+        )
+    ),
+    "OTEL_SERVICE_NAME",
+    "OTEL_RESOURCE_ATTRIBUTES",
+)
+
+
+def trace_destinations(config: ServeConfig) -> tuple[str, ...]:
+    """Return where traces go: as the settings say, else to MLflow and to whom the environment names.
+
+    Raises:
+        InputError: a destination is none, or the environment asks for another protocol than ours.
+    """
+    named = config.trace_to or ((MLFLOW, OTLP) if otlp_endpoint() else (MLFLOW,))
+    for one in named:
+        if one in (MLFLOW, OTLP):
+            continue
+        address = urlsplit(one)
+        if address.scheme not in ("http", "https") or not address.hostname:
+            raise InputError(
+                "this is no place for traces",
+                where=f"--trace-to {address.hostname or one[:40]}",
+                fix=f"give {MLFLOW}, {OTLP} (what {_OTLP}ENDPOINT names), or the http address of a receiver",
+            )
+    if OTLP in named and not otlp_endpoint():
+        raise InputError(
+            "no receiver of traces is named",
+            where=f"--trace-to {OTLP}",
+            fix=f"export {_OTLP}ENDPOINT=http://host:4318, or give its address instead",
+        )
+    protocol = otlp_variable("PROTOCOL") or _PROTOCOL
+    if set(named) != {MLFLOW} and protocol != _PROTOCOL:
+        raise InputError(
+            f"traces go out by {_PROTOCOL} alone, not by {protocol}",
+            where=f"{_OTLP}PROTOCOL",
+            fix=f"unset it, and name the receiver's port for HTTP (as a rule 4318) in {_OTLP}ENDPOINT",
+        )
+    return tuple(dict.fromkeys(named))
+
+
+def otlp_endpoint() -> str | None:
+    """Return the address of a receiver that the environment names."""
+    return otlp_variable("ENDPOINT")
+
+
+def otlp_variable(name: str) -> str | None:
+    """Return a variable of OpenTelemetry's OTLP exporters; what is said for traces goes first."""
+    return os.environ.get(f"{_OTLP}TRACES_{name}") or os.environ.get(f"{_OTLP}{name}") or None
