@@ -28,8 +28,9 @@ def load_onnxruntime() -> ModuleType:
                 del os.environ["TMPDIR"]
             else:
                 os.environ["TMPDIR"] = before
-        onnxruntime.disable_telemetry_events()
-    return onnxruntime
+        loaded: ModuleType = onnxruntime
+        loaded.disable_telemetry_events()
+    return loaded
 
 
 def open_session(model: Path) -> Any:
