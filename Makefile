@@ -9,7 +9,8 @@ TOGETHER := -n 2 --dist loadgroup
 # A benchmark is offered once its module is there.
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve usable traffic paper))) \
 	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py)) \
-	$(patsubst bench/off_policy.py,bench-off-policy,$(wildcard bench/off_policy.py))
+	$(patsubst bench/off_policy.py,bench-off-policy,$(wildcard bench/off_policy.py)) \
+	$(patsubst bench/gate.py,bench-gate,$(wildcard bench/gate.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-fast test-kills lint format docs doctor serve ui bench $(BENCHES) clean clean-all
@@ -46,7 +47,7 @@ format: setup ## put the code into the project's format
 
 docs: setup ## the documentation as a site in build/site, its reference made from the code
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet $(ARGS)
-	@echo 'Open build/site/index.html'
+	@echo 'Open build/site/index.html; its search needs a server: python3 -m http.server --directory build/site'
 
 doctor: setup ## what is installed, what this machine can run, and what to do about the rest
 	@$(BIN)/leeroo doctor $(ARGS)

@@ -20,7 +20,7 @@ def render_catalogue() -> str:
     from experts.backends.registry import BACKENDS
     from experts.catalogue.bundled_models import BUNDLED_MODELS
     from experts.catalogue.dialect import PRESETS, Dialect
-    from experts.catalogue.pricing import Price
+    from experts.catalogue.pricing import ContextTier, Price
     from experts.catalogue.spec import ExpertSpec, Resources
 
     parts = [
@@ -33,6 +33,7 @@ def render_catalogue() -> str:
     for title, model in (
         ("An expert", ExpertSpec),
         ("price", Price),
+        ("A tier of a price", ContextTier),
         ("resources", Resources),
         ("dialect", Dialect),
     ):
@@ -44,7 +45,7 @@ def render_catalogue() -> str:
 def render_model(model: type[BaseModel]) -> str:
     """Return the table of a model's fields."""
     return table(("field", "type", "default", "what it is"), [
-        (code(name), code(kind_of(field)), default_of(field), field.description or "")
+        (code(field.alias or name), code(kind_of(field)), default_of(field), field.description or "")
         for name, field in model.model_fields.items()
     ])  # fmt: skip
 

@@ -14,6 +14,7 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -269,6 +270,16 @@ def verify_imports() -> None:
     """Import every heavy library once; raises SetupError with the first import error."""
     environment = {**os.environ, "HF_HUB_OFFLINE": "1", "VLLM_LOGGING_LEVEL": "ERROR"}
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    with tempfile.TemporaryDirectory(
+        prefix="leeroo-setup-"
+    ) as aside:  # some write there as they are imported
+        failures = import_all(environment | {"TMPDIR": aside})
+    if failures:
+        raise SetupError("\n".join(failures) + "\nTo start afresh: rm -r .venv && make setup")
+
+
+def import_all(environment: dict[str, str]) -> list[str]:
+    """Import the groups of VERIFY_IMPORTS side by side; return what failed."""
     processes = []
     for modules in VERIFY_IMPORTS:
         program = "import warnings; warnings.simplefilter('ignore')\n"
@@ -289,8 +300,7 @@ def verify_imports() -> None:
         _, errors = process.communicate()
         if process.returncode != 0:
             failures.append(f"importing {', '.join(modules)} failed:\n{errors[-2000:]}")
-    if failures:
-        raise SetupError("\n".join(failures) + "\nTo start afresh: rm -r .venv && make setup")
+    return failures
 
 
 def run_quietly(

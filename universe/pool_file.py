@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from universe.model.frontier_point import FrontierPoint
 from warehouse import InputError, NotReadyError
 
 if TYPE_CHECKING:  # serving reads the pool and needs no solver
@@ -29,8 +30,17 @@ class PoolFile:
     document: dict[str, Any]  # all that the file says of it
 
 
-def write_plan(home: Path, universe: Universe, reasons: Mapping[str, str]) -> Path:
-    """Write the universe beside the pool in use, for :func:`apply_plan` to take over."""
+def write_plan(
+    home: Path, universe: Universe, reasons: Mapping[str, str], frontier: Sequence[FrontierPoint] = ()
+) -> Path:
+    """Write the universe beside the pool in use, for :func:`apply_plan` to take over.
+
+    Args:
+        home: whose.
+        universe: that was chosen.
+        reasons: why each of its experts is in.
+        frontier: the best sets at other budgets, where they were looked for; the report draws them.
+    """
     path = home / PLAN_NAME
     document = {
         "experts": list(universe.experts),
@@ -43,6 +53,8 @@ def write_plan(home: Path, universe: Universe, reasons: Mapping[str, str]) -> Pa
         "replicas": dict(universe.replicas),
         "left_out": list(universe.left_out),
     }
+    if frontier:
+        document["frontier"] = [asdict(point) | {"experts": list(point.experts)} for point in frontier]
     _write(path, document)
     return path
 
@@ -66,6 +78,23 @@ def apply_plan(home: Path, plan: Path | None = None) -> tuple[Path, list[str]]:
     pool = read_pool_file(plan, fix=_CHOOSE)
     _write(home / POOL_NAME, pool.document)
     return home / POOL_NAME, list(pool.experts)
+
+
+def read_frontier(document: Mapping[str, Any]) -> tuple[FrontierPoint, ...]:
+    """Return the frontier that a pool's document holds; empty where it has none that can be read."""
+    try:
+        return tuple(
+            FrontierPoint(
+                float(point["budget_usd"]),
+                tuple(map(str, point["experts"])),
+                float(point["expected_score"]),
+                float(point["expected_cost_usd"]),
+                float(point["bound"]),
+            )
+            for point in document.get("frontier") or ()
+        )
+    except (KeyError, TypeError, ValueError, AttributeError):
+        return ()
 
 
 def _write(path: Path, document: dict[str, Any]) -> None:

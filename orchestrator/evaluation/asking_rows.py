@@ -14,7 +14,7 @@ from orchestrator.asking.replay import Replayed, answers_of_sets, replay
 from orchestrator.evaluation.blind_rows import agreement_cascades, blind_votes, fitted_singles
 from orchestrator.evaluation.seed_result import SeedResult
 from orchestrator.predictors.base import Prediction
-from orchestrator.selection.sweep import PolicyPoints
+from orchestrator.selection.sweep import PolicyPoints, points_of
 from warehouse import Outcomes
 
 LEEROO, MATCHED = "leeroo", "matched random"  # as it is served; its plans dealt to other queries
@@ -89,6 +89,25 @@ def add_asking_rows(
         result.test[name], result.validation[name] = row.points(test), row.points(validation)
         result.calls[name] = row.calls(test)
     return [*names, *blind]
+
+
+def add_matched_random(
+    result: SeedResult, name: str, outcomes: Outcomes, validation: Rows, decision_usd: float, *, seed: int
+) -> None:
+    """Add a router's choices dealt to other queries, where it asks one expert each: the worth of its mix.
+
+    Args:
+        result: of the split; has the router's points under ``name``.
+        name: of the router.
+        outcomes: of all questions.
+        validation: rows that its points on validation are of.
+        decision_usd: what a decision costs.
+        seed: of the deal: one for all settings, for of many the hull would take the luckiest.
+    """
+    for rows, points in ((result.rows, result.test), (validation, result.validation)):
+        order = np.random.default_rng(seed).permutation(len(rows))
+        dealt = points_of(points[name].choice[:, order], outcomes.score[rows], outcomes.cost_usd[rows])
+        points[MATCHED] = replace(dealt, cost_usd=dealt.cost_usd + decision_usd)
 
 
 def _rows_of(forecast: Prediction, rows: Rows) -> Prediction:

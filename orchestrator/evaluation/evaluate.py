@@ -7,6 +7,7 @@ the intervals, so that differences between policies are paired.
 
 from __future__ import annotations
 
+import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 
 from orchestrator.asking.readings import Readings
 from orchestrator.evaluation import metrics
-from orchestrator.evaluation.asking_rows import Forecasts, add_asking_rows
+from orchestrator.evaluation.asking_rows import MATCHED, Forecasts, add_asking_rows, add_matched_random
 from orchestrator.evaluation.calibration import calibrate
 from orchestrator.evaluation.latency import Latency, measure_latency
 from orchestrator.evaluation.report import EvaluationReport
@@ -84,6 +85,7 @@ def evaluate_router(
     build: Callable[[str], Predictor] = build_predictor,
     signals: Sequence[Signal] = (),
     readings: Readings | None = None,
+    on_progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> EvaluationReport:
     """Compare predictors with the plain policies on a pool's outcomes.
 
@@ -100,8 +102,10 @@ def evaluate_router(
         build: makes an unfitted predictor of a kind.
         readings: what the answers say, over the same questions. They add the rows of the policy as it is
             served (``leeroo``), of its plans dealt to other queries, and of what does not look at the query.
+            Without them the last predictor's choices are dealt to other queries.
         signals: add a row of the last predictor with cascades in the pool, which escalate to another expert
             where these signals, over the same questions, say that an answer is not to be relied on.
+        on_progress: called with what comes next, and the share of the work that is done.
 
     Raises:
         InputError: fewer than two experts, or too few questions answered by all of them.
@@ -110,6 +114,13 @@ def evaluate_router(
     signals = [replace(signal, confidence=signal.confidence[answered]) for signal in signals]
     readings = readings.take(np.flatnonzero(answered)) if readings else None
     outcomes = prepare_outcomes(outcomes, price_basis)
+    steps = itertools.count()
+    total = 2 + seeds * (len(predictors) + bool(signals) + (readings is not None))
+
+    def begin(step: str) -> None:
+        on_progress(step, next(steps) / total)
+
+    begin(f"reading {len(outcomes):,} questions with {embedder}")
     reader = load_embedder(embedder, cache_dir=cache_dir)
     queries = read_queries(outcomes.texts, reader)
     complete = np.asarray(np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1))
@@ -125,7 +136,9 @@ def evaluate_router(
         test = split.test[complete[split.test]]
         validation = split.validation[complete[split.validation]]
         result = SeedResult.of_plain_policies(outcomes, test, np.concatenate([split.train, split.validation]))
+        part = f"split {seed + 1} of {seeds}"
         for name in predictors:
+            begin(f"{part}, {name}")
             fitted = build(name)
             run = _run_predictor(fitted, outcomes, queries, split, validation, test, embed_s, seed)
             result.test[name], result.validation[name] = run.test_points, run.validation_points
@@ -134,14 +147,20 @@ def evaluate_router(
                 texts = [outcomes.texts[i] for i in test]
                 latency[name] = _measure_decisions(uncached, fitted, run.cost_model, texts)
         if signals:
+            begin(f"{part}, cascades")
             wide = _run_with_cascades(
                 build(predictors[-1]), outcomes, signals, queries, split, validation, test, embed_s, seed
             )
             result.test[cascaded], result.validation[cascaded] = wide.test_points, wide.validation_points
         if readings is not None:
+            begin(f"{part}, several experts for one answer")
             forecasts = _cross_fit(fitted, Examples(queries, outcomes), split, run, seed)
             asking = add_asking_rows(result, forecasts, outcomes, readings, validation, seed=seed)
+        else:
+            add_matched_random(result, predictors[-1], outcomes, validation, run.decision_usd, seed=seed)
+            asking = [MATCHED]
         per_seed.append(result)
+    begin("intervals")
     return summarise(
         outcomes,
         per_seed,

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.text.embedder import Vectors, WeightsIdentity
+from orchestrator.text.onnx_runtime import open_session
 from orchestrator.text.tokens import run_side_by_side, tokenise
 from orchestrator.text.weights import find_weights, identify_weights
 
@@ -41,11 +42,7 @@ class MiniLmEmbedder:
 
     @cached_property
     def _session(self) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = 1
-        return onnxruntime.InferenceSession(str(self._model), options, providers=["CPUExecutionProvider"])
+        return open_session(self._model)
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [n, 384]; texts run side by side on the machine's cores."""

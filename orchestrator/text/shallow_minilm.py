@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.text.embedder import WeightsIdentity
+from orchestrator.text.onnx_runtime import load_onnxruntime, open_session
 from orchestrator.text.tokens import run_side_by_side, tokenise
 from orchestrator.text.weights import find_weights, identify_weights
 
@@ -55,12 +56,7 @@ class ShallowMiniLmEmbedder:
 
     @cached_property
     def _session(self) -> Any:
-        import onnxruntime
-
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = 1
-        model = quantised_minilm(self._model, LAYERS, self.weights[0].checksum)
-        return onnxruntime.InferenceSession(str(model), options, providers=["CPUExecutionProvider"])
+        return open_session(quantised_minilm(self._model, LAYERS, self.weights[0].checksum))
 
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Return float32 [n, 384]; texts run side by side on the machine's cores."""
@@ -86,6 +82,7 @@ def quantised_minilm(weights: Path, layers: int, checksum: str) -> Path:
     path = directory / f"minilm-{layers}-int8-{checksum[:16]}.onnx"
     if path.is_file():
         return path
+    load_onnxruntime()
     from onnx import TensorProto
     from onnxruntime.quantization import QuantType, quantize_dynamic
 

@@ -7,15 +7,13 @@ whether it comes in a batch of a million or as one request.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 
 from orchestrator.text.embedder import Vectors
-
-PROGRESS_FROM = 2_000  # texts; below this a progress bar would only flicker
 
 
 def tokenise(tokenizer: Any, texts: Sequence[str], *, add_special_tokens: bool = True) -> list[list[int]]:
@@ -34,12 +32,7 @@ def run_side_by_side(
         return unit_rows(pool_one(rows[0])[None, :])
     out = np.zeros((len(rows), dim), np.float32)
     with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        vectors: Iterable[Vectors] = pool.map(pool_one, rows)
-        if len(rows) >= PROGRESS_FROM:
-            from rich.progress import track
-
-            vectors = track(vectors, description="embedding", total=len(rows), transient=True)
-        for row, vector in enumerate(vectors):
+        for row, vector in enumerate(pool.map(pool_one, rows)):
             out[row] = vector
     return unit_rows(out)
 

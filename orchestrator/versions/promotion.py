@@ -96,7 +96,7 @@ def challenge_champion(
     routers = {"challenger": load_version(registry, version), "champion": load_version(registry, former)}
     served = _hear_traffic(traffic, (version, routers["challenger"]), (former, routers["champion"]))
     told = None if served is None else str(served)
-    comparison, untested = _compare(routers, evidence, cache_dir)
+    comparison, untested = compare_held_out(routers, evidence, cache_dir)
     record_gate(
         registry,
         version,
@@ -124,7 +124,7 @@ def challenge_champion(
     return Standing(version, former, promoted or force, verdict, test, told, forced)
 
 
-def _compare(
+def compare_held_out(
     routers: dict[str, Orchestrator], evidence: Outcomes, cache_dir: Path | None
 ) -> tuple[Comparison | None, str]:
     """What held-out questions say, or why they say nothing."""

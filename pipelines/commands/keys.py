@@ -157,7 +157,7 @@ def revoke_key(
 def list_keys(
     home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
 ) -> None:
-    """Show the keys, their limits and what they spent in their present period; what exploring cost today."""
+    """List keys with their limits, their spend in the current period, and today's cost of exploring."""
     from pipelines.commands.terminal.console import Terminal, print_line
     from serve.ledger.ledger import LEDGER_FILE, Ledger
 

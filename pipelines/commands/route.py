@@ -87,10 +87,10 @@ def _predict(
 ) -> Prediction:
     """Success and cost of the experts wanted, block by block; embeddings are kept for another run."""
     import numpy as np
-    from rich.progress import track
 
     from orchestrator import load_embedder, read_queries
     from orchestrator.predictors.base import Prediction
+    from pipelines.commands.terminal.progress import working
     from warehouse import match_names, split_names
 
     names = match_names(router.experts, split_names(experts)) if experts else router.experts
@@ -98,11 +98,13 @@ def _predict(
     reader = load_embedder(router.embedder.name, cache_dir=cache_dir)
     success = np.empty((len(texts), len(names)), np.float32)
     cost_usd = np.empty((len(texts), len(names)))
-    for start in track(range(0, len(texts), BLOCK), description="predicting", transient=True):
-        part = slice(start, start + BLOCK)
-        read = read_queries(texts[part], reader)
-        success[part] = router.predictor.predict(read)[:, columns]
-        cost_usd[part] = router.cost.predict(read)[:, columns]
+    with working(f"forecasting {len(texts):,} queries") as tell:
+        for start in range(0, len(texts), BLOCK):
+            tell("", start / len(texts))
+            part = slice(start, start + BLOCK)
+            read = read_queries(texts[part], reader)
+            success[part] = router.predictor.predict(read)[:, columns]
+            cost_usd[part] = router.cost.predict(read)[:, columns]
     return Prediction(names, success, cost_usd)
 
 

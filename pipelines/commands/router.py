@@ -56,31 +56,44 @@ def train(
         bool,
         typer.Option(
             "--traffic",
-            help="Also learn from labels on recorded requests, if earlier labels predict later ones.",
+            help="Also learn from labels and bills of recorded requests, if earlier ones predict later ones.",
         ),
     ] = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a router on the warehouse's outcomes and register it; the first one becomes champion at once."""
     from orchestrator.text.registry import load_embedder
-    from orchestrator.traffic.read import read_labels
+    from orchestrator.traffic.read import read_bills, read_labels
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import champion_version
     from orchestrator.versions.promotion import crown_first
     from pipelines.commands.screen import print_training
     from pipelines.commands.terminal.console import Terminal
+    from pipelines.commands.terminal.progress import working
     from pipelines.learning.pool_outcomes import load_pool_outcomes
     from pipelines.learning.training import train_version
 
     place = Home.open(home)
     check_router_settings([predictor], embedder)
     outcomes = load_pool_outcomes(place, pool, experts, source)
-    labels = None
+    labels = bills = None
     if traffic:
-        labels = read_labels(place.warehouse(), outcomes.experts, load_embedder(embedder))
-    trained = train_version(
-        outcomes, place, predictor=predictor, embedder=embedder, seeds=seeds, seed=seed, traffic=labels
-    )
+        reader = load_embedder(embedder)
+        labels = read_labels(place.warehouse(), outcomes.experts, reader)
+        bills = read_bills(place.warehouse(), outcomes.experts, reader)
+    size = f"{len(outcomes):,} questions x {len(outcomes.experts)} experts"
+    with working(f"training on {size}") as tell:
+        trained = train_version(
+            outcomes,
+            place,
+            predictor=predictor,
+            embedder=embedder,
+            seeds=seeds,
+            seed=seed,
+            traffic=labels,
+            bills=bills,
+            on_progress=tell,
+        )
     version = trained.version
     print_training(trained)
     console = Terminal()
@@ -140,6 +153,7 @@ def evaluate(
     from orchestrator.train import check_router_settings
     from orchestrator.versions.mlflow_registry import log_evaluation
     from pipelines.commands.terminal.console import Terminal
+    from pipelines.commands.terminal.progress import working
     from pipelines.commands.terminal.query_output import write_records
     from pipelines.learning.pool_outcomes import load_pool_outcomes, load_readings
     from warehouse import InputError, split_names
@@ -156,28 +170,33 @@ def evaluate(
         raise InputError("versions are compared without cascades", where="--cascades", fix="leave out one")
     place = Home.open(home)
     if versions:
-        report = _compare_versions(place, split_names(versions), source)
+        with working(f"comparing versions {versions}"):
+            report = _compare_versions(place, split_names(versions), source)
     else:
         outcomes = load_pool_outcomes(place, pool, experts, source)
         open_store(place.mlflow_uri)  # no hour of work for a result that cannot be kept
-        report = evaluate_router(
-            outcomes,
-            predictors=kinds,
-            embedder=embedder,
-            seeds=seeds,
-            price_basis="flat" if price_basis == "flat" else "actual",
-            cache_dir=place.embeddings,
-            signals=_find_signals(place, outcomes) if cascades else (),
-            readings=load_readings(place, outcomes),
-        )
+        size = f"{len(outcomes):,} questions x {len(outcomes.experts)} experts"
+        with working(f"evaluating {', '.join(kinds)} on {size}") as tell:
+            report = evaluate_router(
+                outcomes,
+                predictors=kinds,
+                embedder=embedder,
+                seeds=seeds,
+                price_basis="flat" if price_basis == "flat" else "actual",
+                cache_dir=place.embeddings,
+                signals=_find_signals(place, outcomes) if cascades else (),
+                readings=load_readings(place, outcomes),
+                on_progress=tell,
+            )
     console = Terminal(stderr=as_json or as_csv)
     if as_json or as_csv:
         write_records(_measures(report), sys.stdout, as_csv=as_csv)
     else:
         for rendered in (render_report(report), render_details(report), render_pairs(report)):
             console.print(rendered)
-    written = write_report(report, out or place.path / "evaluations" / "latest")
-    run_id = log_evaluation(report, tracking_uri=place.mlflow_uri)
+    with working("drawing figures, and logging them"):
+        written = write_report(report, out or place.path / "evaluations" / "latest")
+        run_id = log_evaluation(report, tracking_uri=place.mlflow_uri)
     console.print(
         f"wrote {', '.join(path.name for path in written)} to {written[0].parent}; MLflow run {run_id}"
     )
@@ -208,6 +227,7 @@ def promote(
     from orchestrator.versions.mlflow_registry import versions as list_versions
     from orchestrator.versions.promotion import challenge_champion
     from pipelines.commands.terminal.console import Terminal
+    from pipelines.commands.terminal.progress import working
     from pipelines.learning.pool_outcomes import champion_pool, load_pool_outcomes
     from warehouse import InputError, TooFewError
 
@@ -221,15 +241,16 @@ def promote(
     pool = load_version(place.mlflow_uri, version).info
     names = champion_pool(place, pool["experts"])
     outcomes = load_pool_outcomes(place, None, ",".join(names), source or ",".join(pool["sources"]))
-    standing = challenge_champion(
-        place.mlflow_uri,
-        version,
-        outcomes,
-        traffic=place.warehouse(),
-        force=force,
-        reason=reason,
-        cache_dir=place.embeddings,
-    )
+    with working(f"putting version {version} to the test"):
+        standing = challenge_champion(
+            place.mlflow_uri,
+            version,
+            outcomes,
+            traffic=place.warehouse(),
+            force=force,
+            reason=reason,
+            cache_dir=place.embeddings,
+        )
     console = Terminal()
     if standing.test is None and standing.traffic is None:
         if not standing.promoted:

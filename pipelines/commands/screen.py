@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, assert_never
 
@@ -14,6 +15,7 @@ from pipelines.commands.round_tables import (
     result_line,
 )
 from pipelines.commands.terminal.console import Terminal, print_line, print_step
+from pipelines.commands.terminal.progress import spell_s, working
 from pipelines.selfplay.events import (
     Answered,
     AnsweringBegins,
@@ -36,6 +38,19 @@ if TYPE_CHECKING:
     from pipelines.learning.training import TrainingResult
 
 
+#: What a round does after an event, until the next one.
+_NEXT: dict[type, str] = {
+    FrozenSet: "making questions",
+    QuestionsMade: "choosing whom to ask",
+    Assigned: "opening the experts",
+    Answered: "choosing which experts to keep",
+    UniverseChosen: "training the router, and evaluating it",
+    Trained: "measuring what the round bought",
+    Measured: "putting the version to the test",
+    Tested: "looking for gaps",
+}
+
+
 class Screen:
     """Prints what a run tells. A context manager: it ends the bars, whatever happens.
 
@@ -45,16 +60,24 @@ class Screen:
 
     def __init__(self) -> None:
         self._bars = contextlib.ExitStack()
+        self._waiting = contextlib.ExitStack()  # says what is being done where nothing is printed for long
         self._advance: Callable[[str, int], None] = lambda expert, count: None
 
     def __enter__(self) -> Screen:
         return self
 
     def __exit__(self, *error: object) -> None:
+        self._waiting.close()
         self._bars.close()
 
     def show(self, event: Event) -> None:
-        """Print an event."""
+        """Print an event, and say what comes next if that takes long."""
+        self._waiting.close()
+        self._show(event)
+        if type(event) in _NEXT:
+            self._waiting.enter_context(working(_NEXT[type(event)]))
+
+    def _show(self, event: Event) -> None:
         match event:
             case FrozenSet():
                 _show_frozen_set(event)
@@ -168,9 +191,24 @@ def show_progress(total: Mapping[str, int]) -> Iterator[Callable[[str, int], Non
     Yields:
         What to call with an expert's name and the number of its questions answered since the last call.
     """
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    columns = (
+        TextColumn("  {task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left:"),
+        TimeRemainingColumn(),
+    )
+    began_s = time.monotonic()
     console = Terminal()
     with Progress(*columns, console=console, disable=not console.is_terminal) as bars:
         tasks = {name: bars.add_task(name, total=count) for name, count in total.items()}
@@ -181,6 +219,7 @@ def show_progress(total: Mapping[str, int]) -> Iterator[Callable[[str, int], Non
             bars.advance(task, answered)
             done, count = bars.tasks[task].completed, total[name]
             if bars.disable and count and int(10 * done / count) > int(10 * before / count):
-                print_line(f"  {name}: {done:,.0f} of {count:,}")
+                left_s = (time.monotonic() - began_s) * (count - done) / done
+                print_line(f"  {name}: {done:,.0f} of {count:,}, about {spell_s(left_s)} left")
 
         yield advance

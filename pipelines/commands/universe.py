@@ -111,8 +111,9 @@ def choose(
     if context.invoked_subcommand:
         return
     from pipelines.commands.terminal.console import Terminal
+    from pipelines.commands.terminal.progress import working
     from universe.analysis.explain import binding_limits, marginal_values, reasons_to_keep
-    from universe.analysis.frontier import trace_frontier
+    from universe.analysis.frontier import cost_points, trace_frontier
     from universe.analysis.robust import select_robust, uncertain_world
     from universe.model.hosting_file import HostingFile, read_hosting
     from universe.model.limits import Limits
@@ -121,7 +122,7 @@ def choose(
     from universe.pool_file import write_plan
     from universe.report.figures import draw_frontier, draw_marginal_values, draw_robustness
     from universe.report.tables import (
-        frontier_progress,
+        describe_search,
         render_binding,
         render_candidate,
         render_frontier,
@@ -129,7 +130,6 @@ def choose(
         render_marginal_values,
         render_robust,
         render_universe,
-        search_progress,
     )
     from universe.solver.select import select_universe, universe_program
     from warehouse import InfeasibleError, TooFewError
@@ -155,7 +155,13 @@ def choose(
         alike = near_identical(outcomes.experts, outcomes.score, agreement=agreement)
         limits = replace(limits, exclusive=alike)
     costs = {name: entry for name, entry in file.experts.items() if name in outcomes.experts}
-    expected = None if raw else expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings)
+    size = f"{len(outcomes):,} questions x {len(outcomes.experts)} experts"
+    with working(f"expecting success and cost on {size}") as tell:
+        expected = (
+            None
+            if raw
+            else expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings, on_progress=tell)
+        )
     settings: dict[str, Any] = {"expected": expected, "hosting": costs, "price_weight": price_weight}
     program = universe_program(outcomes, limits=limits, **settings)
     figures: dict[str, Any] = {}
@@ -164,44 +170,54 @@ def choose(
 
         console.print(render_candidate(value_candidate(program, candidate, time_limit_s=time_limit_s)))
         return
-    with search_progress(console) as on_progress:
+    with working(f"choosing experts for {size}") as tell:
         universe = select_universe(
             outcomes,
             limits=limits,
             time_limit_s=time_limit_s,
             sample=sample,
-            on_progress=on_progress,
+            on_progress=lambda progress: tell(describe_search(progress), None),
             **settings,
         )
     console.print(render_universe(universe))
     metrics: dict[str, float] = {}
     if judge:
         try:
-            value = held_out(outcomes, limits, settings, embedder=embedder, cache_dir=here.embeddings)
+            with working("judging this way of choosing on held-out questions"):
+                value = held_out(outcomes, limits, settings, embedder=embedder, cache_dir=here.embeddings)
         except (TooFewError, InfeasibleError) as error:  # of a part of the questions; the choice stands
             console.print(f"This way of choosing could not be judged on held-out questions: {error}")
         else:
             console.print(render_held_out(value))
             metrics = {"held_out_score": value.score, "held_out_low": value.interval[0],
                        "held_out_high": value.interval[1], "held_out_cost_usd": value.cost_usd}  # fmt: skip
-    values = marginal_values(program, universe.experts)
+    with working("telling what each expert is worth"):
+        values = marginal_values(program, universe.experts)
     figures["marginal_values"] = draw_marginal_values(values)
     if explain:
         console.print(render_marginal_values(values))
-        console.print(render_binding(binding_limits(program, universe.objective)))
+        with working("looking for the limits that bind"):
+            binding = binding_limits(program, universe.objective)
+        console.print(render_binding(binding))
     if traced_budget:
-        with frontier_progress(console) as on_point:
+        with working("tracing the frontier") as tell:
             traced = trace_frontier(
-                program, traced_budget, points=points, time_limit_s=time_limit_s, on_point=on_point
+                program,
+                traced_budget,
+                points=points,
+                time_limit_s=time_limit_s,
+                on_point=lambda done, total: tell(f"{done} of {total} points", done / total),
             )
         console.print(render_frontier(traced))
         figures["frontier"] = draw_frontier(traced)
     if robust:
         worlds = uncertain_world(program, price_spread=price_spread, traffic_spread=traffic_spread)
-        choice = select_robust(program, worlds, risk=risk, time_limit_s=time_limit_s)
+        with working("choosing for prices and traffic that move"):
+            choice = select_robust(program, worlds, risk=risk, time_limit_s=time_limit_s)
         console.print(render_robust(choice))
         figures["robustness"] = draw_robustness(choice)
-    path = write_plan(here.path, universe, reasons_to_keep(universe, values))
+    traced_points = cost_points(traced) if traced_budget else ()
+    path = write_plan(here.path, universe, reasons_to_keep(universe, values), traced_points)
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
     if track:
         from universe.report.mlflow_runs import log_universe
@@ -242,9 +258,10 @@ def gaps(
     ] = True,
     track: TrackOption = True,
 ) -> None:
-    """Find the regions where the pool (or the experts named) falls short, and what closing them is worth."""
+    """Find regions of questions where the pool falls short, and what closing each gap is worth."""
     from orchestrator.text.registry import load_embedder
     from pipelines.commands.terminal.console import Terminal
+    from pipelines.commands.terminal.progress import working
     from pipelines.learning.traffic_mix import find_nearest
     from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
     from universe.report.figures import draw_gaps
@@ -253,12 +270,20 @@ def gaps(
     console = Terminal()
     here = Home.open(home)
     outcomes = _outcomes(here, experts or _pool_in_use(here), source)
-    expected = expected_success(outcomes, embedder=embedder, cache_dir=here.embeddings)
-    embeddings = load_embedder(embedder, cache_dir=here.embeddings).embed(outcomes.texts)
-    nearest = find_nearest(here, outcomes) if traffic else None
-    report = find_gaps(outcomes, expected, outcomes.experts, embeddings, target=target, margin=margin,
-                       score_price_usd=score_price_usd,
-                       traffic=None if nearest is None else nearest.position)  # fmt: skip
+    size = f"{len(outcomes):,} questions x {len(outcomes.experts)} experts"
+    with working(f"looking for gaps in {size}") as tell:
+        expected = expected_success(
+            outcomes,
+            embedder=embedder,
+            cache_dir=here.embeddings,
+            on_progress=lambda step, share: tell(step, share / 2),
+        )
+        tell("regions, and whether they are found again", 0.5)
+        embeddings = load_embedder(embedder, cache_dir=here.embeddings).embed(outcomes.texts)
+        nearest = find_nearest(here, outcomes) if traffic else None
+        report = find_gaps(outcomes, expected, outcomes.experts, embeddings, target=target, margin=margin,
+                           score_price_usd=score_price_usd,
+                           traffic=None if nearest is None else nearest.position)  # fmt: skip
     if as_json or as_csv:
         from pipelines.commands.terminal.query_output import write_records
 

@@ -30,7 +30,7 @@ class Output(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("sql")(run_sql)
-    keeping = typer.Typer(help="Look after the tables.", no_args_is_help=True)
+    keeping = typer.Typer(help="Check and repair the tables.", no_args_is_help=True)
     keeping.callback()(lambda: None)
     keeping.command("check")(check_tables)
     app.add_typer(keeping, name="warehouse")
@@ -41,10 +41,12 @@ def run_sql(
         str, typer.Argument(help="For example: select expert, avg(score) from outcomes group by 1")
     ],
     home: HomeOption = DEFAULT_HOME,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print the rows.")] = Output.table,
+    output: Annotated[Output, typer.Option("--output", "-o", help="Output format.")] = Output.table,
     as_json: Annotated[bool, typer.Option("--json", help="The same as -o json.")] = False,
     as_csv: Annotated[bool, typer.Option("--csv", help="The same as -o csv.")] = False,
-    limit: Annotated[int, typer.Option(help="Rows of a table to print; csv and json print all.")] = 200,
+    limit: Annotated[
+        int, typer.Option(help="Maximum rows to print as a table; csv and json print all.")
+    ] = 200,
 ) -> None:
     """Query questions, answers, judgements, traffic, feedback, decisions and outcomes with DuckDB."""
     import duckdb
@@ -89,8 +91,9 @@ def check_tables(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Compare every file of the tables with its checksum; exit code 1 where one is not as it should be."""
+    """Compare every file of the tables with its checksum; exit code 1 if one differs."""
     from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.progress import working
     from pipelines.commands.terminal.query_output import write_records
     from warehouse.integrity import inspect_tables
     from warehouse.integrity import mend as put_right
@@ -99,7 +102,12 @@ def check_tables(
     found = 0
     told = (lambda text: None) if as_json or as_csv else print_line
     rows: list[dict[str, object]] = []
-    for seen in inspect_tables(warehouse):
+    with working("comparing files with their checksums") as tell:
+        inspected = []
+        for seen in inspect_tables(warehouse):
+            inspected.append(seen)
+            tell(f"{len(inspected)} tables are compared, the last one {seen.table}", None)
+    for seen in inspected:
         counted = {"table": seen.table, "files": seen.files, "rows": seen.rows, "unchecked": seen.unchecked}
         rows.append(counted | {"kind": "as written" if not seen.findings else "counted"})
         unchecked = f", {seen.unchecked:,} of them older than checksums" if seen.unchecked else ""
@@ -125,24 +133,28 @@ def import_recorded(
     """Import recorded answers of models, as experts that can be evaluated but not called."""
     from experts.backends.recorded_folder import read_recorded_folder
     from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.progress import working
     from pipelines.selfplay.round_record import RoundFolder
 
     here = Home.open(home)
     warehouse = here.warehouse()
     # All folders are read before anything is written: a bad one leaves the warehouse as it was.
     notes: dict[Path, list[str]] = {folder: [] for folder in folders}
-    read = [(folder, *read_recorded_folder(folder, notes=notes[folder])) for folder in folders]
+    with working(f"reading {len(folders)} folders"):
+        read = [(folder, *read_recorded_folder(folder, notes=notes[folder])) for folder in folders]
     for folder, questions, answers, specs in read:
         for line in notes[folder]:
             print_line(f"{folder}: {line}")
         filing = warehouse.file_questions(
             questions, round="recorded", keep_rounds=RoundFolder(here.rounds).names()
         )
-        rows = sum(
-            warehouse.append("answers", part, round="recorded", expert=spec.name)
-            for spec in specs
-            if (part := answers.filter(_equals(answers["expert"], spec.name))).num_rows
-        )
+        rows = 0
+        with working(f"writing {answers.num_rows:,} answers") as tell:
+            for done, spec in enumerate(specs):
+                tell(f"those of {spec.name}", done / len(specs))
+                part = answers.filter(_equals(answers["expert"], spec.name))
+                if part.num_rows:
+                    rows += warehouse.append("answers", part, round="recorded", expert=spec.name)
         print_line(
             f"{folder}: {questions.num_rows:,} questions ({filing.added:,} new), {len(specs)} experts,"
             f" {answers.num_rows:,} answers ({rows:,} new)"
@@ -171,13 +183,15 @@ def import_questions(
     Questions that are stored already are filed under this source and round from now on.
     """
     from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.progress import working
     from pipelines.questions import load_questions
     from pipelines.questions.loading.question_file import Reading
     from pipelines.questions.loading.report import LoadReport
     from pipelines.selfplay.round_record import RoundFolder
 
     reading, report = Reading(_mapping(columns), answers_from), LoadReport()
-    questions = load_questions(path, round=round, reading=reading, report=report)
+    with working(f"reading {path}"):
+        questions = load_questions(path, round=round, reading=reading, report=report)
     for line in report.lines:
         print_line(f"{report.place or path}: {line}")
     if dry_run:
@@ -189,9 +203,10 @@ def import_questions(
         print_line(f"{path}: {questions.num_rows:,} questions could be added; nothing is written")
         return
     here = Home.open(home)
-    filing = here.warehouse().file_questions(
-        questions, round=round, keep_rounds=RoundFolder(here.rounds).names()
-    )
+    with working(f"filing {questions.num_rows:,} questions"):
+        filing = here.warehouse().file_questions(
+            questions, round=round, keep_rounds=RoundFolder(here.rounds).names()
+        )
     print_line(
         f"{path}: {questions.num_rows:,} questions, {filing.added:,} new"
         + (f", {filing.known:,} there already" if filing.known else "")

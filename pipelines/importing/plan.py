@@ -72,11 +72,11 @@ def plan_import(
         round: what new questions and answers are filed under.
         specs: the catalogue's experts by name: their answers count as those of their present version, and
             what cost nothing known is priced as they were when it was answered.
-        names: our names of experts by those that the files have.
+        names: our names of experts by those that the files have, whole or the last part of a path.
     """
     notes = ImportNotes()
     answers = list(_read(kind, paths, options, notes))
-    answers = [replace(one, expert=(names or {}).get(one.expert, one.expert).strip()) for one in answers]
+    answers = [replace(one, expert=_our_name(one.expert, names or {})) for one in answers]
     opened = [_open(one, notes) for one in answers]
     writings = answer_writings([one for one in opened if one], Reading(), LoadReport())
     rows: list[tuple[Imported, Row]] = []
@@ -134,6 +134,11 @@ def _read(
         except InputError as error:
             notes.faults.append(error)
     return found
+
+
+def _our_name(told: str, names: Mapping[str, str]) -> str:
+    last = told.rstrip("/").rpartition("/")[2]
+    return names.get(told, names.get(last, told)).strip()
 
 
 def _open(one: Imported, notes: ImportNotes) -> Opened | None:

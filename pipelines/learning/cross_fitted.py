@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,13 +20,27 @@ if TYPE_CHECKING:
 
 
 def expected_success(
-    outcomes: Outcomes, *, embedder: str = FAST_EMBEDDER, seed: int = 0, cache_dir: Path | None = None
+    outcomes: Outcomes,
+    *,
+    embedder: str = FAST_EMBEDDER,
+    seed: int = 0,
+    cache_dir: Path | None = None,
+    on_progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> Expected:
-    """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert."""
+    """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert.
+
+    ``on_progress`` is called with what comes next and the share of the work that is done.
+    """
     from universe.model.expectation import cross_fit
 
+    on_progress(f"reading {len(outcomes):,} questions with {embedder}", 0.0)
     examples = read_examples(outcomes, embedder, cache_dir)
-    return cross_fit(outcomes, lambda train, test: fit_predict(examples, train, test, seed), seed=seed)
+    return cross_fit(
+        outcomes,
+        lambda train, test: fit_predict(examples, train, test, seed),
+        seed=seed,
+        on_fold=lambda done, folds: on_progress(f"fold {done + 1} of {folds}", (1 + done) / (1 + folds)),
+    )
 
 
 def held_out(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,6 +43,7 @@ def train_version(
     seed: int = 0,
     traffic: TrafficLabels | None = None,
     bills: Bills | None = None,
+    on_progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> TrainingResult:
     """Evaluate by cross-splits, train on all but the frozen part, and register.
 
@@ -52,7 +53,7 @@ def train_version(
     Answers that were not asked for are filled in by what is expected of them
     (:func:`orchestrator.selection.explorer.complete_scores`), for training alone. Logs to the active MLflow
     run where there is one. What was trained on the same data with the same settings before stands; nothing
-    is done again then.
+    is done again then. ``on_progress`` is called with what comes next and the share of the work that is done.
     """
     from orchestrator.evaluation.evaluate import evaluate_router
     from orchestrator.text.splits import frozen_split
@@ -72,8 +73,14 @@ def train_version(
     report = None
     if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
         report = evaluate_router(
-            outcomes, predictors=(predictor,), embedder=embedder, seeds=seeds, cache_dir=home.embeddings
+            outcomes,
+            predictors=(predictor,),
+            embedder=embedder,
+            seeds=seeds,
+            cache_dir=home.embeddings,
+            on_progress=lambda step, share: on_progress(f"evaluating, {step}", share * seeds / (seeds + 1)),
         )
+        on_progress("training on all of it", seeds / (seeds + 1))
     trained = train_router(
         learned,
         embedder=embedder,

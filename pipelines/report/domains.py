@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 ROW_PX = 30  # height of a domain
 MOST_DECIDED = 5_000  # queries that the router decides for the picture
+LEAST_NUMBERED = 0.03  # share of a bar that has room for a number
 #: Charts that can be told to show one domain; the page sets the parameter.
 DOMAIN = {"name": "domain", "value": ""}
 SHOWN = {"condition": {"test": "domain == '' || datum.domain == domain", "value": 1}, "value": 0.15}
@@ -105,27 +106,54 @@ def _shares(router: Orchestrator, asked: Outcomes) -> Chart:
     totals = {d: sum(n for (own, _), n in counts.items() if own == d) for d in domains}
     overall = {e: sum(n for (_, own), n in counts.items() if own == e) for e in router.experts}
     experts = sorted((e for e in router.experts if overall[e]), key=lambda e: -overall[e])
+    numbered = {expert: f"{place}  {expert}" for place, expert in enumerate(experts, 1)}
     values = [
-        {"domain": domain, "expert": expert, "share": counts[domain, expert] / totals[domain],
-         "order": experts.index(expert)}
+        {"domain": domain, "expert": numbered[expert], "share": counts[domain, expert] / totals[domain],
+         "order": experts.index(expert), "number": str(1 + experts.index(expert))}
         for domain, expert in counts
     ]  # fmt: skip
+    x = {"field": "share", "type": "quantitative", "stack": "zero", "scale": {"domain": [0, 1]},
+         "axis": {"title": "share of its queries; numbers: experts, as above", "format": "%"}}  # fmt: skip
+    y = {"field": "domain", "type": "nominal", "axis": {"title": None}, "sort": domains}
+    colour = {
+        "field": "expert", "type": "nominal", "title": None,
+        "legend": {"columns": 2, "symbolType": "square", "labelLimit": 320},
+        "scale": {"domain": list(numbered.values()), "range": _colours(experts)},
+    }  # fmt: skip
+    both: dict[str, Any] = {"y": y, "order": {"field": "order"}, "opacity": SHOWN}
+    has_room = f"datum.share >= {LEAST_NUMBERED}"
+    number = {"type": "text", "color": "var(--paper)", "fontSize": 11, "fontWeight": "bold"}
     spec: dict[str, Any] = {
         "params": [DOMAIN],
         "data": {"values": values},
-        "mark": {"type": "bar", "height": {"band": 0.7}, "stroke": "var(--paper)"},
-        "encoding": {
-            "x": {"field": "share", "type": "quantitative", "stack": "zero", "scale": {"domain": [0, 1]},
-                  "axis": {"title": "share of its queries", "format": "%"}},
-            "y": {"field": "domain", "type": "nominal", "axis": {"title": None}, "sort": domains},
-            "color": {"field": "expert", "type": "nominal", "title": None,
-                      "legend": {"columns": 2, "symbolType": "square", "labelLimit": 320},
-                      "scale": {"domain": experts, "range": _colours(experts)}},
-            "order": {"field": "order"},
-            "opacity": SHOWN,
-            "tooltip": [{"field": "domain"}, {"field": "expert"}, {"field": "share", "format": ".1%"}],
-        },
-    }  # fmt: skip
+        "layer": [
+            {
+                "mark": {"type": "bar", "height": {"band": 0.7}, "stroke": "var(--paper)"},
+                "encoding": {
+                    **both,
+                    "x": x,
+                    "color": colour,
+                    "tooltip": [
+                        {"field": "domain"},
+                        {"field": "expert"},
+                        {"field": "share", "format": ".1%"},
+                    ],
+                },
+            },
+            {
+                "mark": number,
+                "encoding": {
+                    **both,
+                    "x": {**x, "bandPosition": 0.5},
+                    "detail": {"field": "expert"},
+                    "text": {
+                        "condition": {"test": has_room, "field": "number"},
+                        "value": "",
+                    },
+                },
+            },
+        ],
+    }
     first = experts[0]
     says = (
         f"At the default multiplier {first} answers {overall[first] / len(rows):.0%} of"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,10 +22,10 @@ from pipelines.report.parts import (
     usd_per_1k,
 )
 from pipelines.report.theme import cost_axis, finish
+from universe.model.frontier_point import FrontierPoint
 
 if TYPE_CHECKING:
     from universe.analysis.explain import MarginalValue
-    from universe.analysis.frontier import Frontier
     from warehouse import Outcomes
 
 BUDGETS = 12  # of the frontier
@@ -39,6 +40,7 @@ class Choice:
     experts: tuple[str, ...]
     expected_score: float | None
     expected_cost_usd: float | None
+    frontier: tuple[FrontierPoint, ...] = ()  # as it was looked for when the choice was made
 
 
 def tell_universe(learned: Outcomes | None, chosen: Choice, embedder: str, cache_dir: Path) -> Section | None:
@@ -53,21 +55,24 @@ def tell_universe(learned: Outcomes | None, chosen: Choice, embedder: str, cache
     if learned is None or len(learned) < FEWEST or not set(chosen.experts) <= set(learned.experts):
         return None
     from universe.analysis.explain import marginal_values
-    from universe.analysis.frontier import trace_frontier
+    from universe.analysis.frontier import cost_points, trace_frontier
     from universe.solver.select import universe_program
 
     expected = expected_success(learned, embedder=embedder, cache_dir=cache_dir)
     program = universe_program(learned, expected=expected)
     values = marginal_values(program, chosen.experts)
-    frontier = trace_frontier(program, points=BUDGETS, time_limit_s=SECONDS)
-    best = next((u for u in reversed(frontier.universes) if u is not None), None)
-    share = dict(best.share) if best is not None and set(best.experts) == set(chosen.experts) else {}
-    parts: list[Part] = [_chart(frontier, chosen), *_reasons(learned, values, share)]
+    share: dict[str, float] = {}
+    points = chosen.frontier
+    if not points:
+        frontier = trace_frontier(program, points=BUDGETS, time_limit_s=SECONDS)
+        points = cost_points(frontier)
+        best = next((u for u in reversed(frontier.universes) if u is not None), None)
+        share = dict(best.share) if best is not None and set(best.experts) == set(chosen.experts) else {}
+    parts: list[Part] = [_chart(points, chosen), *_reasons(learned, values, share)]
     return Section("universe", "Which experts are worth keeping", tuple(parts))
 
 
-def _chart(frontier: Frontier, chosen: Choice) -> Chart:
-    found = [u for u in frontier.universes if u is not None]
+def _chart(found: Sequence[FrontierPoint], chosen: Choice) -> Chart:
     values = [
         {"cost": 1000 * u.expected_cost_usd, "score": u.expected_score, "bound": u.bound,
          "count": len(u.experts), "experts": ", ".join(u.experts)}
@@ -110,9 +115,9 @@ def _chart(frontier: Frontier, chosen: Choice) -> Chart:
         "frontier",
         ("budget per 1,000", "experts", "expected score", "proven at most", "which"),
         [
-            (usd_per_1k(limit), Cell(str(len(u.experts)), len(u.experts)), percent(u.expected_score),
+            (usd_per_1k(u.budget_usd), Cell(str(len(u.experts)), len(u.experts)), percent(u.expected_score),
              percent(u.bound), ", ".join(u.experts))
-            for limit, u in zip(frontier.limits, frontier.universes, strict=True) if u is not None
+            for u in found
         ],
         numbers=("budget per 1,000", "experts", "expected score", "proven at most"),
     )  # fmt: skip

@@ -19,8 +19,9 @@ from pipelines.report.method import tell_method
 from pipelines.report.parts import Section
 from pipelines.report.savings import tell_savings
 from pipelines.report.sources import Sources
-from pipelines.report.traffic import read_kept, tell_traffic
+from pipelines.report.traffic import read_kept, read_said, tell_traffic
 from pipelines.selfplay.round_record import FROZEN
+from universe.pool_file import read_frontier
 from warehouse import Outcomes
 
 Teller = Callable[[Sources, float], Section | None]
@@ -32,7 +33,7 @@ SECTIONS: tuple[Teller, ...] = (
     lambda s, n: tell_calibration(s.evaluation, s.version.predictor),
     lambda s, n: tell_universe(_learned(s), _choice(s), s.version.embedder, s.home.embeddings),
     lambda s, n: tell_gaps(s.round.steps["gaps"] if s.round else None, _examples(s), s.domain_results),
-    lambda s, n: tell_traffic(read_kept(s.home.path)),
+    lambda s, n: tell_traffic(read_kept(s.home.path), read_said(s.warehouse)),
     lambda s, n: tell_bill(s.rounds, _spent(s)),
     lambda s, n: tell_asked(s.version, s.rounds, len(s.frozen_ids), _spent(s), len(_learned(s) or ())),
     lambda s, n: tell_method(s.evaluation),
@@ -55,10 +56,14 @@ def _spent(sources: Sources) -> dict[str, float]:
 
 
 def _choice(sources: Sources) -> Choice:
-    if sources.round is None:
+    if sources.round is not None:
+        step = sources.round.steps["universe"]
+        return Choice(tuple(step["experts"]), step["expected_score"], step["expected_cost_usd"])
+    plan = sources.plan
+    if plan is None:
         return Choice(sources.version.pool, None, None)
-    step = sources.round.steps["universe"]
-    return Choice(tuple(step["experts"]), step["expected_score"], step["expected_cost_usd"])
+    score, cost = plan.document.get("expected_score"), plan.document.get("expected_cost_usd")
+    return Choice(plan.experts, score, cost, read_frontier(plan.document))
 
 
 def _examples(sources: Sources) -> dict[str, str]:

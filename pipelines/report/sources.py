@@ -13,6 +13,7 @@ from orchestrator.versions.mlflow_registry import Version, find_version, load_ve
 from pipelines.answering.domains import DomainResult, measure_domains
 from pipelines.learning.evidence import Evidence, read_evidence
 from pipelines.selfplay.round_record import FROZEN, RoundFolder
+from universe.pool_file import PLAN_NAME, POOL_NAME, PoolFile, read_pool_file
 from warehouse import InputError, Warehouse
 from warehouse.home import Home
 
@@ -77,6 +78,16 @@ class Sources:
         if self.round is None:
             return self.version.pool
         return tuple(self.round.steps["settings"]["experts"])
+
+    @cached_property
+    def plan(self) -> PoolFile | None:
+        """The universe that the version's experts are, as it was kept; None where another one was."""
+        for name in (POOL_NAME, PLAN_NAME):
+            path = self.home.path / name
+            plan = read_pool_file(path) if path.exists() else None
+            if plan is not None and set(plan.experts) == set(self.version.pool):
+                return plan
+        return None
 
     @cached_property
     def frozen_ids(self) -> tuple[str, ...]:

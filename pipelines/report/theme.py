@@ -1,6 +1,7 @@
 """Colours and type of the charts: on the page CSS variables, so that they follow its theme; in files fixed.
 
-The colours are Okabe and Ito's, told apart by people with any common colour blindness.
+The colours are Okabe and Ito's, told apart by people with any common colour blindness; those of further
+experts are from Tol's muted scheme.
 """
 
 from __future__ import annotations
@@ -18,14 +19,24 @@ COLOURS = {
     "--matched": "#A6527F",
     "--other": "#B07D00",
     "--soft": "#8a8f98",
+    "--seventh": "#332288",
+    "--eighth": "#117733",
+    "--ninth": "#882255",
+    "--tenth": "#3F7F93",
+    "--eleventh": "#8A7A1F",
+    "--twelfth": "#B5485D",
     "--ink": "#1b1f24",
     "--muted": "#525a65",
     "--grid": "#e3e6ea",
     "--paper": "#ffffff",
 }
-#: For experts, in this order; further ones begin again, told apart by their labels.
+#: For experts, in this order; further ones begin again, told apart by the numbers at their bars.
 SERIES = tuple(
-    f"var({name})" for name in ("--ours", "--single", "--oracle", "--matched", "--other", "--zero")
+    f"var({name})"
+    for name in (
+        *("--ours", "--single", "--oracle", "--matched", "--other", "--zero"),
+        *("--seventh", "--eighth", "--ninth", "--tenth", "--eleventh", "--twelfth"),
+    )
 )
 FONT = "system-ui, 'Segoe UI', 'Noto Sans', 'Liberation Sans', sans-serif"
 SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipelines.report.parts import Cell, Figure, Figures, Paragraph, Part, Section, points, table_of
+from warehouse import Warehouse
 from warehouse.traffic.kept_report import FILE, read_report
 
 
@@ -19,14 +21,69 @@ def read_kept(home: Path) -> dict[str, Any] | None:
     return content if {"requests", "scored", "begins", "ends", "experts"} <= set(content) else None
 
 
-def tell_traffic(kept: Mapping[str, Any] | None) -> Section | None:
-    """The last `leeroo traffic report`; None where there was none.
+@dataclass(frozen=True)
+class Said:
+    """What was said of an expert's answers to requests, by people or by graders."""
+
+    expert: str
+    kind: str  # feedback or grader
+    answers: int
+    score: float  # mean, 0 to 1
+    low: float  # 95% interval
+    high: float
+
+
+def read_said(warehouse: Warehouse) -> tuple[Said, ...]:
+    """Read what was said of the answers to recorded requests, by expert."""
+    with warehouse.connect() as connection:
+        rows = connection.execute(
+            "select expert, kind, count(*), avg(score), coalesce(stddev_samp(score), 0) from labels"
+            " group by expert, kind order by kind, count(*) desc, expert"
+        ).fetchall()
+    return tuple(
+        Said(expert, kind, n, mean, *_interval(mean, deviation, n))
+        for expert, kind, n, mean, deviation in rows
+    )
+
+
+def _interval(mean: float, deviation: float, n: int) -> tuple[float, float]:
+    """A normal 95% interval within [0, 1]; all of it where one answer says nothing of the spread."""
+    if n < 2:
+        return 0.0, 1.0
+    half = 1.96 * deviation / n**0.5
+    return max(0.0, mean - half), min(1.0, mean + half)
+
+
+def tell_traffic(kept: Mapping[str, Any] | None, said: Sequence[Said] = ()) -> Section | None:
+    """The last `leeroo traffic report`, and what was said of answers; None where there is neither.
 
     Args:
         kept: what :mod:`pipelines.traffic.kept_report` wrote.
+        said: of the answers to recorded requests.
     """
+    parts = [*_tell_kept(kept), *_tell_said(said)]
+    return Section("traffic", "What the traffic shows", tuple(parts)) if parts else None
+
+
+def _tell_said(said: Sequence[Said]) -> list[Part]:
+    if not said:
+        return []
+    numbers = ("answers", "mean score [95%]")
+    rows = [
+        (one.expert, "people" if one.kind == "feedback" else "graders", Cell(f"{one.answers:,}", one.answers),
+         Cell(f"{one.score:.2f} [{one.low:.2f}, {one.high:.2f}]", one.score))
+        for one in said
+    ]  # fmt: skip
+    text = (
+        "Scores of answers that were given, from 0 to 1. Who says something of an answer chooses to: these"
+        " are not scores of all requests."
+    )
+    return [Paragraph(text), table_of("said", ("expert", "said by", *numbers), rows, numbers=numbers)]
+
+
+def _tell_kept(kept: Mapping[str, Any] | None) -> list[Part]:
     if kept is None:
-        return None
+        return []
     figures = [
         Figure(f"{kept['requests']:,}", "requests recorded"),
         Figure(f"{kept['scored']:,}", "scored by users or a judge"),
@@ -42,7 +99,7 @@ def tell_traffic(kept: Mapping[str, Any] | None) -> Section | None:
     rows = [(group["name"], *_cells(group)) for group in kept["experts"]]
     if rows:
         parts.append(table_of("experts", ("expert", *numbers), rows, numbers=numbers))
-    return Section("traffic", "What the traffic shows", tuple(parts))
+    return parts
 
 
 def _cells(group: Mapping[str, Any]) -> tuple[Cell, ...]:

@@ -156,10 +156,10 @@ def test_evaluation_orders_the_rows_as_they_must_be(tmp_path):
         make_outcomes(600), embedder="wordllama", seeds=2, replicates=50, budgets=(0.5, 1.0)
     )
     names = [row.name for row in report.rows]
-    assert names == ["random", "cheapest", "best single", "zero-router", "knn", "oracle"]
+    assert names == ["random", "cheapest", "best single", "zero-router", "knn", "matched random", "oracle"]
     accuracy = {row.name: row.measures["accuracy"] for row in report.rows}
     assert accuracy["random"].value < accuracy["best single"].value < accuracy["knn"].value
-    assert accuracy["knn"].value < accuracy["oracle"].value
+    assert accuracy["matched random"].value < accuracy["knn"].value < accuracy["oracle"].value
     assert accuracy["knn"].low < accuracy["knn"].value < accuracy["knn"].high
     assert report.difference("knn", "zero-router", "aiq_log").low > 0
     assert (
@@ -212,7 +212,8 @@ def test_a_free_expert_and_an_unknown_cost_leave_every_figure_known(tmp_path):
     report = evaluate_router(outcomes, embedder="wordllama", seeds=1, replicates=20)
     for row in report.rows:
         for name, measure in row.measures.items():
-            assert np.isfinite(measure.value) or "@" in name, (row.name, name)
+            never = row.name == "matched random" and name in ("qnc", "cost_save")  # it never gets as good
+            assert np.isfinite(measure.value) or "@" in name or never, (row.name, name)
     write_report(report, tmp_path)
 
     def refuse(constant):

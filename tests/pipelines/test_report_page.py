@@ -4,11 +4,13 @@ import html
 import json
 import re
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -19,14 +21,18 @@ from orchestrator.versions.evaluation_file import read_evaluation
 from pipelines.cli import app
 from pipelines.report.calibration import tell_calibration
 from pipelines.report.cost_accuracy import tell_cost_accuracy
+from pipelines.report.domains import tell_domains
+from pipelines.report.kept import Choice, tell_universe
 from pipelines.report.method import tell_method
 from pipelines.report.parts import Chart, Examples, Paragraph, Section, Table, money, table_of
 from pipelines.report.savings import tell_savings
-from pipelines.report.traffic import read_kept, tell_traffic
+from pipelines.report.sources import find_sources
+from pipelines.report.traffic import Said, read_kept, read_said, tell_traffic
 from pipelines.report.write import render_page
 from pipelines.traffic.kept_report import plain
 from pipelines.traffic.watch import Complaint, Group, TrafficReport
 from tests.pipelines.recorded_home import import_recorded, train
+from universe.pool_file import POOL_NAME, read_frontier, read_pool_file
 from warehouse import InputError
 from warehouse.home import Home
 from warehouse.traffic.kept_report import write_report
@@ -35,6 +41,16 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 from browser import BROWSER, Page
 
 MOST_BYTES = 3_000_000
+
+
+class Asked:
+    """Questions as the section on domains reads them."""
+
+    def __init__(self, texts, domains):
+        self.texts, self.domains = texts, domains
+
+    def __len__(self):
+        return len(self.texts)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +121,65 @@ def test_the_page_is_whole_and_small_and_its_figures_are_files(page):
     assert {"cost_accuracy.png", "accuracy_by_domain.svg", "calibration.svg", "frontier.png"} <= drawn
     assert all(file.stat().st_size > 2_000 for file in (page.parent / "figures").iterdir())
     assert "var(" not in (page.parent / "figures" / "cost_accuracy.svg").read_text()
+
+
+def test_a_versions_own_page_has_its_mix_dealt_to_other_queries(home, page):
+    """Matched random: the same experts as often, whatever is asked; it costs the same."""
+    rows = {row["name"]: row["measures"] for row in read_evaluation(Home.open(home).mlflow_uri, "1")["rows"]}
+    ours, dealt = rows["knn"], rows["matched random"]
+    assert dealt["cost_usd"]["value"] == pytest.approx(ours["cost_usd"]["value"], rel=0.05)
+    shown = [row[0] for row in cells(page, "What a query costs, and how often the answer is right")]
+    assert "matched random: our spending, any query" in shown
+
+
+def test_the_frontier_that_was_kept_is_drawn_with_the_chosen_point(home, tmp_path):
+    options = ["--no-judge", "--no-explain", "--no-track", "--home", str(home)]
+    chosen = CliRunner().invoke(app, ["universe", "--frontier", "cost", "--points", "3", *options])
+    assert chosen.exit_code == 0, chosen.output
+    applied = CliRunner().invoke(app, ["universe", "apply", "--home", str(home)])
+    assert applied.exit_code == 0, applied.output
+    pool = read_pool_file(home / POOL_NAME)
+    kept = read_frontier(pool.document)
+    assert len(kept) == 3
+    assert read_frontier({"frontier": [{"budget_usd": "many"}]}) == ()
+
+    sources = find_sources(Home.open(home))
+    sources = replace(sources, version=replace(sources.version, pool=pool.experts))
+    learned = sources.evidence.to_learn()
+    choice = Choice(pool.experts, pool.document["expected_score"], pool.document["expected_cost_usd"], kept)
+    (chart, *_) = tell_universe(learned, choice, "wordllama", tmp_path).parts
+    drawn, *_, ring, _ = (layer["data"]["values"] for layer in chart.spec["layer"])
+    assert [1000 * point.expected_cost_usd for point in kept] == [value["cost"] for value in drawn]
+    assert ring[0]["cost"] == 1000 * pool.document["expected_cost_usd"]
+    assert sources.plan.experts == pool.experts
+
+
+def test_experts_beyond_the_colours_have_numbers():
+    """Thirty experts: each bar says whose it is, by a number that the legend has."""
+    names = tuple(f"expert-{i}" for i in range(30))
+    router = SimpleNamespace(
+        experts=names,
+        decide=lambda texts: [SimpleNamespace(expert=names[i % 30]) for i in range(len(texts))],
+    )
+    section = tell_domains(None, "knn", router, Asked(["x"] * 300, np.array(["law"] * 300)))
+    spec = section.parts[0].spec
+    legend = spec["layer"][0]["encoding"]["color"]["scale"]
+    assert len(set(legend["domain"])) == 30
+    assert len(set(legend["range"])) >= 12
+    numbers = {value["expert"].split()[0] for value in spec["data"]["values"]}
+    assert numbers == {value["number"] for value in spec["data"]["values"]} == {str(i) for i in range(1, 31)}
+
+
+def test_what_people_and_graders_said_is_told(tmp_path):
+    said = (Said("ann", "feedback", 12, 0.75, 0.5, 1.0), Said("bob", "grader", 1, 0.2, 0.0, 1.0))
+    (paragraph, table) = tell_traffic(None, said).parts
+    assert "chooses to" in paragraph.text
+    rows = [[cell.text for cell in row] for row in table.rows]
+    assert rows == [
+        ["ann", "people", "12", "0.75 [0.50, 1.00]"],
+        ["bob", "graders", "1", "0.20 [0.00, 1.00]"],
+    ]
+    assert read_said(Home.open(tmp_path).warehouse()) == ()
 
 
 def test_what_is_not_there_is_told(home, tmp_path):

@@ -184,15 +184,17 @@ def test_turns_of_a_conversation_have_its_hash_and_others_do_not(gateway):
     answer = post(served, asked()).json()["choices"][0]["message"]
     first = asked()["messages"]
     post(served, {"messages": [*first, answer, {"role": "user", "content": "And of Chile?"}]})
+    other = {"role": "assistant", "content": "Another one was told this."}
+    post(served, {"messages": [*first, other, {"role": "user", "content": "And of Peru?"}]})
     post(served, asked("What is 3 + 4?"))
     post(served, asked("What is 3 + 4?", metadata={"conversation_id": "c1"}))
     post(served, asked("What is 5 + 4?", metadata={"conversation_id": "c1"}))
     rows = sorted(rows_of(served), key=lambda row: row["created_at"])
     hashes = [row["conversation_hash"] for row in rows]
     assert hashes[0] == hashes[1]
-    assert hashes[3] == hashes[4]
-    assert len(set(hashes)) == 3
-    assert len({row["text_hash"] for row in rows}) == 4
+    assert hashes[4] == hashes[5]
+    assert len(set(hashes)) == 4, "the same opening, answered otherwise, is another conversation"
+    assert len({row["text_hash"] for row in rows}) == 5
 
 
 def test_the_challenger_in_the_shadow_has_a_row_without_an_answer(gateway, orchestrator):

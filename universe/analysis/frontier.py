@@ -8,6 +8,7 @@ from typing import Literal
 
 import numpy as np
 
+from universe.model.frontier_point import FrontierPoint
 from universe.model.limits import Limits
 from universe.model.program import Program, drop_dominated
 from universe.model.universe import Universe
@@ -24,6 +25,17 @@ class Frontier:
     budget: Budget
     limits: tuple[float, ...]
     universes: tuple[Universe | None, ...]
+
+
+def cost_points(frontier: Frontier) -> tuple[FrontierPoint, ...]:
+    """Return what a frontier over the mean cost is drawn from; nothing of one over another budget."""
+    if frontier.budget != "max_cost_usd":
+        return ()
+    return tuple(
+        FrontierPoint(limit, u.experts, u.expected_score, u.expected_cost_usd, u.bound)
+        for limit, u in zip(frontier.limits, frontier.universes, strict=True)
+        if u is not None
+    )
 
 
 def with_budget(limits: Limits, budget: Budget, value: float) -> Limits:

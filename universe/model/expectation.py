@@ -24,7 +24,14 @@ class Expected:
     cost_usd: NDArray[np.float64]  # [n, m]
 
 
-def cross_fit(outcomes: Outcomes, fit_predict: FitPredict, *, folds: int = 5, seed: int = 0) -> Expected:
+def cross_fit(
+    outcomes: Outcomes,
+    fit_predict: FitPredict,
+    *,
+    folds: int = 5,
+    seed: int = 0,
+    on_fold: Callable[[int, int], None] = lambda done, folds: None,
+) -> Expected:
     """Predict every question from the others, fold by fold; questions of equal text share a fold.
 
     Success is then calibrated: see :func:`calibrate`.
@@ -34,6 +41,7 @@ def cross_fit(outcomes: Outcomes, fit_predict: FitPredict, *, folds: int = 5, se
         fit_predict: fits on the first rows and predicts the second.
         folds: number of folds, at least 2.
         seed: of the fold assignment.
+        on_fold: called before each fold with the number of those done, and of all.
 
     Raises:
         TooFewError: fewer than ``folds`` distinct questions.
@@ -46,6 +54,7 @@ def cross_fit(outcomes: Outcomes, fit_predict: FitPredict, *, folds: int = 5, se
     shape = outcomes.score.shape
     score, cost = np.empty(shape), np.empty(shape)
     for f in range(folds):
+        on_fold(f, folds)
         train, test = np.flatnonzero(fold != f), np.flatnonzero(fold == f)
         score[test], cost[test] = fit_predict(train, test)
     return Expected(calibrate(score, outcomes), np.maximum(cost, 0))

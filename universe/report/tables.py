@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 
 import numpy as np
-from rich.console import Console, Group, RenderableType
+from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
@@ -51,26 +50,10 @@ def render_universe(universe: Universe) -> RenderableType:
     return Group(table, Text("\n".join(lines)))
 
 
-@contextmanager
-def search_progress(console: Console) -> Iterator[Callable[[Progress], None]]:
-    """Show value, bound and gap while the search runs."""
-    with console.status("choosing experts") as status:
-
-        def show(progress: Progress) -> None:
-            found = f"best {progress.value:.4f}" if math.isfinite(progress.value) else "no set yet"
-            status.update(
-                f"choosing experts: {found}, at most {progress.bound:.4f} ({progress.wall_s:.0f} s;"
-                " Ctrl-C keeps the best so far)"
-            )
-
-        yield show
-
-
-@contextmanager
-def frontier_progress(console: Console) -> Iterator[Callable[[int, int], None]]:
-    """Show how many points of the frontier are done."""
-    with console.status("tracing the frontier") as status:
-        yield lambda done, total: status.update(f"tracing the frontier: {done} of {total} points")
+def describe_search(progress: Progress) -> str:
+    """Value, bound and time of a search that runs."""
+    found = f"best {progress.value:.4f}" if math.isfinite(progress.value) else "no set yet"
+    return f"{found}, at most {progress.bound:.4f}; Ctrl-C keeps the best so far"
 
 
 def render_marginal_values(values: Sequence[MarginalValue], *, show_left_out: int = 6) -> Table:

@@ -60,8 +60,10 @@ def _importing(kind: ImportKind) -> Callable[..., None]:
         questions: Annotated[
             Path | None, typer.Option(help="File of questions with right answers, to grade by.")
         ] = None,
-        round: Annotated[str, typer.Option(help="Round to file them under.")] = "imported",
-        dry_run: Annotated[bool, typer.Option("--dry-run", help="Read and report, write nothing.")] = False,
+        round: Annotated[str, typer.Option(help="Round to store the questions under.")] = "imported",
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Read and report, but write nothing.")
+        ] = False,
     ) -> None:
         _run(
             kind,

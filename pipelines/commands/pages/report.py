@@ -46,17 +46,20 @@ def report(
 ) -> None:
     """Write one self-contained HTML page: cost and accuracy, savings, domains, universe, gaps, the bill."""
     from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.progress import working
     from pipelines.report.sections import tell_all
     from pipelines.report.sources import find_sources
     from pipelines.report.write import draw_files, render_page
 
-    sources = find_sources(Home.open(home), round=round, version=version, evaluation_file=evaluation)
-    sections = tell_all(sources, queries_per_month)
+    with working("gathering what the home knows"):
+        sources = find_sources(Home.open(home), round=round, version=version, evaluation_file=evaluation)
+        sections = tell_all(sources, queries_per_month)
     title = f"Router version {sources.version.version}: what it costs and what it is worth"
     page = render_page(sections, title=title, queries_per_month=queries_per_month)
     out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(page, encoding="utf-8")
     print_line(f"Wrote {out} ({len(page) / 1e6:.1f} MB): open it in any browser.")
     if figures is not None:
-        files = draw_files(sections, figures)
+        with working("drawing the charts as files"):
+            files = draw_files(sections, figures)
         print_line(f"Wrote {len(files)} figures to {figures}.")

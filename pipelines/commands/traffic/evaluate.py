@@ -50,21 +50,23 @@ def evaluate(
     much exploring would be needed where there was too little.
     """
     from orchestrator.versions.traffic_comparison import compare_on_traffic
+    from pipelines.commands.terminal.progress import working
     from pipelines.commands.terminal.query_output import write_csv, write_json
     from warehouse import InputError, split_names
 
     if as_json and as_csv:
         raise InputError("JSON or CSV", where="--json, --csv", fix="leave out one")
     place = Home.open(home)
-    found = compare_on_traffic(
-        place.mlflow_uri,
-        place.warehouse(),
-        split_names(versions),
-        since=read_since(since, datetime.now(UTC)),
-        method=method,  # type: ignore[arg-type]  # checked there, and named
-        ratings=ratings,  # type: ignore[arg-type]
-        by=by,
-    )
+    with working("estimating from the recorded traffic"):
+        found = compare_on_traffic(
+            place.mlflow_uri,
+            place.warehouse(),
+            split_names(versions),
+            since=read_since(since, datetime.now(UTC)),
+            method=method,  # type: ignore[arg-type]  # checked there, and named
+            ratings=ratings,  # type: ignore[arg-type]
+            by=by,
+        )
     if as_json:
         write_json(rows_of(found), sys.stdout)
     elif as_csv:

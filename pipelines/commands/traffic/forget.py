@@ -63,7 +63,7 @@ def expire_recorded(
     ] = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Remove texts whose time is over, and again what is to be forgotten. An endpoint does it by itself."""
+    """Delete expired texts, and repeat open deletions. A running endpoint does this by itself."""
     from pipelines.commands.terminal.console import print_line
     from pipelines.traffic.forget import expire_texts
     from warehouse.traffic.retention import DEFAULT_DAYS, read_recording

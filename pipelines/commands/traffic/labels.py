@@ -25,7 +25,7 @@ def import_file(
     ],
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Keep labels as feedback; lines that cannot be used are named and left out."""
+    """Import labels as feedback; lines that cannot be used are reported and skipped."""
     from pipelines.commands.terminal.console import print_line
     from pipelines.traffic.labels_file import import_labels, name_refused
 

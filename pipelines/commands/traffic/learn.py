@@ -35,7 +35,7 @@ def learn(
     if_needed: Annotated[
         bool, typer.Option("--if-needed", help="Ask nothing again while nothing speaks for drift.")
     ] = False,
-    days: Annotated[float | None, typer.Option(help="Requests of so many days; all by default.")] = None,
+    days: Annotated[float | None, typer.Option(help="Use requests of the last DAYS days only.")] = None,
     weight: Annotated[
         list[str] | None,
         typer.Option(help="KEY=NUMBER: weight of a key's requests; may be repeated."),
@@ -71,6 +71,7 @@ def learn(
     Run again to resume. Asking again needs texts (`leeroo serve --record texts`); of features alone it learns
     what feedback says.
     """
+    from pipelines.commands.terminal.progress import working
     from pipelines.traffic.learn import run_learn
     from pipelines.traffic.settings import LearnSettings, ShadowSettings, read_weights
 
@@ -79,7 +80,25 @@ def learn(
         seeds=seeds, seed=seed, address=address,
         shadow=ShadowSettings(requests, days, read_weights(weight), judge, judge_by, if_needed),  # type: ignore[arg-type]
     )  # fmt: skip
-    run_learn(settings, Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow), show)
+    place = Home.open(home, warehouse_url=warehouse, mlflow_uri=mlflow)
+    with working("learning from the traffic") as tell:
+
+        def show_and_go_on(event: Event) -> None:
+            show(event)
+            tell(_NEXT.get(type(event).__name__, ""), None)
+
+        run_learn(settings, place, show_and_go_on)
+
+
+#: What is done after an event, by its name: the events load what `--help` does without.
+_NEXT = {
+    "TrafficRead": "choosing requests to ask again",
+    "Sampled": "asking other experts",
+    "ShadowsCame": "grading answers",
+    "Graded": "comparing judge and users",
+    "Calibrated": "training a challenger",
+    "ChallengerTrained": "putting the challenger to the test",
+}
 
 
 def show(event: Event) -> None:

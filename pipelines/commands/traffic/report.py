@@ -63,13 +63,15 @@ def report(
 
     `leeroo doctor` and the endpoint's metrics show the last report.
     """
+    from pipelines.commands.terminal.progress import working
     from pipelines.traffic.kept_report import keep_report
     from pipelines.traffic.reporting import report_traffic
     from pipelines.traffic.watch import Thresholds
 
     place = Home.open(home)
     limits = Thresholds(novel_share, success_gap, cost_ratio, shift_success, shift_ratio, alpha)
-    found = report_traffic(place, limits, days=days)
+    with working("reading the recorded traffic"):
+        found = report_traffic(place, limits, days=days)
     content = keep_report(place, found)
     if as_json:
         typer.echo(json.dumps(content, indent=2))

@@ -25,7 +25,7 @@ def show_texts(
     as_csv: CsvOption = False,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
-    """Say how many texts are kept, from when on and whether they are sealed; with --request, show them."""
+    """Show how many texts are stored, since when, and whether they are encrypted; --request shows one."""
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.query_output import write_records
     from warehouse.traffic.texts import TextStore

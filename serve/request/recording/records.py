@@ -17,7 +17,7 @@ from serve.ledger.messages import TrafficRecord
 from serve.request.asking.course import Answered
 from serve.request.in_flight import InFlight
 from serve.router.messages import Features, Ruling
-from serve.wire.protocol import ChatRequest, Message
+from serve.wire.protocol import ChatRequest
 from serve.wire.recording import Recording
 from warehouse.traffic.hashing import Kind
 
@@ -59,7 +59,7 @@ def traffic_records(
         "form": job.form.name,
         "task": _text(metadata.get("task")),
         "user_hash": None if user is None else hash_of("user", user),
-        "conversation_hash": _conversation_hash(job, metadata, hash_of),
+        "conversation_hash": _conversation_hash(job, metadata, ending.text, hash_of),
         "text_hash": hash_of("text", _both_ends(request.query)),
         "recording": recording,
     }
@@ -152,20 +152,23 @@ def _metadata_of(job: InFlight) -> dict[str, Any]:
     return metadata if isinstance(metadata, dict) else {}
 
 
-def _conversation_hash(job: InFlight, metadata: dict[str, Any], hash_of: Hash) -> str | None:
-    """Of the conversation's name where the request has one, else of its opening: up to the first question."""
+def _conversation_hash(job: InFlight, metadata: dict[str, Any], answer: str, hash_of: Hash) -> str | None:
+    """Of the conversation's name where the request has one, else of its opening and of the first answer.
+
+    The opening goes up to the first question. Later turns bring the first answer along, so that two
+    conversations which open with the same words are told apart as soon as they were answered differently.
+    """
     named = metadata.get("conversation_id")
     if isinstance(named, str) and named:
         return hash_of("conversation", repr((job.caller.key_id, named)))
     if not isinstance(job.request, ChatRequest):
         return None
-    opening: list[Message] = []
-    for message in job.request.messages:
-        opening.append(message)
-        if message.role == "user":
-            break
-    said = [(message.role, _both_ends(message.text).strip()) for message in opening]
-    return hash_of("conversation", repr((job.caller.key_id, _user_of(job), said)))
+    messages = job.request.messages
+    first = next((at for at, message in enumerate(messages) if message.role == "user"), len(messages) - 1)
+    said = [(message.role, _both_ends(message.text).strip()) for message in messages[: first + 1]]
+    replies = (message.text for message in messages[first + 1 :] if message.role == "assistant")
+    reply = _both_ends(next(replies, answer).strip())
+    return hash_of("conversation", repr((job.caller.key_id, _user_of(job), said, reply)))
 
 
 def _both_ends(text: str) -> str:

@@ -490,7 +490,7 @@ def test_the_commands(tmp_path: Path) -> None:
     assert dry.exit_code == 0, dry.output
     assert "7 questions, 7 answers (7 new); nothing is written" in dry.output
     assert "no cost is known of some answers of some/model" in dry.output
-    own = ["--expert", "some/model=smollm2-135m"]
+    own = ["--expert", "model=smollm2-135m"]
     assert "7 questions (7 new), 7 answers (7 new)" in run("import", "lm-eval", folder, *own).output
     assert "7 questions (0 new), 7 answers (0 new)" in run("import", "lm-eval", folder, *own).output
     out = tmp_path / "all.jsonl"

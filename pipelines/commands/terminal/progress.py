@@ -1,0 +1,102 @@
+"""What long work is at, and how long it may take: a bar on a terminal, in a pipe a plain line now and then.
+
+It goes to the standard error: what a command prints is its result alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from pipelines.commands.terminal.console import Terminal
+
+#: Takes what is being done now, and which share of all is done (0 to 1; None where that cannot be told).
+Tell = Callable[[str, float | None], None]
+
+FIRST_LINE_S = 5.0  # work that is over by then says nothing in a pipe
+LONGEST_SILENCE_S = 60.0
+_LEAST_SHARE = 0.02  # below it what is left is a guess
+
+
+@dataclass
+class Work:
+    """How far work has come.
+
+    Attributes:
+        what: the whole of it, as in "evaluating 4 policies on 14,000 questions".
+        clock: seconds.
+    """
+
+    what: str
+    clock: Callable[[], float] = time.monotonic
+    step: str = ""
+    share: float | None = None
+    began_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.began_s = self.clock()
+
+    def tell(self, step: str, share: float | None = None) -> None:
+        """Note what is being done now."""
+        self.step, self.share = step, None if share is None else min(max(share, 0.0), 1.0)
+
+    @property
+    def left_s(self) -> float | None:
+        """Seconds that are left if it goes on as it went; None where that cannot be told."""
+        if self.share is None or self.share < _LEAST_SHARE:
+            return None
+        return (self.clock() - self.began_s) * (1 - self.share) / self.share
+
+    def line(self) -> str:
+        """Say it in a line: what, where it stands, how long it took, how long it may take."""
+        took = f"{spell_s(self.clock() - self.began_s)} so far"
+        left_s = self.left_s
+        left = "" if left_s is None else f", about {spell_s(left_s)} left"
+        done = "" if self.share is None else f"{self.share:.0%}, "
+        return f"{self.what}{f': {self.step}' if self.step else ''} ({done}{took}{left})"
+
+
+@contextlib.contextmanager
+def working(what: str, console: Terminal | None = None) -> Iterator[Tell]:
+    """Show how work goes while the block runs.
+
+    >>> with working("reading 3 files") as tell:
+    ...     for number in range(3):
+    ...         tell(f"file {number + 1}", number / 3)
+    """
+    console = console or Terminal(stderr=True)
+    work, over = Work(what), threading.Event()
+    show = _show_status if console.is_terminal else _say_lines
+    watcher = threading.Thread(target=show, args=(work, over, console), daemon=True)
+    watcher.start()
+    try:
+        yield work.tell
+    finally:
+        over.set()
+        watcher.join()
+
+
+def _say_lines(work: Work, over: threading.Event, console: Terminal) -> None:
+    silence_s = FIRST_LINE_S
+    while not over.wait(silence_s):
+        console.print(work.line())
+        silence_s = min(2 * silence_s, LONGEST_SILENCE_S)
+
+
+def _show_status(work: Work, over: threading.Event, console: Terminal) -> None:
+    with console.status(work.line()) as status:
+        while not over.wait(0.5):
+            status.update(work.line())
+
+
+def spell_s(seconds: float) -> str:
+    """Spell a length of time: 8 s, 2 min 10 s, 3 h 5 min."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
