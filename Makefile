@@ -47,7 +47,7 @@ format: setup ## put the code into the project's format
 
 docs: setup ## the documentation as a site in build/site, its reference made from the code
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet $(ARGS)
-	@echo 'Open build/site/index.html'
+	@echo 'Open build/site/index.html; its search needs a server: python3 -m http.server --directory build/site'
 
 doctor: setup ## what is installed, what this machine can run, and what to do about the rest
 	@$(BIN)/leeroo doctor $(ARGS)

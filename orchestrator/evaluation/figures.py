@@ -41,7 +41,9 @@ def draw_figures(report: EvaluationReport, directory: Path) -> list[Path]:
     for name, draw in drawings.items():
         figure = Figure(figsize=(8, 5), layout="constrained")
         FigureCanvasAgg(figure)
-        draw(report, figure.subplots())
+        axes = figure.subplots()
+        axes.set_prop_cycle(color=COLOURS)
+        draw(report, axes)
         path = directory / f"{name}.png"
         figure.savefig(path, dpi=120)
         paths.append(path)
@@ -112,7 +114,8 @@ def _name_beside(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> No
         for i, height in zip(group, heights, strict=True):
             x, y, text, colour = ends[i]
             beside = {"textcoords": "offset points", "va": "center", "fontsize": 9, "fontweight": "bold"}
-            axes.annotate(text, (x, y), (8, height - place[i, 1]), color=colour, **beside)
+            right = place[group, 0].max() - place[i, 0] + 8
+            axes.annotate(text, (x, y), (right, height - place[i, 1]), color=colour, **beside)
 
 
 def _touch(place: Floats, below: Sequence[int], above: Sequence[int]) -> bool:
@@ -136,7 +139,7 @@ def _draw_domains(report: EvaluationReport, axes: Any) -> None:
         axes.bar(np.arange(len(domains)) + i * width, heights, width, label=row.name)
     axes.set_xticks(np.arange(len(domains)) + 0.4 - width / 2, domains, rotation=30, ha="right")
     axes.set_ylabel("accuracy, no budget pressure")
-    axes.legend(ncols=3, fontsize="small")
+    axes.figure.legend(loc="outside lower center", ncols=4, fontsize="small")
 
 
 def _draw_shares(report: EvaluationReport, axes: Any) -> None:
@@ -147,7 +150,7 @@ def _draw_shares(report: EvaluationReport, axes: Any) -> None:
         axes.barh([row.name for row in shown], share, left=left, label=expert)
         left += share
     axes.set_xlabel("share of queries, no budget pressure")
-    axes.legend(fontsize="x-small", loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
+    axes.figure.legend(loc="outside lower center", ncols=2, fontsize="x-small")
 
 
 def _draw_calibration(report: EvaluationReport, axes: Any) -> None:
@@ -158,7 +161,7 @@ def _draw_calibration(report: EvaluationReport, axes: Any) -> None:
         )
     axes.set_xlabel("predicted success")
     axes.set_ylabel("observed success")
-    axes.legend()
+    axes.figure.legend(loc="outside lower center", ncols=2, fontsize="small")
 
 
 def _draw_regret(report: EvaluationReport, axes: Any) -> None:
@@ -185,4 +188,4 @@ def _draw_regret(report: EvaluationReport, axes: Any) -> None:
     axes.axhline(0, color="k", linewidth=1, linestyle=":")
     axes.set_xlabel("budget, as a share of the best single expert's cost")
     axes.set_ylabel("regret to the best multiplier in hindsight, points")
-    axes.legend()
+    axes.figure.legend(loc="outside lower center", ncols=4, fontsize="small")
