@@ -62,6 +62,19 @@ def _stay_on_this_machine() -> None:
         ray_constants.ENABLE_RAY_CLUSTER = False
 
 
+def quieten_ray() -> None:
+    """Keep from the terminal what Ray says of a cluster of our own and nobody has to act on.
+
+    That its services ask for a token is as it should be; that they do not is a warning, and stays one.
+    """
+    logger = logging.getLogger("ray._private.authentication.authentication_token_setup")
+    logger.addFilter(_is_news)
+
+
+def _is_news(record: logging.LogRecord) -> bool:
+    return not record.getMessage().startswith("Token authentication is enabled")
+
+
 def _start_cluster() -> None:
     """Start a cluster in this process; once more where Ray gave up because the machine is too busy.
 
@@ -69,6 +82,7 @@ def _start_cluster() -> None:
     """
     import ray
 
+    quieten_ray()
     folder = ray_folder()
     for attempt in range(START_ATTEMPTS):
         try:

@@ -193,7 +193,7 @@ class Price(_Rates):
             parts: those of the prompt (:data:`PROMPT_PARTS`) and of the completion (:data:`COMPLETION_PARTS`)
                 that have prices of their own. Parts beyond the whole are not charged.
         """
-        parts = {name: tokens for name, tokens in parts.items() if np.any(tokens)}
+        parts = {name: tokens for name, tokens in parts.items() if isinstance(tokens, np.ndarray) or tokens}
         cost: Tokens = self._at_rates(self._tiers[0][1], prompt_tokens, completion_tokens, parts)
         for above, rates in self._tiers[1:]:
             dearer = self._at_rates(rates, prompt_tokens, completion_tokens, parts)

@@ -7,7 +7,6 @@ the intervals, so that differences between policies are paired.
 
 from __future__ import annotations
 
-import itertools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -41,6 +40,7 @@ from warehouse import InputError, Outcomes, TooFewError
 
 PriceBasis = Literal["actual", "flat"]
 USD_PER_CORE_HOUR = 0.05  # what a decision's computing is charged at
+ASKING_STEPS = 4  # what the rows that ask several take, in predictors' worth of time
 BUDGETS = (0.25, 0.5, 0.75, 1.0)  # shares of the best single expert's cost
 
 Floats = NDArray[np.float64]
@@ -114,11 +114,13 @@ def evaluate_router(
     signals = [replace(signal, confidence=signal.confidence[answered]) for signal in signals]
     readings = readings.take(np.flatnonzero(answered)) if readings else None
     outcomes = prepare_outcomes(outcomes, price_basis)
-    steps = itertools.count()
-    total = 2 + seeds * (len(predictors) + bool(signals) + (readings is not None))
+    of_split = len(predictors) + bool(signals) + ASKING_STEPS * (readings is not None)
+    done, total = 0, 2 + seeds * of_split
 
-    def begin(step: str) -> None:
-        on_progress(step, next(steps) / total)
+    def begin(step: str, steps: int = 1) -> None:
+        nonlocal done
+        on_progress(step, done / total)
+        done += steps
 
     begin(f"reading {len(outcomes):,} questions with {embedder}")
     reader = load_embedder(embedder, cache_dir=cache_dir)
@@ -153,7 +155,7 @@ def evaluate_router(
             )
             result.test[cascaded], result.validation[cascaded] = wide.test_points, wide.validation_points
         if readings is not None:
-            begin(f"{part}, several experts for one answer")
+            begin(f"{part}, several experts for one answer", ASKING_STEPS)
             forecasts = _cross_fit(fitted, Examples(queries, outcomes), split, run, seed)
             asking = add_asking_rows(result, forecasts, outcomes, readings, validation, seed=seed)
         else:

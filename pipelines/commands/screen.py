@@ -220,6 +220,7 @@ def show_progress(total: Mapping[str, int]) -> Iterator[Callable[[str, int], Non
             done, count = bars.tasks[task].completed, total[name]
             if bars.disable and count and int(10 * done / count) > int(10 * before / count):
                 left_s = (time.monotonic() - began_s) * (count - done) / done
-                print_line(f"  {name}: {done:,.0f} of {count:,}, about {spell_s(left_s)} left")
+                left = f", about {spell_s(left_s)} left" if done < count else ""
+                print_line(f"  {name}: {done:,.0f} of {count:,}{left}")
 
         yield advance

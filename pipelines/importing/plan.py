@@ -76,7 +76,7 @@ def plan_import(
     """
     notes = ImportNotes()
     answers = list(_read(kind, paths, options, notes))
-    answers = [replace(one, expert=_our_name(one.expert, names or {})) for one in answers]
+    answers = [replace(one, expert=_our_name(one.expert, names or {}, specs)) for one in answers]
     opened = [_open(one, notes) for one in answers]
     writings = answer_writings([one for one in opened if one], Reading(), LoadReport())
     rows: list[tuple[Imported, Row]] = []
@@ -136,9 +136,11 @@ def _read(
     return found
 
 
-def _our_name(told: str, names: Mapping[str, str]) -> str:
+def _our_name(told: str, names: Mapping[str, str], specs: Mapping[str, ExpertSpec]) -> str:
+    """Return who somebody is here: as it was said, else an expert whose name a path ends in, else as told."""
     last = told.rstrip("/").rpartition("/")[2]
-    return names.get(told, names.get(last, told)).strip()
+    is_known = told not in specs and last in specs
+    return names.get(told, names.get(last, last if is_known else told)).strip()
 
 
 def _open(one: Imported, notes: ImportNotes) -> Opened | None:

@@ -122,7 +122,7 @@ def test_the_price_is_the_one_that_holds_at_the_time(tmp_path: Path) -> None:
         (
             "- since: 2026-09-01\n        usd_per_mtok_in",
             "- usd_per_mtok_in",
-            5,
+            6,
             "give each price after the first",
         ),
         ("since: 2026-09-01", "since: soon", 8, "since"),

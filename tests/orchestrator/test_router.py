@@ -230,3 +230,19 @@ def test_what_nobody_knows_the_cost_of_is_not_free():
         train_router(outcomes, embedder="wordllama", predictor="knn")
     with pytest.raises(TooFewError, match="at a known cost, of 300 that they answered"):
         evaluate_router(outcomes, embedder="wordllama")
+
+
+def test_an_evaluation_says_what_it_is_at():
+    told = []
+    evaluate_router(
+        make_outcomes(300),
+        embedder="wordllama",
+        seeds=2,
+        replicates=20,
+        on_progress=lambda *s: told.append(s),
+    )
+    steps, shares = zip(*told, strict=True)
+    assert [step.split(",")[0].split(" with")[0] for step in steps] == [
+        "reading 300 questions", "split 1 of 2", "split 2 of 2", "intervals",
+    ]  # fmt: skip
+    assert shares == (0, 0.25, 0.5, 0.75)

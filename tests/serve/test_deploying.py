@@ -32,9 +32,15 @@ experts:
 
 def test_every_deployment_is_described_and_no_secret_is_written(router_dir, tmp_path, monkeypatch):
     monkeypatch.setenv("SOME_API_KEY", "sk-very-secret")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:4318")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-key=sk-very-secret")
     (tmp_path / "experts.yaml").write_text(CATALOGUE)
     config = ServeConfig(
-        home=tmp_path, router_dir=router_dir, catalogue=tmp_path / "experts.yaml", ingress_replicas=2
+        home=tmp_path,
+        router_dir=router_dir,
+        catalogue=tmp_path / "experts.yaml",
+        ingress_replicas=2,
+        trace=True,
     )
     write_deploy_config(config, tmp_path / "serve.yaml")
     text = (tmp_path / "serve.yaml").read_text()
@@ -46,6 +52,7 @@ def test_every_deployment_is_described_and_no_secret_is_written(router_dir, tmp_
         "router",
         "bookkeeper",
         "expert:smollm2-135m",
+        "traces",
         "ingress",
     ]
     assert described["ingress"]["num_replicas"] == 2

@@ -409,6 +409,28 @@ def test_a_bad_receiver_takes_no_time_and_its_losses_are_counted(receiver, monke
     assert destination.dropped > 0  # there is no room for as many
 
 
+def test_where_there_is_no_room_whole_traces_are_dropped():
+    class Stuck(SpanExporter):
+        may_go, sizes = threading.Event(), []
+
+        def export(self, spans):
+            self.may_go.wait(30)
+            self.sizes.append(len(spans))
+            return SpanExportResult.SUCCESS
+
+    stuck = Stuck()
+    destination = Destination("somewhere", lambda: stuck, most_waiting=100)
+    for _ in range(60):
+        destination.offer(spans_of(made_trace(7), Resource({})))
+    assert destination.dropped >= 420 - 100 - 512 * len(stuck.sizes) - 100  # one batch may be on its way
+    assert destination.dropped % 7 == 0
+    dropped = destination.dropped
+    stuck.may_go.set()
+    assert destination.flush(20)
+    assert destination.exported == 420 - dropped
+    assert all(size % 7 == 0 for size in stuck.sizes)
+
+
 def test_a_destination_that_was_away_is_found_again(caplog):
     class Flaky(SpanExporter):
         def __init__(self):

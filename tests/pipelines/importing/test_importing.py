@@ -148,6 +148,11 @@ def test_what_a_model_was_given_where_its_records_cannot_be_read(tmp_path: Path)
     assert {row["q"]["answer"] for row in rows} == {"0"}
 
 
+def test_a_path_that_ends_in_an_experts_name_is_that_expert(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", [GOOD | {"model": name} for name in ("/models/ann", "/models/bob")])
+    assert {row["expert"] for row in rows_of(plan("table", path, home=tmp_path))} == {"ann", "/models/bob"}
+
+
 def test_a_metric_is_named_or_the_first_that_is_a_share(tmp_path: Path) -> None:
     path = lines(tmp_path / "samples_a.jsonl", [sample(i, right=False) | {"acc": 2.5} for i in range(2)])
     assert {row["score"] for row in rows_of(plan("lm-eval", path, home=tmp_path))} == {1.0}
