@@ -91,7 +91,8 @@ def main() -> None:
     measured = {name: read_measured(arguments.out / name) for name in arguments.pools}
     FIGURE.write_text(draw(measured[DRAWN]), encoding="utf-8")
     drawn = f"{arguments.questions:,} questions of each pool, " if arguments.questions else ""
-    settings = f"{drawn}{arguments.seeds} splits, embedder `{arguments.embedder}`"
+    asked = "one expert a query, " if arguments.single else ""
+    settings = f"{drawn}{asked}{arguments.seeds} splits, embedder `{arguments.embedder}`"
     write_between(PAGE, "claims", render_claims(measured, settings))
     write_between(README, "measured", render_summary(measured))
     print(f"wrote {FIGURE.name}, {PAGE.name} and the figures of {README.name}")
