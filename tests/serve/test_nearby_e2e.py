@@ -20,6 +20,7 @@ def test_a_new_champion_is_followed_and_a_dead_router_holds_up_nobody(orchestrat
     set_champion(uri, log_version(orchestrator, tracking_uri=uri))
     _, secret = Ledger(tmp_path / LEDGER_FILE).create_key("ann")
     endpoint = Endpoint(tmp_path, Upstream())
+    given: list[str] = []
 
     def decided_by(times=12):
         versions = []
@@ -28,6 +29,7 @@ def test_a_new_champion_is_followed_and_a_dead_router_holds_up_nobody(orchestrat
                 reply = web.post(f"{endpoint.url}/v1/chat/completions", json=ROUTED)
                 assert reply.status_code == 200, reply.text
                 versions.append(reply.json()["leeroo"]["router_version"])
+        given.extend(versions)
         return set(versions)
 
     def named_router():
@@ -52,5 +54,14 @@ def test_a_new_champion_is_followed_and_a_dead_router_holds_up_nobody(orchestrat
         took_s = wait_until(lambda: decided_by() == {"2"}, 30, "not every ingress took up the champion")
         print(f"a new champion is everywhere after {took_s:.1f} s")
         assert took_s < 10
+
+        # Whichever ingress is asked, the bookkeeper has counted the answers of all.
+        with httpx.Client(headers={"Authorization": f"Bearer {secret}"}, timeout=20) as web:
+            look = lambda: web.get(f"{endpoint.url}/v1/overview").json()  # noqa: E731
+            wait_until(lambda: look()["compared"] >= len(given), 20, "an answer is not counted")
+            told = look()
+        assert (told["sees_all"], told["router"], told["champion"]) == (False, "ok", "2")
+        assert {one["version"] for one in told["versions"]} == {"1", "2"}
+        assert sum(one["answers"] for one in told["experts"]) == told["answers"] >= told["compared"]
     finally:
         endpoint.kill()
