@@ -30,6 +30,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--replicates", type=int, default=500, help="bootstrap samples")
     parser.add_argument("--questions", type=int, help="of each pool at most, drawn at random; all by default")
+    parser.add_argument("--single", action="store_true", help="one expert a query: no replay of several")
     parser.add_argument("--embedder", default="minilm-int8+wordllama")
     parser.add_argument("--predictors", default=",".join([*BASELINES, ROUTER]))
     parser.add_argument("--cascades", action="store_true", help="add the row of the router with cascades")

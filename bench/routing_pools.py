@@ -17,7 +17,7 @@ from orchestrator import EvaluationReport, evaluate_router
 from orchestrator.evaluation.asking_rows import AGREEMENT, LEEROO, MATCHED, SINGLES, VOTE
 from orchestrator.evaluation.report_files import write_report
 from orchestrator.evaluation.report_tables import render_report
-from orchestrator.selection.cascade import agreements, brevities
+from orchestrator.selection.cascade import Signal, agreements, brevities
 
 BASELINES = ("knn", "knn+domain", "cluster", "ridge")
 BLIND = (VOTE, AGREEMENT)  # rivals that do not read the query
@@ -37,6 +37,7 @@ def compare_pools(arguments: argparse.Namespace, pools: list[Pool], console: Con
         "predictors": arguments.predictors,
         "cascades": arguments.cascades,
         "questions": arguments.questions,
+        "single": arguments.single,
     }
     found = []
     for pool in pools:
@@ -60,8 +61,12 @@ def run_pool(
     if arguments.questions is not None and arguments.questions < len(outcomes):
         drawn = np.random.default_rng(0).choice(len(outcomes), arguments.questions, replace=False)
         outcomes = outcomes.take(np.sort(drawn))
-    readings = load_readings(arguments.recorded, pool, outcomes)
-    compared = agreements(np.where(readings.classes >= 0, readings.classes + 1, 0).astype(object))
+    readings = None if arguments.single else load_readings(arguments.recorded, pool, outcomes)
+    signals: list[Signal] = []
+    if arguments.cascades:
+        signals = brevities(outcomes.completion_tokens)
+        if readings is not None:
+            signals += agreements(np.where(readings.classes >= 0, readings.classes + 1, 0).astype(object))
     report = evaluate_router(
         outcomes,
         predictors=predictors,
@@ -70,7 +75,7 @@ def run_pool(
         replicates=arguments.replicates,
         budgets=BUDGETS,
         cache_dir=arguments.cache,
-        signals=brevities(outcomes.completion_tokens) + compared if arguments.cascades else (),
+        signals=signals,
         readings=readings,
     )
     write_report(report, arguments.out / pool.name)
@@ -90,16 +95,20 @@ def run_pool(
         best = max(rivals, key=lambda name: report.row(name).measures[AREA].value)
         summary["rival"] = best
         summary["ours"] = {name: against(report, name, best) for name in OURS if name in rows}
-        summary["each rival"] = {name: difference(report, LEEROO, name, AREA) for name in rivals}
+        ours = LEEROO if LEEROO in rows else ROUTER
+        summary["each rival"] = {name: difference(report, ours, name, AREA) for name in rivals}
     return summary
 
 
 def against(report: EvaluationReport, ours: str, rival: str) -> dict[str, Any]:
     """Differences in points with their intervals, and the share of headroom, of one of our rows."""
+    names = {row.name for row in report.rows}
+    blind = SINGLES if SINGLES in names else "zero-router"
+    matched = {"matched": difference(report, ours, MATCHED, AREA)} if MATCHED in names else {}
     return {
         "rival": difference(report, ours, rival, AREA),
-        "zero-router": difference(report, ours, SINGLES, AREA),
-        "matched": difference(report, ours, MATCHED, AREA),
+        "zero-router": difference(report, ours, blind, AREA),
+        **matched,
         "best single": difference(report, ours, "best single", "accuracy"),
         "headroom": 100 * report.row(ours).measures["headroom_log"].value,
     }
@@ -126,7 +135,10 @@ def print_summary(found: list[dict[str, Any]], console: Console) -> None:
                 summary["pool"],
                 name,
                 summary["rival"],
-                *(show(figures[key]) for key in ("rival", "zero-router", "matched", "best single")),
+                *(
+                    show(figures[key]) if key in figures else "-"
+                    for key in ("rival", "zero-router", "matched", "best single")
+                ),
                 f"{figures['headroom']:.1f}%",
                 *(f"{own[f'accuracy@{share}']:.4f}" for share in shares),
                 " ".join(f"{own.get(f'calls@{share}', 1):.2f}" for share in ("0.5", "1", "2")),
