@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -470,14 +471,25 @@ def test_mlflow_lists_cost_tokens_and_the_request(no_variables, tmp_path):
     said = Said((("user", "Where is Lima?"),), "In Peru.", "stop")
     traces = [made_trace(3, said, **known), made_trace(3, **known)]
     traces.append(NotedTrace(Sampled(77, parent_id=5), traces[0].spans))
+    # A caller may make several requests in one trace of its own, and two callers may name the same one.
+    other = made_trace(3, Said((("user", "Where is Quito?"),), "In Ecuador.", "stop"), **known)
+    root = replace(other.spans[0], attributes=other.spans[0].attributes | {"leeroo.request_id": "req-2"})
+    traces.append(NotedTrace(Sampled(77, parent_id=6), (root, *other.spans[1:]), other.said))
     for trace in traces:
         destination.offer(spans_of(trace, Resource({"service.name": "leeroo"})))
     assert destination.flush(120)
-    assert destination.exported == 9
+    assert destination.exported == 12
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("leeroo").experiment_id
     found = {one.info.trace_id: one for one in client.search_traces(locations=[experiment])}
-    assert set(found) == {f"tr-{trace.sampled.trace_id:032x}" for trace in traces}
+    assert len(found) == 4
+    assert {f"tr-{trace.sampled.trace_id:032x}" for trace in traces[:2]} < set(found)
+    assert sorted(one.info.tags.get("leeroo.caller_trace", "") for one in found.values()) == [
+        *("", "", f"{77:032x}", f"{77:032x}")
+    ]
+    assert forget_traces(uri, Selection(frozenset({"req-2"})), ()) == 1
+    assert b"Quito" not in (tmp_path / "mlflow.db").read_bytes()
+    found = {one.info.trace_id: one for one in client.search_traces(locations=[experiment])}
     for one in found.values():
         assert one.info.state == "OK"  # also where its caller's span lies elsewhere
         assert one.info.cost["total_cost"] == pytest.approx(4e-6)
