@@ -522,11 +522,19 @@ def test_mlflow_lists_cost_tokens_and_the_request(no_variables, tmp_path):
         (("ftp://host/",), {}),
         (("somewhere",), {}),
         (("http://",), {}),
+        ((f"user:{SECRET}@host:4318",), {}),
+        ((f"ftp://user:{SECRET}@host/?key={SECRET}",), {}),
+        ((f"http://user:{SECRET}@[host/",), {}),
+        ((f"http://user:{SECRET}@host:port",), {}),
+        ((f"http://user:{SECRET}@host:99999",), {}),
+        ((), {"OTEL_EXPORTER_OTLP_ENDPOINT": f"user:{SECRET}@host:4318"}),
+        ((), {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:{SECRET}@host:99999"}),
         ((), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}),
     ],
 )
 def test_a_place_that_is_none_is_refused_at_the_start(no_variables, named, variables):
     for name, value in variables.items():
         no_variables.setenv(name, value)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as refused:
         trace_destinations(ServeConfig(trace=True, trace_to=named))
+    assert SECRET not in str(refused.value)
