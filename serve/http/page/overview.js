@@ -1,7 +1,7 @@
-// The overview: asked for while it is looked at, told by /v1/overview.
+// The overview: it fetches /v1/overview again and again while the page is visible.
 const LOOK_MS = 5000;
 let looking = 0;
-let seen = null;   // when the figures on the page were told
+let seen = null;   // when the figures on the page were fetched
 
 function card(name, value, note) {
   const made = document.createElement("div");
@@ -27,15 +27,15 @@ function fill(table, rows, draw, empty) {
 function showCards(told) {
   $("cards").replaceChildren();
   card("requests answered", count(told.answers), told.failed ? `${count(told.failed)} failed` : "none failed");
-  card("spent", usd(told.cost_usd), told.answers ? `${usd(told.cost_usd / told.answers)} a request` : "");
+  card("spent", usd(told.cost_usd), told.answers ? `${usd(told.cost_usd / told.answers)} per request` : "");
   const saved = told.savings;
   card("saved against always the best", saved ? usd(saved.saved_usd) : "–",
     saved ? `${percent(saved.best_usd ? saved.saved_usd / saved.best_usd : 0)} of ${usd(saved.best_usd)}` : "nothing to compare yet");
   card("latency", told.p50_s == null ? "–" : seconds(told.p50_s) + " s", told.p95_s == null ? "" : `95% within ${seconds(told.p95_s)} s`);
   const away = told.experts.filter((one) => one.state && one.state !== "ok");
   const served = told.experts.filter((one) => one.state);
-  card("health", told.router !== "ok" ? "no router" : away.length ? `${away.length} of ${served.length} away` : "all well",
-    told.router !== "ok" ? "it does not answer; named experts still do" : away.map((one) => named(one.expert)).join(", "));
+  card("health", told.router !== "ok" ? "no router" : away.length ? `${away.length} of ${served.length} unavailable` : "all healthy",
+    told.router !== "ok" ? "the router does not answer; experts asked by name still do" : away.map((one) => named(one.expert)).join(", "));
   if (told.in_flight != null) card("under way", count(told.in_flight), "");
   card("champion", told.champion ?? "–", told.challenger ? `challenger: ${told.challenger}` : "");
 }
@@ -44,10 +44,10 @@ function showSavings(told) {
   const s = told.savings;
   $("savings").textContent = !s
     ? "Savings need requests that were routed and recorded (--record features, the default)."
-    : `How savings are reckoned: ${count(s.requests)} of ${count(told.answers)} requests were routed and recorded, with ${named(s.best_expert)} among the candidates.`
-      + ` It has the highest mean forecast of success (${percent(s.best_success)}; those chosen: ${percent(s.chosen_success)}).`
-      + ` Its answers to all of them were forecast to cost ${usd(s.best_usd)}; the requests did cost ${usd(s.paid_usd)}`
-      + ` (forecast of those chosen: ${usd(s.chosen_usd)}). What was not asked has no bill: the first amount stays a forecast.`;
+    : `How savings are computed: ${count(s.requests)} of ${count(told.answers)} requests were routed and recorded, with ${named(s.best_expert)} among the candidates.`
+      + ` It has the highest mean forecast of success (${percent(s.best_success)}; the chosen experts: ${percent(s.chosen_success)}).`
+      + ` Its answers to all of them were forecast to cost ${usd(s.best_usd)}; the requests actually cost ${usd(s.paid_usd)}`
+      + ` (forecast for the chosen experts: ${usd(s.chosen_usd)}). Calls that were not made have no bill, so the first amount remains a forecast.`;
 }
 
 function showTables(told) {
@@ -98,10 +98,10 @@ function drawDecision(row, one) {
   head.textContent = named(one.expert) + (one.explored ? " (exploring)" : one.chosen && one.chosen !== one.expert ? ` after ${named(one.chosen)}` : "");
   const why = document.createElement("p");
   why.textContent = [
-    one.why ? named(one.why) + "." : "Nothing is recorded of why.",
+    one.why ? named(one.why) + "." : "The reason was not recorded.",
     one.role ? `Decided by: ${one.role === "named" ? "the request, which named it" : `${one.role}, version ${one.version}`}.` : "",
     one.form ? `Form: ${one.form}.` : "",
-    one.tried.length ? `Asked in vain: ${one.tried.map(named).join("; ")}.` : "",
+    one.tried.length ? `Asked without success: ${one.tried.map(named).join("; ")}.` : "",
     `Request ${one.request_id}.`,
   ].filter(Boolean).join(" ");
   details.append(head, why);
@@ -127,7 +127,7 @@ function drawDecision(row, one) {
   cell(row, one.key ?? "–", "name");
 }
 
-// Rows that are there stay as they are: an open one is not closed, and keeps the focus.
+// Existing rows are not redrawn, so that an open one stays open and keeps the focus.
 function showDecisions(told) {
   const body = $("decisions").tBodies[0];
   const kept = new Map([...body.rows].map((row) => [row.dataset.id, row]));
@@ -140,7 +140,7 @@ function showDecisions(told) {
     drawDecision(row, one);
   }
   if (!told.recent.length) cell(body.insertRow(), "none yet", "quiet").colSpan = 5;
-  $("counted").textContent = `Decisions and latencies are those of this process, which began ${new Date(told.counted_since * 1000).toLocaleString()}.`;
+  $("counted").textContent = `Decisions and latencies are those of this process, which started at ${new Date(told.counted_since * 1000).toLocaleString()}.`;
 }
 
 async function look() {

@@ -103,7 +103,7 @@ async function ask(event) {
   if (told) {
     const tried = told.tried.map((attempt) => attempt.expert).join(", ");
     $("facts").textContent = `${told.expert}, ${usd(told.cost_usd)}, ${told.latency_s.toFixed(2)} s, router version ${told.router_version}`
-      + (tried ? `; asked in vain: ${tried}` : "");
+      + (tried ? `; asked without success: ${tried}` : "");
     remember(query, told);
   }
 }
