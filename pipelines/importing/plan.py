@@ -181,7 +181,7 @@ def _faults(one: Imported, choices: Sequence[str]) -> list[InputError]:
         fix = "give a share, or the range of scores in a mapping file"
         found.append(InputError(f"the score {one.score!r} is not from 0 to 1", where=one.where, fix=fix))
     usage = one.usage
-    counts = (
+    counts: tuple[tuple[str, Any], ...] = (
         ("prompt_tokens", one.prompt_tokens if usage is None else usage.prompt),
         ("completion_tokens", one.completion_tokens if usage is None else usage.completion),
     )

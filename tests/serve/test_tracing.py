@@ -25,10 +25,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 from test_ensemble import CHEAP, SHAKY, Forecasts, Recorded, habits_of
 
+from experts import Price
+from experts.upstream import Usage
 from serve.config import ServeConfig
 from serve.http.api import create_api
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.request.gateway import Gateway
+from serve.request.tracing.about_experts import about_usage
 from serve.tracing.destination import Destination
 from serve.tracing.messages import NotedSpan, NotedTrace, Said, Sampled
 from serve.tracing.opening import open_destination
@@ -247,6 +250,25 @@ def test_words_are_there_only_where_they_may_be_kept(orchestrator, tmp_path, rec
         (message,) = json.loads(told["gen_ai.input.messages"])
         assert (message["role"], message["parts"][0]["type"]) == ("user", "text")
         assert "says hello" in told["gen_ai.output.messages"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"usd_per_call": 0.5},
+        {"min_usd_per_call": 7.0},
+        {"tiers": [{"above_prompt_tokens": 100, "usd_per_mtok_in": 10, "usd_per_mtok_out": 40}]},
+        {"usd_per_mtok_image_out": 90, "usd_per_mtok_cached_in": 0.1, "batch_factor": 0.5},
+    ],
+)
+def test_costs_of_input_and_output_are_those_of_the_price_that_held(fields):
+    price = Price.model_validate({"usd_per_mtok_in": 1, "usd_per_mtok_out": 4} | fields)
+    usage = Usage(1_000, 500, cached_tokens=200, image_out_tokens=300, reasoning_tokens=100, is_batch=True)
+    told = about_usage(usage, price)
+    both = told["leeroo.input_cost_usd"] + told["leeroo.output_cost_usd"]
+    assert both == pytest.approx(usage.cost_usd(price), rel=1e-12)
+    assert told["leeroo.input_cost_usd"] == price.cost_usd(1_000.0, 0.0, is_batch=True, cached_in=200.0)
 
 
 def test_words_are_redacted_and_cut():
