@@ -53,24 +53,25 @@ def count_requests(home: Home, selection: Selection) -> int:
 def forget_requests(home: Home, selection: Selection) -> tuple[Forgotten, int]:
     """Remove the texts of these requests and all that derives from them, wherever it lies in the home.
 
-    Also returns how many traces went with them.
+    Also returns how many traces went with them. These go first: a trace does not say whose user's it is, and
+    once the rows are gone nobody could tell. Where they cannot be reached nothing goes yet.
     """
     _bring_in(home)
     meant = find_meant(home.path, home.warehouse(), selection)
-    forgotten = forget(home.path, home.warehouse(), selection, home.embeddings)
     traces = forget_traces(home.mlflow_uri, selection, meant)
+    forgotten = forget(home.path, home.warehouse(), selection, home.embeddings)
     _wipe_ledger(home)
     return forgotten, traces
 
 
 def expire_texts(home: Home, keep_days: int) -> tuple[Expired, int]:
     """Remove what is kept for a time and is over it; also returns how many orders to forget are in force."""
-    expire_traces(home.mlflow_uri, datetime.now(UTC) - timedelta(days=keep_days))
     _bring_in(home)
     warehouse = home.warehouse()
     orders = carry_out_orders(home.path, warehouse, home.embeddings)
     expired = expire(home.path, warehouse, keep_days)
     _wipe_ledger(home)
+    expire_traces(home.mlflow_uri, datetime.now(UTC) - timedelta(days=keep_days))  # may be out of reach
     return expired, orders
 
 

@@ -135,6 +135,30 @@ def test_texts_expire_by_the_command_and_by_the_endpoint_itself(home: Path) -> N
     assert "0 texts were over" in leeroo(home, "traffic", "expire")
 
 
+def test_where_traces_cannot_be_reached_texts_expire_and_who_is_to_be_forgotten_is_still_known(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meant: list[set[str]] = []
+
+    def away(tracking_uri: str, *told: object) -> int:
+        meant.extend(one for one in told if isinstance(one, set))
+        raise InputError("MLflow does not answer", where="somewhere", fix="start it")
+
+    def refused(*arguments: str) -> None:
+        with pytest.raises(InputError, match="does not answer"):
+            leeroo(home, "traffic", *arguments)
+
+    monkeypatch.setattr("pipelines.traffic.forget.forget_traces", away)
+    monkeypatch.setattr("pipelines.traffic.forget.expire_traces", away)
+    for _ in range(2):  # a trace does not say whose user's it is: the rows do, so they go last
+        refused("forget", "--user", "user0", "--yes")
+    assert meant[0] == meant[1] >= {"req-0"}
+    refused("expire", "--keep-texts-days", "5")
+    texts = TextStore(home)
+    assert set(texts.read(["req-0", "req-1"])) == {"req-0"}
+    texts.close()
+
+
 def test_a_text_is_shown_to_who_has_the_key(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     key = leeroo_key()
     store = TextStore(home, Seal([key]))
