@@ -125,6 +125,7 @@ class Bookkeeper:
         Args:
             within_s: counts from the first call; what is under way then is broken off.
         """
+        self._overview.write_down()
         return self._drain.begin(within_s, time.monotonic())
 
     def _write_alone(self, entry: Entry) -> Written:
@@ -262,8 +263,8 @@ class Bookkeeper:
         """Bring the traffic to the warehouse, for ever."""
         while True:
             await asyncio.sleep(min(CARRY_EVERY_S, self._config.feedback_window_s))
+            self._overview.write_down()
             try:
-                self._overview.flush()
                 self._ledger.forget_conversations(CONVERSATION_LIFETIME_S)
                 self._ledger.forget_calls(CALL_KEPT_S)
                 self._ledger.exploring.forget(CALL_KEPT_S)

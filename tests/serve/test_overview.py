@@ -19,9 +19,11 @@ from fake_experts import BROKEN, FixedRouter, LocalLedger, LocalRouter, Scripted
 from experts.upstream import Failure, FailureKind
 from serve.config import ServeConfig
 from serve.http.api import create_api
+from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, Figures, Settled, Settlement, TrafficRecord
 from serve.ledger.overview.overview import Overview
+from serve.ledger.overview.tallies import TallyBook
 from serve.request.gateway import Gateway
 from warehouse.home import Home
 
@@ -279,3 +281,17 @@ async def test_a_challenger_beside_the_champion_is_compared(tmp_path, orchestrat
     assert (told["champion"], told["challenger"]) == ("v1", "v2")
     shadow = next(one for one in told["versions"] if one["role"] == "shadow")
     assert (shadow["version"], shadow["requests"], shadow["agrees"]) == ("v2", 1, 1.0)
+
+
+@in_a_loop
+async def test_a_stop_writes_the_sums_and_sums_that_cannot_be_written_stop_nothing(tmp_path, monkeypatch):
+    keeper = Bookkeeper(ServeConfig(home=tmp_path, access="open"))
+    settlement = Settlement("r1", Caller(), 0.25, answer=Figures("a", {}, 0.1))
+    await keeper.write([settlement])
+    with monkeypatch.context() as patch:
+        patch.setattr(TallyBook, "add", lambda *_: 1 / 0)
+        await keeper.drain(1.0)  # and so the turns of every half minute go on
+    await keeper.drain(1.0)
+    ledger = Ledger(tmp_path / LEDGER_FILE)
+    assert ledger.tallies.by_name("", "all", "2000-01-01")[""].cost_usd == 0.25
+    ledger.close()

@@ -63,6 +63,13 @@ class Overview:
         self._pending.clear()
         self._ledger.tallies.forget(day_of(self._clock() - KEPT_DAYS * _DAY_S))
 
+    def write_down(self) -> None:
+        """Write the sums down if that is possible: whatever it is called beside goes on."""
+        try:
+            self.flush()
+        except Exception as error:
+            logger.error("the overview's sums cannot be written now (%s)", type(error).__name__)
+
     def look(self, caller: Caller, days: int) -> LedgerOverview:
         """Return what a caller may see of the last days, today with them."""
         self.flush()
