@@ -454,6 +454,14 @@ def test_what_is_exported_comes_back_the_same(
     assert sum(found.new for found in plan("table", folder / f"out{suffix}", home=folder).found) == 0
 
 
+def test_an_export_into_a_folder_or_nowhere_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "folder.jsonl").mkdir()
+    for path in (tmp_path / "folder.jsonl", tmp_path / "none" / "a.jsonl", tmp_path / ("a" * 300 + ".jsonl")):
+        with pytest.raises(InputError, match="cannot be written"):
+            write_export(pa.table({"created_at": []}), path)
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.jsonl"]
+
+
 def test_an_export_is_of_the_experts_and_sources_asked_for(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "warehouse")
     with pytest.raises(NotReadyError):
