@@ -37,7 +37,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Decision:
-    """Who answers one query, who stands in if that fails, and what was expected of everyone."""
+    """The expert chosen for a query, its fallbacks, and the forecasts for all experts."""
 
     expert: str
     fallbacks: tuple[str, ...]  # in the order to try them
@@ -75,11 +75,11 @@ class Orchestrator:
         return self.predictor.experts
 
     def asking_policy(self) -> AskingPolicy:
-        """Return whom to ask, and when to stop; without habits one expert, or the next if it is of no use."""
+        """Return the policy over asking; without habits it asks one expert, or the next if that fails."""
         return AskingPolicy(self.habits or Habits.unknown(self.experts))
 
     def read(self, texts: Sequence[str]) -> Queries:
-        """Return what is read of texts: their embeddings and surface."""
+        """Return the features of texts: their embeddings and surface features."""
         return read_queries(texts, self.embedder)
 
     def predict(self, texts: Sequence[str]) -> Prediction:

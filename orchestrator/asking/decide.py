@@ -1,4 +1,4 @@
-"""Whom to ask next, and which answer to give back: for many plans at once, and for one alike."""
+"""Which expert to ask next, and which answer to return: for many plans at once or for a single one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class NextActions:
-    """What ``n`` plans do next."""
+    """The next actions of ``n`` plans."""
 
     ask: Columns  # [n] column of the expert to ask; STOP: give back an answer
     gain: Floats  # [n] success expected of this answer alone; of a first one, what asking on after it nets

@@ -1,4 +1,4 @@
-"""What is known of how the experts of a pool answer: learned once, saved with the router."""
+"""Statistics of how the experts of a pool answer: learned once, saved with the router."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Habits:
-    """How the answers of ``m`` experts come out, and how far the model of them may be trusted."""
+    """Statistics of the answers of ``m`` experts, and how far the model of them may be trusted."""
 
     experts: tuple[str, ...]  # [m]
     comparable: NDArray[np.bool_]  # [m] whose answers can be compared with those of others

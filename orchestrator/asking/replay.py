@@ -1,4 +1,4 @@
-"""The policy over recorded answers: whom it would have asked, what it would have paid and given back."""
+"""The policy over recorded answers: which experts it would have asked, its payments and its answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Replayed:
-    """What the plans of ``n`` queries came to."""
+    """The results of the plans of ``n`` queries."""
 
     answered: NDArray[np.intp]  # [n] column of the expert whose answer was given back
     asked: NDArray[np.bool_]  # [n, m]

@@ -48,7 +48,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a router expects on some questions."""
+    """A router's predictions for some questions."""
 
     rows: NDArray[np.intp]  # [n] rows of the outcomes
     success: NDArray[np.float32]  # [n, m]

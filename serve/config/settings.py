@@ -1,4 +1,4 @@
-"""What a running endpoint needs to know: where its state lies, which experts it serves, and its limits."""
+"""The settings of a running endpoint: the place of its state, the experts it serves, and its limits."""
 
 from __future__ import annotations
 

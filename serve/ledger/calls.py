@@ -1,4 +1,4 @@
-"""What calls may cost and did cost: money set aside, charged, disputed and given back.
+"""The money of calls: amounts reserved, charged, disputed and given back.
 
 A call reserves the most it can cost before it is made and settles what it did cost afterwards; doing either
 twice does nothing. A key is never charged above what was reserved for it: what is claimed beyond that is the
@@ -199,7 +199,7 @@ class CallBook:
             )
 
     def spending(self, key_id: str, start: str) -> tuple[int, int, int]:
-        """What a key spent and has reserved in a period, in picodollars, and how often it asked."""
+        """A key's spending and reservations in a period, in picodollars, and its number of requests."""
         row = self._db.execute(
             "select spent, reserved, requests from spending where key_id = ? and period_start = ?",
             (key_id, start),
@@ -207,7 +207,7 @@ class CallBook:
         return (0, 0, 0) if row is None else (int(row["spent"]), int(row["reserved"]), int(row["requests"]))
 
     def disputed(self, key_id: str, start: str) -> int:
-        """What upstreams claimed in a period beyond what a key was charged, in picodollars."""
+        """The amount that upstreams claimed in a period beyond a key's charges, in picodollars."""
         row = self._db.execute(
             "select disputed from spending where key_id = ? and period_start = ?", (key_id, start)
         ).fetchone()

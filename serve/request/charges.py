@@ -1,4 +1,4 @@
-"""What a call costs its caller: one charge for every attempt, never more in all than was set aside.
+"""The charges of a call to its caller: one per attempt, in total never more than was reserved.
 
 Whoever's request caused a call that an upstream bills pays for it: from usage that can be believed, else by
 an estimate that errs upward. What an upstream claims, or may bill, beyond the reservation is the
@@ -25,7 +25,7 @@ _MOST_CHARACTERS_PER_TOKEN = 12
 
 @dataclass(frozen=True)
 class Charge:
-    """What one attempt came to.
+    """The charge for one attempt.
 
     Attributes:
         cost_usd: of the tokens that can be believed, or by estimate.
@@ -41,7 +41,7 @@ NOTHING = Charge(0.0)
 
 @dataclass
 class Purse:
-    """What may be spent on a request, and what was."""
+    """The money that may be spent on a request, and the money spent."""
 
     reserved_usd: float
     spent_usd: float = 0.0
@@ -49,7 +49,7 @@ class Purse:
 
     @property
     def left_usd(self) -> float:
-        """What a further attempt may cost."""
+        """The amount that a further attempt may cost."""
         return max(0.0, self.reserved_usd - self.spent_usd)
 
     def charge(self, charge: Charge, kept_usd: float = 0.0) -> None:

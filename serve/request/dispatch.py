@@ -22,7 +22,7 @@ _NOT_NEEDED = Failure(FailureKind.TIMEOUT, "another answered before it", in_time
 
 
 class Books(Protocol):
-    """What is kept of the attempts on a request."""
+    """The books on the attempts of a request."""
 
     async def begin(self, expert: ExpertClient) -> bool:
         """Tell whether an expert may be asked: somebody waits, and what it may cost is set aside."""

@@ -102,7 +102,7 @@ class ByPlan:
 
     @property
     def is_last(self) -> bool:
-        """Whether nobody else may be asked."""
+        """Whether no other expert may be asked."""
         return int(self._state.plans.open.sum()) <= 1
 
     def awaits_s(self) -> float | None:
@@ -131,7 +131,7 @@ class ByPlan:
         return None if self._beside is None else self._time_left.last_moment_s(self._beside)
 
     def next_beside(self) -> ExpertClient | None:
-        """Return whom :meth:`beside_after_s` had in mind."""
+        """Return the expert that :meth:`beside_after_s` would ask."""
         if self._beside is None:
             return None
         self._at_work[self._beside] = time.monotonic()

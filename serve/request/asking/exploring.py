@@ -1,4 +1,4 @@
-"""Exploring: now and then an expert is drawn instead of the one that was decided for, within all limits.
+"""Exploring: for a share of the requests a drawn expert replaces the chosen one, within all limits.
 
 The dice are thrown before the money is reserved, and the ledger tells everybody, whatever the dice said, up
 to which cost an expert may be explored now. So the propensities say exactly what could have been: greedy
