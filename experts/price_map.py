@@ -51,14 +51,16 @@ class PriceMap:
             InputError: the entry is no price.
         """
         entry = self.entries[key]
-        fields, left_out = (dict(entry), ()) if _is_ours(entry) else _read_litellm(entry)
         try:
+            fields, left_out = (dict(entry), ()) if _is_ours(entry) else _read_litellm(entry)
             return Price.model_validate(fields), left_out
         except ValidationError as failure:
             message = str(failure.errors()[0]["msg"]).removeprefix("Value error, ")
-            raise InputError(
-                message, where=f"{self.origin}, {key}", fix="correct it there, or leave the expert out"
-            ) from None
+        except (ArithmeticError, LookupError, TypeError, ValueError) as failure:
+            message = f"the entry is no price ({type(failure).__name__})"
+        raise InputError(
+            message, where=f"{self.origin}, {key}", fix="correct it there, or leave the expert out"
+        ) from None
 
     def provider(self, key: str) -> str | None:
         """Return whose model an entry is about, where it says so."""
@@ -112,7 +114,7 @@ def _read_json(path: Path) -> Any:
         raise InputError(
             f"not JSON: {error.msg}", where=f"{path}, line {error.lineno}", fix="correct the syntax there"
         ) from None
-    except (OSError, UnicodeDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"cannot be read: {error}", where=str(path), fix="give a file in UTF-8") from None
 
 

@@ -81,7 +81,7 @@ def read(path: Path, options: ImportOptions, notes: ImportNotes) -> Iterator[Imp
             expert=str(told["expert"]),
             score=_score(told["score"], mapped.score_range),
             text=None if told["text"] is None else str(told["text"]),
-            choice=told["choice"] if isinstance(told["choice"], int) else None,
+            choice=told["choice"] if type(told["choice"]) is int else None,
             prompt_tokens=_number(told["prompt_tokens"]),
             completion_tokens=_number(told["completion_tokens"]),
             cost_usd=_number(told["cost_usd"]),

@@ -139,6 +139,9 @@ def _questions(
 def _by_documents(
     samples: Sequence[tuple[str, Mapping[str, Any]]], named: Mapping[str, str]
 ) -> list[dict[str, Any]]:
+    for where, sample in samples:
+        if not isinstance(sample.get("doc"), dict):
+            raise InputError("its record is none", where=where)
     opened = [open_record(dict(sample["doc"]), where=where) for where, sample in samples]
     writings = answer_writings(opened, Reading(), LoadReport())
     rows = [read_question(one, source=named["source"], writings=writings) for one in opened]

@@ -22,10 +22,13 @@ from pipelines.questions.draft import Row, questions_table
 from pipelines.questions.loading.fields import Opened, open_record, read_question
 from pipelines.questions.loading.question_file import Reading, answer_writings
 from pipelines.questions.loading.report import LoadReport
-from warehouse import ANSWERS, InputError, Warehouse
+from warehouse import ANSWERS, InputError, LeerooError, Warehouse
 from warehouse.filing import Filing
 
 _MOST_TOKENS = 2**31 - 1
+_EARLIEST, _LATEST = datetime(1970, 1, 1, tzinfo=UTC), datetime(9000, 1, 1, tzinfo=UTC)
+#: What readers come upon where a list stands for an object, a word for a number, and the like.
+_MISSHAPEN = (ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
 @dataclass(frozen=True)
@@ -83,7 +86,7 @@ def plan_import(
     seen: dict[tuple[str, str], str] = {}
     for one, read in zip(answers, opened, strict=True):
         row = _row(one, read, writings, round, notes)
-        faults = _faults(one)
+        faults = _faults(one, [] if row is None else row["choices"] or [])
         notes.faults += faults
         if row is None or faults:
             continue
@@ -133,6 +136,11 @@ def _read(
             found += kind.read(path, options, notes)
         except InputError as error:
             notes.faults.append(error)
+        except LeerooError:
+            raise
+        except _MISSHAPEN as error:
+            told = f"it does not have the shape of {kind.name} ({type(error).__name__})"
+            notes.faults.append(InputError(told, where=str(path), fix="check the kind and the file"))
     return found
 
 
@@ -164,16 +172,20 @@ def _row(one: Imported, opened: Opened | None, writings: Any, round: str, notes:
         return None
 
 
-def _faults(one: Imported) -> list[InputError]:
-    """Return what is wrong with the figures of an answer."""
+def _faults(one: Imported, choices: Sequence[str]) -> list[InputError]:
+    """Return what is wrong with the figures and the words of an answer."""
     found = []
     if not one.expert or not one.expert.isprintable():
         found.append(InputError(f"the expert's name is {one.expert!r}", where=one.where, fix="name it"))
     if one.score is not None and not (_is_number(one.score) and 0 <= one.score <= 1):
         fix = "give a share, or the range of scores in a mapping file"
         found.append(InputError(f"the score {one.score!r} is not from 0 to 1", where=one.where, fix=fix))
-    for name in ("prompt_tokens", "completion_tokens"):
-        value = getattr(one, name)
+    usage = one.usage
+    counts: tuple[tuple[str, Any], ...] = (
+        ("prompt_tokens", one.prompt_tokens if usage is None else usage.prompt),
+        ("completion_tokens", one.completion_tokens if usage is None else usage.completion),
+    )
+    for name, value in counts:
         is_count = _is_number(value) and 0 <= value <= _MOST_TOKENS and value == int(value)
         if value is not None and not is_count:
             fix = "give whole tokens"
@@ -183,11 +195,29 @@ def _faults(one: Imported) -> list[InputError]:
         if value is not None and not (_is_number(value) and 0 <= value < 1e9):
             fix = f"give {unit}, 0 or more"
             found.append(InputError(f"{name} {value!r} cannot be", where=one.where, fix=fix))
+    if choices and one.choice is not None and not 0 <= one.choice < len(choices):
+        fix = "give the place of an option, 0 for the first"
+        found.append(InputError(f"there is no option {one.choice!r}", where=one.where, fix=fix))
+    for name in ("text", "grader", "expert_version"):
+        if not _is_unicode(getattr(one, name)):
+            fix = "write the whole character, or both halves of it"
+            found.append(InputError(f"{name} has half of a surrogate pair", where=one.where, fix=fix))
+    if one.created_at is not None and not _EARLIEST <= one.created_at.replace(tzinfo=UTC) <= _LATEST:
+        fix = "give the time of the answer"
+        found.append(InputError(f"created_at {one.created_at} cannot be", where=one.where, fix=fix))
     return found
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, bool | int | float) and math.isfinite(value)
+    return isinstance(value, bool | int | float) and abs(value) < math.inf  # whatever the size of an int
+
+
+def _is_unicode(text: str | None) -> bool:
+    try:
+        (text or "").encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _answers(
@@ -225,7 +255,7 @@ def _raw(one: Imported, row: Row, spec: ExpertSpec | None, now: datetime) -> Raw
             cost_usd = one.usage.cost_usd(price, is_batch=one.is_batch)
     if cost_usd is None and price is not None and prompt is not None and completion is not None:
         cost_usd = price.cost_usd(float(prompt), float(completion), is_batch=one.is_batch)
-    choice = one.choice
+    choice = one.choice if row["choices"] else None
     if choice is None and row["choices"] and one.text:
         choice = parse_choice(one.text, row["choices"])
     return RawAnswer(

@@ -11,11 +11,13 @@ from mlflow.tracing.client import TracingClient
 from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
-from opentelemetry.trace import SpanKind
+from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
+from opentelemetry.trace import SpanContext, SpanKind
 
 from warehouse.mlflow_runs import EXPERIMENT, client_of, find_experiment
-from warehouse.traffic.traces import KEY_TAG, REQUEST_TAG, WORDS_TAG
+from warehouse.traffic.traces import CALLER_TAG, KEY_TAG, REQUEST_TAG, WORDS_TAG
 
+_IDS = RandomIdGenerator()
 _TAG = "mlflow.traceTag."
 _ASKED, _SAID = "gen_ai.input.messages", "gen_ai.output.messages"
 _COSTS = {
@@ -41,7 +43,7 @@ class MlflowSpans(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Write spans, all or none."""
-        encoded = encode_spans([as_mlflow_has_it(span) for span in spans])
+        encoded = encode_spans(as_mlflow_has_them(spans))
         found = [
             Span.from_otel_proto(span, resource=of_resource.resource)
             for of_resource in encoded.resource_spans
@@ -55,17 +57,33 @@ class MlflowSpans(SpanExporter):
         """There is nothing to close."""
 
 
-def as_mlflow_has_it(span: ReadableSpan) -> ReadableSpan:
-    """Return a span with what MLflow calls otherwise than the conventions do.
+def as_mlflow_has_them(spans: Sequence[ReadableSpan]) -> list[ReadableSpan]:
+    """Return spans, parents before their children, with what MLflow calls otherwise than the conventions do.
 
     Without a cost of ours MLflow makes one up from a public list of prices, where that knows the model's
     name. The spans of a request's caller lie elsewhere as a rule, and a trace without a first span counts as
-    unfinished: here the request is the first.
+    unfinished: here the request is the first. Its trace is its own: a caller may make many requests in one of
+    its traces, and another key may name the same one, but what is forgotten is forgotten by request and key.
     """
+    found, traces = list[ReadableSpan](), dict[int, int]()  # span -> trace
+    for span in spans:
+        if span.kind is SpanKind.SERVER:
+            trace_id = span.context.trace_id if span.parent is None else _IDS.generate_trace_id()
+        else:
+            assert span.parent is not None
+            trace_id = traces[span.parent.span_id]
+        traces[span.context.span_id] = trace_id
+        found.append(_as_mlflow_has_it(span, trace_id))
+    return found
+
+
+def _as_mlflow_has_it(span: ReadableSpan, trace_id: int) -> ReadableSpan:
     told = dict(span.attributes or {})
     is_request = span.kind is SpanKind.SERVER
     if is_request:
         more = _of_request(told)
+        if span.parent is not None:
+            more[f"{_TAG}{CALLER_TAG}"] = f"{span.parent.trace_id:032x}"
     elif span.kind is SpanKind.CLIENT:
         cost = {theirs: told.get(ours, 0.0) for theirs, ours in _COSTS.items()}
         model = told["leeroo.expert"]
@@ -74,8 +92,8 @@ def as_mlflow_has_it(span: ReadableSpan) -> ReadableSpan:
         more = {"mlflow.spanType": "TASK"}
     return ReadableSpan(
         name=span.name,
-        context=span.context,
-        parent=None if is_request else span.parent,
+        context=_within(span.context, trace_id),
+        parent=None if is_request or span.parent is None else _within(span.parent, trace_id),
         resource=span.resource,
         attributes=told | more,
         kind=span.kind,
@@ -84,6 +102,10 @@ def as_mlflow_has_it(span: ReadableSpan) -> ReadableSpan:
         end_time=span.end_time,
         instrumentation_scope=span.instrumentation_scope,
     )
+
+
+def _within(context: SpanContext, trace_id: int) -> SpanContext:
+    return SpanContext(trace_id, context.span_id, context.is_remote, context.trace_flags)
 
 
 def _of_request(told: dict[str, Any]) -> dict[str, Any]:

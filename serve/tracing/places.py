@@ -34,20 +34,24 @@ def trace_destinations(config: ServeConfig) -> tuple[str, ...]:
     """
     named = config.trace_to or ((MLFLOW, OTLP) if otlp_endpoint() else (MLFLOW,))
     for one in named:
-        if one in (MLFLOW, OTLP):
-            continue
-        address = urlsplit(one)
-        if address.scheme not in ("http", "https") or not address.hostname:
+        if one not in (MLFLOW, OTLP) and not _is_address(one):
             raise InputError(
                 "this is no place for traces",
-                where=f"--trace-to {address.hostname or one[:40]}",
+                where=f"--trace-to {_without_key(one)}",
                 fix=f"give {MLFLOW}, {OTLP} (what {_OTLP}ENDPOINT names), or the http address of a receiver",
             )
-    if OTLP in named and not otlp_endpoint():
+    endpoint = otlp_endpoint()
+    if OTLP in named and endpoint is None:
         raise InputError(
             "no receiver of traces is named",
             where=f"--trace-to {OTLP}",
             fix=f"export {_OTLP}ENDPOINT=http://host:4318, or give its address instead",
+        )
+    if OTLP in named and endpoint is not None and not _is_address(endpoint):
+        raise InputError(
+            f"{_without_key(endpoint)} is no address of a receiver of traces",
+            where=f"{_OTLP}ENDPOINT",
+            fix="write it as http://host:4318",
         )
     protocol = otlp_variable("PROTOCOL") or _PROTOCOL
     if set(named) != {MLFLOW} and protocol != _PROTOCOL:
@@ -57,6 +61,19 @@ def trace_destinations(config: ServeConfig) -> tuple[str, ...]:
             fix=f"unset it, and name the receiver's port for HTTP (as a rule 4318) in {_OTLP}ENDPOINT",
         )
     return tuple(dict.fromkeys(named))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        address = urlsplit(text)
+        return address.scheme in ("http", "https") and bool(address.hostname) and address.port != 0
+    except ValueError:  # a port or a bracket that is none
+        return False
+
+
+def _without_key(address: str) -> str:
+    """Return what may be shown of an address that is none: nothing before an @ or after a question mark."""
+    return address.rpartition("@")[2].partition("?")[0][:40]
 
 
 def otlp_endpoint() -> str | None:

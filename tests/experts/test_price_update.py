@@ -240,6 +240,11 @@ def test_the_command_shows_first_and_writes_when_told(
         ("[]", "no prices found"),
         ('{"gpt-4o": {', "line 1"),
         ('{"gpt-4o": {"usd_per_mtok_in": -1, "usd_per_mtok_out": 1}}', "gpt-4o"),
+        ('{"gpt-4o": {"input_cost_per_token": 1, "input_cost_per_token_batches": NaN}}', "gpt-4o"),
+        ('{"gpt-4o": {"tiered_pricing": [{}, {"range": ["a", 5]}]}}', "gpt-4o"),
+        ('{"gpt-4o": {"tiered_pricing": [{}, {"range": []}]}}', "gpt-4o"),
+        ('{"gpt-4o": {"tiered_pricing": [{}, {"range": [Infinity]}]}}', "gpt-4o"),
+        ('{"gpt-4o": {"input_cost_per_token": 1' + "0" * 5000 + "}}", "cannot be read"),
     ],
 )
 def test_a_faulty_list_is_refused(tmp_path: Path, listed: str, told: str) -> None:

@@ -312,10 +312,11 @@ def test_every_request_left_a_trace_also_the_last_before_the_stop(served):
     found = {one.info.trace_id: one for one in client.search_traces(locations=[experiment], max_results=100)}
     errors = [one.data.spans[0].attributes.get("error.type") for one in found.values()]
     assert {"insufficient_quota", "client_left", "model_not_found", "unknown_preset"} <= set(errors)
+    by_caller = {f"tr-{one.info.tags.get('leeroo.caller_trace')}": one for one in found.values()}
     answered = [(name, reply) for name, reply in served.replies if reply and reply.status_code == 200]
     assert len(answered) >= 5
     for name, reply in answered:
-        told, trace = reply.json()["leeroo"], found[name]
+        told, trace = reply.json()["leeroo"], by_caller[name]
         root, *spans = trace.data.spans
         assert root.attributes["leeroo.request_id"] == told["request_id"]
         assert root.attributes["leeroo.probability"] == pytest.approx(told["probability"], abs=1e-4)

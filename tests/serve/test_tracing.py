@@ -7,6 +7,7 @@ import sys
 import tempfile
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -24,10 +25,13 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import SpanKind, StatusCode
 from test_ensemble import CHEAP, SHAKY, Forecasts, Recorded, habits_of
 
+from experts import Price
+from experts.upstream import Usage
 from serve.config import ServeConfig
 from serve.http.api import create_api
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.request.gateway import Gateway
+from serve.request.tracing.about_experts import about_usage
 from serve.tracing.destination import Destination
 from serve.tracing.messages import NotedSpan, NotedTrace, Said, Sampled
 from serve.tracing.opening import open_destination
@@ -246,6 +250,25 @@ def test_words_are_there_only_where_they_may_be_kept(orchestrator, tmp_path, rec
         (message,) = json.loads(told["gen_ai.input.messages"])
         assert (message["role"], message["parts"][0]["type"]) == ("user", "text")
         assert "says hello" in told["gen_ai.output.messages"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"usd_per_call": 0.5},
+        {"min_usd_per_call": 7.0},
+        {"tiers": [{"above_prompt_tokens": 100, "usd_per_mtok_in": 10, "usd_per_mtok_out": 40}]},
+        {"usd_per_mtok_image_out": 90, "usd_per_mtok_cached_in": 0.1, "batch_factor": 0.5},
+    ],
+)
+def test_costs_of_input_and_output_are_those_of_the_price_that_held(fields):
+    price = Price.model_validate({"usd_per_mtok_in": 1, "usd_per_mtok_out": 4} | fields)
+    usage = Usage(1_000, 500, cached_tokens=200, image_out_tokens=300, reasoning_tokens=100, is_batch=True)
+    told = about_usage(usage, price)
+    both = told["leeroo.input_cost_usd"] + told["leeroo.output_cost_usd"]
+    assert both == pytest.approx(usage.cost_usd(price), rel=1e-12)
+    assert told["leeroo.input_cost_usd"] == price.cost_usd(1_000.0, 0.0, is_batch=True, cached_in=200.0)
 
 
 def test_words_are_redacted_and_cut():
@@ -470,14 +493,25 @@ def test_mlflow_lists_cost_tokens_and_the_request(no_variables, tmp_path):
     said = Said((("user", "Where is Lima?"),), "In Peru.", "stop")
     traces = [made_trace(3, said, **known), made_trace(3, **known)]
     traces.append(NotedTrace(Sampled(77, parent_id=5), traces[0].spans))
+    # A caller may make several requests in one trace of its own, and two callers may name the same one.
+    other = made_trace(3, Said((("user", "Where is Quito?"),), "In Ecuador.", "stop"), **known)
+    root = replace(other.spans[0], attributes=other.spans[0].attributes | {"leeroo.request_id": "req-2"})
+    traces.append(NotedTrace(Sampled(77, parent_id=6), (root, *other.spans[1:]), other.said))
     for trace in traces:
         destination.offer(spans_of(trace, Resource({"service.name": "leeroo"})))
     assert destination.flush(120)
-    assert destination.exported == 9
+    assert destination.exported == 12
     client = mlflow.MlflowClient(uri)
     experiment = client.get_experiment_by_name("leeroo").experiment_id
     found = {one.info.trace_id: one for one in client.search_traces(locations=[experiment])}
-    assert set(found) == {f"tr-{trace.sampled.trace_id:032x}" for trace in traces}
+    assert len(found) == 4
+    assert {f"tr-{trace.sampled.trace_id:032x}" for trace in traces[:2]} < set(found)
+    assert sorted(one.info.tags.get("leeroo.caller_trace", "") for one in found.values()) == [
+        *("", "", f"{77:032x}", f"{77:032x}")
+    ]
+    assert forget_traces(uri, Selection(frozenset({"req-2"})), ()) == 1
+    assert b"Quito" not in (tmp_path / "mlflow.db").read_bytes()
+    found = {one.info.trace_id: one for one in client.search_traces(locations=[experiment])}
     for one in found.values():
         assert one.info.state == "OK"  # also where its caller's span lies elsewhere
         assert one.info.cost["total_cost"] == pytest.approx(4e-6)
@@ -510,11 +544,19 @@ def test_mlflow_lists_cost_tokens_and_the_request(no_variables, tmp_path):
         (("ftp://host/",), {}),
         (("somewhere",), {}),
         (("http://",), {}),
+        ((f"user:{SECRET}@host:4318",), {}),
+        ((f"ftp://user:{SECRET}@host/?key={SECRET}",), {}),
+        ((f"http://user:{SECRET}@[host/",), {}),
+        ((f"http://user:{SECRET}@host:port",), {}),
+        ((f"http://user:{SECRET}@host:99999",), {}),
+        ((), {"OTEL_EXPORTER_OTLP_ENDPOINT": f"user:{SECRET}@host:4318"}),
+        ((), {"OTEL_EXPORTER_OTLP_ENDPOINT": f"http://user:{SECRET}@host:99999"}),
         ((), {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://h:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}),
     ],
 )
 def test_a_place_that_is_none_is_refused_at_the_start(no_variables, named, variables):
     for name, value in variables.items():
         no_variables.setenv(name, value)
-    with pytest.raises(InputError):
+    with pytest.raises(InputError) as refused:
         trace_destinations(ServeConfig(trace=True, trace_to=named))
+    assert SECRET not in str(refused.value)

@@ -17,8 +17,9 @@ from warehouse.mlflow_runs import EXPERIMENT, client_of
 from warehouse.mlflow_store import open_store
 from warehouse.traffic.selection import Selection
 
-#: Tags of a trace: what it is found by, and whether it has words.
+#: Tags of a trace: what it is found by, the trace of its caller if that had one, and whether it has words.
 REQUEST_TAG, KEY_TAG, WORDS_TAG = "leeroo.request_id", "leeroo.key_id", "leeroo.holds_words"
+CALLER_TAG = "leeroo.caller_trace"
 _PAGE = 500
 _DELETED_AT_ONCE = 100
 _LOCKED_S = 10.0

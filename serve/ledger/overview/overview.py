@@ -22,6 +22,7 @@ from serve.ledger.overview.tallies import EVERYBODY, KEPT_DAYS, Place
 logger = logging.getLogger("ray.serve")
 
 _MOST_RECENT = 2_000  # requests in memory, for latencies and decisions
+_MOST_KNOWN = 50_000  # request ids, so that what is settled again is not counted again
 _MOST_SHOWN = 50
 _MOST_KEYS = 100
 _MOST_PENDING = 20_000  # places; many keys are written down early
@@ -41,6 +42,7 @@ class Overview:
         self._since = clock()
         self._pending: dict[Place, Tally] = {}
         self._recent: OrderedDict[str, RecentRequest] = OrderedDict()
+        self._counted: OrderedDict[str, None] = OrderedDict()  # request ids; answered or not
 
     def count(self, settlement: Settlement, settled: Settled) -> None:
         """Add what a request came to; once, however often it is settled. The books are written by now."""
@@ -96,11 +98,14 @@ class Overview:
         )
 
     def _count(self, settlement: Settlement, settled: Settled) -> None:
-        if settlement.request_id in self._recent:
+        if settlement.request_id in self._counted:
             return
         now = self._clock()
         day, key_id = day_of(now), settlement.caller.key_id or EVERYBODY
         request = read_request(settlement, settled, now)
+        self._counted[settlement.request_id] = None
+        while len(self._counted) > _MOST_KNOWN:
+            self._counted.popitem(last=False)
         if request is None:
             if settlement.failures:
                 self._add(Place(key_id, day, "all"), Tally(failed=1))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from urllib.parse import urlsplit
 
-from experts import ExpertSpec
+from experts import ExpertSpec, Price
 from experts.backends.registry import is_api
 from experts.upstream import Usage
 from experts.upstream.address import url_of
@@ -48,20 +49,14 @@ def about_answer(answer: WholeAnswer) -> Told:
     return told
 
 
-def about_usage(usage: Usage, spec: ExpertSpec) -> Told:
-    """Return the tokens of an answer, and what those of either kind cost."""
-    output_usd = spec.price.cost_usd(
-        0.0,
-        float(usage.completion_tokens),
-        is_batch=usage.is_batch,
-        reasoning=float(usage.reasoning_tokens),
-        audio_out=float(usage.audio_out_tokens),
-    )
+def about_usage(usage: Usage, price: Price) -> Told:
+    """Return the tokens of an answer, and what either kind cost; a fee for the call is of the input."""
+    input_usd = replace(usage, completion_tokens=0).cost_usd(price)
     told: Told = {
         "gen_ai.usage.input_tokens": usage.prompt_tokens,
         "gen_ai.usage.output_tokens": usage.completion_tokens,
-        "leeroo.input_cost_usd": max(0.0, usage.cost_usd(spec.price) - output_usd),
-        "leeroo.output_cost_usd": output_usd,
+        "leeroo.input_cost_usd": input_usd,
+        "leeroo.output_cost_usd": max(0.0, usage.cost_usd(price) - input_usd),
     }
     if usage.cached_tokens:
         told["gen_ai.usage.cache_read.input_tokens"] = usage.cached_tokens

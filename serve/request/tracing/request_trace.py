@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Concatenate, Literal, ParamSpec, TypeVar
 
-from experts import ExpertSpec
+from experts import Price
 from experts.forms import Unusable
 from experts.upstream import Failure, Usage
 from serve.experts.client import ExpertClient, OpenStream, WholeAnswer
@@ -45,7 +45,7 @@ class _Span:
 class _Attempt:
     """An expert that is asked, and the fallback of which it is a part, by their places."""
 
-    spec: ExpertSpec
+    price: Price  # that held when it was asked
     place: int
     fallback: int | None
     why_not: str | None = None  # it gave no answer that could be used
@@ -129,7 +129,7 @@ class RequestTrace:
         attributes |= {"leeroo.why": why, "leeroo.attempt": len(self._attempts) + 1}
         parent = 0 if fallback is None else fallback
         place = self._open(f"{self._operation} {expert.spec.model}", "client", parent, attributes)
-        self._attempts[name] = _Attempt(expert.spec, place, fallback)
+        self._attempts[name] = _Attempt(expert.spec.price, place, fallback)
 
     @_harmless
     def came(self, name: str, value: object) -> None:
@@ -169,7 +169,7 @@ class RequestTrace:
     def used(self, name: str, usage: Usage) -> None:
         """See :class:`Notes`."""
         attempt = self._attempts[name]
-        self._spans[attempt.place].attributes |= about_usage(usage, attempt.spec)
+        self._spans[attempt.place].attributes |= about_usage(usage, attempt.price)
 
     @_harmless
     def paid(self, name: str, cost_usd: float) -> None:

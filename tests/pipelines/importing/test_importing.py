@@ -308,6 +308,15 @@ FAULTS: list[tuple[dict[str, Any], str]] = [
     ({"prompt": 7}, "not text"),
     ({"choices": ["a", "b"], "answer": "c"}, "not among the 2 choices"),
     ({"created_at": "yesterday"}, "no time"),
+    ({"created_at": "9999-12-31T23:59:59-10:00"}, "cannot be"),
+    ({"score": 10**400}, "is not from 0 to 1"),
+    ({"prompt_tokens": 10**400}, "is no count"),
+    ({"cost_usd": 10**400}, "cost_usd"),
+    ({"choices": ["a", "b"], "answer": "a", "choice": 2}, "no option 2"),
+    ({"choices": ["a", "b"], "answer": "a", "choice": -1}, "no option -1"),
+    ({"choices": ["a", "b"], "answer": "a", "choice": 10**12}, "no option"),
+    ({"text": "\ud800"}, "surrogate"),
+    ({"grader": "\ud800"}, "surrogate"),
 ]
 
 
@@ -333,6 +342,45 @@ def test_each_fault_is_told_with_its_line_and_nothing_is_imported(
             write_import(made, warehouse, round="imported")
         assert warehouse.scan("questions").num_rows == 0
         assert warehouse.scan("answers").num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "row"),
+    [
+        ("lm-eval", "samples_t.jsonl", sum_(1, "2", 1.0) | {"arguments": 5}),
+        ("lm-eval", "samples_t.jsonl", sum_(1, "2", 1.0) | {"arguments": [5]}),
+        ("lm-eval", "samples_t.jsonl", sum_(1, "2", 1.0) | {"metrics": 5}),
+        ("lm-eval", "samples_t.jsonl", sum_(1, "2", 1.0) | {"metrics": [{}]}),
+        ("lm-eval", "samples_t.jsonl", sample(1, right=True) | {"filtered_resps": 5}),
+        ("table", "a.jsonl", GOOD | {"latency_s": None, "latency_ms": 10**400}),
+    ],
+)
+def test_a_file_of_another_shape_is_a_fault(
+    tmp_path: Path, kind: str, name: str, row: dict[str, Any]
+) -> None:
+    (fault,) = plan(kind, lines(tmp_path / name, [row]), home=tmp_path).notes.faults
+    assert name in str(fault)
+    assert "shape" in str(fault)
+
+
+@pytest.mark.parametrize("doc", [None, "text", 5, [1]])
+def test_a_sample_without_its_record_is_what_the_model_was_given(tmp_path: Path, doc: Any) -> None:
+    made = plan(
+        "lm-eval", lines(tmp_path / "samples_t.jsonl", [sum_(1, "2", 1.0) | {"doc": doc}]), home=tmp_path
+    )
+    assert [row["q"]["prompt"] for row in rows_of(made)] == ["Q: 1 + 1?\nA:"]
+
+
+def test_tokens_that_no_column_holds_are_a_fault(tmp_path: Path) -> None:
+    asked = {"custom_id": "1", "body": {"model": "m", "messages": [{"role": "user", "content": "q"}]}}
+    body = {"model": "m", "choices": [{"message": {"content": "a"}}]}
+    body |= {"usage": {"prompt_tokens": 10**12, "completion_tokens": 1}}
+    answered = {"custom_id": "1", "response": {"status_code": 200, "body": body}}
+    requests = lines(tmp_path / "requests.jsonl", [asked])
+    (fault,) = plan(
+        "openai-batch", lines(tmp_path / "out.jsonl", [answered]), home=tmp_path, requests=requests
+    ).notes.faults
+    assert "prompt_tokens" in str(fault)
 
 
 def test_importing_twice_adds_nothing_and_both_tasks_of_an_expert_count(tmp_path: Path) -> None:
