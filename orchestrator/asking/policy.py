@@ -1,8 +1,8 @@
 """The policy over asking: for each query, which expert to ask next, or which answer to return.
 
-Routing is the case of one ask. With more, the forecasts of the router are the prior and the answers are
-evidence: the policy asks on while the expected gain in success exceeds the price. An answer that cannot be
-used is never given back while another expert may be asked.
+Routing is the special case of one ask. With more, the forecasts of the router are the prior and the answers
+are evidence: the policy asks another expert as long as the expected gain in success exceeds the price. It
+never returns an unusable answer while another expert may be asked.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class PlanState:
 
 @dataclass(frozen=True)
 class AskingPolicy:
-    """Whom to ask, and when to stop: one query at a time, as a caller that waits for answers needs it.
+    """Chooses the next expert and when to stop, for one query at a time, as needed while answers are awaited.
 
     :func:`orchestrator.asking.replay.replay` runs the same code over recorded answers.
     """
@@ -80,7 +80,7 @@ class AskingPolicy:
             success: [m] forecasts of the router.
             cost_usd: [m] forecasts.
             multiplier: success that a dollar has to buy.
-            allowed: [m] who may be asked; all by default.
+            allowed: [m] the experts that may be asked; all by default.
             options: how many answers the question offers; 0: any.
             limits: on asks and dollars.
 
