@@ -1,4 +1,4 @@
-"""Who answers this query: embeddings, predictors, selection under a budget, evaluation and versions.
+"""The choice of the expert for a query: embeddings, predictors, budgeted selection, evaluation, versions.
 
 A name is looked up where it is defined when it is first used, so that importing the package loads neither
 torch, nor Ray, nor MLflow. ``__init__.pyi`` tells type checkers the same.

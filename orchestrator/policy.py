@@ -1,4 +1,4 @@
-"""The orchestrator: what is trained, versioned and served. It reads a text and says who should answer it."""
+"""The orchestrator, which is trained, versioned and served: it chooses the expert that answers a text."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Decision:
-    """Who answers one query, who stands in if that fails, and what was expected of everyone."""
+    """The expert chosen for a query, its fallbacks, and the forecasts for all experts."""
 
     expert: str
     fallbacks: tuple[str, ...]  # in the order to try them
@@ -53,12 +53,12 @@ _RENAMED = {"cost": "economy"}  # presets of routers that were saved under an ea
 
 @dataclass
 class Orchestrator:
-    """Embedder, success predictor, cost predictor and the price on cost, as one thing that decides.
+    """Embedder, success predictor, cost predictor and the price on cost, which together decide.
 
     ``multiplier`` is the default price: success per USD that a dearer expert must promise. ``presets`` names
-    other prices (``quality``, ``balanced``, ``economy``) and says what they are expected to come to. ``info``
-    says where it came from: pool, fingerprint of the training data, seed, metrics. ``habits`` is what was
-    learned of asking several experts.
+    other prices (``quality``, ``balanced``, ``economy``) with their expected cost and score. ``info``
+    records its origin: pool, fingerprint of the training data, seed, metrics. ``habits`` are the statistics
+    for asking several experts.
     """
 
     embedder: Embedder
@@ -75,11 +75,11 @@ class Orchestrator:
         return self.predictor.experts
 
     def asking_policy(self) -> AskingPolicy:
-        """Return whom to ask, and when to stop; without habits one expert, or the next if it is of no use."""
+        """Return the policy over asking; without habits it asks one expert, or the next if that fails."""
         return AskingPolicy(self.habits or Habits.unknown(self.experts))
 
     def read(self, texts: Sequence[str]) -> Queries:
-        """Return what is read of texts: their embeddings and surface."""
+        """Return the features of texts: their embeddings and surface features."""
         return read_queries(texts, self.embedder)
 
     def predict(self, texts: Sequence[str]) -> Prediction:
@@ -87,7 +87,7 @@ class Orchestrator:
         return self.predict_read(self.read(texts))
 
     def predict_read(self, queries: Queries) -> Prediction:
-        """As :meth:`predict`, of texts that are read already."""
+        """Like :meth:`predict`, for texts whose features are known."""
         return Prediction(self.experts, self.predictor.predict(queries), self.cost.predict(queries))
 
     def decide(
@@ -104,16 +104,16 @@ class Orchestrator:
         """Choose an expert for each text: the greatest expected success - multiplier * cost.
 
         Args:
-            texts: what the user asks.
+            texts: the users' queries.
             multiplier: price on cost for this call; else that of ``preset``; else the default.
             preset: a name in ``presets``.
             max_cost_usd: leave out experts expected to cost more than this per query.
-            min_success: prefer experts expected to reach this; where none does, the most successful answers.
+            min_success: prefer experts expected to reach this; if none does, the most successful one answers.
             allow: the only experts that may answer.
             deny: experts that may not answer.
 
         Raises:
-            InputError: an unknown preset or expert, or nobody is left to answer.
+            InputError: an unknown preset or expert, or no expert is left to answer.
         """
         return self.decide_read(
             self.read(texts),
@@ -136,7 +136,7 @@ class Orchestrator:
         allow: Sequence[str] | None = None,
         deny: Sequence[str] | None = None,
     ) -> list[Decision]:
-        """As :meth:`decide`, of texts that are read already."""
+        """Like :meth:`decide`, for texts whose features are known."""
         price = self.price_of(multiplier, preset)
         allowed = self._allowed(allow, deny)
         prediction = self.predict_read(queries)

@@ -58,7 +58,7 @@ def choose_test_questions(
 
 
 def add_expert(orchestrator: Orchestrator, name: str, probes: Outcomes) -> Orchestrator:
-    """Return an orchestrator whose pool has one expert more, placed by its answers to the probes.
+    """Return an orchestrator with one more expert in its pool, fitted from its answers to the probes.
 
     Args:
         orchestrator: left as it is.

@@ -1,4 +1,4 @@
-"""What is wrong with an endpoint's settings, told before anything starts."""
+"""Checks of an endpoint's settings, before anything starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Stop an endpoint in good order: nobody new, what is under way finishes, the books are settled."""
+"""Stop an endpoint in good order: refuse new requests, finish those under way, settle the books."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _AT_ONCE = 130  # the exit code of a second Ctrl-C
 def drain_serving(
     config: ServeConfig, app_name: str, on_progress: Callable[[int], None] | None = None
 ) -> Drained:
-    """Let no request in any more, and wait for those under way, ``config.drain_s`` at most.
+    """Refuse new requests, and wait for those under way, ``config.drain_s`` at most.
 
     Args:
         on_progress: told how many are under way.

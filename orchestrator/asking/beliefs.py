@@ -1,4 +1,4 @@
-"""What several answers to one query say of each other: the probability that an answer is the right one.
+"""The probability that an answer is right, given the other answers to the same query.
 
 A latent variable model of answers to one question, after item response theory (Rasch 1960) and the joining
 of labels (Dawid and Skene 1979). The question's ease ``z`` is standard normal. An expert is right with
@@ -31,14 +31,14 @@ WEIGHT: Floats = _weights / _weights.sum()
 
 @dataclass(frozen=True)
 class AnswerModel:
-    """How the answers of ``m`` experts hang together."""
+    """How the answers of ``m`` experts depend on each other."""
 
     slopes: Floats  # [m] or [n, m] how much an expert's success follows the ease of the question, above 0
     popular: Floats  # the same shape, in (0, 1): share of wrong answers that fall on the popular wrong one
     inverted: float  # in [0, 1): share of questions upside down, over 1 - the best expert's success
 
     def beliefs(self, success: Floats, options: NDArray[np.integer]) -> Beliefs:
-        """Return what is to be believed of each expert's answer before it is seen.
+        """Return the prior beliefs about each expert's answer, before it is seen.
 
         Args:
             success: [n, m] forecast that an answer is right, given that it can be read.
@@ -72,7 +72,7 @@ class AnswerModel:
 
 @dataclass(frozen=True)
 class Beliefs:
-    """How likely answers of ``m`` experts to ``n`` queries are at each node of ease, before one sees them."""
+    """Prior probabilities of the answers of ``m`` experts to ``n`` queries, at each node of ease."""
 
     right: Floats  # [n, m, nodes] the answer is the right one
     wrong: Floats  # [n, m, nodes] it is one certain answer, neither the right nor the popular wrong one
@@ -98,7 +98,7 @@ class Beliefs:
 
 @dataclass(frozen=True)
 class Evidence:
-    """What answers to ``n`` queries say. ``k`` classes of answers were given; the last place is any other."""
+    """Evidence from the answers to ``n`` queries: ``k`` classes of given answers, then any other answer."""
 
     moments: Floats  # [n, k + 1, nodes] likelihood of the answers if the right one is this
     pull: Floats  # [n, k + 1] how much likelier they are if this is the popular wrong one

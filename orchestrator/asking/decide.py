@@ -1,4 +1,4 @@
-"""Whom to ask next, and which answer to give back: for many plans at once, and for one alike."""
+"""Which expert to ask next, and which answer to return: for many plans at once or for a single one."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ Mask = NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class NextActions:
-    """What ``n`` plans do next."""
+    """The next actions of ``n`` plans."""
 
     ask: Columns  # [n] column of the expert to ask; STOP: give back an answer
     gain: Floats  # [n] success expected of this answer alone; of a first one, what asking on after it nets
@@ -52,7 +52,7 @@ def begin_plans(
         cost_usd: [n, m] forecasts.
         multiplier: success that a dollar has to buy.
         options: [n] how many answers a question offers; 0: any.
-        allowed: [n, m] who may be asked; all by default.
+        allowed: [n, m] the experts that may be asked; all by default.
         limits: on asks and dollars.
 
     Raises:
@@ -80,10 +80,10 @@ def begin_plans(
 
 
 def next_actions(habits: Habits, plans: Plans) -> NextActions:
-    """Return what each plan does next: the ask of greatest net value, or to stop where none gains.
+    """Return the next action of each plan: the ask of greatest net value, or to stop if no ask gains.
 
-    While no answer is at hand that can be used, the plan asks on whatever it costs, within its limits. After
-    one that cannot be compared it stops: nothing that another expert says would tell whether it is right.
+    As long as a plan has no usable answer it asks another expert at any price, within its limits. After an
+    answer that cannot be compared it stops: no other answer could show whether that one is right.
     """
     ask, gain = np.full(len(plans), STOP, np.intp), np.zeros(len(plans))
     possible = plans.open.any(axis=1)
@@ -98,10 +98,10 @@ def next_actions(habits: Habits, plans: Plans) -> NextActions:
 
 
 def final_answers(plans: Plans) -> tuple[Columns, Floats]:
-    """Return whose answer each plan gives back [n], -1 where nobody was asked, and how likely it is right.
+    """Return the expert whose answer each plan returns [n], -1 if none was asked, and its probability.
 
-    The likeliest answer, as the likeliest expert that gave it put it. One that cannot be used stands only
-    where there is no other.
+    Of the answer that is most likely right, the version of its most reliable expert is returned. An unusable
+    answer is returned only if there is no other.
     """
     worth = np.where(plans.given == UNREADABLE, -1.0, -2.0)
     classes = np.maximum(plans.given.max(axis=1).astype(np.intp) + 1, 0)

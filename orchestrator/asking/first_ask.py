@@ -1,4 +1,4 @@
-"""What asking on is worth before anybody was asked: three answers looked ahead, in one table.
+"""The value of further asks before the first one: a lookahead of three answers, in one table.
 
 Before the first answer all classes of answers are alike, and what three answers say of each other does not
 depend on their order: of two experts or three there are only so many sets, each with a handful of ways to

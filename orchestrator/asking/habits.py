@@ -1,4 +1,4 @@
-"""What is known of how the experts of a pool answer: learned once, saved with the router."""
+"""Statistics of how the experts of a pool answer: learned once, saved with the router."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Habits:
-    """How the answers of ``m`` experts come out, and how far the model of them may be trusted."""
+    """Statistics of the answers of ``m`` experts, and how far the model of them may be trusted."""
 
     experts: tuple[str, ...]  # [m]
     comparable: NDArray[np.bool_]  # [m] whose answers can be compared with those of others
@@ -40,9 +40,9 @@ class Habits:
         return cls(experts, np.zeros(m, bool), np.zeros(m), model, np.ones(DEPTHS))
 
     def of_pool(self, experts: tuple[str, ...]) -> Self:
-        """Return the habits of another pool: a new expert is taken to be as the others are on average.
+        """Return the habits of another pool; a new expert is assumed to equal the mean of the others.
 
-        Its answers are compared where those of any other are.
+        Its answers can be compared if those of any other expert can.
         """
         place = [self.experts.index(name) if name in self.experts else -1 for name in experts]
 
@@ -90,7 +90,7 @@ class Habits:
 
 
 def read_habits(state: State | None) -> Habits | None:
-    """Return saved habits; None, with a word to the log, where these cannot be read.
+    """Return saved habits; None, with a log message, if they cannot be read.
 
     A router decides without them: it asks one expert.
     """

@@ -1,4 +1,4 @@
-"""Learn how the experts' answers hang together, from compared answers and cross-fitted forecasts."""
+"""Learn how the experts' answers depend on each other, from compared answers and cross-fitted forecasts."""
 
 from __future__ import annotations
 

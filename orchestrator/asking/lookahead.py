@@ -1,4 +1,4 @@
-"""What asking on is worth: the expected gain of one more answer, and of the one after it.
+"""The value of further asks: the expected gain of one more answer, and of the one after it.
 
 The value of information (Howard 1966) under the beliefs of :mod:`orchestrator.asking.beliefs`, exact over all
 ways in which the next two answers can agree. Before the first ask all classes of answers are alike, so that
@@ -33,7 +33,7 @@ class Candidates:
 
 @dataclass(frozen=True)
 class Gains:
-    """What asking each candidate next is worth."""
+    """The value of asking each candidate next."""
 
     net: Floats  # [n, k] gain in success of this and the next answer, less the price; -inf: not allowed
     success: Floats  # [n, k] the part that this answer alone gains, as the model has it

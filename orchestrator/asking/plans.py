@@ -1,4 +1,4 @@
-"""Plans: whom to ask for some queries, what was asked so far, and what it said and cost."""
+"""Plans: the experts that may be asked for each query, those asked so far, their answers and costs."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_ASKS = 5
 
 @dataclass(frozen=True)
 class Limits:
-    """What a plan may use."""
+    """The limits of a plan."""
 
     max_asks: int = MAX_ASKS
     ceiling_usd: float = float("inf")  # all answers of a plan together never cost more
@@ -44,13 +44,13 @@ class Plans:
 
     @property
     def asks(self) -> NDArray[np.intp]:
-        """How many were asked [n]."""
+        """The number of experts asked [n]."""
         counted: NDArray[np.intp] = (self.given != NOT_ASKED).sum(axis=1)
         return counted
 
     @property
     def open(self) -> NDArray[np.bool_]:
-        """Who may still be asked [n, m]: allowed, not asked, within the ceiling and the number of asks."""
+        """Whether each expert may be asked [n, m]: allowed, not asked yet, within the limits."""
         affordable = self.paid_usd[:, None] + self.worst_usd <= self.ceiling_usd
         left = (self.asks < self.max_asks)[:, None]
         open_: NDArray[np.bool_] = self.allowed & (self.given == NOT_ASKED) & affordable & left
@@ -82,7 +82,7 @@ class Plans:
         return replace(self, given=given, paid_usd=paid_usd)
 
     def worst_case_usd(self) -> Floats:
-        """Return the most that each plan [n] may cost in all: what is paid, and the dearest asks left."""
+        """Return the highest total cost of each plan [n]: the amount paid, and the dearest remaining asks."""
         dearest = -np.sort(-np.where(self.open, self.worst_usd, 0.0), axis=1)
         left = np.arange(dearest.shape[1]) < (self.max_asks - self.asks)[:, None]
         most = self.paid_usd + np.where(left, dearest, 0.0).sum(axis=1)

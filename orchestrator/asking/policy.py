@@ -1,8 +1,8 @@
-"""One policy over asking: for each query, whom to ask next, or which answer to give back.
+"""The policy over asking: for each query, which expert to ask next, or which answer to return.
 
-Routing is the case of one ask. With more, the forecasts of the router are the prior and the answers are
-evidence: the policy asks on while the expected gain in success exceeds the price. An answer that cannot be
-used is never given back while another expert may be asked.
+Routing is the special case of one ask. With more, the forecasts of the router are the prior and the answers
+are evidence: the policy asks another expert as long as the expected gain in success exceeds the price. It
+never returns an unusable answer while another expert may be asked.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Ask:
 
 @dataclass(frozen=True)
 class Stop:
-    """Give back the answer of ``expert``; None where nobody was asked."""
+    """Return the answer of ``expert``; None if no expert was asked."""
 
     expert: str | None
     agreed: tuple[str, ...]  # experts that gave this answer
@@ -39,25 +39,25 @@ class Stop:
 
 @dataclass(frozen=True)
 class PlanState:
-    """The plan of one query, and what came of it so far."""
+    """The plan of one query, and its results so far."""
 
     plans: Plans  # one row
     keys: tuple[str, ...] = ()  # the answers given, in the order of their numbers in ``plans.given``
 
     @property
     def paid_usd(self) -> float:
-        """What was paid."""
+        """The amount paid so far."""
         return float(self.plans.paid_usd[0])
 
     @property
     def asks(self) -> int:
-        """How many were asked."""
+        """The number of experts asked."""
         return int(self.plans.asks[0])
 
 
 @dataclass(frozen=True)
 class AskingPolicy:
-    """Whom to ask, and when to stop: one query at a time, as a caller that waits for answers needs it.
+    """Chooses the next expert and when to stop, for one query at a time, as needed while answers are awaited.
 
     :func:`orchestrator.asking.replay.replay` runs the same code over recorded answers.
     """
@@ -80,7 +80,7 @@ class AskingPolicy:
             success: [m] forecasts of the router.
             cost_usd: [m] forecasts.
             multiplier: success that a dollar has to buy.
-            allowed: [m] who may be asked; all by default.
+            allowed: [m] the experts that may be asked; all by default.
             options: how many answers the question offers; 0: any.
             limits: on asks and dollars.
 
@@ -106,12 +106,12 @@ class AskingPolicy:
         )
 
     def next_action(self, state: PlanState) -> Ask | Stop:
-        """Return whom to ask next, or the answer to give back."""
+        """Return the expert to ask next, or the answer to return to the caller."""
         expert = int(next_actions(self.habits, state.plans).ask[0])
         return self.answer_now(state) if expert == STOP else Ask(self.habits.experts[expert])
 
     def answer_now(self, state: PlanState) -> Stop:
-        """Return the answer to give back if nobody else is asked."""
+        """Return the answer that the plan would return if it stopped now."""
         experts = self.habits.experts
         best, success = final_answers(state.plans)
         if best[0] < 0:
@@ -154,5 +154,5 @@ class AskingPolicy:
         )
 
     def worst_case_usd(self, state: PlanState) -> float:
-        """Return the most that the plan may cost in all, what is paid included."""
+        """Return the most that the plan may cost in all, including what was paid already."""
         return float(state.plans.worst_case_usd()[0])

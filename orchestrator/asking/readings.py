@@ -1,4 +1,4 @@
-"""What can be read in answers: a form that can be compared, nothing, or something that cannot be compared."""
+"""Readings of answers: a comparable form, nothing readable, or something that cannot be compared."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Reading:
 
 @dataclass(frozen=True)
 class Readings:
-    """What ``m`` experts answered to ``n`` questions, and which of them said the same."""
+    """The answers of ``m`` experts to ``n`` questions, and which of them agree."""
 
     classes: NDArray[np.int16]  # [n, m] equal within a row where answers say the same; else a code below 0
     options: NDArray[np.intp]  # [n] how many answers a question offers; 0: any

@@ -1,4 +1,4 @@
-"""The policy over recorded answers: whom it would have asked, what it would have paid and given back."""
+"""The policy over recorded answers: which experts it would have asked, its payments and its answers."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Replayed:
-    """What the plans of ``n`` queries came to."""
+    """The results of the plans of ``n`` queries."""
 
     answered: NDArray[np.intp]  # [n] column of the expert whose answer was given back
     asked: NDArray[np.bool_]  # [n, m]
@@ -62,13 +62,13 @@ def replay(
     Args:
         habits: of the experts.
         forecast: of the router, for the ``n`` queries.
-        cost_usd: [n, m] what the answers did cost.
-        readings: of the answers; who was not asked then cannot be asked now.
+        cost_usd: [n, m] actual costs of the answers.
+        readings: of the answers; an expert without a recorded answer cannot be asked.
         multipliers: success that a dollar has to buy.
         limits: on asks and dollars.
-        follow: keep what each further ask was expected to gain, and changed.
-        side_by_side: ask the first two at once, as where the time is short: whom the second ask goes to does
-            not depend on what a first answer that can be read says.
+        follow: keep the expected gain of each further ask, and what it changed.
+        side_by_side: ask the first two at once, as if time were short: the second expert does not depend on
+            the content of a readable first answer.
         latency_s: [n, m] how long the answers took.
     """
     took_s = np.full(cost_usd.shape, np.nan) if latency_s is None else latency_s.astype(float)

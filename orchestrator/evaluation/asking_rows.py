@@ -1,4 +1,4 @@
-"""What asking is worth: the policy as it is served, its plans dealt to other queries, blind policies."""
+"""The value of asking: the policy as served, its plans assigned to other queries, blind policies."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Rows = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Forecasts:
-    """What a router expected, all of it before it had learned from the questions."""
+    """A router's forecasts, made before it had learned from the questions."""
 
     seen: Rows  # [s] rows of the outcomes that are learned from
     of_seen: Prediction  # cross-fitted

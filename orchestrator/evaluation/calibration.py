@@ -1,4 +1,4 @@
-"""How far predicted success can be believed."""
+"""The calibration of predicted success."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Calibration:
-    """How far predicted success can be believed."""
+    """The calibration of predicted success."""
 
     ece: float
     brier: float

@@ -48,7 +48,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a router expects on some questions."""
+    """A router's predictions for some questions."""
 
     rows: NDArray[np.intp]  # [n] rows of the outcomes
     success: NDArray[np.float32]  # [n, m]
@@ -101,8 +101,8 @@ def evaluate_router(
         cache_dir: where embeddings are kept, if anywhere.
         build: makes an unfitted predictor of a kind.
         readings: what the answers say, over the same questions. They add the rows of the policy as it is
-            served (``leeroo``), of its plans dealt to other queries, and of what does not look at the query.
-            Without them the last predictor's choices are dealt to other queries.
+            served (``leeroo``), of its plans assigned to other queries, and of blind policies.
+            Without them the last predictor's choices are assigned to other queries.
         signals: add a row of the last predictor with cascades in the pool, which escalate to another expert
             where these signals, over the same questions, say that an answer is not to be relied on.
         on_progress: called with what comes next, and the share of the work that is done.

@@ -13,7 +13,7 @@ SAMPLE = 64  # texts
 
 @dataclass(frozen=True)
 class Latency:
-    """Of single decisions, in seconds, and how many a second many at once come to."""
+    """The latency of single decisions, in seconds, and the throughput of many at once, per second."""
 
     p50_s: float
     p95_s: float

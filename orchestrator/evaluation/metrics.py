@@ -30,9 +30,9 @@ def aiq(
     """Average improvement in quality (RouterBench): the mean height of a policy's hull over the pool's costs.
 
     The integral runs from the mean cost of the cheapest to that of the dearest single expert, so that it
-    depends on the pool alone; below the policy's own cheapest point the zero-router stands in. With
-    ``log_cost`` the integral is over the logarithm of cost (each decade of price counts the same); it begins
-    at the cheapest expert that costs anything, as nothing has no logarithm. ``high_usd`` sets another upper
+    depends on the pool alone; below the policy's own cheapest point the zero-router is used. With
+    ``log_cost`` the integral is over the logarithm of cost (each decade of price counts the same); it starts
+    at the cheapest expert whose cost is not 0. ``high_usd`` sets another upper
     end; beyond its dearest point a hull is flat.
     """
     single_cost = np.asarray(single_cost, float)
@@ -102,8 +102,8 @@ def cost_to_match(cost: ArrayLike, quality: ArrayLike, target: float) -> float:
 
 
 def qnc(cost: ArrayLike, quality: ArrayLike, best_quality: float, best_cost: float) -> float | None:
-    """Query-normalised cost: cost to match the best single expert over that expert's cost; None if never, and
-    where that expert is free.
+    """Query-normalised cost: cost to match the best single expert over that expert's cost; None if never, or
+    if that expert is free.
     """
     matched = cost_to_match(cost, quality, best_quality)
     return matched / best_cost if np.isfinite(matched) and best_cost > 0 else None
@@ -123,7 +123,7 @@ def nauc(cost: ArrayLike, quality: ArrayLike, max_cost: float) -> float:
 
 
 def arena_style_score(accuracy: float, usd_per_1k_queries: float) -> float:
-    """RouterArena's formula on our own data, in [0, 100]; never to be called an Arena score."""
+    """RouterArena's formula on our own data, in [0, 100]; do not report it as an Arena score."""
     dearest, cheapest = np.log2(200), np.log2(0.0044)
     cheapness = np.clip((dearest - np.log2(max(usd_per_1k_queries, 1e-9))) / (dearest - cheapest), 0, 1)
     denominator = 0.1 * accuracy + cheapness

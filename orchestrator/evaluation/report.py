@@ -1,4 +1,4 @@
-"""What an evaluation found: rows with intervals, compared pair by pair."""
+"""The report of an evaluation: rows with intervals, compared pair by pair."""
 
 from __future__ import annotations
 

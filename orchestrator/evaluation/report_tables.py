@@ -23,7 +23,7 @@ NOT_SERVED = {"random", "zero-router", SINGLES, VOTE, AGREEMENT, MATCHED, "oracl
 
 
 def is_served(name: str) -> bool:
-    """Whether a row is a policy that an endpoint can follow, and not only something to compare with."""
+    """Whether a row is a policy that an endpoint can follow, rather than only a baseline."""
     return name not in NOT_SERVED and not name.endswith("+ cascade")
 
 

@@ -1,1 +1,1 @@
-"""What a version is worth on served traffic: estimates with intervals, and a sequential test."""
+"""The value of a version on served traffic: estimates with intervals, and a sequential test."""

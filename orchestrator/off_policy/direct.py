@@ -19,7 +19,7 @@ STEADY = 10.0  # answers' worth of trust in a forecast, and in the pool's spread
 
 @dataclass(frozen=True)
 class Direct:
-    """What is expected of every expert on every request, beside what came."""
+    """The forecast for every expert on every request, beside the observed outcome."""
 
     of: Outcome
     outcome: Floats  # [n]; NaN where not observed

@@ -1,4 +1,4 @@
-"""What the traffic says of a challenger and the champion, by the better of two ways."""
+"""The evidence of the traffic on challenger and champion, by the better of two methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from warehouse import NotReadyError, TooFewError
 
 @dataclass(frozen=True)
 class TrafficEvidence:
-    """Challenger less champion on served traffic, or why nothing can be said."""
+    """The difference challenger minus champion on served traffic, or why there is no estimate."""
 
     comparison: Comparison | None = None
     canary: CanaryJudgement | None = None  # where it had enough units: then it counts

@@ -22,7 +22,7 @@ CLIPS = np.geomspace(2.0, 1e5, 40)
 
 @dataclass(frozen=True)
 class Overlap:
-    """What the weights say of an estimate before any outcome is looked at."""
+    """What the weights say about an estimate, before any outcome is seen."""
 
     differs: float  # share of the traffic on which the policy, or the two, do otherwise than was done
     untried: float  # share of the traffic that no clipped weight reaches

@@ -1,4 +1,4 @@
-"""What a version would do on logged requests: whom it would ask first, as it is served, without exploring."""
+"""The choices of a version on logged requests: the expert it would ask first, without exploring."""
 
 from __future__ import annotations
 

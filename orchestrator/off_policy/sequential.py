@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 class Verdict(StrEnum):
-    """What to do with the challenger."""
+    """The decision on the challenger."""
 
     PROMOTE = "promote"
     STOP = "stop"
@@ -47,7 +47,7 @@ class CanaryRule:
 
 @dataclass(frozen=True)
 class CanaryJudgement:
-    """A verdict and its figures: the challenger less the champion, whatever the number of looks."""
+    """A verdict and its figures: challenger minus champion, valid at any number of looks."""
 
     verdict: Verdict
     why: str

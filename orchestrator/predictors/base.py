@@ -15,7 +15,7 @@ from orchestrator.text.queries import Examples, Queries
 
 @dataclass(frozen=True)
 class Prediction:
-    """What is expected of ``m`` experts on ``n`` queries."""
+    """The predicted success and cost of ``m`` experts on ``n`` queries."""
 
     experts: tuple[str, ...]  # [m]
     success: NDArray[np.float32]  # [n, m] expected score in [0, 1]

@@ -1,4 +1,4 @@
-"""What to expect of an expert before it has answered anything: as much as others of its price achieve."""
+"""The prior for an expert that has answered nothing yet: the mean score of experts of its price."""
 
 from __future__ import annotations
 

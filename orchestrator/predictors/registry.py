@@ -1,6 +1,6 @@
 """The predictors by name.
 
-To add one: a file beside this that defines a class with the face of
+To add one: a file beside this that defines a class with the interface of
 :class:`~orchestrator.predictors.base.Predictor`, and a row in :data:`KINDS`.
 """
 
@@ -49,7 +49,7 @@ DEFAULT_PREDICTOR = "stack"
 
 
 def offered_predictors() -> list[str]:
-    """What ``--predictor`` may name."""
+    """The names that ``--predictor`` accepts."""
     return [name for name, kind in KINDS.items() if kind.offered]
 
 

@@ -28,7 +28,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Signal:
-    """Who is asked first (columns of the outcomes), and how sure that leaves us."""
+    """The experts asked first (columns of the outcomes), and the confidence in their answers."""
 
     asked: tuple[int, ...]
     confidence: Floats  # [n] in [0, 1]; NaN where unknown, which escalates
@@ -48,7 +48,7 @@ class Cascade:
     source: str = ""  # of the signal
 
     def name(self, experts: Sequence[str]) -> str:
-        """For people: who is asked, what is looked at, then whom it escalates to."""
+        """A name for people: the experts asked, the signal, then the expert it escalates to."""
         asked, last = " & ".join(experts[i] for i in self.asked), experts[self.last]
         return f"{asked} by {self.source} above {self.bar:.3g}, else {last}"
 
@@ -176,7 +176,7 @@ def add_cascades(outcomes: Outcomes, signals: Sequence[Signal], cascades: Sequen
 def answered_by(
     choice: NDArray[np.integer], pool: int, signals: Sequence[Signal], cascades: Sequence[Cascade]
 ) -> NDArray[np.int16]:
-    """Whose answer stood [settings, n], where one of ``pool`` experts and the cascades was chosen."""
+    """The expert whose answer was returned [settings, n], for choices among ``pool`` experts and cascades."""
     confidence = {(signal.asked, signal.source): signal.confidence for signal in signals}
     n = choice.shape[1]
     stood = [np.full(n, j) for j in range(pool)]

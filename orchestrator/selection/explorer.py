@@ -1,4 +1,4 @@
-"""What to ask whom: spend a budget of answers on the (question, expert) pairs that teach a router most.
+"""Spend a budget of answers on the (question, expert) pairs that teach a router most.
 
 Questions fall into regions; the unit of the decision is a cell, one expert in one region. What is known of a
 cell comes from three tables of success (by fine region, by coarse region, by domain): their mean is the

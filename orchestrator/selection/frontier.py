@@ -29,7 +29,7 @@ Columns = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Switches:
-    """Where single queries go over to a cheaper expert, by rising multiplier."""
+    """The multipliers at which single queries switch to a cheaper expert, in rising order."""
 
     multiplier: Floats  # [s] success per USD at which both are worth the same
     query: Columns  # [s] row
@@ -59,7 +59,7 @@ class Frontier:
         return self.switches.query[self.starts[setting] : self.starts[setting + 1]]
 
     def setting_at_spend(self, usd_per_query: float) -> int:
-        """The dearest setting that is expected to cost no more than this; the cheapest where none is."""
+        """The dearest setting that is expected to cost no more than this; the cheapest if there is none."""
         within = self.cost_usd <= usd_per_query * (1 + 1e-12)
         return int(within.argmax()) if within.any() else len(within) - 1
 

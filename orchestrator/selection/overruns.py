@@ -1,4 +1,4 @@
-"""What answers cost beyond their forecasts: a ratio that corrects them, and what is foreseen at most."""
+"""Costs beyond forecasts: a ratio that corrects forecasts, and an upper bound on the cost of an answer."""
 
 from __future__ import annotations
 

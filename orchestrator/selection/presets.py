@@ -1,4 +1,4 @@
-"""Presets: prices on cost chosen by what each is meant for, with what it is expected to come to.
+"""Presets: prices on cost, each chosen for a purpose, with its expected cost and score.
 
 ``quality`` is free of pressure: every query goes to the expert that promises most. ``economy`` is the dearest
 setting that costs at most a third of the best single expert's price, in 97.5% of bootstrap samples.
@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Expectation:
-    """What a query is expected to cost and to score, each with its 95% interval."""
+    """The expected cost and score of a query, each with its 95% interval."""
 
     cost_usd: float
     cost_low_usd: float
@@ -47,7 +47,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Preset:
-    """A multiplier under a name. Nothing is expected of those of routers saved earlier."""
+    """A named multiplier. Presets of routers that were saved earlier have no expectation."""
 
     multiplier: float
     expected: Expectation | None = None

@@ -1,4 +1,4 @@
-"""What a policy did on recorded outcomes, at each of its settings."""
+"""The results of a policy on recorded outcomes, at each of its settings."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class PolicyPoints:
-    """What one policy did on one seed's questions, at each of its settings."""
+    """The results of one policy on one seed's questions, at each of its settings."""
 
     score: NDArray[np.float32]  # [settings, n]
     cost_usd: NDArray[np.float64]  # [settings, n]
@@ -20,6 +20,6 @@ class PolicyPoints:
 
 
 def points_of(choice: NDArray[np.integer], score: NDArray[np.float32], cost_usd: Floats) -> PolicyPoints:
-    """What the choices [settings, n] score and cost."""
+    """The scores and costs of the choices [settings, n]."""
     rows = np.arange(choice.shape[1])
     return PolicyPoints(score[rows, choice], cost_usd[rows, choice], choice.astype(np.int16))

@@ -1,4 +1,4 @@
-"""What an answer is worth at a price on cost: the one place of that formula."""
+"""The net value of an answer at a price on cost; the only place with that formula."""
 
 from __future__ import annotations
 

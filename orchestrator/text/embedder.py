@@ -1,4 +1,4 @@
-"""What turns a text into a vector, and how its weights are told from others of the same name."""
+"""The interface of embedders, and how weights are told from others of the same name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def weights_key(weights: Sequence[WeightsIdentity]) -> str:
 
 
 class Embedder(Protocol):
-    """What every embedder offers."""
+    """The interface of every embedder."""
 
     @property
     def name(self) -> str:

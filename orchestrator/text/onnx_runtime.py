@@ -1,4 +1,4 @@
-"""ONNX Runtime as we use it: one thread a session, nothing told to its makers, nothing left in ``/tmp``."""
+"""ONNX Runtime as we use it: one thread per session, no usage reports, no files left in ``/tmp``."""
 
 from __future__ import annotations
 

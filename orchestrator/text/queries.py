@@ -1,4 +1,4 @@
-"""What a predictor reads of a text: its embedding and a few surface features. And examples to learn from."""
+"""The features that a predictor reads of a text (embedding and surface features), and training examples."""
 
 from __future__ import annotations
 

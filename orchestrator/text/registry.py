@@ -23,7 +23,7 @@ from warehouse import CannotRunError, InputError, LeerooError
 
 @dataclass(frozen=True)
 class EmbedderKind:
-    """How an embedder is made, and what it is, in a word or two for people."""
+    """How an embedder is made, and a description of it in a word or two."""
 
     build: Callable[[], Embedder]
     about: str

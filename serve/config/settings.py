@@ -1,4 +1,4 @@
-"""What a running endpoint needs to know: where its state lies, which experts it serves, and its limits."""
+"""The settings of a running endpoint: the place of its state, the experts it serves, and its limits."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ class ServeConfig(BaseModel):
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
     front: Literal["auto", "haproxy", "python"] = Field(
         "auto",
-        description="what takes requests before the ingresses: HAProxy, Ray Serve's proxy in Python, or "
-        "auto: HAProxy where it runs; in a cluster that is there already, what that was started with",
+        description="the proxy before the ingresses: HAProxy, Ray Serve's proxy in Python, or "
+        "auto: HAProxy if it runs here; on a running cluster, the one that it was started with",
     )
     deadline_s: float = Field(
-        120.0, gt=0, description="seconds in which a request is answered, begins to be, or is refused"
+        120.0, gt=0, description="seconds within which a request is answered, starts streaming, or is refused"
     )
     longest_stream_s: float = Field(
-        600.0, gt=0, description="seconds after its first piece in which a stream ends or is broken off"
+        600.0, gt=0, description="seconds after its first piece within which a stream ends or is cut off"
     )
     drain_s: float = Field(
         30.0, ge=0, description="seconds in which requests under way may finish when the endpoint is stopped"
@@ -57,7 +57,7 @@ class ServeConfig(BaseModel):
         256, ge=1, description="requests that an ingress works on at once; more get 429"
     )
     max_body_bytes: int = Field(
-        1_000_000, ge=1_000, description="bytes of a request at most; larger ones get 413"
+        1_000_000, ge=1_000, description="largest request in bytes; larger ones get 413"
     )
     access: Literal["auto", "keys", "open"] = Field(
         "auto",
@@ -66,61 +66,64 @@ class ServeConfig(BaseModel):
     )
     record: Recording = Field(
         "features",
-        description="what is kept of a request beside its cost: none, features (no text), or texts; a key or "
-        "a request may want less",
+        description="what is kept of a request besides its cost: none, features (no text), texts; a key or "
+        "a request may ask for less",
     )
     keep_texts_days: int = Field(
-        DEFAULT_DAYS, ge=0, le=36_500, description="days that texts are kept, where they are recorded"
+        DEFAULT_DAYS, ge=0, le=36_500, description="days that recorded texts are kept"
     )
     texts_key_file: Path | None = Field(
         None,
         description="file with the key that seals recorded texts; else LEEROO_TEXTS_KEY has it, and without "
-        "one they are plain",
+        "one they are not encrypted",
     )
     redact: bool = Field(
-        False, description="take personal data that has a form out of texts before they are written"
+        False, description="remove personal data of a known format from texts before they are written"
     )
     explore_share: float = Field(
-        0.0, ge=0, le=1, description="share of the routed requests whose expert is drawn, to learn of it"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of the routed requests whose expert is drawn at random, to learn about it",
     )
     explore_temperature: float = Field(
         DEFAULT_TEMPERATURE,
         gt=0,
         allow_inf_nan=False,
-        description="of the softmax over net value that it is drawn from, in points of success",
+        description="temperature of the softmax over net value for that draw, in points of success",
     )
     explore_usd_per_day: float = Field(
         1.0,
         ge=0,
         allow_inf_nan=False,
-        description="what exploring may cost a day (UTC) beyond the experts that would have been chosen",
+        description="limit per day (UTC) on the extra cost of exploring, compared with the best choices",
     )
     feedback_window_s: float = Field(
         600.0,
         gt=0,
-        description="seconds in which the traffic goes to the warehouse at the latest, 30 where more is "
+        description="seconds within which the traffic goes to the warehouse, 30 if more is "
         "given; feedback is taken at any time",
     )
     poll_champion_s: float = Field(5.0, gt=0, description="seconds between looks for a new champion")
     shadow: bool = Field(
-        False, description="let the challenger decide too; its decisions are kept, and nobody follows them"
+        False, description="let the challenger decide too; its decisions are recorded but not followed"
     )
     canary_share: float = Field(
         0.0, ge=0, le=1, description="share of the queries that the challenger decides"
     )
     auto_promote: bool = Field(
         False,
-        description="promote or stop the challenger by itself once its canary has shown enough; "
-        "`leeroo rollback` takes it back",
+        description="promote or stop the challenger automatically once its canary is decided; "
+        "`leeroo rollback` undoes a promotion",
     )
-    trace: bool = Field(False, description="trace requests: the steps of each as spans of OpenTelemetry")
+    trace: bool = Field(False, description="trace requests: the steps of each as OpenTelemetry spans")
     trace_share: float = Field(
-        1.0, ge=0, le=1, description="share of the requests that are traced, where their callers do not say"
+        1.0, ge=0, le=1, description="share of the requests that are traced, unless their callers decide"
     )
     trace_to: tuple[str, ...] = Field(
         (),
         description="where traces go: mlflow, otlp (the receiver that OTEL_EXPORTER_OTLP_ENDPOINT names), or "
-        "an http address; mlflow, and otlp where that is set, when not given",
+        "an http address; when not given: mlflow, and otlp if that is set",
     )
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
 

@@ -1,4 +1,4 @@
-"""What the gateway needs of an expert, wherever it runs."""
+"""The gateway's interface to an expert, wherever it runs."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class ExpertClient(Protocol):
         ...
 
     async def open_stream(self, ask: Ask, timeout_s: float) -> OpenStream | Failure:
-        """Begin to answer; returns with the first piece that shows, so that a failure can still be mended."""
+        """Begin to answer; returns with the first piece that shows, so that a failure can still fall back."""
         ...
 
 

@@ -65,7 +65,7 @@ class Called:
 
 
 def called(spec: ExpertSpec) -> Called | None:
-    """Return how an expert is asked by the ingress itself; None where it has a deployment."""
+    """Return the client by which the ingress calls an expert; None if the expert has a deployment."""
     row = DEPLOYMENTS.get(spec.backend)
     return row if isinstance(row, Called) else None
 

@@ -1,4 +1,4 @@
-"""Which front takes the requests: HAProxy where it runs, else Ray Serve's proxy in Python."""
+"""The choice of the front: HAProxy if it runs here, else Ray Serve's Python proxy."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Front:
 
     @property
     def told(self) -> str:
-        """What a person is told of it."""
+        """A description for people."""
         name = "HAProxy" if self.kind == "haproxy" else "Ray Serve's proxy in Python"
         return f"{name} ({self.why})"
 

@@ -1,4 +1,4 @@
-"""HAProxy as Ray Serve's front: whether it runs here, and what Ray has to be told for it."""
+"""HAProxy as Ray Serve's front: whether it runs here, and the settings that Ray needs for it."""
 
 from __future__ import annotations
 

@@ -120,7 +120,7 @@ def _wait_for_end(pids: Iterable[int], timeout_s: float) -> None:
 
 
 def main() -> None:
-    """Keep one directory's HAProxy, if nobody does yet."""
+    """Keep one directory's HAProxy running, unless another process does so already."""
     directory = Path(sys.argv[1])
     with open(directory / "keeper.lock", "w") as lock:
         try:

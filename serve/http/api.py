@@ -1,4 +1,4 @@
-"""The HTTP face: paths, OpenAPI, headers, server-sent events. The gateway does the rest."""
+"""The HTTP interface: paths, OpenAPI, headers, server-sent events. The gateway does the rest."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ def create_api(gateway: Gateway) -> FastAPI:
     async def completions(
         request: Annotated[TextRequest, Body()], caller: FromKey, traceparent: FromTrace = None
     ) -> Response:
-        """Go on with a text: routed if ``model`` is leeroo, else by the expert it names."""
+        """Continue a text: routed if ``model`` is leeroo, else by the expert it names."""
         return await _complete(gateway, request, caller, traceparent)
 
     @asked.post("/v1/route", responses=_REFUSALS)
     async def route(request: Annotated[RouteRequest, Body()], caller: FromKey) -> RouteReply:
-        """Say who would answer, with the forecasts behind it, and ask nobody.
+        """Return which expert would answer, with the forecasts behind the choice, without asking any expert.
 
         Counts as a request of the key's minute. Of a text longer than 8,000 characters the router reads the
         first and the last 4,000, and the length.
@@ -131,8 +131,8 @@ def create_api(gateway: Gateway) -> FastAPI:
     async def feedback(request: Annotated[FeedbackRequest, Body()], caller: FromKey) -> FeedbackReply:
         """Say how good an answer was: a score or a thumb, a comment, the answer as it should have been.
 
-        At any time, of an answer that this key was given and that is recorded. The last word counts.
-        Words are kept where the request's texts are.
+        Works at any time, for a recorded answer to this key. Later feedback replaces earlier feedback.
+        Texts are kept if the request's texts are.
         """
         return await gateway.add_feedback(request, caller)
 
@@ -140,13 +140,13 @@ def create_api(gateway: Gateway) -> FastAPI:
 
     @app.get("/v1/models", responses={401: _REFUSALS[401]})
     async def models(caller: FromKey) -> ModelList:
-        """List what a request of this key may put into ``model``."""
+        """List the models that a request of this key may name."""
         offered = await gateway.models(caller)
         return ModelList(data=[_card(gateway, name, one) for name, one in offered.items()])
 
     @app.get("/v1/models/{name:path}", responses={code: _REFUSALS[code] for code in (401, 404)})
     async def model(name: str, caller: FromKey) -> ModelCard:
-        """Tell of one model that a request of this key may name."""
+        """Describe one model that a request of this key may name."""
         offered = (await gateway.models(caller)).get(name)
         if offered is None:
             raise ApiError(404, f"no model {name!r}", param="model", code="model_not_found")
@@ -154,18 +154,19 @@ def create_api(gateway: Gateway) -> FastAPI:
 
     @app.get("/v1/overview", responses={code: _REFUSALS[code] for code in (400, 401, 503)})
     async def overview(
-        caller: FromKey, days: Annotated[int, Query(ge=1, le=31, description="days, today with them")] = 7
+        caller: FromKey,
+        days: Annotated[int, Query(ge=1, le=31, description="number of days, including today")] = 7,
     ) -> OverviewReply:
-        """Tell of the last days: requests, spending, savings, experts, keys, recent decisions and why.
+        """Summarise the last days: requests, spending, savings, experts, keys, recent decisions and reasons.
 
-        An operator's key (`leeroo keys create --operator`), and whoever asks an open endpoint, is told of all
-        requests; any other key of its own.
+        An operator's key (`leeroo keys create --operator`) sees all requests, as does every caller of an open
+        endpoint; any other key sees its own.
         """
         return await gateway.overview(caller, days)
 
     @app.get("/healthz")
     async def healthz() -> Health:
-        """Say that the endpoint is alive, and what it serves."""
+        """Say that the endpoint is alive, and which experts it serves."""
         return Health(router_version=await gateway.router.version(), experts=list(gateway.experts))
 
     @app.get("/readyz", responses={503: {"model": Readiness, "description": "no expert is in service"}})
@@ -178,12 +179,12 @@ def create_api(gateway: Gateway) -> FastAPI:
 
     @app.get("/", include_in_schema=False)
     async def page_of_the_endpoint() -> Response:
-        """Give the page on which to try the endpoint and to look after it; it loads nothing else."""
+        """Return the page with the playground and the overview; it loads nothing else."""
         return HTMLResponse(page, headers={"Content-Security-Policy": policy})
 
     @app.get("/metrics", response_class=PlainTextResponse)
     async def metrics() -> Response:
-        """Give figures in Prometheus's text format."""
+        """Return metrics in Prometheus's text format."""
         return PlainTextResponse(await gateway.figures(), media_type=CONTENT_TYPE)
 
     return app

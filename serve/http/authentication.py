@@ -1,4 +1,4 @@
-"""Who asks: found out from the key, before anything of a request's body is read."""
+"""Identify the caller by the key, before any part of a request's body is read."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _MAX_KNOWN = 10_000
 
 
 class Identifier(Protocol):
-    """What finds out whose a key is."""
+    """The interface that looks up the owner of a key."""
 
     async def identify(self, secret_hash: str | None) -> Caller | None:
         """Return who asks, by the digest of the key; None when the request may not come in."""

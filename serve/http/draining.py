@@ -1,4 +1,4 @@
-"""Stopping as a client sees it: nobody new is let in; what is under way finishes or is told of its end."""
+"""Stopping as a client sees it: new requests are refused; those under way finish or get an error."""
 
 from __future__ import annotations
 

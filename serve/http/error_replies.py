@@ -13,7 +13,7 @@ from serve.wire.api_errors import ApiError
 
 
 def error_reply(error: ApiError) -> JSONResponse:
-    """Return the HTTP response of a refusal, with Retry-After where it is known."""
+    """Return the HTTP response for a refusal, with Retry-After if it is known."""
     return JSONResponse(error.body(), error.status, error.headers())
 
 

@@ -1,4 +1,4 @@
-"""Whether the books add up: what keys were charged against the calls behind it, to the picodollar."""
+"""Check that the books add up: the charges of keys against their calls, to the picodollar."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ class PeriodBooks:
 
 @dataclass(frozen=True)
 class Audit:
-    """What was found: every period that has books, and what is wrong with them, in a sentence each."""
+    """The result of an audit: every period with books, and each fault found, in one sentence each."""
 
     periods: tuple[PeriodBooks, ...]
     faults: tuple[str, ...]
 
     @property
     def disputed_usd(self) -> float:
-        """What upstreams claim, or may bill, beyond what keys were charged: the operator's to settle."""
+        """The amount that upstreams claim, or may bill, beyond the charges to keys."""
         return sum(period.disputed for period in self.periods) / PICO_PER_USD
 
 

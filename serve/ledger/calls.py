@@ -1,9 +1,9 @@
-"""What calls may cost and did cost: money set aside, charged, disputed and given back.
+"""The money of calls: amounts reserved, charged, disputed and given back.
 
-A call reserves the most it can cost before it is made and settles what it did cost afterwards; doing either
-twice does nothing. A key is never charged above what was reserved for it: what is claimed beyond that is the
-operator's dispute. A reservation ends with its owner: when that process dies the call is charged what it
-likely came to, for the upstream bills it all the same.
+Before a call is made its highest possible cost is reserved; afterwards its actual cost is settled. Doing
+either twice has no effect. A key is never charged more than was reserved: any further claim is for the
+operator to dispute. A reservation ends with its owner: if that process dies the call is charged at its
+likely cost, since the upstream bills it all the same.
 """
 
 from __future__ import annotations
@@ -127,9 +127,9 @@ class CallBook:
     ) -> Settled:
         """Charge what a call cost, within its reservation, and give the rest back.
 
-        A call that is settled already is left as it is. One that was ended without its owner is set right:
-        charged once, by what it did cost, as far as its budget still holds that. A cost that is no number
-        counts as what was likely, else as all that was reserved.
+        A settled call is left as it is. A call that was ended without its owner is corrected: it is charged
+        once, at its actual cost, as far as its budget allows. A cost that is no number counts as the likely
+        cost, else as the whole reservation.
         """
         with transaction(self._db):
             call = self._call(request_id)
@@ -199,7 +199,7 @@ class CallBook:
             )
 
     def spending(self, key_id: str, start: str) -> tuple[int, int, int]:
-        """What a key spent and has reserved in a period, in picodollars, and how often it asked."""
+        """A key's spending and reservations in a period, in picodollars, and its number of requests."""
         row = self._db.execute(
             "select spent, reserved, requests from spending where key_id = ? and period_start = ?",
             (key_id, start),
@@ -207,7 +207,7 @@ class CallBook:
         return (0, 0, 0) if row is None else (int(row["spent"]), int(row["reserved"]), int(row["requests"]))
 
     def disputed(self, key_id: str, start: str) -> int:
-        """What upstreams claimed in a period beyond what a key was charged, in picodollars."""
+        """The amount that upstreams claimed in a period beyond a key's charges, in picodollars."""
         row = self._db.execute(
             "select disputed from spending where key_id = ? and period_start = ?", (key_id, start)
         ).fetchone()

@@ -1,4 +1,4 @@
-"""Stopping in good order: nobody is let in any more, and what is under way is counted until it is done."""
+"""An orderly stop: no request is admitted any more, and those under way are counted until they end."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Drain:
 
     @property
     def has_begun(self) -> bool:
-        """Whether nobody is let in any more."""
+        """Whether new requests are refused."""
         return self._ends < math.inf
 
     def begin(self, within_s: float, now: float) -> Drained:

@@ -1,4 +1,4 @@
-"""How often a key may ask, and how its bills compare with what was forecast; in memory alone."""
+"""The request rate of a key, and the ratio of its bills to their forecasts; kept in memory only."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class RateLimiter:
 
 
 class PriceRatios:
-    """What the answers of each paced key came to, over what was expected of them; old ones fade."""
+    """The ratio of actual to expected cost of each paced key's answers; old answers fade."""
 
     def __init__(self) -> None:
         self._sums: dict[str, tuple[float, float]] = {}  # paid and expected

@@ -1,4 +1,4 @@
-"""The keys of an endpoint: who may ask, whom, how often, and for how much."""
+"""The keys of an endpoint: which experts each may ask, how often, and within which budget."""
 
 from __future__ import annotations
 
@@ -237,7 +237,7 @@ class KeyBook:
         ]
 
     def identify(self, secret_hash: str) -> Caller | Literal["revoked"] | None:
-        """Return whose key has this digest; None where nobody's has."""
+        """Return the key with this digest; None if there is none."""
         row = self._db.execute("select * from keys where secret_hash = ?", (secret_hash,)).fetchone()
         if row is None:
             return None

@@ -83,7 +83,7 @@ class Ledger:
         return self._calls.extend(request_id, extra_usd, number=number, likely_usd=likely_usd)
 
     def allowance_usd(self, key_id: str) -> float | None:
-        """What a paced key's budget has left for each request still to come; None where it is not paced."""
+        """The budget of a paced key that is left per remaining request; None if the key is not paced."""
         key = self._db.execute("select * from keys where key_id = ?", (key_id,)).fetchone()
         if key is None or key["budget"] is None:
             return None
@@ -191,5 +191,5 @@ class Ledger:
         return self._db.in_transaction
 
     def alone(self) -> AbstractContextManager[None]:
-        """Do all inside the block or nothing of it, within a transaction that goes on."""
+        """Do everything inside the block or nothing of it, within a larger transaction."""
         return savepoint(self._db)

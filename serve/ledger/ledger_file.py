@@ -219,7 +219,7 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def savepoint(db: sqlite3.Connection) -> Iterator[None]:
-    """Do all inside the block or nothing of it, within a transaction that goes on."""
+    """Do everything inside the block or nothing of it, within a larger transaction."""
     db.execute("savepoint one")
     try:
         yield

@@ -1,4 +1,4 @@
-"""What the ledger is asked to write for a request, and what it answers."""
+"""The messages to the ledger about a request, and its replies."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def hash_secret(secret: str) -> str:
 
 @dataclass(frozen=True)
 class Caller:
-    """Who asks: a key and what it may do. ``key_id`` is None where the endpoint is open to all."""
+    """The caller: a key and its permissions. ``key_id`` is None where the endpoint is open to all."""
 
     key_id: str | None = None
     experts: tuple[str, ...] | None = None  # the only ones that may answer
@@ -89,7 +89,7 @@ class Extension:
 
 @dataclass(frozen=True)
 class Reserved:
-    """What became of a reservation. Where nobody is charged the grant has no limit."""
+    """The result of a reservation. Where nobody is charged the grant has no limit."""
 
     grant: Grant | Refusal
     held_by: str | None = None  # the expert that gave the conversation's last answer
@@ -101,7 +101,7 @@ class Reserved:
 
     @property
     def allowance_usd(self) -> float | None:
-        """What may be expected of the request's cost, on average, for a paced budget to last."""
+        """The mean expected cost per request at which a paced budget lasts."""
         if isinstance(self.grant, Refusal) or self.grant.allowance_usd is None:
             return None
         return self.grant.allowance_usd / self.price_ratio
@@ -109,7 +109,7 @@ class Reserved:
 
 @dataclass(frozen=True)
 class Settled:
-    """What a settlement came to: charged within the reservation, the rest disputed.
+    """The result of a settlement: charged within the reservation, the rest disputed.
 
     ``charged_usd`` is None where nobody is charged: the endpoint is open, or nothing was reserved.
     """
@@ -135,7 +135,7 @@ class Heartbeat:
 
 @dataclass(frozen=True)
 class Pulse:
-    """What a living process is told in return."""
+    """The reply to a process that reports that it is alive."""
 
     is_draining: bool = False
     ends_in_s: float = 0.0  # until then requests under way may finish, where it drains
@@ -143,7 +143,7 @@ class Pulse:
 
 @dataclass(frozen=True)
 class Drained:
-    """How far stopping has come: requests still under way, and the processes that worked on requests."""
+    """The progress of a stop: requests still under way, and the processes that worked on requests."""
 
     under_way: int
     owners: tuple[str, ...]
@@ -151,7 +151,7 @@ class Drained:
 
 @dataclass
 class Life:
-    """What an ingress knows of its own stopping, and tells of its requests."""
+    """An ingress's view of the stop, and its report on its requests."""
 
     in_flight: int = 0
     is_draining: bool = False
@@ -183,7 +183,7 @@ class Figures:
 
 
 class Verdict(NamedTuple):
-    """What was thought of one expert's answer: its form, and why it was not usable; None where it was."""
+    """The verdict on one expert's answer: its form, and why it was not usable; None if it was."""
 
     expert: str
     form: str
@@ -209,7 +209,7 @@ class TrafficRecord:
 
 @dataclass(frozen=True)
 class Explored:
-    """What became of the money that was set aside for exploring: none of it is spent by default."""
+    """The use of the money that was reserved for exploring: none of it is spent by default."""
 
     expert: str | None = None  # drawn in the place of the greedy choice
     expected_usd: float = 0.0  # beyond the greedy choice, by the forecasts; 0 where it is cheaper
@@ -218,7 +218,7 @@ class Explored:
 
 @dataclass(frozen=True)
 class Feedback:
-    """What somebody says of an answer. ``comment`` and ``demonstration`` are texts: nothing logs them."""
+    """Feedback on an answer. ``comment`` and ``demonstration`` are texts: nothing logs them."""
 
     request_id: str
     feedback_id: str  # given by whoever takes it: what comes twice is kept once
@@ -236,7 +236,7 @@ Taken = Literal["kept", "kept without texts", "texts are not kept", "unknown"]
 
 @dataclass(frozen=True)
 class Settlement:
-    """What a call came to: its cost (0 gives the reservation back), who failed on the way, what to keep.
+    """The settlement of a call: its cost (0 gives the reservation back), who failed on the way, what to keep.
 
     ``cost_usd`` is what the caller is charged for all attempts together; the ledger never charges more than
     was reserved, and books the rest as disputed. ``disputed_usd`` is what upstreams claim, or may bill,

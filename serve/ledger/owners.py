@@ -1,4 +1,4 @@
-"""Which processes that own calls have died: those whose beats stand still.
+"""Find owners of calls that have died: processes whose heartbeats have stopped.
 
 Every owner shows life in the ledger, by a number that grows. Whoever keeps the books sees it grow, or not, by
 its own steady clock: no clock of the wall is asked, so one that is set back ends nobody, and a bookkeeper

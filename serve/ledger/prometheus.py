@@ -65,7 +65,7 @@ class Metrics:
         )
 
     def count(self, settlement: Settlement, settled: Settled) -> None:
-        """Add what a request came to. What cannot be counted is left out: the books are written by now."""
+        """Count a request. What cannot be counted is left out: the books are written by now."""
         try:
             self._count(settlement, settled)
         except Exception:

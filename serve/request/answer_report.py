@@ -1,4 +1,4 @@
-"""What is told of an answer: to the caller, in the reply, and to the ledger."""
+"""The report on an answer: to the caller, in the reply, and to the ledger."""
 
 from __future__ import annotations
 

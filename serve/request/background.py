@@ -1,4 +1,4 @@
-"""Work that goes on when its caller has left: it is held on to, and waited for at the end."""
+"""Work that continues after its caller has left: a reference is kept, and a stop waits for it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What a call costs its caller: one charge for every attempt, never more in all than was set aside.
+"""The charges of a call to its caller: one per attempt, in total never more than was reserved.
 
-Whoever's request caused a call that an upstream bills pays for it: from usage that can be believed, else by
-an estimate that errs upward. What an upstream claims, or may bill, beyond the reservation is the
-operator's to dispute.
+The key whose request caused a billed call pays for it: by the reported usage if that is credible, else by
+an estimate that errs upward. If an upstream claims, or may bill, more than was reserved, the operator
+disputes the excess.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ _MOST_CHARACTERS_PER_TOKEN = 12
 
 @dataclass(frozen=True)
 class Charge:
-    """What one attempt came to.
+    """The charge for one attempt.
 
     Attributes:
-        cost_usd: of the tokens that can be believed, or by estimate.
-        claimed_usd: what the upstream says it was, where that is more.
+        cost_usd: the cost of the credible token counts, or an estimate.
+        claimed_usd: the cost that the upstream claims, if that is higher.
     """
 
     cost_usd: float
@@ -41,7 +41,7 @@ NOTHING = Charge(0.0)
 
 @dataclass
 class Purse:
-    """What may be spent on a request, and what was."""
+    """The money that may be spent on a request, and the money spent."""
 
     reserved_usd: float
     spent_usd: float = 0.0
@@ -49,7 +49,7 @@ class Purse:
 
     @property
     def left_usd(self) -> float:
-        """What a further attempt may cost."""
+        """The amount that a further attempt may cost."""
         return max(0.0, self.reserved_usd - self.spent_usd)
 
     def charge(self, charge: Charge, kept_usd: float = 0.0) -> None:
@@ -73,7 +73,7 @@ def charge_answer(ask: Ask, usage: Usage, written: int, counter: TokenCounter) -
 def charge_failure(ask: Ask, failure: Failure, counter: TokenCounter) -> Charge:
     """Return the charge for an attempt that failed, as its upstream may bill it.
 
-    Tokens that it told are believed. Where it told none it may have done all of the work.
+    Reported token counts are trusted. If there are none, the upstream may have done all of the work.
     """
     if not may_bill_failures(ask.spec):
         return NOTHING

@@ -1,4 +1,4 @@
-"""What the gateway needs of the router and of the bookkeeper, wherever they run."""
+"""The gateway's interfaces to the router and the bookkeeper, wherever they run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from serve.tracing.messages import NotedTrace, Sampled
 
 
 class RouterClient(Protocol):
-    """What the gateway needs of the router."""
+    """The gateway's interface to the router."""
 
     async def decide(self, query: Query) -> Ruling:
         """Decide on one query; InputError or NobodyMayAnswerError where it cannot be."""
@@ -43,7 +43,7 @@ class RouterClient(Protocol):
 
 
 class LedgerClient(Protocol):
-    """What the gateway needs of the bookkeeper; see :class:`serve.ledger.bookkeeper.Bookkeeper`.
+    """The gateway's interface to the bookkeeper; see :class:`serve.ledger.bookkeeper.Bookkeeper`.
 
     It names the owner of reservations that have none: this process, of whose life it tells.
     """
@@ -60,7 +60,7 @@ class LedgerClient(Protocol):
 
 
 class TraceClient(Protocol):
-    """What the gateway needs of whoever takes traces. It never waits, and never fails a request."""
+    """The gateway's interface to the collector of traces. It never waits, and never fails a request."""
 
     @property
     def pending(self) -> int:

@@ -1,4 +1,4 @@
-"""What a request can cost at most, at each expert that may answer it."""
+"""The highest possible cost of a request, at each expert that may answer it."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ _NOT_NEEDED = Failure(FailureKind.TIMEOUT, "another answered before it", in_time
 
 
 class Books(Protocol):
-    """What is kept of the attempts on a request."""
+    """The books on the attempts of a request."""
 
     async def begin(self, expert: ExpertClient) -> bool:
         """Tell whether an expert may be asked: somebody waits, and what it may cost is set aside."""
@@ -53,20 +53,21 @@ async def find_answer(
 ) -> Answered[T]:
     """Ask experts along a course until it has the answer to give.
 
-    An expert gets its own ``timeout_s`` while others could still stand in, the last one all the time that
-    is left. A failure that lies in the request goes on too: another expert may have a longer context or take
-    an option that this one does not. Nobody waits for an expert that is busy while another is at hand. Who is
-    still at work when the answer is there is broken off, and charged as one whose caller left.
+    An expert gets its own ``timeout_s`` as long as there are fallbacks; the last one gets all the time that
+    is left. The course continues even after a failure caused by the request: another expert may have a longer
+    context or accept an option that this one does not. A request does not wait for a busy expert if another
+    is available. An expert still at work when the answer is there is cancelled, and charged as if its caller
+    had left.
 
     Args:
-        course: says whom to ask.
+        course: names the experts to ask.
         ask: asks one expert, within so many seconds.
         deadline: on the clock of ``time.monotonic``.
         books: told of every attempt.
-        judge: says why an answer is not usable, None where it is.
+        judge: returns why an answer is not usable, None if it is.
 
     Raises:
-        ApiError: nobody answered; see :func:`refusal`.
+        ApiError: no expert answered; see :func:`refusal`.
     """
     attempts: list[Attempt] = []
     answers: list[Answered[T]] = []
@@ -120,11 +121,12 @@ async def find_answer(
 
 
 def refusal(attempts: Sequence[Attempt]) -> ApiError:
-    """Return the error that tells a caller most truly why nobody answered.
+    """Return the error that best explains to a caller why no expert answered.
 
-    The request is to blame (400) only where every expert says so. Otherwise that is left out, and so is an
-    operator's account beside an expert's trouble: where all are busy it is 429, with the shortest wait that
-    an upstream asked for; 504 where the time ran out at last, 503 where none of them runs, else 502.
+    It blames the request (400) only if every expert does. Otherwise such complaints are left out, and so are
+    problems of the operator's account if an expert failed for another reason. The status is 429 if all are
+    busy, with the shortest wait that an upstream asked for; 504 if the time ran out at last; 503 if none of
+    them runs; else 502.
     """
     if not attempts:
         return ApiError(504, "the time for this request ran out before an expert was asked", code="timeout")

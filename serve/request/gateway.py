@@ -1,4 +1,4 @@
-"""What happens to a request: who should answer is decided, they are asked, and the answer says so."""
+"""The way of a request: the router decides, experts are asked, and the answer reports both."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ CompletionRequest = ChatRequest | TextRequest
 
 @dataclass(frozen=True)
 class Dice:
-    """What chance says of one request; None in ``explores`` where exploring is off for it."""
+    """The random draws for one request; None in ``explores`` if exploring is off for it."""
 
     share: float
     temperature: float
@@ -27,7 +27,7 @@ class Dice:
 
 @dataclass(frozen=True)
 class Plan:
-    """Who is to answer, in which order, and why; no ruling where the caller named the expert."""
+    """The experts that are to answer, in order, and why; no ruling if the caller named the expert."""
 
     order: tuple[str, ...]
     reason: str
@@ -64,7 +64,7 @@ class InFlight:
 
     @property
     def most_answers(self) -> int:
-        """How many experts may give an answer, before the best of what came is taken."""
+        """How many experts may give an answer before the best of their answers is taken."""
         return min(
             filter(None, (self.request.max_experts_asked, self.caller.max_experts_asked, len(self.order)))
         )

@@ -1,4 +1,4 @@
-"""What a request asks for: who may answer it, and what the router reads of it."""
+"""The demands of a request: which experts may answer it, and the text that the router reads."""
 
 from __future__ import annotations
 

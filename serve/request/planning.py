@@ -1,4 +1,4 @@
-"""Who answers a request, in which order: what is to be decided, and what follows from the ruling."""
+"""Plan which experts answer a request, in which order, from the router's ruling."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Incoming:
 
 @dataclass
 class Tally:
-    """What has come of a stream so far."""
+    """The parts of a stream that have arrived so far."""
 
     text: str = ""  # of the first choice
     written: int = 0  # characters of all choices

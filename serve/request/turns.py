@@ -1,4 +1,4 @@
-"""Who may ask an expert next: so many requests at once, and the callers that wait take turns.
+"""Turns at an expert: a limited number of requests at once, for which waiting callers take turns.
 
 While a request waits nothing is sent, and nothing can be billed.
 """

@@ -1,4 +1,4 @@
-"""Where the orchestrator that is served comes from: MLflow's champion, or a directory."""
+"""The origin of the served orchestrator: MLflow's champion, or a directory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the router is asked, and what it answers."""
+"""The messages to the router, and its replies."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Features:
-    """What the router read of a query: it goes along, so that nobody reads it twice."""
+    """The features that the router read of a query, passed along so that they are computed once."""
 
     embedder: str  # names and checksums of its weights
     embedding: NDArray[np.float32]  # [d]

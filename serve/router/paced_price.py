@@ -18,7 +18,7 @@ PRICED_ANEW_EVERY = 16  # decisions
 
 
 class RecentForecasts:
-    """What was lately expected of every expert, by which prices are set."""
+    """The recent forecasts for every expert, from which prices are set."""
 
     def __init__(self) -> None:
         self._experts: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""A place that spans go to, and a thread that brings them there; nobody waits for it."""
+"""A destination of spans, and a thread that sends them there; no request waits for it."""
 
 from __future__ import annotations
 

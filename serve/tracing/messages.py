@@ -1,4 +1,4 @@
-"""What an ingress notes of a sampled request, on its way to the deployment that makes spans of it."""
+"""The notes of an ingress on a sampled request, sent to the deployment that makes spans of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where traces are to go: MLflow's store, an OTLP receiver, or both."""
+"""The destinations of traces: MLflow's store, an OTLP receiver, or both."""
 
 from __future__ import annotations
 

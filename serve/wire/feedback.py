@@ -1,4 +1,4 @@
-"""What people say of an answer, as it goes over the wire."""
+"""Feedback on an answer, as it goes over the wire."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _MOST_CHARACTERS = 100_000  # of what is said of an answer
 
 
 class FeedbackRequest(BaseModel):
-    """How good an answer was: a score or a thumb, and in words where the request's texts are kept."""
+    """How good an answer was: a score or a thumb, and in words if the request's texts are kept."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -43,17 +43,17 @@ class FeedbackRequest(BaseModel):
 
     @property
     def kind(self) -> Literal["score", "thumb", "demonstration", "comment"]:
-        """What it is, first of all."""
+        """The kind of feedback: the field that counts most."""
         if self.value is not None:
             return "score" if self.thumb is None else "thumb"
         return "comment" if self.demonstration is None else "demonstration"
 
 
 class FeedbackReply(BaseModel):
-    """That feedback was taken down."""
+    """The confirmation that feedback was recorded."""
 
     recorded: Literal[True] = Field(default=True, description="always true")
     texts_kept: bool | None = Field(
         None,
-        description="whether comment and demonstration are kept, which they are where texts are recorded",
+        description="whether comment and demonstration are kept: they are if texts are recorded",
     )

@@ -1,4 +1,4 @@
-"""What goes over the wire: OpenAI's chat requests with our extensions, and the answers of our own paths."""
+"""The wire format: OpenAI's chat requests with our extensions, and the replies of our own paths."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Message(BaseModel):
 
 
 class StreamOptions(BaseModel):
-    """What a stream carries beside the text."""
+    """Options for data that a stream carries besides the text."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -80,7 +80,7 @@ class Constraints(BaseModel):
 
 
 class CompletionOptions(Constraints):
-    """What chat and text completions share. OpenAI's other fields go to the expert as they are."""
+    """The common fields of chat and text completions. OpenAI's other fields go to the expert as they are."""
 
     model_config = ConfigDict(extra="allow")
 
@@ -96,11 +96,11 @@ class CompletionOptions(Constraints):
     top_p: float | None = Field(None, gt=0, le=1, description="nucleus sampling")
     n: int | None = Field(None, ge=1, le=16, description="answers to return")
     best_of: int | None = Field(
-        None, ge=1, le=20, description="answers made, the best of which are returned; all of them are paid"
+        None, ge=1, le=20, description="answers generated, of which the best are returned; all are paid"
     )
     stop: str | list[str] | None = Field(None, description="texts that end the answer")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
-    user: str | None = Field(None, max_length=256, description="who asks, for the operator's records")
+    user: str | None = Field(None, max_length=256, description="the end user, for the operator's records")
     max_experts_asked: int | None = Field(
         None,
         ge=1,
@@ -204,7 +204,7 @@ class TextRequest(CompletionOptions):
     """A text completion, of one prompt."""
 
     prompt: Annotated[str, BeforeValidator(_only_text), WithJsonSchema(_TEXT_OR_LIST)] = Field(
-        min_length=1, description="the text to go on with; in a list, it is the only one"
+        min_length=1, description="the text to continue; a list may hold only one"
     )
     messages: None = Field(None, exclude=True, description="not here: they belong to /v1/chat/completions")
     max_completion_tokens: None = Field(None, exclude=True, description="not here: use max_tokens")
@@ -224,7 +224,7 @@ class TextRequest(CompletionOptions):
 
 
 class RouteRequest(Constraints):
-    """Ask who would answer, without asking them. Give ``messages``, or the text as ``query``; not both."""
+    """Ask who would answer, without calling anyone. Give ``messages``, or the text as ``query``; not both."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -249,7 +249,7 @@ class RouteRequest(Constraints):
 
 
 class ExpertForecast(BaseModel):
-    """What is expected of one expert on one query."""
+    """The forecast for one expert on one query."""
 
     expert: str = Field(description="its name")
     success: float = Field(description="expected score, 0 to 1")
@@ -258,10 +258,10 @@ class ExpertForecast(BaseModel):
 
 
 class RouteReply(BaseModel):
-    """Who would answer, who stands in, and why."""
+    """The expert that would answer, its fallbacks, and the reason."""
 
-    expert: str = Field(description="who answers")
-    fallbacks: list[str] = Field(description="who stands in, in order")
+    expert: str = Field(description="the expert that answers")
+    fallbacks: list[str] = Field(description="the fallbacks, in order")
     reason: str = Field(description="why, in words")
     multiplier: float = Field(description="price on cost that was used: success that one USD must buy")
     router_version: str = Field(description="version of the orchestrator that decided")
@@ -269,7 +269,7 @@ class RouteReply(BaseModel):
 
 
 class Promise(BaseModel):
-    """What a preset of the router in use means, and what a query is expected to come to with it.
+    """A preset of the router in use, and the expected cost and score of a query with it.
 
     Figures are per query, over questions like those that the router learned from, with their 95% intervals;
     null where the router was saved without them, and for keys that may use a part of its experts.
@@ -287,11 +287,11 @@ class Promise(BaseModel):
 class ModelCard(BaseModel):
     """One model that a request may name."""
 
-    id: str = Field(description="what to put into `model`")
+    id: str = Field(description="the value for `model`")
     object: Literal["model"] = Field(default="model", description="always model")
     created: int = Field(description="start of this endpoint, in seconds since 1970")
     owned_by: str = Field(description="leeroo for routed names, else the backend")
-    leeroo: Promise | None = Field(None, description="of a preset: what is promised")
+    leeroo: Promise | None = Field(None, description="for a preset: its expected cost and score")
 
 
 class ModelList(BaseModel):
@@ -302,7 +302,7 @@ class ModelList(BaseModel):
 
 
 class Health(BaseModel):
-    """That the endpoint is alive, and what it serves."""
+    """The endpoint is alive; the reply lists the experts it serves."""
 
     status: Literal["ok"] = Field(default="ok", description="always ok")
     router_version: str = Field(description="version of the orchestrator in use")
@@ -310,7 +310,7 @@ class Health(BaseModel):
 
 
 class ErrorDetail(BaseModel):
-    """The inside of an error."""
+    """The details of an error."""
 
     message: str = Field(description="what is wrong, for people")
     type: str = Field(description="OpenAI's class of error")
@@ -325,14 +325,14 @@ class ErrorReply(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether requests can be answered, and who is out of service after failures."""
+    """Whether requests can be answered, and which experts are out of service after failures."""
 
     ready: bool = Field(description="whether at least one expert is in service")
     experts: dict[str, Literal["ok", "resting", "starting"]] = Field(description="each expert's state")
 
 
 class Reply(BaseModel):
-    """What OpenAI's two completions share, with a ``leeroo`` object that says who answered and why."""
+    """The common fields of OpenAI's two completions, with our ``leeroo`` object (who answered, and why)."""
 
     model_config = ConfigDict(extra="allow")
 

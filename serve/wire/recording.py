@@ -1,4 +1,4 @@
-"""What may be kept of a request, and who has the last word on it."""
+"""The recording modes of requests, and which setting prevails."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What if: what would one more expert add, and at which price does it earn its place?"""
+"""What-if analysis: what one more expert would add, and up to which price it would earn its place."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ def find_gaps(
 
 
 def brief_for_questions(gap: Gap) -> str:
-    """What to ask of whoever makes questions: more of this region, to learn where the edge lies."""
+    """A brief for the maker of questions: more of this region, to find where experts begin to fail."""
     return (
         f"Make questions in {', '.join(gap.domains)} around: {', '.join(gap.words)}. The universe reaches"
         f" {gap.reached:.2f} there (chance taken out, {gap.questions} questions). Vary the difficulty, so"

@@ -1,4 +1,4 @@
-"""What a universe is worth on questions that had no part in choosing it."""
+"""The value of a universe on questions that were not used to choose it."""
 
 from __future__ import annotations
 

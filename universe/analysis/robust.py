@@ -34,12 +34,12 @@ class RobustChoice:
 
     @property
     def premium(self) -> float:
-        """What the robust set costs, in score, if nothing moves."""
+        """The cost of the robust set, in score, if nothing changes."""
         return float(self.nominal_values[0] - self.robust_values[0])
 
     @property
     def saving(self) -> float:
-        """What it saves, in score, by the measure it was chosen by."""
+        """The gain of the robust set, in score, by the measure it was chosen by."""
         return self.risk.of(self.robust_values) - self.risk.of(self.nominal_values)
 
 

@@ -1,4 +1,4 @@
-"""What a universe may cost and must contain: hosting, node types and limits, checked when built."""
+"""The limits on a universe's cost and content: hosting, node types and limits, checked when built."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from warehouse import InputError
 
 @dataclass(frozen=True)
 class Hosting:
-    """What keeping one expert up takes, per replica. The default suits an API: nothing to host."""
+    """The resources for hosting one expert, per replica. The default suits an API: nothing to host."""
 
     usd_per_hour: float = 0.0
     gpus: float = 0.0
@@ -82,7 +82,7 @@ class Limits:
             )
 
     def names(self) -> Iterable[str]:
-        """Every expert that the limits speak of."""
+        """Every expert that the limits mention."""
         yield from self.must_have
         yield from self.must_not
         for group in self.exclusive:

@@ -1,4 +1,4 @@
-"""At which prices a universe routes: its limits on cost, domains and load, question by question."""
+"""The shadow prices by which a universe routes: its limits on cost, domains and load, per question."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def describe_search(progress: Progress) -> str:
 
 
 def render_marginal_values(values: Sequence[MarginalValue], *, show_left_out: int = 6) -> Table:
-    """What each kept expert carries, and what the best of the others would add."""
+    """The value of each kept expert, and of the best of those left out."""
     table = Table(title="What each expert is worth (score)", title_justify="left")
     table.add_column("expert")
     table.add_column("lost without it", justify="right")
@@ -177,7 +177,7 @@ def render_gaps(report: GapReport) -> RenderableType:
 
 
 def render_held_out(value: HeldOutValue) -> Text:
-    """What the same way of choosing reached on questions it had not seen."""
+    """The result of the same method of choosing on unseen questions."""
     low, high = value.interval
     return Text(
         f"chosen in this way on 60% of the questions, it scores {value.score:.4f} (95% interval {low:.4f} to"

@@ -1,4 +1,4 @@
-"""Which limits cannot hold together, found by lifting them in turn."""
+"""Find the limits that conflict, by lifting them in turn."""
 
 from __future__ import annotations
 

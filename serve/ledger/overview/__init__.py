@@ -1,1 +1,1 @@
-"""What operators and keys see of their requests: counted as they settle, never read from all of them."""
+"""The overview of requests for operators and keys: counted as requests settle, never read from all rows."""

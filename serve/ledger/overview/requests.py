@@ -1,4 +1,4 @@
-"""What is known of one settled request, as the overview counts and shows it."""
+"""The record of one settled request, as the overview counts and shows it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_USD = 1e9  # beyond this it is no cost, and would spoil every sum
 
 
 def read_request(settlement: Settlement, settled: Settled, at: float) -> RecentRequest | None:
-    """Return what is known of a request; None where nobody answered it."""
+    """Return the record of a request; None if no expert answered it."""
     answer = settlement.answer
     if answer is None:
         return None

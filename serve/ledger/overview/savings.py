@@ -1,4 +1,4 @@
-"""What routing saves against one expert for everything, by the forecasts that were recorded."""
+"""The savings of routing over asking one expert for everything, by the recorded forecasts."""
 
 from __future__ import annotations
 

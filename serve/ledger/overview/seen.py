@@ -1,4 +1,4 @@
-"""What the ledger shows of the requests that were settled."""
+"""The figures that the ledger shows about settled requests."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ COLUMNS = tuple(field.name for field in fields(Tally))
 
 @dataclass(frozen=True)
 class Forecast:
-    """What was expected of an expert for one request."""
+    """The forecast for an expert on one request."""
 
     expert: str
     success: float
@@ -60,7 +60,7 @@ class Forecast:
 
 @dataclass(frozen=True)
 class RecentRequest:
-    """A request that was answered; what was decided about it is known where it is recorded."""
+    """An answered request; the decision on it is known if the request was recorded."""
 
     request_id: str
     key_id: str | None
@@ -99,7 +99,7 @@ class Savings:
 
 @dataclass(frozen=True)
 class KeyBudget:
-    """What a key has spent in its present period, and may."""
+    """A key's spending in its present period, and its budget."""
 
     key_id: str
     name: str
@@ -112,7 +112,7 @@ class KeyBudget:
 
 @dataclass(frozen=True)
 class Latency:
-    """How long the last answers of an expert took."""
+    """The latencies of an expert's last answers."""
 
     answers: int
     p50_s: float
@@ -121,7 +121,7 @@ class Latency:
 
 @dataclass(frozen=True)
 class LedgerOverview:
-    """What the ledger knows; of everybody's requests, or of one key's."""
+    """The ledger's figures on all requests, or on those of one key."""
 
     sees_all: bool
     counted_since: float  # recent requests and latencies, seconds since 1970

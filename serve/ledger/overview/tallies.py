@@ -23,7 +23,7 @@ Kind = Literal["all", "expert", "version", "shadow"]
 
 
 class Place(NamedTuple):
-    """Where a tally belongs: ``name`` is an expert's or a version's."""
+    """The key of a tally: ``name`` is that of an expert or a version."""
 
     key_id: str
     day: str  # in UTC

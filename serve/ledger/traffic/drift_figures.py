@@ -1,4 +1,4 @@
-"""What the last report on the traffic found, among the endpoint's figures."""
+"""The figures of the last traffic report, as metrics of the endpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class DriftFigures(Collector):
         self._home = home
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        """Yield the figures, and when they were found; nothing where there is no report."""
+        """Yield the figures and their time; nothing if there is no report."""
         report = read_report(self._home)
         if report is None:
             return

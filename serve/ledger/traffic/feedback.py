@@ -1,4 +1,4 @@
-"""What people say of answers: looked up whose answer it was, and written to the warehouse at once.
+"""Feedback on answers: the answer is looked up, and the feedback written to the warehouse at once.
 
 It never lies in the ledger: a comment is a text. Whoever gives it waits until it is written.
 """

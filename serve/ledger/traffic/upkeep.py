@@ -1,4 +1,4 @@
-"""What an endpoint does by itself for its home's texts: their time ends, and what is forgotten stays so."""
+"""The endpoint's own upkeep of its home's texts: expired texts go, and forgotten ones stay forgotten."""
 
 from __future__ import annotations
 

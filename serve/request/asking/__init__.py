@@ -1,1 +1,1 @@
-"""Whom to ask for one answer, in which course, and which of the answers to give back."""
+"""The course of asking for one answer: which experts to ask, in which order, and which answer to return."""

@@ -1,4 +1,4 @@
-"""Who works on a request now: one expert, or a second one beside it where the time is short."""
+"""The experts that work on a request now: one, or a second beside it if time is short."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Came(Generic[T]):
-    """What came of asking an expert."""
+    """The result of asking an expert."""
 
     expert: ExpertClient
     value: T | Failure

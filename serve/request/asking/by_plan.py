@@ -62,10 +62,10 @@ def time_left_of(job: InFlight, latencies: Latencies) -> TimeLeft | None:
 class ByPlan:
     """The course that the policy over asking takes; see :mod:`orchestrator.asking.policy`.
 
-    Routing is its case of one ask: without an answer to compare, it asks whom the router chose.
+    Routing is its special case of one ask: without an answer to compare, it asks the router's choice.
 
-    Where the time is too short for a second answer after the first, the two are asked at once: whom the
-    policy asks second does not depend on what the first one says, as long as that can be read.
+    If time is too short for a second answer after the first, both experts are asked at once: the policy's
+    second expert does not depend on the content of the first answer, as long as that can be read.
     """
 
     def __init__(self, job: InFlight, decision: Decision, habits: Habits, latencies: Latencies) -> None:
@@ -102,12 +102,12 @@ class ByPlan:
 
     @property
     def is_last(self) -> bool:
-        """Whether nobody else may be asked."""
+        """Whether no other expert may be asked."""
         return int(self._state.plans.open.sum()) <= 1
 
     def awaits_s(self) -> float | None:
-        """Wait for a first answer; then for who is at work, and paid for, as long as it usually takes, if the
-        policy would ask on.
+        """Wait for a first answer; then for the expert still at work, which is paid for anyway, as long as it
+        usually takes, if the policy would ask another expert.
         """
         if self._has_none or self._time_left is None:
             return None
@@ -116,8 +116,8 @@ class ByPlan:
         return max(self._time_left.usual_wait_s(name, at) for name, at in self._at_work.items())
 
     def beside_after_s(self) -> float | None:
-        """Return when to ask another: at once, where the second would come too late after the first; else at
-        the last moment for one that stands in for a silent one.
+        """Return when to ask another expert: at once, if the second would come too late after the first; else
+        at the last moment at which a fallback can replace a silent expert.
         """
         self._beside = None
         room = min(MOST_AT_WORK, self._most_asks - len(self._answers))
@@ -131,7 +131,7 @@ class ByPlan:
         return None if self._beside is None else self._time_left.last_moment_s(self._beside)
 
     def next_beside(self) -> ExpertClient | None:
-        """Return whom :meth:`beside_after_s` had in mind."""
+        """Return the expert that :meth:`beside_after_s` would ask."""
         if self._beside is None:
             return None
         self._at_work[self._beside] = time.monotonic()

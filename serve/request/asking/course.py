@@ -18,7 +18,7 @@ MOST_AT_WORK = 2  # experts on one request at once
 
 @dataclass(frozen=True)
 class Attempt:
-    """An expert that was asked in vain: it failed, or its answer was not usable."""
+    """An expert that was asked without success: it failed, or its answer was not usable."""
 
     expert: str
     why: Failure | Unusable
@@ -27,7 +27,7 @@ class Attempt:
 
 @dataclass(frozen=True)
 class Answered(Generic[T]):
-    """What an expert gave, and who was asked in vain."""
+    """The answer of an expert, and the experts asked without success."""
 
     expert: ExpertClient
     value: T
@@ -50,34 +50,34 @@ class Opinion:
 
 @dataclass(frozen=True)
 class Agreement:
-    """What several experts, asked in this order, said of one query."""
+    """The answers of several experts to one query, in the order of asking."""
 
     opinions: tuple[Opinion, ...]
     probability: float  # that the answer given back is right
 
 
 class Course(Protocol[T]):
-    """Who is asked next, and which of the answers that came is given back."""
+    """The course: which expert is asked next, and which of the answers is returned."""
 
     def next_expert(self) -> ExpertClient | None:
-        """Return whom to ask now; None to stop."""
+        """Return the expert to ask now; None to stop."""
         ...
 
     @property
     def is_last(self) -> bool:
-        """Whether nobody could stand in for the expert that was named just now."""
+        """Whether the expert named just now has no fallback."""
         ...
 
     def awaits_s(self) -> float | None:
-        """Return how long to wait for who is at work: None without end, 0 where it is not wanted any more."""
+        """Return how long to wait for the experts at work: None without limit, 0 if no longer wanted."""
         ...
 
     def beside_after_s(self) -> float | None:
-        """Return in how many seconds another is to be asked beside who is at work; None: nobody is."""
+        """Return in how many seconds another expert is to be asked beside those at work; None: no other."""
         ...
 
     def next_beside(self) -> ExpertClient | None:
-        """Return whom to ask beside who is at work, once that time is over."""
+        """Return the expert to ask beside those at work, once that time is over."""
         ...
 
     def excluded(self, expert: ExpertClient, cost_usd: float = 0.0) -> None:
@@ -147,7 +147,7 @@ class InOrder(Generic[T]):
 
     @property
     def is_last(self) -> bool:
-        """Whether the order is at its end."""
+        """Whether the order has no further expert."""
         return not self._waiting
 
     def excluded(self, expert: ExpertClient, cost_usd: float = 0.0) -> None:

@@ -1,9 +1,9 @@
-"""Exploring: now and then an expert is drawn instead of the one that was decided for, within all limits.
+"""Exploring: for a share of the requests a drawn expert replaces the chosen one, within all limits.
 
-The dice are thrown before the money is reserved, and the ledger tells everybody, whatever the dice said, up
-to which cost an expert may be explored now. So the propensities say exactly what could have been: greedy
-alone where the day's money is spent, exploring is off, a conversation stays where it is, or several experts
-are asked.
+The random numbers are drawn before the money is reserved, and the ledger reports for every request, whatever
+was drawn, up to which cost an expert may be explored now. So the propensities are exact: they are greedy if
+the day's money is spent, exploring is off, a conversation stays with its expert, or several experts are
+asked.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ def explore_plan(
     min_success: float | None,
     rng: np.random.Generator,
 ) -> Plan:
-    """Return the plan with the chance of each expert to be asked first, and with whom was drawn in front.
+    """Return the plan with each expert's probability of being asked first, and the drawn expert in front.
 
     Args:
         plan: as it was decided.
         affordable: of its order, those that the budget covers; one or more.
         asks: what each can cost at most.
-        dice: as they were thrown.
+        dice: the random numbers of the request.
         explore_usd: the most that an expert's answer may cost to be explored.
-        min_success: that the request wants; who is expected to reach less is not drawn.
-        rng: where chance comes from.
+        min_success: of the request; experts expected to reach less are not drawn.
+        rng: the source of randomness.
     """
     first, ruling = affordable[0], plan.ruling
     greedy = replace(plan, greedy=first, propensities={first: 1.0})

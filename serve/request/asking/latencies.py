@@ -1,4 +1,4 @@
-"""How long each expert takes, from what was lately seen of it, and who would be in time."""
+"""The recent latencies of each expert, and which experts would be in time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Latencies:
         self._seconds[expert] = known + MEMORY * (took_s - known)
 
     def expected_s(self, expert: str) -> float:
-        """Return how long the next answer may be expected to take; 0 where nothing is known yet."""
+        """Return the expected time of the next answer; 0 if nothing is known yet."""
         return self._seconds.get(expert, 0.0)
 
 

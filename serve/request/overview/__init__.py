@@ -1,1 +1,1 @@
-"""The overview as callers are told it."""
+"""The overview as callers see it."""

@@ -1,4 +1,4 @@
-"""The overview as it is told: the ledger's sums beside the state of experts and router."""
+"""The overview as callers see it: the ledger's sums beside the state of experts and router."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def tell_overview(
     versions: tuple[str, str | None] | None,
     in_flight: int,
 ) -> OverviewReply:
-    """Return what a caller is told.
+    """Return the overview for a caller.
 
     Args:
         seen: what the ledger shows this caller.

@@ -30,7 +30,7 @@ Hash = Callable[[Kind, str], str]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a request that was answered came to its end."""
+    """The end of an answered request."""
 
     answered: Answered[Any]
     usage: Usage | None

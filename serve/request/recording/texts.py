@@ -12,7 +12,7 @@ from serve.wire.protocol import ChatRequest
 
 @dataclass(frozen=True)
 class SpokenText:
-    """What was asked and answered. Nothing logs it, and the ledger never sees it.
+    """The texts of a request and its answer. Nothing logs it, and the ledger never sees it.
 
     Attributes:
         request_id: names the request.

@@ -1,4 +1,4 @@
-"""What spans say of an expert that is asked, by the GenAI semantic conventions of OpenTelemetry."""
+"""The attributes of spans about an asked expert, by OpenTelemetry's GenAI semantic conventions."""
 
 from __future__ import annotations
 

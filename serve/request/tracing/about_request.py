@@ -1,4 +1,4 @@
-"""What spans say of a request: what was decided, set aside and spent, and why; words where they may be."""
+"""The attributes of spans about a request: decision, reservation, cost and reason; texts if allowed."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def about_settled(is_settled: bool) -> Told:
 
 
 def outcome_of(job: InFlight, ending: Ending | None, recording: Recording) -> Outcome:
-    """Return what a request came to; ``ending`` is None where nobody answered it."""
+    """Return the outcome of a request; ``ending`` is None if no expert answered it."""
     plan, ruling = job.plan, job.plan.ruling
     told: Told = {
         "leeroo.request_id": job.request_id,

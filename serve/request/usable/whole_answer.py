@@ -1,4 +1,4 @@
-"""What came of a request that is answered in one piece."""
+"""The result of a request that is answered in one piece."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from serve.experts.client import WholeAnswer
 
 
 class WholeReply(NamedTuple):
-    """An answer, and what its caller is told of it."""
+    """An answer, and the report on it to its caller."""
 
     answer: WholeAnswer
     report: dict[str, Any]
