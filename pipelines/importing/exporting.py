@@ -58,7 +58,7 @@ def write_export(rows: pa.Table, path: Path) -> None:
             where=str(path),
             fix=f"end its name in {' or '.join(WRITTEN)}",
         )
-    if path.is_dir():
+    if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         raise InputError("cannot be written: it is a folder", where=str(path), fix="name a file in it")
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
