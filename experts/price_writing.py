@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -77,7 +78,8 @@ def _edit(
     pairs = [(key, value) for key, value in entry.value if key.value in ("price", "prices")]
     key, node = pairs[0] if pairs else (entry, entry)
     between = text[key.end_mark.index : node.start_mark.index] if pairs else "*"
-    is_shared = node.start_mark.index < key.end_mark.index or "&" in between or "*" in between
+    marks = re.sub(r"(^|\s)#.*", "", between)
+    is_shared = node.start_mark.index < key.end_mark.index or "&" in marks or "*" in marks
     if is_shared or not isinstance(node, yaml.CollectionNode):
         raise InputError(
             f"the price of {change.expert!r} is shared through an anchor",

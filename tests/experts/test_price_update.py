@@ -31,6 +31,7 @@ STYLES = {
     "flow": "    price: {usd_per_mtok_in: 3, usd_per_mtok_out: 15}  # of the list\n",
     "flow of two lines": "    price: {usd_per_mtok_in: 3,\n      usd_per_mtok_out: 15}\n",
     "block": "    price:\n      usd_per_mtok_in: 3  # in\n      # and out\n      usd_per_mtok_out: 15\n",
+    "commented": "    price:  # in & out\n      # *\n      usd_per_mtok_in: 3\n      usd_per_mtok_out: 15\n",
     "deep block": "    price: # what it costs\n        usd_per_mtok_in: 3\n        usd_per_mtok_out: 15\n",
     "block with tiers": (
         "    price:\n      usd_per_mtok_in: 3\n      usd_per_mtok_out: 15\n      tiers:\n"
