@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 # Two processes; tests of one cluster or one module's engines stay together (tests/conftest.py).
-TOGETHER := -n 2 --dist loadgroup
+TOGETHER := -n 2 --no-loadscope-reorder
 
 # A benchmark is offered once its module is there.
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve usable traffic paper))) \

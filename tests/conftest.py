@@ -2,25 +2,39 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
 
 
-@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in the same hook
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where two processes share the tests: users of the shared cluster stay in one, other engines go by file.
+class ByCluster(LoadScopeScheduling):
+    """The tests of a file stay in one process, and all that use the shared cluster stay in the same one.
 
-    Else each process would start a cluster of its own, and each module's endpoint twice.
+    Else each process would start a cluster of its own, and each module's endpoint twice. (pytest-xdist's own
+    groups are written into ids of tests, which pytest 9.2 does not let be changed.)
     """
-    for item in items:
-        if item.get_closest_marker("e2e") is not None:
-            shares = "ray_cluster" in getattr(item, "fixturenames", ())
-            item.add_marker(pytest.mark.xdist_group("cluster" if shares else item.path.stem))
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.split("::", maxsplit=1)[0]
+        return "cluster" if _uses_cluster(Path(self.config.rootpath, file)) else file
+
+
+@functools.cache
+def _uses_cluster(file: Path) -> bool:
+    return "ray_cluster" in file.read_text(encoding="utf-8")
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByCluster:
+    return ByCluster(config, log)
 
 
 @pytest.fixture(scope="session")

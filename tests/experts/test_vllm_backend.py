@@ -19,6 +19,7 @@ from experts import (
     find_preloads,
     grade,
     load_catalogue,
+    prepare_process,
 )
 from experts.catalogue_file import DEFAULT_CATALOGUE
 from warehouse import ANSWERS, RAW_ANSWERS
@@ -112,11 +113,15 @@ def naive_loglikelihoods(backend: Any, prompt: str, choices: list[str]) -> list[
     ]
 
 
-@pytest.mark.e2e
-def test_what_torch_compiles_lies_in_the_cache(backend: Any) -> None:
-    from torch._inductor.runtime.cache_dir_utils import cache_dir
-
-    assert Path(cache_dir()) == default_cache_dir() / "torch"
+def test_what_torch_compiles_lies_in_the_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = load_catalogue().experts[0]
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    os.environ.pop("TORCHINDUCTOR_CACHE_DIR", None)
+    prepare_process(spec)
+    assert Path(os.environ["TORCHINDUCTOR_CACHE_DIR"]) == default_cache_dir() / "torch"
+    os.environ["TORCHINDUCTOR_CACHE_DIR"] = "/elsewhere"
+    prepare_process(spec)
+    assert os.environ["TORCHINDUCTOR_CACHE_DIR"] == "/elsewhere"
 
 
 @pytest.mark.e2e
