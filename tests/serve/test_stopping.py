@@ -419,7 +419,7 @@ def test_the_doctor_tells_of_the_books(tmp_path):
     ledger.settle("r1", 0.75)
     assert find_books(tmp_path).disputed_usd == 0.5
     done = CliRunner().invoke(app, ["doctor", "--home", str(tmp_path)], env={"COLUMNS": "200"})
-    assert "add up; $0.5 disputed with upstreams" in done.output
+    assert "match; $0.5 disputed with upstreams" in done.output
     ledger._db.execute("update spending set reserved = 7")
     assert "a difference of" in find_books(tmp_path).faults[0]
     ledger.close()
