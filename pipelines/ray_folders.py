@@ -18,6 +18,8 @@ from experts.upstream.credentials import KEY_FOLDERS, key_folders_place
 _ENDING_S = 5
 _SESSION = re.compile(r"session_[\d_-]+_(\d+)")
 _KEYS = re.compile(rf"{KEY_FOLDERS}(\d+)-\w+")
+_SHARED_MEMORY = Path("/dev/shm")
+_SHARED_NAME = re.compile(r"__KMP_REGISTERED_LIB_(\d+)_\d+|sem\.loky-(\d+)-\w+")
 _SCRATCH_PREFIX = "leeroo-scratch-"
 _SCRATCH = re.compile(rf"{_SCRATCH_PREFIX}(\d+)-\w+")
 
@@ -66,7 +68,17 @@ def remove_sessions_of(pid: int) -> None:
                 shutil.rmtree(session, ignore_errors=True)
                 break
             time.sleep(1)
+    _remove_shared_names()
     _remove_empty()
+
+
+def _remove_shared_names() -> None:
+    """Remove names in shared memory that OpenMP and joblib give a process, and leave where it is killed."""
+    for path in _SHARED_MEMORY.glob("*"):
+        found = _SHARED_NAME.fullmatch(path.name)
+        with contextlib.suppress(OSError):
+            if found and not _lives(int(found[1] or found[2])) and path.lstat().st_uid == os.getuid():
+                path.unlink()
 
 
 def find_left() -> list[LeftFolder]:

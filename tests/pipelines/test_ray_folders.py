@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from pipelines import ray_folders
 from pipelines.cli import app
 from pipelines.ray_folders import find_left, make_scratch, ray_folder, remove_left, remove_sessions_of
 from serve.front import choice
@@ -167,6 +168,20 @@ def test_what_processes_of_a_cluster_write_aside_goes_with_it(folder: Path) -> N
     assert [found.path for found in find_left()] == [Path(ran.stdout.strip())]
     remove_left(find_left())
     assert not Path(ran.stdout.strip()).exists()
+
+
+def test_names_in_shared_memory_of_ended_processes_go(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared = folder / "shared"
+    shared.mkdir()
+    monkeypatch.setattr(ray_folders, "_SHARED_MEMORY", shared)
+    gone, alive = ended_pid(), os.getpid()
+    for pid in (gone, alive):
+        for name in (f"__KMP_REGISTERED_LIB_{pid}_0", f"sem.loky-{pid}-ab_12", f"sem.mine-{pid}"):
+            (shared / name).touch()
+    remove_sessions_of(alive)
+    assert {path.name for path in shared.iterdir()} == {
+        f"__KMP_REGISTERED_LIB_{alive}_0", f"sem.loky-{alive}-ab_12", f"sem.mine-{alive}", f"sem.mine-{gone}"
+    }  # fmt: skip
 
 
 @pytest.mark.e2e
