@@ -40,6 +40,7 @@ class Overview:
     def __init__(self, ledger: Ledger, clock: Callable[[], float] = time.time) -> None:
         self._ledger, self._clock = ledger, clock
         self._since = clock()
+        self._forgotten_before = ""  # the day before which all is forgotten
         self._pending: dict[Place, Tally] = {}
         self._recent: OrderedDict[str, RecentRequest] = OrderedDict()
         self._counted: OrderedDict[str, None] = OrderedDict()  # request ids; answered or not
@@ -61,7 +62,10 @@ class Overview:
                 everybodys.setdefault(place._replace(key_id=EVERYBODY), Tally()).add(tally)
         self._ledger.tallies.add([*self._pending.items(), *everybodys.items()])
         self._pending.clear()
-        self._ledger.tallies.forget(day_of(self._clock() - KEPT_DAYS * _DAY_S))
+        before = day_of(self._clock() - KEPT_DAYS * _DAY_S)
+        if before != self._forgotten_before:  # looking for old days reads the whole table
+            self._ledger.tallies.forget(before)
+            self._forgotten_before = before
 
     def write_down(self) -> None:
         """Write the sums down if that is possible: whatever it is called beside goes on."""
