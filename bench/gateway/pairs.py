@@ -5,10 +5,13 @@ Whatever else goes on in the machine meets all of them alike. The API behind the
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import json
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import aiohttp
 import numpy as np
@@ -83,8 +86,20 @@ def added_ms(took_s: NDArray[np.float64], place: int, seed: int) -> dict[str, fl
     }
 
 
-def report(figures: Mapping[str, Mapping[str, float]], console: Console) -> None:
-    """Print the figures beside the bar."""
+def read_options(description: str | None, counted: str, default: int, help: str) -> argparse.Namespace:
+    """Read the options of a comparison; ``counted`` is the one that says how often all arms are asked."""
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument(counted, dest="rounds", type=int, default=default, help=help)
+    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8], help="clients at once")
+    parser.add_argument("--embedder", default="wordllama", help="of the router")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--json", type=Path, help="write the figures here as well")
+    return parser.parse_args()
+
+
+def report(figures: Mapping[str, Mapping[str, float]], path: Path | None) -> None:
+    """Print the figures beside the bar, and write them to a file if there is one."""
+    console = Console()
     table = Table("ms", "p50 off", "p50 on", "added", "95%", "p99 off", "p99 on")
     for name, found in figures.items():
         numbers = [f"{found[key]:.2f}" for key in ("off_p50_ms", "on_p50_ms", "added_p50_ms")]
@@ -92,3 +107,5 @@ def report(figures: Mapping[str, Mapping[str, float]], console: Console) -> None
         table.add_row(name, *numbers, interval, f"{found['off_p99_ms']:.1f}", f"{found['on_p99_ms']:.1f}")
     console.print(table)
     console.print(f"bar: {BAR_MS:g} ms at p50")
+    if path is not None:
+        path.write_text(json.dumps(figures, indent=1) + "\n")

@@ -7,28 +7,18 @@ the processors unevenly.
 
 from __future__ import annotations
 
-import argparse
-import json
 import tempfile
 from pathlib import Path
 
-from rich.console import Console
-
 from bench.gateway.gateways import ours, upstream
-from bench.gateway.pairs import Arm, added_ms, measure, report
+from bench.gateway.pairs import Arm, added_ms, measure, read_options, report
 
 SHARE = 0.1
 PARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-0"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=1_000, help="of three requests, one of each kind")
-    parser.add_argument("--clients", type=int, nargs="+", default=[1, 8], help="clients at once")
-    parser.add_argument("--embedder", default="wordllama", help="of the router")
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--json", type=Path, help="write the figures here as well")
-    options = parser.parse_args()
+    options = read_options(__doc__, "--rounds", 1_000, "of three requests, one of each kind")
     figures = {}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
@@ -47,9 +37,7 @@ def main() -> None:
                     for place, arm in enumerate(arms[1:], 1):
                         name = f"{arm.name}, {clients} at once"
                         figures[name] = added_ms(took_s, place, options.seed)
-    report(figures, Console())
-    if options.json:
-        options.json.write_text(json.dumps(figures, indent=1) + "\n")
+    report(figures, options.json)
 
 
 if __name__ == "__main__":
