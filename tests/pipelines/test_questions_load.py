@@ -147,7 +147,7 @@ def test_the_formats_are_described_as_they_are_read(tmp_path):
     rows = load_questions(_write(tmp_path / "mine.jsonl", *example.splitlines())).to_pylist()
     assert [row["answer"] for row in rows[:4]] == ["1", "1", "0", "144"]
     assert [row["kind"] for row in rows] == ["choice"] * 3 + ["exact", "verified", "judged"]
-    table = described.split("| field | also found as |")[1].split("\n\n")[0]
+    table = described.split("```\n\n| field |")[1].split("\n\n")[0]  # the table after the example
     listed = [re.findall(r"`(\w+)`", "|".join(line.split("|")[1:3])) for line in table.splitlines()[2:]]
     assert {names[0]: tuple(names) for names in listed} == NAMES
 
