@@ -13,7 +13,7 @@ BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,rout
 	$(patsubst bench/gate.py,bench-gate,$(wildcard bench/gate.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kills lint format docs doctor serve ui bench $(BENCHES) clean clean-all
+.PHONY: help setup demo test test-cluster test-fast test-kills lint format docs doctor serve ui bench $(BENCHES) clean clean-all
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,11 +26,14 @@ setup: ## create .venv with everything (one to four minutes; the second time it 
 demo: setup ## the whole loop with small real models: ask, learn, choose, evaluate, report
 	@$(BIN)/leeroo demo $(ARGS)
 
-test: setup ## every test, real engines included
-	@$(BIN)/python -m pytest $(TOGETHER) $(ARGS)
+test: setup ## every test but those of clusters, real engines included
+	@$(BIN)/python -m pytest -m "not cluster" $(TOGETHER) $(ARGS)
+
+test-cluster: setup ## the tests of Ray jobs, several nodes and object stores
+	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
 test-fast: setup ## the tests that start no engine
-	@$(BIN)/python -m pytest -m "not e2e" $(TOGETHER) $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e and not cluster" $(TOGETHER) $(ARGS)
 
 test-kills: setup ## ten rounds and ten runs whose actors and drivers are killed at random moments (half an hour)
 	@LEEROO_KILL_SEEDS=10 $(BIN)/python -m pytest tests/pipelines/test_killed_calls.py tests/e2e/test_kills.py tests/e2e/test_selfplay_kills.py tests/e2e/test_learn_kills.py tests/e2e/test_traffic_kills.py -s $(ARGS)
