@@ -211,7 +211,8 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
 def find_books(home: Path) -> Books | None:
     """Compare the keys' books with the calls behind them; None where there are no books."""
     from serve.ledger.audit import check_books
-    from serve.ledger.ledger_file import KEYS_MARK, LEDGER_FILE
+    from serve.ledger.store.place import LEDGER_FILE
+    from serve.ledger.store.sqlite_store import KEYS_MARK
     from warehouse import InputError
 
     path = home / LEDGER_FILE

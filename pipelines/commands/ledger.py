@@ -39,7 +39,7 @@ def check(
 
     from pipelines.commands.terminal.console import Terminal
     from serve.ledger.audit import check_books
-    from serve.ledger.ledger_file import LEDGER_FILE
+    from serve.ledger.store.place import LEDGER_FILE
     from warehouse import NotReadyError
 
     path = Home.open(home).path / LEDGER_FILE

@@ -185,7 +185,7 @@ def ledger(tmp_path):
 
 
 def columns(ledger, request_id):
-    db = sqlite3.connect(ledger._path)
+    db = sqlite3.connect(ledger._db._path)
     return db.execute(
         "select cost, disputed, state from calls where request_id = ?", (request_id,)
     ).fetchone()

@@ -131,7 +131,7 @@ def test_calls_are_forgotten_and_what_they_cost_is_not(ledger):
     ledger.settle("new", 0.125)
 
     def kept():
-        return {row["request_id"] for row in ledger._db.execute("select request_id from calls")}
+        return {row["request_id"] for row in ledger._db.all("select request_id from calls")}
 
     ledger.forget_calls(2_000)
     assert kept() == {"settled", "still open", "new"}
@@ -259,7 +259,7 @@ def test_decisions_of_an_earlier_version_are_brought_along(tmp_path):
         "expert": "a",
         "round": "serve-1",
     }
-    ledger._db.execute(
+    ledger._db.write(
         "insert into decisions values ('r1', 'key-1', ?, 0.75, 1.0)", (orjson.dumps(decision).decode(),)
     )
     assert carry_traffic(ServeConfig(home=tmp_path)) == 1
