@@ -14,7 +14,7 @@ from dataclasses import replace
 from serve.config import ServeConfig, is_loopback
 from serve.ledger.drain import Drain
 from serve.ledger.key_limits import PriceRatios, RateLimiter
-from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.ledger import Ledger
 from serve.ledger.messages import (
     Caller,
     Drained,
@@ -35,7 +35,9 @@ from serve.ledger.messages import (
 from serve.ledger.overview.overview import Overview
 from serve.ledger.overview.seen import LedgerOverview
 from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
+from serve.ledger.patience import patiently
 from serve.ledger.prometheus import Metrics
+from serve.ledger.store.place import ledger_place
 from serve.ledger.traffic.carrying import carry_traffic
 from serve.ledger.traffic.drift_figures import DriftFigures
 from serve.ledger.traffic.feedback import FeedbackDesk
@@ -59,7 +61,7 @@ class Bookkeeper:
         keep_port_on_this_machine()
         os.umask(0o077)  # what is kept here is nobody else's
         self._config = config
-        self._ledger = Ledger(config.home / LEDGER_FILE)
+        self._ledger = Ledger(ledger_place(config.home, config.ledger))
         self._hash_key = read_hash_key(config.home)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
@@ -86,18 +88,14 @@ class Bookkeeper:
     async def identify(self, secret_hash: str | None) -> Caller | None:
         """Return who asks, by the digest of the key; None when the request may not come in."""
         self._carry_on()
-        caller = self._ledger.identify(secret_hash) if secret_hash else None
-        if isinstance(caller, Caller):
-            return caller
-        return None if caller == "revoked" or not self._is_open() else Caller()
+        return await patiently(lambda: self._identify(secret_hash))
 
     async def write(self, entries: Sequence[Entry]) -> list[Written]:
         """Write entries in one transaction; returns what became of each, in its place.
 
         Each is judged alone: one that cannot be written is ``Unbooked`` and harms no other.
         """
-        with self._ledger.transaction():
-            done = [self._write_alone(entry) for entry in entries]
+        done = await patiently(lambda: self._write_all(entries), self._written.clear)
         for entry, written in zip(entries, done, strict=True):
             if isinstance(entry, Settlement) and isinstance(written, Settled):
                 self._metrics.count(entry, written)
@@ -110,7 +108,7 @@ class Bookkeeper:
 
     async def overview(self, caller: Caller, days: int) -> LedgerOverview:
         """Return what an operator sees of the last days, or what a key sees of its own requests."""
-        return self._overview.look(caller, days)
+        return await patiently(lambda: self._overview.look(caller, days))
 
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken:
         """Write down what a caller says of an answer of its own."""
@@ -127,6 +125,16 @@ class Bookkeeper:
         """
         self._overview.write_down()
         return self._drain.begin(within_s, time.monotonic())
+
+    def _identify(self, secret_hash: str | None) -> Caller | None:
+        caller = self._ledger.identify(secret_hash) if secret_hash else None
+        if isinstance(caller, Caller):
+            return caller
+        return None if caller == "revoked" or not self._is_open() else Caller()
+
+    def _write_all(self, entries: Sequence[Entry]) -> list[Written]:
+        with self._ledger.transaction():
+            return [self._write_alone(entry) for entry in entries]
 
     def _write_alone(self, entry: Entry) -> Written:
         try:

@@ -165,7 +165,7 @@ def test_with_the_days_money_spent_it_is_greedy_and_says_so(serve, tmp_path):
     gateway = serve(explore_share=1.0, explore_temperature=100.0, explore_usd_per_day=1.0)
     assert any(row["explored"] for row in ask(gateway, 20))
     ledger = Ledger(tmp_path / LEDGER_FILE)
-    ledger._db.execute("update exploring set pico = 1000000000000")
+    ledger._db.write("update exploring set pico = 1000000000000")
     before = {row["request_id"] for row in ask(gateway, 0)}
     for row in ask(gateway, 10):
         if row["request_id"] not in before:

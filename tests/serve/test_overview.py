@@ -154,7 +154,7 @@ def test_what_is_kept_does_not_grow_with_the_requests(tmp_path):
     seen = overview.look(Caller(), 7)
     assert seen.everything.answers == seen.savings.requests == 5_000
     assert seen.latencies["a"].answers == 2_000  # the last ones
-    rows = ledger._db.execute("select count(*) from tallies").fetchone()[0]
+    rows = ledger._db.one("select count(*) as rows from tallies")["rows"]
     assert rows == 1 + 1 + len(EXPERTS)
     assert Overview(ledger).look(Caller(), 7).everything.answers == 5_000  # after a start of the process
 

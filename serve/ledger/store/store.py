@@ -69,6 +69,13 @@ class Store(Protocol):
     def wipe(self) -> None:
         """Leave nothing of removed rows, as far as the database lets us."""
 
+    def check(self, *, within_s: float) -> None:
+        """Look whether it is whole and takes writes, as far as the time goes.
+
+        Raises:
+            LeerooError: it is not, or does not.
+        """
+
     def close(self) -> None:
         """Close the connection."""
 
