@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from experts.upstream.credentials import handed_over
-from serve.ledger.store.sqlite_store import KEYS_MARK, SqliteStore
+from serve.ledger.store.sqlite_store import KEYS_MARK, MOVED_MARK, SqliteStore
 from serve.ledger.store.store import Store
 from warehouse import CannotRunError, InputError
 
@@ -95,7 +95,9 @@ def postgres_place(url: str, where: str) -> PostgresPlace:
 
 def has_ledger(place: Place) -> bool:
     """Tell whether a ledger was ever there; a database is taken to hold one."""
-    return isinstance(place, PostgresPlace) or place.exists() or place.with_suffix(KEYS_MARK).exists()
+    if isinstance(place, PostgresPlace):
+        return True
+    return place.exists() or any(place.with_suffix(mark).exists() for mark in (KEYS_MARK, MOVED_MARK))
 
 
 def open_store(place: Place) -> Store:

@@ -20,13 +20,13 @@ from psycopg import pq
 
 from serve.ledger.store.postgres_connection import Connection, connect, plain_error
 from serve.ledger.store.store import LedgerAwayError
-from serve.ledger.store.tables import FORMAT, INDEXES, TABLES
+from serve.ledger.store.tables import FORMAT, INDEXES, NAMES, TABLES
 from warehouse import InputError
 
 _TYPES = {" integer": " bigint", " real": " double precision", " blob": " bytea", " without rowid": ""}
 _LOCK = "select pg_advisory_xact_lock(hashtext('leeroo ledger'), hashtext(current_schema()))"
+_MOST_UNSENT = 500  # statements in memory
 _ABOUT = "create table about (name text primary key, told text not null)"
-_NAMES = tuple(line.split()[5] for line in TABLES.splitlines() if line.startswith("create table"))
 
 
 class PostgresStore:
@@ -81,13 +81,16 @@ class PostgresStore:
         """Run a statement that returns nothing; within a transaction it may be sent later."""
         if self._is_within:
             self._queue.append((sql, values))
+            if len(self._queue) >= _MOST_UNSENT:
+                self._send()
         else:
             self._alone(lambda: self._connection.execute(_translate(sql), values))
 
     def write_many(self, sql: str, rows: Iterable[Sequence[Any]]) -> None:
         """Run a statement once for each row of values."""
         with self.transaction():
-            self._queue.extend((sql, values) for values in rows)
+            for values in rows:
+                self.write(sql, values)
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
@@ -213,7 +216,7 @@ class PostgresStore:
         with self.transaction():
             found = self._format()  # another process may have made them meanwhile
             if found is None:
-                if there := [name for name in (*_NAMES, "about") if self._is_there(name)]:
+                if there := [name for name in (*NAMES, "about") if self._is_there(name)]:
                     raise InputError(
                         f"it holds tables of something else ({', '.join(there)})",
                         where=self.where,

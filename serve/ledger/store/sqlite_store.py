@@ -10,9 +10,11 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from serve.ledger.store.disks import refuse_network_disk
 from serve.ledger.store.tables import ADDED, FORMAT, INDEXES, TABLES
 from warehouse import InputError
 
+MOVED_MARK = ".moved"  # the ending of the file that says where the ledger has gone
 KEYS_MARK = ".keys"  # the ending of the file beside the ledger that says that it holds keys
 
 #: What an older file forgot of its calls is the difference between a period and the calls still known.
@@ -118,6 +120,13 @@ class SqliteStore:
 
 def _open(path: Path, timeout_s: float) -> sqlite3.Connection:
     mark = path.with_suffix(KEYS_MARK)
+    if (moved := path.with_suffix(MOVED_MARK)).exists() and not path.exists():
+        raise InputError(
+            f"it was moved to {moved.read_text().strip()}",
+            where=f"ledger {path}",
+            fix="name that database: LEEROO_LEDGER, or --ledger",
+        )
+    refuse_network_disk(path)
     if mark.exists() and not (path.exists() and path.stat().st_size):
         raise _lost(path, mark)
     with _told_plainly(path):

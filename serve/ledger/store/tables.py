@@ -42,6 +42,8 @@ create table if not exists tallies (
   paid_usd real not null, primary key (key_id, day, kind, name)) without rowid;
 """
 
+NAMES = tuple(line.split()[5] for line in TABLES.splitlines() if line.startswith("create table"))
+
 INDEXES = """
 create index if not exists open_calls on calls (expires_at) where state = 'open';
 create index if not exists closed_calls on calls (expires_at) where state <> 'open';
