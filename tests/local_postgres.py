@@ -8,6 +8,8 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
+from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import blake2b
 from pathlib import Path
@@ -16,9 +18,8 @@ from urllib.parse import quote
 MISSING = "PostgreSQL's server is not installed here (Debian: apt-get install postgresql)"
 _USER = "leeroo"
 #: What a kill of its processes does not touch need not reach the disk.
-_SETTINGS = (
-    "-c fsync=off -c full_page_writes=off -c listen_addresses= -c shared_buffers=32MB -c max_connections=60"
-)
+_FORGETFUL = "-c fsync=off -c full_page_writes=off"
+_SETTINGS = "-c listen_addresses= -c shared_buffers=32MB -c max_connections=80"
 
 
 def find_program(name: str) -> str | None:
@@ -28,13 +29,14 @@ def find_program(name: str) -> str | None:
 
 
 class LocalPostgres:
-    """One server; ``kill`` and ``start`` as a test likes. It refuses to be run by root, so root lends a user.
+    """One server, of ``nobody`` where root starts it; ``kill`` and ``start`` as a test likes.
 
     Raises:
         RuntimeError: it does not start; with what it said.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, is_durable: bool = False) -> None:
+        """Start one; a durable one writes to the disk at every commit, as servers do that are no test's."""
         programs = [find_program(name) for name in ("initdb", "pg_ctl")]
         if None in programs:
             raise FileNotFoundError(MISSING)
@@ -42,7 +44,9 @@ class LocalPostgres:
             raise FileNotFoundError("psycopg is not installed: the extra `postgres` brings it")
         self._initdb, self._control = programs
         self._known: set[str] = set()
-        self.folder = Path(tempfile.mkdtemp(prefix="leeroo-pg-"))
+        self._settings = _SETTINGS if is_durable else f"{_SETTINGS} {_FORGETFUL}"
+        memory = None if is_durable or not os.access("/dev/shm", os.W_OK) else "/dev/shm"
+        self.folder = Path(tempfile.mkdtemp(prefix="leeroo-pg-", dir=memory))
         if os.geteuid() == 0:
             shutil.chown(self.folder, "nobody")
         self._run(self._initdb, "-A", "trust", "-U", _USER, "-E", "UTF8", "--no-locale", "--no-sync")
@@ -51,17 +55,20 @@ class LocalPostgres:
     def start(self) -> None:
         """Start the server, and wait until it takes connections."""
         log = str(self.folder / "log")
-        self._run(self._control, "-w", "-l", log, "-o", f"{_SETTINGS} -k {self.folder}", "start")
+        self._run(self._control, "-w", "-l", log, "-o", f"{self._settings} -k {self.folder}", "start")
 
     def kill(self) -> None:
         """Kill the server and all its processes, as a node that loses its power does."""
-        pid = self.pid
-        os.kill(pid, signal.SIGKILL)  # its children end with it
-        with suppress(ProcessLookupError):
-            while True:
-                os.kill(pid, 0)
-                if Path(f"/proc/{pid}/stat").read_text().split()[2] == "Z":
-                    break
+        first = self.pid
+        processes = [first, *(pid for pid, parent in _processes() if parent == first)]
+        for pid in processes:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        while set(processes) & {pid for pid, _ in _processes()}:
+            time.sleep(0.01)
+        # Where nobody takes note of the dead, as in a container, their ids are those of a server still.
+        for lock in ("data/postmaster.pid", ".s.PGSQL.5432.lock"):
+            (self.folder / lock).unlink(missing_ok=True)
 
     @property
     def pid(self) -> int:
@@ -98,3 +105,12 @@ class LocalPostgres:
             done = subprocess.run(command, cwd="/", stdout=said, stderr=subprocess.STDOUT, **lent)
         if done.returncode:
             raise RuntimeError(f"{command[0]}: {log.read_text()[-2_000:]}")
+
+
+def _processes() -> Iterator[tuple[int, int]]:
+    """Yield the ids of living processes, each with its parent's."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, parent = stat.read_text().rpartition(")")[2].split()[:2]
+            if state != "Z":
+                yield int(stat.parent.name), int(parent)

@@ -38,6 +38,7 @@ from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
 from serve.ledger.patience import patiently
 from serve.ledger.prometheus import Metrics
 from serve.ledger.store.place import ledger_place
+from serve.ledger.store.store import LedgerAwayError
 from serve.ledger.traffic.carrying import carry_traffic
 from serve.ledger.traffic.drift_figures import DriftFigures
 from serve.ledger.traffic.feedback import FeedbackDesk
@@ -133,20 +134,37 @@ class Bookkeeper:
         return None if caller == "revoked" or not self._is_open() else Caller()
 
     def _write_all(self, entries: Sequence[Entry]) -> list[Written]:
-        with self._ledger.transaction():
-            return [self._write_alone(entry) for entry in entries]
+        """Write all together, in few ways to the database and back; or else each apart from the others."""
+        try:
+            with self._ledger.together(*self._needs(entries)):
+                return [self._write(entry, is_apart=False) for entry in entries]
+        except LedgerAwayError:
+            raise
+        except Exception:  # one of them cannot be written
+            with self._ledger.transaction():
+                return [self._write_alone(entry) for entry in entries]
+
+    def _needs(self, entries: Sequence[Entry]) -> tuple[set[str], set[str], set[bytes]]:
+        """Return the keys, calls and conversations that entries are about."""
+        told = [entry for entry in entries if not isinstance(entry, Heartbeat)]
+        turns = {entry.conversation for entry in told if isinstance(entry, Reservation)}
+        return (
+            {entry.caller.key_id for entry in told if entry.caller.key_id is not None},
+            {entry.request_id for entry in told},
+            {self._keyed(turn) for turn in turns if turn},
+        )
 
     def _write_alone(self, entry: Entry) -> Written:
         try:
             with self._ledger.alone():
-                return self._write(entry)
+                return self._write(entry, is_apart=True)
         except Exception as error:
             if not self._ledger.in_transaction:  # the file itself is in trouble, which is everybody's
                 raise
             logger.exception("an entry cannot be written to the ledger")
             return Unbooked(f"the ledger cannot take this ({type(error).__name__})")
 
-    def _write(self, entry: Entry) -> Written:
+    def _write(self, entry: Entry, *, is_apart: bool) -> Written:
         match entry:
             case Reservation():
                 return self._reserve(entry)
@@ -156,7 +174,7 @@ class Bookkeeper:
                 self._note_life(entry.owner)
                 return self._drain.pulse(entry, time.monotonic())
             case _:
-                return self._settle(entry)
+                return self._settle(entry, is_apart=is_apart)
 
     def _reserve(self, entry: Reservation) -> Reserved:
         reserved = self._set_aside(entry)
@@ -201,7 +219,7 @@ class Bookkeeper:
             )
         )
 
-    def _settle(self, entry: Settlement) -> Settled:
+    def _settle(self, entry: Settlement, *, is_apart: bool) -> Settled:
         caller = entry.caller
         settled = self._ledger.settle(
             entry.request_id, entry.cost_usd, disputed_usd=entry.disputed_usd, key_id=caller.key_id
@@ -210,6 +228,9 @@ class Bookkeeper:
             beyond_usd = self._ledger.exploring.settle(entry.request_id, entry.explored)
             self._metrics.count_explored(entry.explored, beyond_usd)
         if entry.answer is None and not entry.records:
+            return settled
+        if not is_apart:
+            self._keep(entry)
             return settled
         try:
             with self._ledger.alone():

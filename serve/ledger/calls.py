@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from serve.ledger.ahead import Ahead
 from serve.ledger.messages import Grant, Refusal, Settled
 from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bounded, to_pico
@@ -42,6 +43,7 @@ class CallBook:
     def __init__(self, db: Store) -> None:
         self._db = db
         self._expired_at = 0.0
+        self._ahead = Ahead()
 
     def reserve(
         self,
@@ -56,8 +58,7 @@ class CallBook:
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost."""
         with self._db.transaction():
-            if not 0 <= now - self._expired_at < EXPIRED_EVERY_S:
-                self.expire(now)
+            self.expire_if_due(now)
             key = self._valid_key(key_id)
             if isinstance(key, Refusal):
                 return key
@@ -89,6 +90,7 @@ class CallBook:
                 " values (?, ?, ?, ?, 'open', ?, ?, ?, ?)",
                 (request_id, key_id, start, amount, now + lifetime_s, now, owner, min(likely, amount)),
             )
+            self._ahead.calls.pop(request_id, None)
             self._add(key_id, start, reserved=amount, requests=1)
             # Without what this one may cost at most: the last request must find as much again.
             return self._grant(key, amount, None if left is None else left - amount, requests)
@@ -127,6 +129,7 @@ class CallBook:
                 "update calls set reserved = ?, likely = ?, extensions = ? where request_id = ?",
                 (total, likely, max(call["extensions"], number), request_id),
             )
+            self._ahead.calls.pop(request_id, None)
             self._add(call["key_id"], call["period_start"], reserved=extra)
             return self._grant(key, total, None if left is None else left - extra, requests)
 
@@ -163,6 +166,7 @@ class CallBook:
                 "update calls set state = 'settled', cost = ?, disputed = ? where request_id = ?",
                 (charged, disputed, request_id),
             )
+            self._ahead.calls.pop(request_id, None)
             self._add(
                 call["key_id"],
                 call["period_start"],
@@ -171,6 +175,15 @@ class CallBook:
                 disputed=disputed - call["disputed"],
             )
             return Settled(charged / PICO_PER_USD, disputed / PICO_PER_USD)
+
+    def use(self, ahead: Ahead) -> None:
+        """Take rows from there as long as it has them, until the next call of this."""
+        self._ahead = ahead
+
+    def expire_if_due(self, now: float) -> None:
+        """End calls whose time ran out, now and then."""
+        if not 0 <= now - self._expired_at < EXPIRED_EVERY_S:
+            self.expire(now)
 
     def expire(self, now: float) -> None:
         """End calls whose time ran out; those from the future (a clock was set back) are dated anew."""
@@ -223,6 +236,9 @@ class CallBook:
 
     def spending(self, key_id: str, start: str) -> tuple[int, int, int]:
         """A key's spending and reservations in a period, in picodollars, and its number of requests."""
+        known = self._ahead.spending(key_id, start)
+        if known is not None:
+            return known
         row = self._db.one(
             "select spent, reserved, requests from spending where key_id = ? and period_start = ?",
             (key_id, start),
@@ -245,10 +261,12 @@ class CallBook:
                 " created_at, disputed) values (?, ?, ?, 0, 0, 'settled', ?, ?, ?)",
                 (request_id, key_id or NOBODY, start, now, now, disputed),
             )
+            self._ahead.calls.pop(request_id, None)
             self._add(key_id or NOBODY, start, disputed=disputed)
         return Settled(None, disputed / PICO_PER_USD)
 
     def _end(self, which: str, value: Any) -> int:
+        self._ahead.clear()  # it is not said which of its calls these are
         ended = self._db.all(_END.format(which=which), (value,))
         for call in ended:
             self._add(call["key_id"], call["period_start"], spent=call["cost"], reserved=-call["reserved"])
@@ -263,6 +281,7 @@ class CallBook:
         self._db.write(
             "update calls set state = 'open', cost = null where request_id = ?", (call["request_id"],)
         )
+        self._ahead.calls.pop(call["request_id"], None)
         self._add(call["key_id"], call["period_start"], spent=-call["cost"], reserved=call["reserved"])
         return True
 
@@ -274,10 +293,15 @@ class CallBook:
         return max(0, int(key["budget"]) - spent - reserved)
 
     def _call(self, request_id: str) -> Row | None:
+        if request_id in self._ahead.calls:
+            return self._ahead.calls[request_id]
         return self._db.one("select * from calls where request_id = ?", (request_id,))
 
     def _valid_key(self, key_id: str) -> Row | Refusal:
-        key = self._db.one("select * from keys where key_id = ?", (key_id,))
+        if key_id in self._ahead.keys:
+            key = self._ahead.keys[key_id]
+        else:
+            key = self._db.one("select * from keys where key_id = ?", (key_id,))
         if key is None or key["revoked_at"] is not None:
             return Refusal("this key is not valid", "invalid_api_key")
         return key
@@ -297,3 +321,4 @@ class CallBook:
         requests: int = 0,
     ) -> None:
         self._db.write(_ADD, (key_id, start, spent, reserved, disputed, requests))
+        self._ahead.add(key_id, start, spent, reserved, requests)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from serve.ledger.ahead import Ahead, read_ahead
 from serve.ledger.calls import CallBook
 from serve.ledger.exploring import ExploringBook
 from serve.ledger.keys import KeyBook, KeyRecord
@@ -28,7 +29,9 @@ class Ledger:
     """The ledger at one place. Several processes may have it open at once."""
 
     def __init__(self, place: Place) -> None:
+        self.place = place
         self._db = open_store(place)
+        self._ahead = Ahead()
         self._calls = CallBook(self._db)
         keys = KeyBook(self._db)
         self.create_key, self.revoke_key = keys.create_key, keys.revoke_key
@@ -145,7 +148,10 @@ class Ledger:
 
     def expert_of(self, conversation: bytes) -> tuple[str, float] | None:
         """Return who gave the last answer of a conversation, by its digest, and how many seconds ago."""
-        row = self._db.one("select expert, answered_at from conversations where digest = ?", (conversation,))
+        if conversation in self._ahead.conversations:
+            row = self._ahead.conversations[conversation]
+        else:
+            row = self._db.one("select * from conversations where digest = ?", (conversation,))
         return None if row is None else (str(row["expert"]), max(0.0, time.time() - row["answered_at"]))
 
     def remember_expert(self, conversation: bytes, expert: str) -> None:
@@ -155,6 +161,7 @@ class Ledger:
             " expert = excluded.expert, answered_at = excluded.answered_at",
             (conversation, expert, time.time()),
         )
+        self._ahead.conversations.pop(conversation, None)
 
     def forget_conversations(self, older_than_s: float) -> None:
         """Forget who answered conversations that have been silent for so long."""
@@ -183,6 +190,22 @@ class Ledger:
     def in_transaction(self) -> bool:
         """Whether one is under way; a store in trouble ends it by itself."""
         return self._db.in_transaction
+
+    @contextmanager
+    def together(
+        self, key_ids: Collection[str], request_ids: Collection[str], conversations: Collection[bytes]
+    ) -> Iterator[None]:
+        """Begin a transaction, and read at once what entries about these keys and calls will need."""
+        with self.transaction():
+            now = time.time()
+            self._calls.expire_if_due(now)
+            self._ahead = read_ahead(self._db, key_ids, request_ids, conversations, now)
+            self._calls.use(self._ahead)
+            try:
+                yield
+            finally:
+                self._ahead = Ahead()
+                self._calls.use(self._ahead)
 
     def alone(self) -> AbstractContextManager[None]:
         """Do everything inside the block or nothing of it, within a larger transaction."""

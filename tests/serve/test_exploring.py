@@ -17,6 +17,8 @@ from serve.request.gateway import Gateway
 from serve.wire.protocol import ChatRequest
 from warehouse import InputError, Warehouse
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 SMOL, GEMMA = "smollm2-135m", "gemma-3-270m"
 TOWN = [{"role": "user", "content": "What is the capital of Peru?"}]  # gemma's, at quality
 

@@ -27,6 +27,8 @@ from serve.ledger.overview.tallies import TallyBook
 from serve.request.gateway import Gateway
 from warehouse.home import Home
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 EXPERTS = ("a", "b", "c")
 KEYS = (None, "key-1", "key-2")
 AMOUNTS = st.floats(0, 5, allow_subnormal=False)
@@ -81,10 +83,16 @@ def requests(draw):
     return made
 
 
-@settings(deadline=None, max_examples=60)
-@given(requests(), st.integers(1, 31), st.lists(st.booleans(), min_size=50, max_size=50))
-def test_sums_are_those_of_the_requests_of_the_days_asked_for(tmp_path_factory, made, days, flushes):
-    ledger = Ledger(tmp_path_factory.mktemp("ledger") / LEDGER_FILE)
+def test_sums_are_those_of_the_requests_of_the_days_asked_for(tmp_path_factory, either_store):
+    @settings(deadline=None, max_examples=15 if either_store else 60)
+    @given(requests(), st.integers(1, 31), st.lists(st.booleans(), min_size=50, max_size=50))
+    def are_those(made, days, flushes):
+        check_sums(Ledger(tmp_path_factory.mktemp("ledger") / LEDGER_FILE), made, days, flushes)
+
+    are_those()
+
+
+def check_sums(ledger, made, days, flushes):
     now = 40 * DAY_S
     clock = [now]
     overview = Overview(ledger, lambda: clock[0])

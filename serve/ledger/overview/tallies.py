@@ -7,7 +7,7 @@ the last half minute. The ledger's money does not depend on them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import astuple
+from dataclasses import astuple, fields
 from typing import Literal, NamedTuple
 
 from serve.ledger.overview.seen import COLUMNS, Tally
@@ -35,7 +35,11 @@ _ADD = (
     f" values ({', '.join('?' * (4 + len(COLUMNS)))}) on conflict (key_id, day, kind, name) do update set "
     + ", ".join(f"{name} = book.{name} + excluded.{name}" for name in COLUMNS)
 )
-_SUMS = ", ".join(f"sum({name}) as {name}" for name in COLUMNS)
+_WHOLE = {field.name for field in fields(Tally) if field.type == "int"}
+_SUMS = ", ".join(
+    f"cast(sum({name}) as bigint) as {name}" if name in _WHOLE else f"sum({name}) as {name}"
+    for name in COLUMNS
+)
 
 
 class TallyBook:

@@ -59,7 +59,7 @@ def connect(url: str, where: str, password: str | None, lock_timeout_s: float) -
 
 def plain_error(error: psycopg.Error, where: str) -> LeerooError:
     """Return what a person is told of what PostgreSQL or its library says."""
-    told = (str(error).strip() or type(error).__name__).splitlines()[0]
+    told = _first_line(error)
     if isinstance(error, errors.LockNotAvailable):
         fix = "wait until it is done, or end it"
         return LedgerAwayError("another process keeps writing to it", where=where, fix=fix)
@@ -75,12 +75,21 @@ def plain_error(error: psycopg.Error, where: str) -> LeerooError:
         fix = "let its user make and write tables there"
         return InputError(f"its user may not do this ({told})", where=where, fix=fix)
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
-        return LedgerAwayError(f"it cannot be reached ({told})", where=where, fix=_REACHED)
+        return away(error, where)
     return InputError(
         f"it has other tables than ours, or is damaged ({told})",
         where=where,
         fix="give the ledger a database of its own, or put a copy of it back",
     )
+
+
+def away(error: psycopg.Error, where: str) -> LedgerAwayError:
+    """Return what a person is told where there is no connection, or none any more."""
+    return LedgerAwayError(f"it cannot be reached ({_first_line(error)})", where=where, fix=_REACHED)
+
+
+def _first_line(error: psycopg.Error) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _connect(url: str, where: str, password: str | None, lock_timeout_s: float) -> Connection:

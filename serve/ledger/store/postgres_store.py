@@ -18,7 +18,7 @@ from typing import Any
 import psycopg
 from psycopg import pq
 
-from serve.ledger.store.postgres_connection import Connection, connect, plain_error
+from serve.ledger.store.postgres_connection import Connection, away, connect, plain_error
 from serve.ledger.store.store import LedgerAwayError
 from serve.ledger.store.tables import FORMAT, INDEXES, NAMES, TABLES
 from warehouse import InputError
@@ -75,7 +75,12 @@ class PostgresStore:
                 lambda: self._connection.execute(_translate(sql), values).fetchall()
             )
             return rows
-        return self._send(sql, values)
+        return self._send((sql, values))[0]
+
+    def read_many(self, asked: Sequence[tuple[str, Sequence[Any]]]) -> list[list[dict[str, Any]]]:
+        """Return the rows that each of several statements finds, asked for in one message."""
+        with self.transaction():
+            return self._send(*asked)
 
     def write(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Run a statement that returns nothing; within a transaction it may be sent later."""
@@ -165,25 +170,20 @@ class PostgresStore:
     def _begin(self) -> None:
         self._connection.execute(f"begin; {_LOCK}")
 
-    def _send(self, sql: str | None = None, values: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        """Send what waits, and a statement to be read behind it, in one message."""
+    def _send(self, *asked: tuple[str, Sequence[Any]]) -> list[list[dict[str, Any]]]:
+        """Send what waits, and statements to be read behind it, in one message; return what these find."""
         queue, self._queue = self._queue, []
-        if sql is not None:
-            queue.append((sql, values))
-        if not queue:
+        if not queue and not asked:
             return []
         self._sent += 1
-        cursor = self._connection.cursor()
-        with (
-            self._told_when_away(),
-            self._connection.pipeline() if len(queue) > 1 else nullcontext(),
-        ):
-            writer = self._connection.cursor()
-            for statement, told in queue[:-1]:
-                writer.execute(_translate(statement), told)
-            cursor.execute(_translate(queue[-1][0]), queue[-1][1])
-        rows: list[dict[str, Any]] = cursor.fetchall() if sql is not None else []
-        return rows
+        writer, readers = self._connection.cursor(), [self._connection.cursor() for _ in asked]
+        is_one = len(queue) + len(asked) == 1
+        with self._told_when_away(), nullcontext() if is_one else self._connection.pipeline():
+            for sql, values in queue:
+                writer.execute(_translate(sql), values)
+            for cursor, (sql, values) in zip(readers, asked, strict=True):
+                cursor.execute(_translate(sql), values)
+        return [cursor.fetchall() for cursor in readers]
 
     def _alone(self, do: Any) -> Any:
         """Do what is whole in itself; once more over a new connection where the old one has ended."""
@@ -204,8 +204,12 @@ class PostgresStore:
     def _told_when_away(self) -> Iterator[None]:
         try:
             yield
-        except psycopg.OperationalError as error:
-            raise plain_error(error, self.where) from None
+        except psycopg.Error as error:
+            if self._connection.closed:  # whatever ended it, a transaction that stood still too
+                raise away(error, self.where) from None
+            if isinstance(error, psycopg.OperationalError):
+                raise plain_error(error, self.where) from None
+            raise
 
     def _connect(self) -> Connection:
         return connect(self._url, self.where, self._password, self._lock_timeout_s)

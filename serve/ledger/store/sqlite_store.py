@@ -55,6 +55,10 @@ class SqliteStore:
         """Return all rows of what a statement finds or returns."""
         return self._db.execute(sql, values).fetchall()
 
+    def read_many(self, asked: Sequence[tuple[str, Sequence[Any]]]) -> list[list[sqlite3.Row]]:
+        """Return the rows that each of several statements finds."""
+        return [self.all(sql, values) for sql, values in asked]
+
     def write(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Run a statement that returns nothing."""
         self._db.execute(sql, values)

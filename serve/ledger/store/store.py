@@ -34,6 +34,9 @@ class Store(Protocol):
     def all(self, sql: str, values: Sequence[Any] = ()) -> Sequence[Row]:
         """Return all rows of what a statement finds, or of what it returns of its changes."""
 
+    def read_many(self, asked: Sequence[tuple[str, Sequence[Any]]]) -> Sequence[Sequence[Row]]:
+        """Return the rows that each of several statements finds, asked for in one message."""
+
     def write(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Run a statement that returns nothing.
 
