@@ -87,7 +87,7 @@ class Draining:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    response = error_reply(STOPPING, scope["path"])
+    response = error_reply(STOPPING, scope.get("path", ""))
     if scope["path"] == "/readyz":
         response = JSONResponse({"ready": False, "experts": {}}, 503)
     response.headers["Connection"] = "close"  # the next request goes elsewhere

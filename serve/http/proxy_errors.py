@@ -77,7 +77,7 @@ class ErrorShape:
             if self._witness is not None and watched is not None:
                 self._witness.forget(watched)
         if refusal is not None:
-            await error_reply(refusal, scope["path"])(scope, receive, send)
+            await error_reply(refusal, scope.get("path", ""))(scope, receive, send)
         elif is_open and kind.startswith("text/event-stream"):
             await send({"type": "http.response.body", "body": _LAST_WORDS})
 
