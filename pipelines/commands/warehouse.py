@@ -128,30 +128,23 @@ def check_tables(
         raise typer.Exit(1)
 
 
-def compact_tables(
-    home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
-) -> None:
+def compact_tables(home: HomeOption = DEFAULT_HOME) -> None:
     """Merge small files of the tables, and remove what was replaced an hour ago or earlier.
 
     Not needed for speed: writers merge by themselves where files pile up. It may run while others write.
     """
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.progress import working
-    from pipelines.commands.terminal.query_output import write_records
     from warehouse.schemas import TABLES
 
     warehouse = Home.open(home).warehouse()
-    rows: list[dict[str, object]] = []
+    merged: dict[str, int] = {}
     with working("merging small files") as tell:
-        for done, table in enumerate(TABLES):
-            tell(table, done / len(TABLES))
-            merged = warehouse.compact(table)
-            rows.append({"table": table, "merged": merged, "files": len(warehouse.files(table))})
-    if as_json or as_csv:
-        write_records(rows, sys.stdout, as_csv=as_csv)
-        return
-    for row in rows:
-        print_line(f"{row['table']}: {row['merged']:,} files merged, {row['files']:,} now")
+        for table in TABLES:
+            tell(table, len(merged) / len(TABLES))
+            merged[table] = warehouse.compact(table)
+    for table, count in merged.items():
+        print_line(f"{table}: {count:,} files merged, {len(warehouse.files(table)):,} now")
 
 
 def show_sizes(
