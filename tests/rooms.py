@@ -21,6 +21,7 @@ FOLDERS: dict[str, set[str]] = {
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
     "warehouse/traffic": {"warehouse"},
+    "warehouse/keeping": {"warehouse"},
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},

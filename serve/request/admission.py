@@ -84,7 +84,8 @@ class Admission:
             ApiError: the key asks too often, or nobody may answer.
         """
         await self._count_request(caller)
-        _, names = read_request(request, caller, self.experts, self.breaker)
+        # Whoever asks may want to know by how much it is too long.
+        _, names = await read_request(request, caller, self.experts, self.breaker, _all)
         asks = asks_of((self.experts[name].spec for name in names), request.for_expert())
         return max(self.counters[name].prompt_tokens(ask.prompt_characters) for name, ask in asks.items())
 
@@ -213,6 +214,10 @@ def _affordable(names: Sequence[str], asks: Mapping[str, Ask], grant: Grant) -> 
         for name in names
         if name in asks and min(asks[name].most_usd, MOST_USD) <= grant.reserved_usd + 1e-12
     )
+
+
+async def _all(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names)
 
 
 def _new_request_id() -> str:
