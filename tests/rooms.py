@@ -21,11 +21,13 @@ FOLDERS: dict[str, set[str]] = {
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
     "warehouse/traffic": {"warehouse"},
+    "warehouse/keeping": {"warehouse"},
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
     "experts/forms": {"experts/catalogue", "experts/grading"},
-    "experts/backends": {"experts/catalogue", "experts/grading", "experts/upstream"},
+    "experts/eligibility": {"experts/catalogue", "experts/upstream"},
+    "experts/backends": {"experts/catalogue", "experts/grading", "experts/upstream", "experts/eligibility"},
     "experts": {
         *("experts/catalogue", "experts/grading", "experts/upstream", "experts/backends"),
         "experts/forms",
@@ -62,7 +64,8 @@ ROOMS: dict[str, set[str]] = {
         "serve/tracing/messages",
         *("serve/experts/client", "serve/ledger/traffic/spool", "serve/ledger/overview/seen"),
     },
-    "serve/http": {"serve/wire", "serve/request", "serve/ledger/messages"},
+    "serve/dialects": {"serve/wire"},
+    "serve/http": {"serve/wire", "serve/dialects", "serve/request", "serve/ledger/messages"},
     "serve/front": {"serve/wire", "serve/http"},
     "serve": {
         *("serve/wire", "serve/transport", "serve/ledger", "serve/router", "serve/experts", "serve/request"),

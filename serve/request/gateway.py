@@ -27,11 +27,11 @@ from serve.request.asking.latencies import Latencies
 from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.breaker import Breaker
+from serve.request.candidates.permissions import permitted
 from serve.request.clients import LedgerClient, RouterClient, TraceClient
 from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.overview.telling import tell_overview
-from serve.request.permissions import permitted
 from serve.request.planning import Offered, offered_models
 from serve.request.recording.recorder import Recorder
 from serve.request.recording.records import Ending
@@ -155,6 +155,15 @@ class Gateway:
         async with self._turn(caller):
             ruling = await self._admission.rule(request, caller)
         return route_reply(ruling, self.experts, visible)
+
+    async def count_tokens(self, request: CompletionRequest, caller: Caller) -> int:
+        """Return the likely tokens of a request, the most of all that may answer; counts as ``route`` does.
+
+        Raises:
+            ApiError: the key asks too often, or nobody may answer.
+        """
+        async with self._turn(caller):
+            return await self._admission.count_tokens(request, caller)
 
     async def answer(
         self, request: CompletionRequest, caller: Caller, traceparent: str | None = None
