@@ -207,6 +207,10 @@ class Ledger:
                 self._ahead = Ahead()
                 self._calls.use(self._ahead)
 
+    def carrying(self) -> AbstractContextManager[None]:
+        """Carry the traffic away; of several nodes one at a time, or each would carry the same rows."""
+        return self._db.exclusively("carrying")
+
     def alone(self) -> AbstractContextManager[None]:
         """Do everything inside the block or nothing of it, within a larger transaction."""
         return self._db.savepoint()

@@ -53,11 +53,11 @@ def either_store(request):
     opened = []
 
     def open_there(place):
-        for known in [known for known in opened[:-40] if known] + [
-            known for known in opened[-40:] if not known[0].parent.exists()
-        ]:
-            known[1].close()  # a server has room for so many
-            opened.remove(known)
+        left = [known for known in opened[-40:] if known[0].parent.exists()]  # a server has room for so many
+        for known in opened:
+            if known not in left:
+                known[1].close()
+        opened[:] = left
         store = open_store(postgres_place(server.url(place), "the test"))
         opened.append((place, store))
         return store

@@ -11,7 +11,6 @@ import threading
 import time
 from pathlib import Path
 
-import psycopg
 import pytest
 from typer.testing import CliRunner
 
@@ -22,7 +21,6 @@ from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, Explored, Refusal, Reservation, Settlement, TrafficRecord
 from serve.ledger.moving import move_ledger
-from serve.ledger.store import postgres_connection
 from serve.ledger.store.disks import NETWORK_KINDS, find_mount, refuse_network_disk
 from serve.ledger.store.place import ledger_place, postgres_place
 from serve.ledger.store.store import LedgerAwayError
@@ -161,7 +159,7 @@ def test_a_server_killed_under_load_comes_back_and_nothing_is_wrong(tmp_path, pl
 
 
 def test_a_node_that_went_silent_holds_nobody_back(place, monkeypatch):
-    monkeypatch.setattr(postgres_connection, "_SILENT_HOLDER_S", 0.3)
+    monkeypatch.setattr("serve.ledger.store.postgres_connection._SILENT_HOLDER_S", 0.3)
     silent = Ledger(place)
     other = Ledger(place)
     key_id, _ = other.create_key("ann", budget_usd=1.0)
@@ -176,6 +174,19 @@ def test_a_node_that_went_silent_holds_nobody_back(place, monkeypatch):
         stand_still()
     assert other.list_keys()[0].reserved_usd == 0.9
     assert isinstance(silent.reserve(key_id, "lost", [1.0], lifetime_s=9), Refusal)  # over a new connection
+
+
+def test_the_traffic_is_carried_by_one_node_at_a_time(url, place):
+    from serve.ledger.store.postgres_store import PostgresStore
+
+    carrier, other = Ledger(place), PostgresStore(url, "the other", lock_timeout_s=0.2)
+    with carrier.carrying():
+        carrier.create_key("ann")  # others write all the same
+        with pytest.raises(LedgerAwayError, match="another process"), other.exclusively("carrying"):
+            pytest.fail("two carry")
+        other.write("delete from keys")
+    with other.exclusively("carrying"):
+        pass
 
 
 # From the file to the database.
@@ -292,6 +303,8 @@ def test_a_password_has_no_place_in_an_option_and_comes_from_the_environment(tmp
 
 
 def test_a_newer_or_another_database_is_left_as_it_is(url, place):
+    import psycopg
+
     with psycopg.connect(url) as connection:
         connection.execute("create table keys (mine text)")
     with pytest.raises(InputError, match="tables of something else"):

@@ -135,6 +135,16 @@ class PostgresStore:
                     self._connection.execute("rollback to one; release one")
             raise
 
+    @contextmanager
+    def exclusively(self, work: str) -> Iterator[None]:
+        """Do a work that nodes must not do at the same time; the lock ends with the connection at last."""
+        self.one("select pg_advisory_lock(hashtext(?), hashtext(current_schema()))", (work,))
+        try:
+            yield
+        finally:
+            with suppress(LedgerAwayError):
+                self.one("select pg_advisory_unlock(hashtext(?), hashtext(current_schema()))", (work,))
+
     @property
     def in_transaction(self) -> bool:
         """Whether one is under way; it ends with the connection."""

@@ -6,7 +6,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +74,10 @@ class SqliteStore:
     def savepoint(self) -> AbstractContextManager[None]:
         """Do everything inside the block or nothing of it, within a larger transaction."""
         return _savepoint(self._db)
+
+    def exclusively(self, work: str) -> AbstractContextManager[None]:
+        """Do a work that nodes must not do at the same time: a file has one node alone."""
+        return nullcontext()
 
     @property
     def in_transaction(self) -> bool:

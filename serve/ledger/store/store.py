@@ -59,6 +59,13 @@ class Store(Protocol):
     def savepoint(self) -> AbstractContextManager[None]:
         """Do everything inside the block or nothing of it, within a larger transaction."""
 
+    def exclusively(self, work: str) -> AbstractContextManager[None]:
+        """Do a work that nodes must not do at the same time; wait for who does it. Others may write.
+
+        Raises:
+            LedgerAwayError: it is done for long.
+        """
+
     @property
     def in_transaction(self) -> bool:
         """Whether one is under way; a database in trouble ends it by itself."""

@@ -41,15 +41,16 @@ def carry_traffic(config: ServeConfig) -> int:
     ledger = Ledger(ledger_place(config.home, config.ledger))
     store = warehouse_of(config)
     try:
-        for path, records in find_rows_of_the_dead(config.home / TRAFFIC_FOLDER / SPOOL_FOLDER):
-            if lost := ledger.traffic.keep(records):
-                logger.error("%s: no room for %d rows of the traffic", path, lost)
-        written = 0
-        while records := ledger.traffic.take(_BATCH):
-            written += _append(store, records)
-            ledger.traffic.drop([record.request_id for record in records])
-        _tidy(store)
-        return written + _carry_decisions(ledger, store)
+        with ledger.carrying():
+            for path, records in find_rows_of_the_dead(config.home / TRAFFIC_FOLDER / SPOOL_FOLDER):
+                if lost := ledger.traffic.keep(records):
+                    logger.error("%s: no room for %d rows of the traffic", path, lost)
+            written = 0
+            while records := ledger.traffic.take(_BATCH):
+                written += _append(store, records)
+                ledger.traffic.drop([record.request_id for record in records])
+            _tidy(store)
+            return written + _carry_decisions(ledger, store)
     finally:
         ledger.close()
 
