@@ -93,7 +93,7 @@ def local_url(orchestrator, tmp_path, local_experts):
 
     config = ServeConfig(home=tmp_path, access="auto")
     gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), local_experts)
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

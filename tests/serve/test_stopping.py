@@ -215,7 +215,7 @@ def test_headers_that_come_byte_by_byte_end_with_the_connection(kind):
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
         await send({"type": "http.response.body", "body": b"ok"})
 
-    server = uvicorn.Server(uvicorn.Config(hello, port=0, http=short, lifespan="off", log_level="error"))
+    server = uvicorn.Server(uvicorn.Config(hello, port=0, http=short, lifespan="off", log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
