@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 from pathlib import Path
@@ -15,7 +16,7 @@ from serve.ledger.audit import check_books
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.store.place import postgres_place
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kills, pytest.mark.timeout(300)]
 
 PASSWORD = "hush-hush-hush"
 
@@ -60,8 +61,10 @@ def test_no_money_and_no_key_is_lost_with_bookkeeper_server_or_home(orchestrator
         words = [" ".join(p.info["cmdline"] or []) for p in psutil.process_iter(["cmdline"])]
         assert not [line for line in words if PASSWORD in line]
         assert PASSWORD not in endpoint.log.read_text()
-        session = Path("/tmp/ray").resolve()
-        logs = [path for path in session.glob("session_latest/logs/**/*") if path.is_file()]
+        ours = " ".join(" ".join(p.cmdline()) for p in endpoint.root.children(recursive=True))
+        sessions = set(re.findall(r"(/[^\s=,\"]*/session_\d[\w-]*)", ours))
+        logs = [path for session in sessions for path in Path(session).glob("logs/**/*") if path.is_file()]
+        assert logs
         assert not [path for path in logs if PASSWORD.encode() in path.read_bytes()]
         endpoint.process.send_signal(signal.SIGTERM)
         assert endpoint.process.wait(60) == 0
