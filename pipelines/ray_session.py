@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.ray_address import check_ray_address
-from pipelines.ray_folders import make_scratch, ray_folder, remove_sessions_of
+from pipelines.ray_folders import keep_logs_of, make_scratch, ray_folder, remove_sessions_of
+from warehouse import CannotRunError, LeerooError
 
 if TYPE_CHECKING:
     from serve.config import ServeConfig
@@ -157,12 +158,27 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
         _start_cluster()
     try:
         yield
+    except Exception as error:
+        is_explained = isinstance(error, LeerooError) and not isinstance(error, CannotRunError)
+        if not named and not is_explained and (kept := keep_logs_of(os.getpid())) is not None:
+            _log.warning("The logs of Ray and vLLM are kept in %s", kept)
+        raise
     finally:
         ray.shutdown()
         if not named:
             for name in added:  # they were for this cluster alone
                 os.environ.pop(name, None)
             remove_sessions_of(os.getpid())
+
+
+def log_folder() -> Path | None:
+    """Return where Ray and vLLM log, while a cluster that this process started runs; None without one."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    from ray._private.worker import _global_node as node
+
+    return Path(node.get_logs_dir_path()) if node is not None and node.head else None
 
 
 @contextlib.contextmanager
