@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# How often the tests of kills do it; CI is content with 2.
+LEEROO_KILL_SEEDS ?= 10
 # Two processes; tests of one cluster or one module's engines stay together (tests/conftest.py).
 TOGETHER := -n 2 --no-loadscope-reorder
 
@@ -13,7 +15,7 @@ BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,rout
 	$(patsubst bench/gate.py,bench-gate,$(wildcard bench/gate.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-kills lint format docs doctor serve ui bench $(BENCHES) clean clean-all
+.PHONY: help setup demo test test-cluster test-fast test-kills lint format docs doctor serve ui bench $(BENCHES) clean clean-all
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,14 +28,17 @@ setup: ## create .venv with everything (one to four minutes; the second time it 
 demo: setup ## the whole loop with small real models: ask, learn, choose, evaluate, report
 	@$(BIN)/leeroo demo $(ARGS)
 
-test: setup ## every test, real engines included
-	@$(BIN)/python -m pytest $(TOGETHER) $(ARGS)
+test: setup ## every test but those of kills and clusters, real engines included
+	@$(BIN)/python -m pytest -m "not cluster and not kills" $(TOGETHER) $(ARGS)
+
+test-cluster: setup ## the tests of Ray jobs, several nodes and object stores
+	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
 test-fast: setup ## the tests that start no engine
-	@$(BIN)/python -m pytest -m "not e2e" $(TOGETHER) $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e and not cluster and not kills" $(TOGETHER) $(ARGS)
 
-test-kills: setup ## ten rounds and ten runs whose actors and drivers are killed at random moments (half an hour)
-	@LEEROO_KILL_SEEDS=10 $(BIN)/python -m pytest tests/pipelines/test_killed_calls.py tests/e2e/test_kills.py tests/e2e/test_selfplay_kills.py tests/e2e/test_learn_kills.py tests/e2e/test_traffic_kills.py -s $(ARGS)
+test-kills: setup ## rounds and runs whose processes are killed at random moments, ten of each (an hour)
+	@LEEROO_KILL_SEEDS=$(LEEROO_KILL_SEEDS) $(BIN)/python -m pytest -m kills -s $(ARGS)
 
 lint: setup ## formatting, style, types, and known vulnerabilities where the advisories can be reached
 	@$(BIN)/ruff format --check .

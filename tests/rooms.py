@@ -62,7 +62,8 @@ ROOMS: dict[str, set[str]] = {
         "serve/tracing/messages",
         *("serve/experts/client", "serve/ledger/traffic/spool", "serve/ledger/overview/seen"),
     },
-    "serve/http": {"serve/wire", "serve/request", "serve/ledger/messages"},
+    "serve/dialects": {"serve/wire"},
+    "serve/http": {"serve/wire", "serve/dialects", "serve/request", "serve/ledger/messages"},
     "serve/front": {"serve/wire", "serve/http"},
     "serve": {
         *("serve/wire", "serve/transport", "serve/ledger", "serve/router", "serve/experts", "serve/request"),

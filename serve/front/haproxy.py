@@ -75,7 +75,7 @@ def write_launcher(folder: Path, haproxy: Path) -> Path:
     """Write what Ray starts as HAProxy, and the words of errors, into a folder; return the program's path."""
     for code, error in _WORDS.items():
         (folder / f"{code}.http").write_bytes(_raw_reply(error))
-    (folder / "gone.json").write_text(json.dumps(GONE.body()), encoding="utf-8")
+    (folder / "gone.json").write_text(json.dumps(GONE.body_for_any()), encoding="utf-8")
     path = folder / "haproxy"
     command = [sys.executable, "-IS", str(Path(launcher.__file__)), str(haproxy), str(folder)]
     path.write_text(f'#!/bin/sh\nexec {shlex.join(command)} "$@"\n', encoding="utf-8")
@@ -84,7 +84,7 @@ def write_launcher(folder: Path, haproxy: Path) -> Path:
 
 
 def _raw_reply(error: ApiError) -> bytes:
-    body = json.dumps(error.body()).encode()
+    body = json.dumps(error.body_for_any()).encode()
     headers = {"Content-Type": "application/json", "Content-Length": str(len(body)), **error.headers()}
     lines = [f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}"]
     lines += [f"{name}: {value}" for name, value in headers.items()]

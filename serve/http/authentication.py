@@ -40,19 +40,19 @@ class Authentication:
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
             await self._app(scope, receive, send)
             return
-        kind, _, secret = Headers(scope=scope).get("authorization", "").partition(" ")
-        secret = secret.strip() if kind.lower() == "bearer" else ""
+        secret, path = _secret_of(Headers(scope=scope)), scope["path"]
         try:
             caller = await self._identify(hash_secret(secret) if secret else None)
         except ApiError as error:
-            await error_reply(error)(scope, receive, send)
+            await error_reply(error, path)(scope, receive, send)
             return
         if caller is None:
             message = "this key is not valid" if secret else "give a key: Authorization: Bearer <key>"
-            await error_reply(ApiError(401, message, code="invalid_api_key"))(scope, receive, send)
+            refusal = ApiError(401, message, code="invalid_api_key")
+            await error_reply(refusal, path)(scope, receive, send)
             return
         if caller.key_id is None and not is_local_name(scope):
-            await error_reply(FOREIGN)(scope, receive, send)
+            await error_reply(FOREIGN, path)(scope, receive, send)
             return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
@@ -69,3 +69,11 @@ class Authentication:
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return caller
+
+
+def _secret_of(headers: Headers) -> str:
+    """Return the key, as clients of OpenAI send it, or else as those of Anthropic do; empty for none."""
+    kind, _, secret = headers.get("authorization", "").partition(" ")
+    if kind:
+        return secret.strip() if kind.lower() == "bearer" else ""
+    return headers.get("x-api-key", "").strip()

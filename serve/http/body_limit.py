@@ -37,7 +37,7 @@ class BodyLimit:
         try:
             chunks = await self._read(scope, receive)
         except ApiError as refusal:
-            await error_reply(refusal)(scope, receive, send)
+            await error_reply(refusal, scope.get("path", ""))(scope, receive, send)
             return
         waiting = iter(chunks)
 

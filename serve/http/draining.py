@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable
 
@@ -72,8 +71,7 @@ class Draining:
             if kind is None:
                 await _refuse(scope, receive, send)
             elif is_open and kind.startswith("text/event-stream"):
-                last = f"data: {json.dumps(_CUT.body())}\n\ndata: [DONE]\n\n"
-                await send({"type": "http.response.body", "body": last.encode()})
+                await send({"type": "http.response.body", "body": _CUT.last_words()})
         finally:
             self._limits.discard(limit)
 
@@ -89,7 +87,7 @@ class Draining:
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send) -> None:
-    response = error_reply(STOPPING)
+    response = error_reply(STOPPING, scope.get("path", ""))
     if scope["path"] == "/readyz":
         response = JSONResponse({"ready": False, "experts": {}}, 503)
     response.headers["Connection"] = "close"  # the next request goes elsewhere

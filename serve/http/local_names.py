@@ -36,6 +36,6 @@ class LocalNames:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on if it was meant for this machine."""
         if scope["type"] == "http" and not is_local_name(scope):
-            await error_reply(FOREIGN)(scope, receive, send)
+            await error_reply(FOREIGN, scope.get("path", ""))(scope, receive, send)
             return
         await self._app(scope, receive, send)

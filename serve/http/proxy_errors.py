@@ -8,9 +8,6 @@ the cluster was started with
 
 from __future__ import annotations
 
-import json
-from typing import Any
-
 from starlette.datastructures import Headers
 from starlette.middleware import Middleware
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -80,15 +77,9 @@ class ErrorShape:
             if self._witness is not None and watched is not None:
                 self._witness.forget(watched)
         if refusal is not None:
-            await error_reply(refusal)(scope, receive, send)
+            await error_reply(refusal, scope.get("path", ""))(scope, receive, send)
         elif is_open and kind.startswith("text/event-stream"):
             await send({"type": "http.response.body", "body": _LAST_WORDS})
 
 
-def _events(*events: Any) -> bytes:
-    return "".join(f"data: {event}\n\n" for event in events).encode()
-
-
-_LAST_WORDS = _events(
-    json.dumps(ApiError(502, "the answer broke off: the endpoint died", code="stream_cut").body()), "[DONE]"
-)
+_LAST_WORDS = ApiError(502, "the answer broke off: the endpoint died", code="stream_cut").last_words()

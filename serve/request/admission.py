@@ -63,13 +63,22 @@ class Admission:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
-        reserved = await self.ledger.reserve(Reservation(_new_request_id(), caller, ()))
-        if isinstance(reserved.grant, Refusal):
-            raise _refused(reserved.grant)
+        reserved = await self._count_request(caller)
         preset = request.preset or caller.preset
         query = query_of(request, request.text, preset, allowed(self.experts, request.experts, caller))
         query = replace(query, allowance_usd=reserved.allowance_usd)
         return await rule(self.router, query, caller, preset_in="preset")
+
+    async def count_tokens(self, request: CompletionRequest, caller: Caller) -> int:
+        """Return the likely tokens of a request, the most of all experts; it counts as :meth:`rule` does.
+
+        Raises:
+            ApiError: the key asks too often, or nobody may answer.
+        """
+        await self._count_request(caller)
+        _, names = read_request(request, caller, self.experts, self.breaker)
+        asks = asks_of((self.experts[name].spec for name in names), request.for_expert())
+        return max(self.counters[name].prompt_tokens(ask.prompt_characters) for name, ask in asks.items())
 
     async def begin(self, request: CompletionRequest, caller: Caller, notes: Notes = UNTRACED) -> InFlight:
         """Decide who answers and, at the same time (a paced key's before), set aside what that can cost.
@@ -146,6 +155,13 @@ class Admission:
             decide_s=decide_s,
             notes=notes,
         )
+
+    async def _count_request(self, caller: Caller) -> Reserved:
+        """Count a request that costs nothing in the key's minute."""
+        reserved = await self.ledger.reserve(Reservation(_new_request_id(), caller, ()))
+        if isinstance(reserved.grant, Refusal):
+            raise _refused(reserved.grant)
+        return reserved
 
     def _reservation(
         self,

@@ -156,6 +156,15 @@ class Gateway:
             ruling = await self._admission.rule(request, caller)
         return route_reply(ruling, self.experts, visible)
 
+    async def count_tokens(self, request: CompletionRequest, caller: Caller) -> int:
+        """Return the likely tokens of a request, the most of all that may answer; counts as ``route`` does.
+
+        Raises:
+            ApiError: the key asks too often, or nobody may answer.
+        """
+        async with self._turn(caller):
+            return await self._admission.count_tokens(request, caller)
+
     async def answer(
         self, request: CompletionRequest, caller: Caller, traceparent: str | None = None
     ) -> Body:

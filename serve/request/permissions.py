@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from serve.ledger.messages import Caller
 from serve.router.messages import Query
 from serve.wire.api_errors import ApiError
-from serve.wire.protocol import CompletionOptions, Constraints
+from serve.wire.constraints import Constraints
+from serve.wire.protocol import CompletionOptions
 
 
 def permitted(served: Iterable[str], caller: Caller) -> list[str]:

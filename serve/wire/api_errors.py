@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from typing import Any
 
@@ -33,6 +34,15 @@ class ApiError(Exception):
         kind = _TYPES.get(self.status, "server_error" if self.status >= 500 else "invalid_request_error")
         told = {"message": self.message, "type": kind, "param": self.param, "code": self.code}
         return {"error": {name: _as_unicode(text) for name, text in told.items()}}
+
+    def body_for_any(self) -> dict[str, Any]:
+        """Return the error in a shape that clients of OpenAI and of Anthropic read, for who knows no path."""
+        return {"type": "error", **self.body()}
+
+    def last_words(self) -> bytes:
+        """Return the end of a stream that breaks off, as events that clients of every API read."""
+        told = json.dumps(self.body_for_any())
+        return f"event: error\ndata: {told}\n\ndata: [DONE]\n\n".encode()
 
     def headers(self) -> dict[str, str]:
         """Return Retry-After, in whole seconds, where it is known."""

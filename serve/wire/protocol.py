@@ -16,13 +16,13 @@ from pydantic import (
     model_validator,
 )
 
-from serve.wire.limits import SHORTEST_LATENCY_S
+from serve.wire.constraints import AnswerLimits, Constraints
 
 ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
 
 _MAX_MESSAGES = 2_048
 _PARTS_OF_TEXT = ("text", "refusal")
-_EXTENSIONS = {"max_cost_usd", "min_success", "multiplier", "experts", "max_experts_asked", "max_latency_s"}
+_EXTENSIONS = set(AnswerLimits.model_fields)
 
 
 class Message(BaseModel):
@@ -62,24 +62,7 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = Field(None, description="send the token counts in a last chunk")
 
 
-class Constraints(BaseModel):
-    """Our extensions: limits on who may answer."""
-
-    max_cost_usd: float | None = Field(
-        None, gt=0, allow_inf_nan=False, description="leave out experts expected to cost more than this"
-    )
-    min_success: float | None = Field(
-        None, ge=0, le=1, description="prefer experts expected to succeed at least this often"
-    )
-    multiplier: float | None = Field(
-        None, ge=0, allow_inf_nan=False, description="price on cost: success that one USD must buy"
-    )
-    experts: list[str] | None = Field(
-        None, min_length=1, max_length=100, description="the only experts that may answer"
-    )
-
-
-class CompletionOptions(Constraints):
+class CompletionOptions(AnswerLimits):
     """The common fields of chat and text completions. OpenAI's other fields go to the expert as they are."""
 
     model_config = ConfigDict(extra="allow")
@@ -101,21 +84,6 @@ class CompletionOptions(Constraints):
     stop: str | list[str] | None = Field(None, description="texts that end the answer")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
     user: str | None = Field(None, max_length=256, description="the end user, for the operator's records")
-    max_experts_asked: int | None = Field(
-        None,
-        ge=1,
-        le=100,
-        description="experts that may answer, one after the other, while answers are not usable or, with"
-        " leeroo:ensemble, do not settle it; 1 takes the first answer as it is",
-    )
-    max_latency_s: float | None = Field(
-        None,
-        ge=SHORTEST_LATENCY_S,
-        allow_inf_nan=False,
-        description="seconds for the answer (of a stream that goes out as it comes, for its first piece);"
-        " nobody else is asked beside an answer that is there then",
-    )
-
     _for_expert: dict[str, Any] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")

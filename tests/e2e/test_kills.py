@@ -31,11 +31,11 @@ from pipelines.answering.taking_in import take_in_journals
 from tests.billing_api import Books, serve_billing
 from warehouse import QUESTIONS, Warehouse, question_id
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.kills]
 
 QUESTION_COUNT = 96
 CONCURRENCY = 4
-#: Rounds that are killed, half a minute each: two as a habit, ten by `make test-kills`.
+#: Rounds that are killed, half a minute each: two by CI, ten by `make test-kills`.
 SEEDS = int(os.environ.get("LEEROO_KILL_SEEDS", "2"))
 CATALOGUE = """\
 experts:

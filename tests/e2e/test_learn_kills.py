@@ -19,12 +19,12 @@ from tests.billing_api import serve_billing, wait_for_calls
 from tests.traffic_world import PRICES, record_traffic, reply_of, write_catalogue
 from warehouse.home import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.kills]
 
 CONCURRENCY = 4
-#: One round that is killed twice as a habit; ten that are killed four times each by `make test-kills`.
-SEEDS = int(os.environ.get("LEEROO_KILL_SEEDS", "1"))
-KILLS = 4 if SEEDS > 1 else 2
+#: One round that is killed twice by CI; ten that are killed four times each by `make test-kills`.
+LONG = int(os.environ.get("LEEROO_KILL_SEEDS", "2")) >= 10
+SEEDS, KILLS = (10, 4) if LONG else (1, 2)
 #: Calls between two kills at most: a round has some 160, and is to be killed before it ends.
 MOST_CALLS = 160 // (KILLS + 1)
 CAP_USD = 0.25

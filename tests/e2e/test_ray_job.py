@@ -20,7 +20,7 @@ from pipelines.questions.sources.base import is_frozen
 from tests.ports import free_ports
 from warehouse import Warehouse
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 
 ROOT = Path(__file__).parents[2]
 #: One model asked in two ways: by the text of the options, and by their letters.

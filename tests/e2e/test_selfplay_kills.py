@@ -16,11 +16,11 @@ from pipelines.answering.round_money import RoundMoney
 from tests.billing_api import serve_billing, wait_for_calls
 from warehouse.home import Home
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.kills]
 
 CONCURRENCY = 4
 LONG = int(os.environ.get("LEEROO_KILL_SEEDS", "2")) >= 10
-#: One run that is killed twice as a habit; ten that are killed four times each by `make test-kills`.
+#: One run that is killed twice by CI; ten that are killed four times each by `make test-kills`.
 SEEDS, KILLS = (10, 4) if LONG else (1, 2)
 ROOT = Path(__file__).parents[2]
 CATALOGUE = """\

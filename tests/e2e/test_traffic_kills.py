@@ -32,9 +32,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "serve"))
 
 from maps_and_sums import EXPERTS, make_outcomes
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.e2e, pytest.mark.kills, pytest.mark.timeout(900)]
 
-#: Kills, some 10 s each: two as a habit, ten by `make test-kills`.
+#: Kills, some 10 s each: two by CI, ten by `make test-kills`.
 SEEDS = int(os.environ.get("LEEROO_KILL_SEEDS", "2"))
 CLIENTS = 6
 CAP_USD = 1e-2  # some dozens of draws: the dear expert costs 3e-4 more, and is set aside for at 2e-3

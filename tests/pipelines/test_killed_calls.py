@@ -22,6 +22,8 @@ from pipelines.answering.round_money import RoundMoney
 from tests.billing_api import Books, serve_billing
 from warehouse import QUESTIONS, Warehouse, question_id
 
+pytestmark = pytest.mark.kills
+
 ROOT = Path(__file__).parents[2]
 CONCURRENCY = 6
 COUNT = 120

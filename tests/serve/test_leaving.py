@@ -13,7 +13,8 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from hostile_upstream import USD_PER_TOKEN, Plan
 from test_money import WatchedLedger, finish, make_gateway, spec_of
 
-from serve.http.api import EventStream, _complete
+from serve.http.described import complete
+from serve.http.event_stream import EventStream
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import hash_secret
 from serve.request.cost_bounds import asks_of
@@ -109,7 +110,7 @@ def test_a_stream_that_nobody_ever_reads_is_closed(run, upstream):
     upstream.plans["unread"] = Plan(words=30, pace_s=0.01)
 
     async def scenario(gateway, caller):
-        response = await _complete(gateway, ask("unread", stream=True), caller)
+        response = await complete(gateway, ask("unread", stream=True), caller)
         assert isinstance(response, EventStream)
         gone = asyncio.Event()
         gone.set()

@@ -110,7 +110,7 @@ def test_what_does_not_finish_in_time_is_told_so(gateway, stream):
     if stream:
         *_, last, done = [line for line in reply.text.split("\n\n") if line]
         assert done == "data: [DONE]"
-        assert json.loads(last.removeprefix("data: "))["error"]["code"] == "shutting_down"
+        assert json.loads(last.removeprefix("event: error\ndata: "))["error"]["code"] == "shutting_down"
     else:
         assert (reply.status_code, reply.json()["error"]["code"]) == (503, "shutting_down")
     assert gateway.ledger.life.in_flight == 0

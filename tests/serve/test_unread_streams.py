@@ -29,7 +29,7 @@ SHOWS = b'data: {"choices": [{"index": 0, "delta": {"content": "so"}, "finish_re
 
 @pytest.mark.parametrize("is_short_way", [False, True])
 def test_who_takes_nothing_of_a_stream_holds_no_place(upstream, tmp_path, monkeypatch, is_short_way):
-    monkeypatch.setattr("serve.http.api._UNREAD_S", 0.5)
+    monkeypatch.setattr("serve.http.event_stream._UNREAD_S", 0.5)
     upstream.plans["flood"] = Plan(raw=(SHOWS, *([LONG] * 200)))
     upstream.bills.clear()
     logging.disable(logging.CRITICAL)

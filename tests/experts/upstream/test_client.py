@@ -331,10 +331,13 @@ WIDE: list[Any] = [
 @pytest.mark.parametrize("content", WIDE)
 def test_an_error_is_not_looked_through_for_long(content: Any) -> None:
     """Everybody else waits meanwhile."""
-    began = time.process_time()
-    failure, _ = ask(reply_of(400, json.dumps(content).encode()))
-    assert time.process_time() - began < 0.5
-    assert isinstance(failure, Failure)
+    took_s, refused = [], reply_of(400, json.dumps(content).encode())
+    for _ in range(3):  # a collection of a big process's garbage may fall into one of them
+        began = time.process_time()
+        failure, _ = ask(refused)
+        took_s.append(time.process_time() - began)
+        assert isinstance(failure, Failure)
+    assert min(took_s) < 0.5
 
 
 def test_nobody_waits_while_a_long_reply_is_read() -> None:

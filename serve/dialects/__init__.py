@@ -1,0 +1,1 @@
+"""Other APIs than the chat completion, translated to it and back: pure functions, no HTTP."""
