@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from pipelines.ray_address import check_ray_address
 from pipelines.ray_folders import keep_logs_of, make_scratch, ray_folder, remove_sessions_of
+from pipelines.ray_noise import without_ray_noise
 from warehouse import CannotRunError, LeerooError
 
 if TYPE_CHECKING:
@@ -63,19 +64,6 @@ def _stay_on_this_machine() -> None:
         ray_constants.ENABLE_RAY_CLUSTER = False
 
 
-def quieten_ray() -> None:
-    """Keep from the terminal what Ray says of a cluster of our own and nobody has to act on.
-
-    That its services ask for a token is as it should be; that they do not is a warning, and stays one.
-    """
-    logger = logging.getLogger("ray._private.authentication.authentication_token_setup")
-    logger.addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Token authentication is enabled")
-
-
 def _start_cluster() -> None:
     """Start a cluster in this process; once more where Ray gave up because the machine is too busy.
 
@@ -83,11 +71,10 @@ def _start_cluster() -> None:
     """
     import ray
 
-    quieten_ray()
     folder = ray_folder()
     for attempt in range(START_ATTEMPTS):
         try:
-            with _temporary_files_in(make_scratch()):
+            with _temporary_files_in(make_scratch()), without_ray_noise():
                 ray.init(
                     _temp_dir=str(folder) if folder else None,
                     address="local",  # not what an earlier `ray start` on this machine left behind

@@ -167,7 +167,8 @@ def test_at_the_end_nothing_is_left(folder: Path) -> None:
 def test_a_folder_that_is_not_ours_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir(mode=0o755)
+    elsewhere.mkdir()
+    elsewhere.chmod(0o755)  # whatever the umask
     (tmp_path / f"leeroo-ray-{os.getuid()}").symlink_to(elsewhere)
     assert ray_folder() is None
     assert elsewhere.stat().st_mode & 0o777 == 0o755

@@ -17,16 +17,17 @@ from warehouse.mlflow_store import open_store
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """The address at which MLflow's own handler of OTLP listens, and the store that it writes to."""
-    import mlflow
     import uvicorn
     from fastapi import FastAPI
     from mlflow.server import BACKEND_STORE_URI_ENV_VAR, handlers
     from mlflow.server.otel_api import otel_router
 
-    uri, before = sqlite_uri(tmp_path / "server.db"), mlflow.get_tracking_uri()
+    uri = sqlite_uri(tmp_path / "server.db")
     open_store(uri)
     monkeypatch.setenv(BACKEND_STORE_URI_ENV_VAR, uri)
     monkeypatch.setattr(handlers, "_tracking_store", None)
+    monkeypatch.setattr(handlers.utils, "set_tracking_uri", lambda uri: None)  # of this process, and for good
+    handlers._get_tracking_store()
     app = FastAPI()
     app.include_router(otel_router)
     running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
@@ -37,7 +38,6 @@ def server(tmp_path, monkeypatch):
     yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}", uri
     running.should_exit = True
     thread.join()
-    mlflow.set_tracking_uri(before)
 
 
 def test_an_mlflow_server_takes_in_a_request_with_its_parents_and_attributes(
@@ -51,6 +51,7 @@ def test_an_mlflow_server_takes_in_a_request_with_its_parents_and_attributes(
     url, uri = server
     client = mlflow.MlflowClient(uri)
     experiment = client.create_experiment("requests")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TIMEOUT", "60")
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", f"x-mlflow-experiment-id={experiment}")
     traces = LocalTraces()
     experts = [ScriptedExpert(NAMES[0], BUSY), ScriptedExpert(NAMES[1])]
