@@ -15,7 +15,7 @@ BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,rout
 	$(patsubst bench/gate.py,bench-gate,$(wildcard bench/gate.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster test-fast test-kills lint format docs doctor serve ui bench $(BENCHES) clean clean-all
+.PHONY: help setup demo test test-cluster test-fast test-kills test-clients lint format docs doctor serve ui bench $(BENCHES) clean clean-all
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,9 @@ test-fast: setup ## the tests that start no engine
 
 test-kills: setup ## rounds and runs whose processes are killed at random moments, ten of each (an hour)
 	@LEEROO_KILL_SEEDS=$(LEEROO_KILL_SEEDS) $(BIN)/python -m pytest -m kills -s $(ARGS)
+
+test-clients: setup ## clients of other projects by one endpoint; writes docs/clients.md (minutes and 1.4 GB the first time)
+	@LEEROO_TEST_CLIENTS=1 $(BIN)/python -m pytest -n 0 tests/clients/test_client_matrix.py $(ARGS)
 
 lint: setup ## formatting, style, types, and known vulnerabilities where the advisories can be reached
 	@$(BIN)/ruff format --check .

@@ -21,11 +21,13 @@ FOLDERS: dict[str, set[str]] = {
 ROOMS: dict[str, set[str]] = {
     "warehouse": set(),
     "warehouse/traffic": {"warehouse"},
+    "warehouse/keeping": {"warehouse"},
     "experts/catalogue": set(),
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
     "experts/forms": {"experts/catalogue", "experts/grading"},
-    "experts/backends": {"experts/catalogue", "experts/grading", "experts/upstream"},
+    "experts/eligibility": {"experts/catalogue", "experts/upstream"},
+    "experts/backends": {"experts/catalogue", "experts/grading", "experts/upstream", "experts/eligibility"},
     "experts": {
         *("experts/catalogue", "experts/grading", "experts/upstream", "experts/backends"),
         "experts/forms",

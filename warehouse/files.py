@@ -3,17 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import os
+import threading
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from urllib.parse import parse_qs, urlsplit
+from typing import TYPE_CHECKING, Any
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import pyarrow as pa
 import pyarrow.fs as pafs
 
 from warehouse.errors import InputError
 from warehouse.reachable import check_url, without_password
+
+if TYPE_CHECKING:
+    from obstore.store import ObjectStore
+
+#: Schemes of stores that write a name only if it is free.
+_CONDITIONAL = frozenset({"s3", "gs", "gcs"})
 
 
 class FileStore:
@@ -30,16 +40,31 @@ class FileStore:
         self.url = str(url)
         self.filesystem, self.root = _open_filesystem(self.url)
         self.is_local = isinstance(self.filesystem, pafs.LocalFileSystem)
+        self._store: ObjectStore | None = None  # opened when first needed
+        self._opening = threading.Lock()
+
+    def _conditional(self) -> ObjectStore | None:
+        """The object store as one that puts on a condition; None where it is of no kind that can."""
+        if self.is_local or urlsplit(self.url).scheme not in _CONDITIONAL:
+            return None
+        with self._opening:
+            if self._store is None:
+                self._store = _open_conditional(self.url, self.root)
+        return self._store
 
     def path(self, name: str) -> str:
         """Return the path of a file as the filesystem knows it."""
         return f"{self.root}/{name}"
 
     def list(self, folder: str, *, recursive: bool = False) -> dict[str, float]:
-        """Return the files below a folder with their time of change (seconds since 1970); empty if none."""
+        """Return the files below a folder with their time of change (seconds since 1970); empty if none.
+
+        Where a store tells no time, it is now: nothing there counts as left behind.
+        """
+        now_s = time.time()
         selector = pafs.FileSelector(self.path(folder), recursive=recursive, allow_not_found=True)
         return {
-            info.path[len(self.root) + 1 :]: info.mtime.timestamp() if info.mtime else 0.0
+            info.path[len(self.root) + 1 :]: info.mtime.timestamp() if info.mtime else now_s
             for info in self.filesystem.get_file_info(selector)
             if info.is_file
         }
@@ -79,6 +104,30 @@ class FileStore:
             beside.unlink(missing_ok=True)
             raise
         sync_folder(folder)
+
+    def create(self, name: str, data: bytes) -> bool:
+        """Write a file as :meth:`write` does, unless one of that name is there; tell whether it was written.
+
+        Of several writers exactly one gets True: on an object store by a conditional put, on disk inside
+        :meth:`lock`. Stores without conditional puts (``memory://`` and others of fsspec) take one writer.
+        """
+        if (store := self._conditional()) is not None:
+            from obstore import put
+            from obstore.exceptions import AlreadyExistsError
+
+            try:
+                put(store, name, data, mode="create")
+            except AlreadyExistsError:
+                return False
+            return True
+        if self.filesystem.get_file_info(self.path(name)).type != pafs.FileType.NotFound:
+            return False
+        self.write(name, data)
+        return True
+
+    def size(self, name: str) -> int:
+        """Return a file's bytes; 0 where it is gone."""
+        return self.filesystem.get_file_info(self.path(name)).size or 0
 
     def delete(self, name: str) -> None:
         """Remove a file; nothing happens where it is gone already."""
@@ -138,17 +187,7 @@ def _check_object_store(url: str) -> None:
     parts = urlsplit(url)
     options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
     if parts.scheme == "s3":
-        named = options.get("endpoint_override") or next(
-            (
-                os.environ[name]
-                for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL")
-                if os.environ.get(name)
-            ),
-            "",
-        )
-        scheme = options.get("scheme", "https")
-        address = named or "s3.amazonaws.com"
-        address = address if "://" in address else f"{scheme}://{address}"
+        address = _s3_address(options) or "https://s3.amazonaws.com"
     elif parts.scheme in ("gs", "gcs"):
         address = os.environ.get("STORAGE_EMULATOR_HOST") or options.get("endpoint_override") or ""
         address = address or "https://storage.googleapis.com"
@@ -162,6 +201,38 @@ def _check_object_store(url: str) -> None:
         f"the object store of {without_password(url).partition('?')[0]}",
         fix="start it, or correct LEEROO_WAREHOUSE or --warehouse; unset, the tables lie in the home",
     )
+
+
+def _open_conditional(url: str, root: str) -> ObjectStore:
+    """Open a bucket for conditional puts, with the address and the credentials that pyarrow uses for it."""
+    from obstore.store import GCSStore, S3Store
+
+    parts = urlsplit(url)
+    options = {name: values[-1] for name, values in parse_qs(parts.query).items()}
+    bucket, _, prefix = root.partition("/")
+    if parts.scheme != "s3":
+        return GCSStore(bucket, prefix=prefix or None)
+    given: dict[str, Any] = {}
+    if address := _s3_address(options):
+        given |= {"endpoint": address, "client_options": {"allow_http": address.startswith("http://")}}
+    if options.get("region"):
+        given["region"] = options["region"]
+    if parts.username:
+        given["access_key_id"] = unquote(parts.username)
+        given["secret_access_key"] = unquote(parts.password or "")
+    elif "AWS_ACCESS_KEY_ID" not in os.environ and importlib.util.find_spec("boto3"):
+        from obstore.auth.boto3 import Boto3CredentialProvider
+
+        given["credential_provider"] = Boto3CredentialProvider()  # profiles too, as pyarrow reads them
+    return S3Store(bucket, prefix=prefix or None, **given)
+
+
+def _s3_address(options: Mapping[str, str]) -> str:
+    """The address that a URL or the environment names; empty for Amazon's own."""
+    named = options.get("endpoint_override") or next(
+        (os.environ[name] for name in ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL") if os.environ.get(name)), ""
+    )
+    return named if not named or "://" in named else f"{options.get('scheme', 'https')}://{named}"
 
 
 def _open_filesystem(url: str) -> tuple[pafs.FileSystem, str]:

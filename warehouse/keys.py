@@ -1,32 +1,130 @@
-"""Which rows are there already, by their keys as text, and which are to go."""
+"""Which rows are there already, by digests of their keys, and which are to go.
+
+To know whether a key is there costs a look into a few sorted arrays that lie on the disk, whatever the table
+holds: each data file of some size has beside it the sorted digests of its keys, mapped into memory and never
+read whole. They follow from the data files alone: what is missing is made anew.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+import hashlib
+import io
+import tempfile
+from collections.abc import Callable, Iterable, Sequence
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
+from warehouse.files import FileStore
+from warehouse.manifest import ManifestEntry
 from warehouse.schemas import KEYS
 
+Digests = NDArray[np.bytes_]  # [n] 16 bytes each: among 10^9 keys two are alike with a chance of 10^-21
 
-class KnownKeys:
-    """Keys of the data files looked into so far."""
+_SIZE = 16
+_KIND = np.dtype(f"S{_SIZE}")
+#: Files with fewer rows have no digests beside them: their keys are as quickly read from themselves.
+SMALL_ROWS = 8_192
 
-    def __init__(self) -> None:
-        self.files: set[str] = set()
-        self._chunks: list[pa.Array] = []
 
-    def add(self, file_name: str, keys: pa.ChunkedArray) -> None:
-        """Take in the keys of one file."""
-        self.files.add(file_name)
-        self._chunks += keys.chunks
+class KeyIndex:
+    """The keys of one table's data files; not safe for threads.
 
-    def array(self) -> pa.Array:
-        """Return all keys."""
-        if len(self._chunks) != 1:
-            self._chunks = [pa.chunked_array(self._chunks, pa.string()).combine_chunks()]
-        return self._chunks[0]
+    Args:
+        files: where the table lies.
+        table_name: a name in ``warehouse.schemas.KEYS``.
+        read_keys: reads the key columns of a data file, in parts.
+    """
+
+    def __init__(
+        self, files: FileStore, table_name: str, read_keys: Callable[[ManifestEntry], Iterable[pa.Table]]
+    ) -> None:
+        self._files = files
+        self._table = table_name
+        self._read_keys = read_keys
+        self._open: dict[str, Digests] = {}  # by name of the data file: one name never has two sets of keys
+
+    def contains(self, entries: Sequence[ManifestEntry], digests: Digests) -> NDArray[np.bool_]:
+        """Tell for each digest [n] whether one of these files has a row with that key."""
+        found = np.zeros(len(digests), bool)
+        for entry in entries:
+            found |= self.of(entry, digests)
+        return found
+
+    def of(self, entry: ManifestEntry, digests: Digests) -> NDArray[np.bool_]:
+        """Tell for each digest [n] whether this file has a row with that key."""
+        there = self._open.get(entry.name)
+        if there is None:
+            there = self._open[entry.name] = self._find(entry)
+        if not len(there):
+            return np.zeros(len(digests), bool)
+        place = np.searchsorted(there, digests)
+        same: NDArray[np.bool_] = there[np.minimum(place, len(there) - 1)] == digests
+        return same
+
+    def add(self, entry: ManifestEntry, digests: Digests) -> None:
+        """Keep the keys of a data file that has just been written."""
+        there = np.sort(digests)
+        self._open[entry.name] = self._keep(entry, there) if entry.rows >= SMALL_ROWS else there
+
+    def are_right(self, entry: ManifestEntry, digests: Digests) -> bool:
+        """Tell whether what lies beside a data file, if anything, are the digests [n] of its keys."""
+        if entry.rows < SMALL_ROWS:
+            return True
+        try:
+            return bool(np.array_equal(self._map(entry.name), np.sort(digests)))
+        except FileNotFoundError:
+            return True
+        except (OSError, ValueError, EOFError):
+            return False
+
+    def keep_only(self, names: Iterable[str]) -> None:
+        """Forget files that no longer count."""
+        self._open = {name: self._open[name] for name in names if name in self._open}
+
+    def path(self, name: str) -> str:
+        """Where the digests of a data file lie, which may have none."""
+        return f"{self._table}/_keys/{name}.npy"
+
+    def _find(self, entry: ManifestEntry) -> Digests:
+        if entry.rows >= SMALL_ROWS:
+            with contextlib.suppress(OSError, ValueError, EOFError):  # lost or torn: made anew
+                there = self._map(entry.name)
+                if there.dtype == _KIND and there.shape == (entry.rows,):
+                    return there
+        parts = [digest_keys(self._table, part) for part in self._read_keys(entry)]
+        there = np.sort(np.concatenate([np.empty(0, _KIND), *parts]))
+        return self._keep(entry, there) if entry.rows >= SMALL_ROWS else there
+
+    def _keep(self, entry: ManifestEntry, there: Digests) -> Digests:
+        content = io.BytesIO()
+        np.save(content, there)
+        try:
+            self._files.write(self.path(entry.name), content.getvalue())
+            return self._map(entry.name)
+        except (OSError, ValueError, EOFError):  # read only, or full: it goes without
+            return there
+
+    def _map(self, name: str) -> Digests:
+        """Map the digests of a file into memory; those of an object store by way of a file without a name."""
+        if self._files.is_local:
+            there: Digests = np.load(self._files.path(self.path(name)), mmap_mode="r")
+            return there
+        with tempfile.NamedTemporaryFile(suffix=".npy") as beside:
+            beside.write(self._files.read(self.path(name)))
+            beside.flush()
+            mapped: Digests = np.load(beside.name, mmap_mode="r")
+        return mapped
+
+
+def digest_keys(table_name: str, rows: pa.Table) -> Digests:
+    """Return the digest of each row's key [n]."""
+    texts = join_keys(table_name, rows).to_pylist()
+    whole = b"".join(hashlib.blake2b(text.encode(), digest_size=_SIZE).digest() for text in texts)
+    return np.frombuffer(whole, _KIND)
 
 
 def first_of_each(keys: pa.ChunkedArray | pa.Array) -> pa.Array:

@@ -3,73 +3,63 @@
 Layout below the root::
 
     answers/round=r000/expert=gemma-3-270m/<name>.parquet     the rows
-    answers/_manifest/<name>.json                             written last: the rows exist from here on
+    answers/_manifest/<number>.json                           written last: the rows exist from here on
+    answers/_keys/<name>.npy                                  digests of the keys of larger files
 
-A reader opens only files that a manifest entry names, so it never sees half a write. File names come from
-the keys of their rows: a batch that is retried lands on the same name and changes nothing.
+A reader opens only files that the manifest names, so it never sees half a write.
 """
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
 import threading
-import time
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from warehouse.errors import CannotRunError, InputError
+from warehouse.errors import InputError
 from warehouse.files import FileStore
 from warehouse.filing import Filing, plan_filing
-from warehouse.keys import KnownKeys, drop_repeats, join_keys, meant, without
-from warehouse.manifest import Manifest, ManifestEntry, footer_size, sha256
-from warehouse.schemas import (
-    KEYS,
-    KEYS_OF_ONE_ROUND,
-    SCHEMA_VERSION,
-    TABLES,
-    conform,
-    fill_round,
-    readable,
-    table_schema,
-)
+from warehouse.keys import digest_keys, drop_repeats, join_keys, meant, without
+from warehouse.manifest import ManifestEntry
+from warehouse.schemas import KEYS_OF_ONE_ROUND, TABLES, conform, fill_round, table_schema
+from warehouse.table import PILE_FILES, Partition, TableFiles, fill_files, find_pile, partitions_of
 
 if TYPE_CHECKING:
     import duckdb
     import pyarrow.dataset as pads
 
-#: Data files that a compaction has replaced are kept this long for readers.
+#: Data files that others have taken the place of are kept this long for readers.
 ORPHAN_AGE_S = 3600.0
 #: A data file without an entry that is younger than this is just being written.
 WRITING_S = 120.0
-#: Clocks of two machines, or of a machine and its object store, may differ by this much.
-CLOCK_TOLERANCE_S = 600.0
 
 
 class Warehouse:
     """Reads and writes the tables of :mod:`warehouse.schemas` below one root.
 
-    Any number of readers may run beside writers. Writers on one local disk take turns by a file lock; on an
-    object store, keep to one writer per (table, expert), which is how rounds work.
+    Any number of readers and writers may run side by side. On one local disk writers take turns by a file
+    lock; on an object store the one that comes second looks again and writes what is still new.
     """
 
     def __init__(self, url: str | Path) -> None:
         self.url = str(url)
         self._files = FileStore(url)
-        self._manifests = {name: Manifest(self._files, name) for name in TABLES}
-        self._known: dict[tuple[str, str | None, str | None], KnownKeys] = {}
-        self._sound: set[str] = set()  # names of files whose end was looked at
-        self._turn = threading.RLock()  # the caches are shared by the threads of this process
+        self._tables = {name: TableFiles(self._files, name) for name in TABLES}
+        self._turn = threading.RLock()  # what is kept of the tables is shared by the threads of this process
 
     @property
     def file_store(self) -> FileStore:
         """The files themselves, for those who look after them."""
         return self._files
+
+    def table(self, table_name: str) -> TableFiles:
+        """Return one table's files, for those who look after them."""
+        table_schema(table_name)
+        return self._tables[table_name]
 
     def __repr__(self) -> str:
         return f"Warehouse({self.url!r})"
@@ -78,7 +68,7 @@ class Warehouse:
         """Add rows whose key is not there yet; return how many were written.
 
         The write is atomic: after a crash at any moment the rows are either all there or not at all. Rows
-        that name no round are of this one.
+        that name no round are of this one. The cost is that of the rows, whatever the table holds.
 
         Args:
             table_name: a name in ``warehouse.schemas.TABLES``.
@@ -92,21 +82,23 @@ class Warehouse:
         rows = fill_round(conform(table_name, rows), round)
         if rows.num_rows == 0:
             return 0
-        with self._turn, self._files.lock(table_name):
-            known = self._known_keys(table_name, expert, round if table_name in KEYS_OF_ONE_ROUND else None)
-            self._check_clock(table_name)
-            rows = drop_repeats(table_name, rows)
-            rows = rows.filter(pc.invert(pc.is_in(join_keys(table_name, rows), value_set=known.array())))
-            if rows.num_rows == 0:
-                return 0
-            keys = join_keys(table_name, rows)
-            parts = keys.to_pylist()
-            while (entry := _entry_of(table_name, rows, round, expert, parts)).name in self._manifests[
-                table_name
-            ].replaced():
-                parts.append("again")  # they were taken out, and a name that was replaced counts no more
-            self._write(rows, entry)
-            known.add(entry.name, keys)
+        rows = drop_repeats(table_name, rows)
+        digests = digest_keys(table_name, rows)
+        table = self.table(table_name)
+        of_round = round if table_name in KEYS_OF_ONE_ROUND else None
+        with self._turn, table.lock():
+            while True:
+                entries = _of(table.entries(), expert, of_round)
+                table.check_clock()
+                is_new = ~table.keys.contains(entries, digests)
+                rows, digests = rows.filter(pa.array(is_new)), digests[is_new]
+                if rows.num_rows == 0:
+                    return 0
+                parts = join_keys(table_name, rows).to_pylist()
+                entry = table.write(rows, round=round, expert=expert, parts=parts, is_new=True)
+                if table.commit(entry, digests):
+                    break
+            self._merge_piles(table, (round, expert))
         return int(rows.num_rows)
 
     def file_questions(self, rows: pa.Table, *, round: str, keep_rounds: Collection[str] = ()) -> Filing:
@@ -124,56 +116,89 @@ class Warehouse:
             InputError: as :meth:`append`.
         """
         given = fill_round(conform("questions", rows), round)
-        with self._turn, self._files.lock("questions"):
-            self._check_clock("questions")
-            given = drop_repeats("questions", given)
-            is_new = self.missing("questions", given)
-            stored = ((entry, self._read("questions", [entry])) for entry in self.files("questions"))
-            plan = plan_filing(stored, given, is_new, keep_rounds)
-            if plan.rows.num_rows:
-                # Of what was replaced earlier the files lie there still: whose rows they hold stays known.
-                former = sorted(self._manifests["questions"].replaced()) if plan.replaced else []
-                entry = _entry_of("questions", plan.rows, round, None, plan.name_parts)
-                self._write(plan.rows, entry, [*plan.replaced, *former])
+        given = drop_repeats("questions", given)
+        digests = digest_keys("questions", given)
+        table = self.table("questions")
+        with self._turn, table.lock():
+            while True:
+                entries = table.entries()
+                table.check_clock()
+                found = [(entry, table.keys.of(entry, digests)) for entry in entries]
+                is_new = pa.chunked_array([pa.array(~table.keys.contains(entries, digests))])
+                touched = [entry for entry, there in found if there.any()]
+                parts = [table.read_if_there([entry]) for entry in touched]
+                stored = [
+                    (entry, part) for entry, part in zip(touched, parts, strict=True) if part is not None
+                ]
+                if len(stored) < len(touched):
+                    continue  # replaced meanwhile
+                plan = plan_filing(stored, given, is_new, keep_rounds)
+                if not plan.rows.num_rows:
+                    break
+                is_addition = not plan.replaced
+                entry = table.write(
+                    plan.rows, round=round, expert=None, parts=plan.name_parts, is_new=is_addition
+                )
+                if is_addition and table.commit(entry, digest_keys("questions", plan.rows)):
+                    break
+                if not is_addition and table.replace(plan.replaced, entry):
+                    break
         return plan.filing
 
     def missing(self, table_name: str, keys: pa.Table, *, expert: str | None = None) -> pa.ChunkedArray:
         """Tell for each row (boolean) whether its key is absent from the table.
 
-        Cheap to ask again and again: only files that came since the last time are opened.
+        Costs as much as the rows asked for, whatever the table holds.
 
         Args:
             table_name: a name in ``warehouse.schemas.TABLES``.
             keys: the columns of the table's key (``warehouse.schemas.KEYS``).
             expert: looks at the files of this expert only.
         """
+        digests = digest_keys(table_name, keys)
+        table = self.table(table_name)
         with self._turn:
-            known = self._known_keys(table_name, expert).array()
-        return pc.invert(pc.is_in(join_keys(table_name, keys), value_set=known))
+            there = table.keys.contains(_of(table.entries(), expert), digests)
+        return pa.chunked_array([pa.array(~there)])
 
     def compact(self, table_name: str, *, but: str | None = None) -> int:
-        """Merge the many small files of each partition into one, ``but`` of that round; return how many were.
+        """Merge the many small files of each partition into few, ``but`` of that round; return how many were.
 
-        The merged file and the end of the small ones are one commit, so neither a crash nor a reader in
-        between loses or doubles a row. Data files that were replaced are removed after an hour.
+        Appends do so by themselves where files pile up; this leaves no two that fit into one. A merged file
+        and the end of the small ones are one commit, so neither a crash nor a reader in between loses or
+        doubles a row. Data files that were replaced are removed after an hour.
         """
         merged_files = 0
-        with self._turn, self._files.lock(table_name):
-            # Files that an earlier compaction replaced lie there still: whose rows they hold stays known.
-            former = sorted(self._manifests[table_name].replaced())
-            partitions: dict[tuple[str, str | None], list[ManifestEntry]] = {}
-            for entry in self.files(table_name):
-                partitions.setdefault((entry.round, entry.expert), []).append(entry)
-            for (round_name, expert), group in partitions.items():
-                if len(group) < 2 or round_name == but:
-                    continue
-                rows = drop_repeats(table_name, self._read(table_name, group))
-                names = sorted(entry.name for entry in group)
-                entry = _entry_of(table_name, rows, round_name, expert, names)
-                self._write(rows, entry, [*names, *former])
-                merged_files += len(group)
-            self._manifests[table_name].remove_replaced(older_s=ORPHAN_AGE_S, writing_s=WRITING_S)
+        table = self.table(table_name)
+        with self._turn, table.lock():
+            for partition, group in partitions_of(table.entries()).items():
+                if partition[0] != but:
+                    for some in fill_files(group, table.size_of):
+                        merged_files += self._merge(table, partition, some)
+            table.remove_leftovers(ORPHAN_AGE_S)
         return merged_files
+
+    def _merge_piles(self, table: TableFiles, partition: Partition) -> None:
+        """Make one file of those of a partition that have piled up, and again where these pile up."""
+        # What was appended is there already: a file that cannot be read, or a full disk, is told by others.
+        with contextlib.suppress(InputError, OSError):
+            while pile := find_pile(partitions_of(table.entries()).get(partition, [])):
+                if not self._merge(table, partition, pile):
+                    return  # somebody else is at it
+                if sum(entry.rows for entry in pile) >= PILE_FILES**2:  # now and then: it lists every file
+                    table.remove_leftovers(ORPHAN_AGE_S)
+
+    def _merge(self, table: TableFiles, partition: Partition, group: Sequence[ManifestEntry]) -> int:
+        round_name, expert = partition
+        if (stored := table.read_if_there(group)) is None:
+            return 0
+        rows = drop_repeats(table.name, stored)
+        names = sorted(entry.name for entry in group)
+        entry = table.write(rows, round=round_name, expert=expert, parts=names, is_new=False)
+        if not table.replace(names, entry):
+            return 0
+        table.keys.add(entry, digest_keys(table.name, rows))
+        return len(group)
 
     def take_out(
         self,
@@ -198,43 +223,53 @@ class Warehouse:
             words: columns that become null in these rows, which stay; without any the rows go.
         """
         taken = 0
-        with self._turn, self._files.lock(table_name):
-            manifest = self._manifests[table_name]
-            for entry in self.files(table_name):
-                look = self._read(table_name, [entry], [*by, *words])
-                if not (count := pc.sum(meant(look, find, words)).as_py()):
-                    continue
-                rows = self._read(table_name, [entry])
-                former = sorted(manifest.replaced())
-                rest = without(rows, meant(rows, find, words), words)
-                parts = [entry.name, "rest"]
-                fresh = _entry_of(table_name, rest, entry.round, entry.expert, parts)
-                self._write(rest, fresh, [entry.name, *former])
+        table = self.table(table_name)
+        with self._turn, table.lock():
+            for entry in table.entries():
+                if (count := self._take_out_of(table, entry, find, by, words)) is None:
+                    # Replaced meanwhile: what it became is looked at.
+                    return taken + self.take_out(table_name, find, by=by, words=words)
                 taken += count
-            for path in manifest.uncounted(writing_s=0.0):
-                if (rows := self._read_loose(table_name, path)) is None:
-                    self._files.delete(path)  # what cannot be read cannot be searched
+            # Without a lock, what another is just writing is left alone: it counts as brought afterwards.
+            writing_s = 0.0 if self._files.is_local else WRITING_S
+            for path in table.manifest.uncounted(writing_s=writing_s):
+                if (rows := table.read_loose(path)) is None:
+                    table.delete(path)  # what cannot be read cannot be searched
                 elif pc.any(gone := meant(rows, find, words)).as_py():
-                    self._files.write(path, _to_parquet(without(rows, gone, words)))
-            for path in manifest.leftovers():
-                rows = None if path.endswith(".tmp") else self._read_loose(table_name, path)
+                    table.overwrite(path, without(rows, gone, words))
+            for path in table.manifest.leftovers():
+                rows = None if path.endswith(".tmp") else table.read_loose(path)
                 if rows is None or pc.any(meant(rows, find, words)).as_py():
-                    self._files.delete(path)
+                    table.delete(path)
         return taken
 
-    def _read_loose(self, table_name: str, path: str) -> pa.Table | None:
-        """Read a data file that no entry names; None where that cannot be."""
-        try:
-            return self._dataset(table_name, [ManifestEntry(path, 0, "", None, SCHEMA_VERSION)]).to_table()
-        except (pa.ArrowException, OSError):
+    def _take_out_of(
+        self,
+        table: TableFiles,
+        entry: ManifestEntry,
+        find: Callable[[pa.Table], pa.ChunkedArray],
+        by: Sequence[str],
+        words: Sequence[str],
+    ) -> int | None:
+        """Replace one file by what stays of it; None where another has replaced it meanwhile."""
+        look = table.read_if_there([entry], [*by, *words])
+        if look is None:
             return None
+        if not (count := int(pc.sum(meant(look, find, words)).as_py() or 0)):
+            return 0
+        if (rows := table.read_if_there([entry])) is None:
+            return None
+        rest = without(rows, meant(rows, find, words), words)
+        parts = [entry.name, "rest"]
+        fresh = table.write(rest, round=entry.round, expert=entry.expert, parts=parts, is_new=False)
+        return count if table.replace([entry.name], fresh) else None
 
     def scan(self, table_name: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read a table, or some of its columns; empty with the right schema where nothing is there."""
         entries = self.files(table_name)
         while True:
             try:
-                return self._read(table_name, entries, columns)
+                return self.table(table_name).read(entries, columns)
             except InputError:
                 former, entries = entries, self.files(table_name)
                 if entries == former:  # else files were rewritten meanwhile
@@ -242,12 +277,12 @@ class Warehouse:
 
     def dataset(self, table_name: str) -> pads.Dataset:
         """Return the table as a pyarrow dataset (lazy; filters and column choices are pushed down)."""
-        return self._dataset(table_name, self.files(table_name))
+        return self.table(table_name).dataset(self.files(table_name))
 
     def files(self, table_name: str) -> list[ManifestEntry]:
         """List the committed data files of a table."""
-        table_schema(table_name)
-        return list(self._manifests[table_name].entries().values())
+        with self._turn:
+            return self.table(table_name).entries()
 
     def answered(self, expert: str, expert_version: str) -> set[str]:
         """Return the ids of the questions this version of the expert has a row for (errors included)."""
@@ -257,10 +292,10 @@ class Warehouse:
 
     def answers_of(self, expert: str, expert_version: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Read the answers of one version of one expert, or some of their columns."""
-        entries = [entry for entry in self.files("answers") if entry.expert in (None, expert)]
+        entries = _of(self.files("answers"), expert)
         wanted = list(columns) if columns else table_schema("answers").names
         keys = [name for name in ("expert", "expert_version") if name not in wanted]
-        table = self._read("answers", entries, [*wanted, *keys])
+        table = self.table("answers").read(entries, [*wanted, *keys])
         mask = pc.and_(pc.equal(table["expert"], expert), pc.equal(table["expert_version"], expert_version))
         return table.filter(mask).select(wanted)
 
@@ -270,71 +305,15 @@ class Warehouse:
 
         return open_connection(self.dataset)
 
-    def _dataset(self, table_name: str, entries: Sequence[ManifestEntry]) -> pads.Dataset:
-        import pyarrow.dataset as pads  # here, because it loads pandas, which `leeroo --help` can do without
-
-        # An older file may lack any column, so the reading side allows nulls everywhere.
-        schema = readable(table_schema(table_name))
-        if not entries:
-            return pads.dataset(schema.empty_table())
-        self._check_footers(table_name, entries)
-        paths = [self._files.path(entry.path) for entry in entries]
-        # Bytes that flipped on the disk are an error, not an answer. Files from before have no checksums.
-        checked = pads.ParquetFileFormat(
-            default_fragment_scan_options=pads.ParquetFragmentScanOptions(page_checksum_verification=True)
-        )
-        return pads.dataset(paths, schema=schema, format=checked, filesystem=self._files.filesystem)
-
-    def _read(
-        self, table_name: str, entries: Sequence[ManifestEntry], columns: Sequence[str] | None = None
-    ) -> pa.Table:
-        try:
-            table = self._dataset(table_name, entries).to_table(columns=list(columns) if columns else None)
-            # The head of a page, which says how many rows it has, is in no checksum of the file's own.
-            if table.num_rows != (written := sum(entry.rows for entry in entries)):
-                raise OSError(f"it has {table.num_rows:,} rows, of {written:,} that were written")
-        except (pa.ArrowException, OSError) as error:
-            raise self._unreadable(table_name, error) from error
-        return table
-
-    def _check_footers(self, table_name: str, entries: Sequence[ManifestEntry]) -> None:
-        """See once that the ends of files on this disk are as they were written; pages check themselves."""
-        for entry in entries:
-            if entry.footer is None or entry.name in self._sound or not self._files.is_local:
-                continue
-            try:
-                size = footer_size(self._files.read_end(entry.path, 8))
-                if sha256(self._files.read_end(entry.path, size)) != entry.footer:
-                    raise OSError(f"{entry.path} is not as it was written")
-            except OSError as error:
-                raise self._unreadable(table_name, error) from error
-            self._sound.add(entry.name)
-
-    def _unreadable(self, table_name: str, error: Exception) -> InputError:
-        return InputError(
-            f"the {table_name} table cannot be read: {str(error).splitlines()[0]}",
-            where=self.url,
-            fix="`leeroo warehouse check` names the files; restore them from a copy, or set them aside with "
-            "--mend and answer again",
-        )
-
-    def _write(self, rows: pa.Table, entry: ManifestEntry, replaces: Sequence[str] = ()) -> None:
-        content = _to_parquet(rows)
-        self._files.write(entry.path, content)
-        self._manifests[entry.path.split("/", 1)[0]].commit(entry.seal(content), replaces=replaces)
-
-    def _known_keys(self, table_name: str, expert: str | None, round: str | None = None) -> KnownKeys:
-        """The committed keys; only files that this object has not looked into yet are opened."""
-        known = self._known.setdefault((table_name, expert, round), KnownKeys())
-        entries = [entry for entry in self.files(table_name) if round in (None, entry.round)]
-        if not known.files <= {entry.name for entry in entries}:  # rows may have been taken out
-            known = self._known[table_name, expert, round] = KnownKeys()
-        for entry in entries:
-            if entry.name not in known.files and (expert is None or entry.expert in (None, expert)):
-                known.add(
-                    entry.name, join_keys(table_name, self._read(table_name, [entry], KEYS[table_name]))
-                )
-        return known
+    def set_aside(self, table_name: str, path: str) -> ManifestEntry | None:
+        """Let a data file count no more, and leave it where it is; return its entry, if it has one."""
+        table = self.table(table_name)
+        with self._turn, table.lock():
+            named = {entry.path: entry for entry in table.entries()}
+            entry = named.get(path)
+            if entry is not None:
+                table.replace([entry.name], None)
+        return entry
 
     def uncounted_now(self, table_name: str) -> list[str]:
         """As :meth:`uncounted`, the newest files too where a lock tells that nobody writes (a local disk)."""
@@ -349,33 +328,16 @@ class Warehouse:
         A crash between file and entry leaves one, and so does the loss of an entry. Their rows do not count
         until ``leeroo warehouse check --mend`` takes them in. Files of the last minutes are being written.
         """
-        table_schema(table_name)
-        return self._manifests[table_name].uncounted(writing_s=writing_s)
-
-    def _check_clock(self, table_name: str) -> None:
-        """Of two versions of an expert, the one that answered last counts: time must not run back."""
-        ahead_s = self._manifests[table_name].newest_s - time.time()
-        if ahead_s > CLOCK_TOLERANCE_S:
-            raise CannotRunError(
-                f"this machine's clock is {ahead_s / 60:.0f} minutes behind the last rows of {table_name}",
-                where=self.url,
-                fix="set the clock: rows written now would count as older than those that are there",
-            )
+        with self._turn:
+            return self.table(table_name).manifest.uncounted(writing_s=writing_s)
 
 
-def _to_parquet(rows: pa.Table) -> bytes:
-    sink = pa.BufferOutputStream()
-    pq.write_table(rows, sink, compression="zstd", write_page_checksum=True)
-    content: bytes = sink.getvalue().to_pybytes()
-    return content
-
-
-def _entry_of(
-    table_name: str, rows: pa.Table, round: str, expert: str | None, parts: Iterable[str]
-) -> ManifestEntry:
-    """The entry of a file in its partition, named by the hash of these texts."""
-    folder = f"{table_name}/round={quote(round, safe='')}"
-    if expert is not None:
-        folder += f"/expert={quote(expert, safe='')}"
-    name = hashlib.sha256("\n".join(sorted(parts)).encode()).hexdigest()[:24]
-    return ManifestEntry(f"{folder}/{name}.parquet", rows.num_rows, round, expert, SCHEMA_VERSION)
+def _of(
+    entries: Sequence[ManifestEntry], expert: str | None, round: str | None = None
+) -> list[ManifestEntry]:
+    """Those of an expert, whom a file may name or not, and of a round; None: of all."""
+    return [
+        entry
+        for entry in entries
+        if (expert is None or entry.expert in (None, expert)) and round in (None, entry.round)
+    ]

@@ -12,16 +12,12 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from experts.catalogue.bundled_models import BUNDLED_MODELS, BUNDLED_PREFIX
+from experts.catalogue.capabilities import Capabilities, YesNo
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price, price_at
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
 
 _ROUTER = "leeroo"  # and "leeroo:<preset>": what requests put into `model` to be routed
-
-
-def _yes_or_no(value: Any) -> Any:
-    """YAML reads a bare yes or no as a truth value."""
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _as_list(value: Any) -> Any:
@@ -104,7 +100,7 @@ class ExpertSpec(BaseModel):
     dialect: Dialect = Field(
         default_factory=Dialect, description="openai: how the API words requests; a preset's name, or fields"
     )
-    bills_failures: Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_yes_or_no)] = Field(
+    bills_failures: YesNo = Field(
         default="unknown",
         description="openai: whether the API bills calls without an answer; unknown counts as yes in budgets",
     )
@@ -123,6 +119,9 @@ class ExpertSpec(BaseModel):
     )
     tool_parser: str | None = Field(
         default=None, description="vllm: its parser of the model's tool calls, such as hermes"
+    )
+    capabilities: Capabilities = Field(
+        default_factory=Capabilities, description="what it can do: a stated no keeps such requests away"
     )
     tags: tuple[str, ...] = Field(default=(), description="free-form labels")
 

@@ -4,8 +4,8 @@ import os
 import sys
 
 # Installed in this image only.
-import boto3  # type: ignore[import-not-found]
-from botocore.exceptions import ClientError  # type: ignore[import-not-found]
+import boto3
+from botocore.exceptions import ClientError
 
 bucket = sys.argv[1]
 client = boto3.client("s3", endpoint_url=os.environ["MLFLOW_S3_ENDPOINT_URL"])

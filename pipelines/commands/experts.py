@@ -141,9 +141,9 @@ def check(
     as_json: JsonOption = False,
     as_csv: CsvOption = False,
 ) -> None:
-    """Ask each API expert a few tiny questions: shows what it refuses, and which catalogue line to add.
+    """Ask each API expert a few tiny questions: shows what it refuses and can do, and which lines to add.
 
-    Costs some hundred tokens an expert. Exit code 1 when one of them does not answer.
+    Costs about a thousand tokens an expert. Exit code 1 when one of them does not answer.
     """
     import asyncio
     import sys
@@ -151,7 +151,7 @@ def check(
 
     from experts import load_catalogue
     from experts.backends.registry import is_api
-    from experts.upstream.check import CheckResult, check_expert
+    from experts.upstream.checking.check import CheckResult, check_expert
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.query_output import write_records
     from warehouse import InputError

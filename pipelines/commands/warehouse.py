@@ -30,9 +30,11 @@ class Output(StrEnum):
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     app.command("sql")(run_sql)
-    keeping = typer.Typer(help="Check and repair the tables.", no_args_is_help=True)
+    keeping = typer.Typer(help="Check, repair and compact the tables.", no_args_is_help=True)
     keeping.callback()(lambda: None)
     keeping.command("check")(check_tables)
+    keeping.command("compact")(compact_tables)
+    keeping.command("stats")(show_sizes)
     app.add_typer(keeping, name="warehouse")
 
 
@@ -95,8 +97,8 @@ def check_tables(
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.progress import working
     from pipelines.commands.terminal.query_output import write_records
-    from warehouse.integrity import inspect_tables
-    from warehouse.integrity import mend as put_right
+    from warehouse.keeping.integrity import inspect_tables
+    from warehouse.keeping.integrity import mend as put_right
 
     warehouse = Home.open(home).warehouse()
     found = 0
@@ -124,6 +126,41 @@ def check_tables(
     told("Everything is as it was written." if not found else f"{found} files are not as they should be.")
     if found:
         raise typer.Exit(1)
+
+
+def compact_tables(home: HomeOption = DEFAULT_HOME) -> None:
+    """Merge small files of the tables, and remove what was replaced an hour ago or earlier.
+
+    Not needed for speed: writers merge by themselves where files pile up. It may run while others write.
+    """
+    from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.progress import working
+    from warehouse.schemas import TABLES
+
+    warehouse = Home.open(home).warehouse()
+    merged: dict[str, int] = {}
+    with working("merging small files") as tell:
+        for table in TABLES:
+            tell(table, len(merged) / len(TABLES))
+            merged[table] = warehouse.compact(table)
+    for table, count in merged.items():
+        print_line(f"{table}: {count:,} files merged, {len(warehouse.files(table)):,} now")
+
+
+def show_sizes(
+    home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
+) -> None:
+    """Show what each table holds and what lies on the disk."""
+    import pyarrow as pa
+
+    from pipelines.commands.terminal.query_output import print_rows, write_records
+    from warehouse.keeping.sizes import measure_tables
+
+    rows = [asdict(size) for size in measure_tables(Home.open(home).warehouse())]
+    if as_json or as_csv:
+        write_records(rows, sys.stdout, as_csv=as_csv)
+        return
+    print_rows(pa.Table.from_pylist(rows))
 
 
 def import_recorded(

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.dialects.blocks import Block, blocks_of
 from serve.dialects.responses_request import ResponsesRequest, TextFormat
+from serve.dialects.responses_tools import names_in
 
 Body = dict[str, Any]
 
@@ -37,7 +38,8 @@ def response_of(asked: ResponsesRequest, answer: Mapping[str, Any]) -> Body:
     choice = answer["choices"][0]
     blocks = blocks_of(choice["message"])
     frame = response_frame(asked, answer)
-    items = [item_of(block, item_id(frame["id"], index, block)) for index, block in enumerate(blocks)]
+    names = names_in(asked.tools or ())
+    items = [item_of(block, item_id(frame["id"], index, block), names) for index, block in enumerate(blocks)]
     logprobs = (choice.get("logprobs") or {}).get("content") or []
     if len([block for block in blocks if block.kind == "text"]) == 1:
         for item, block in zip(items, blocks, strict=True):
@@ -99,17 +101,21 @@ def item_id(response_id: str, index: int, block: Block) -> str:
     return f"{_PREFIXES[block.kind]}_{response_id.removeprefix('resp_')}_{index}"
 
 
-def item_of(block: Block, its_id: str, status: str = "completed") -> Body:
-    """Return a block as an item of a response; one in progress has nothing in it yet."""
+def item_of(block: Block, its_id: str, names: Mapping[str, Body], status: str = "completed") -> Body:
+    """Return a block as an item of a response; one in progress has nothing in it yet.
+
+    ``names`` are those of :func:`~serve.dialects.responses_tools.names_in`.
+    """
     is_begun = status == "in_progress"
+    name = names.get(block.name, {"name": block.name})
     if block.kind == "thoughts":
         said = [] if is_begun else [part_of(block)]
         return {"type": "reasoning", "id": its_id, "summary": [], "content": said, "status": status}
     if block.kind == "function":
-        told = {"call_id": block.call_id, "name": block.name, "arguments": block.text, "status": status}
+        told = {"call_id": block.call_id, **name, "arguments": block.text, "status": status}
         return {"type": "function_call", "id": its_id, **told}
     if block.kind == "custom":
-        told = {"call_id": block.call_id, "name": block.name, "input": block.text}
+        told = {"call_id": block.call_id, **name, "input": block.text}
         return {"type": "custom_tool_call", "id": its_id, **told}
     content = [] if is_begun else [part_of(block)]
     return {"type": "message", "id": its_id, "status": status, "role": "assistant", "content": content}

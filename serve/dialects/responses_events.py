@@ -7,6 +7,7 @@ from typing import Any
 from serve.dialects.blocks import Block, BlockEvent, BlockStream, Closed, Opened
 from serve.dialects.responses_answer import Body, end_of, item_id, item_of, part_of, response_frame
 from serve.dialects.responses_request import ResponsesRequest
+from serve.dialects.responses_tools import names_in
 from serve.dialects.stream_words import Event, Piece
 
 #: By the kind of a block: the events of its text, and the field that holds the whole text at the end.
@@ -24,6 +25,7 @@ class ResponseEvents:
 
     def __init__(self, asked: ResponsesRequest) -> None:
         self._asked = asked
+        self._names = names_in(asked.tools or ())
         self._blocks = BlockStream()
         self._block = Block("text")  # the one that is open
         self._frame: Body | None = None
@@ -88,7 +90,7 @@ class ResponseEvents:
     def _open(self, index: int, block: Block) -> list[Event]:
         self._block = block
         its_id = self._id(index, block)
-        item = item_of(block, its_id, "in_progress")
+        item = item_of(block, its_id, self._names, "in_progress")
         told = [self._event("response.output_item.added", output_index=index, item=item)]
         if not block.is_call:
             part = {"item_id": its_id, "output_index": index, "content_index": 0, "part": part_of(block)}
@@ -98,12 +100,13 @@ class ResponseEvents:
     def _close(self, index: int, block: Block) -> list[Event]:
         its_id = self._id(index, block)
         field = _TEXTS[block.kind][1]
-        named = {"name": block.name} if block.kind == "function" else {}
+        name = self._names.get(block.name, {}).get("name", block.name)
+        named = {"name": name} if block.kind == "function" else {}
         told = [self._of_text("done", index, {field: block.text, **named}, [])]
         if not block.is_call:
             part = {"item_id": its_id, "output_index": index, "content_index": 0, "part": part_of(block)}
             told.append(self._event("response.content_part.done", **part))
-        item = item_of(block, its_id)
+        item = item_of(block, its_id, self._names)
         self._items.append(item)
         return [*told, self._event("response.output_item.done", output_index=index, item=item)]
 

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from serve.dialects.parts import Part, content_of, refuse, text_of
+from serve.dialects.responses_tools import flat_name
 
 #: Items of turns that a conversation goes on without: thoughts are not asked for again.
 _LEFT_OUT = ("reasoning",)
@@ -62,7 +63,9 @@ def _is_text_of_system(turn: dict[str, Any]) -> bool:
 def _call(item: dict[str, Any], kind: str, place: str) -> dict[str, Any]:
     told = {name: text_of(item, name, f"{place}.{name}") for name in ("call_id", "name")}
     of_chat, field = ("function", "arguments") if kind == "function_call" else ("custom", "input")
-    inner = {"name": told["name"], field: text_of(item, field, f"{place}.{field}")}
+    space = item.get("namespace")
+    name = flat_name(told["name"], space if isinstance(space, str) else None)
+    inner = {"name": name, field: text_of(item, field, f"{place}.{field}")}
     return {"id": told["call_id"], "type": of_chat, of_chat: inner}
 
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from serve.dialects.parts import DialectRequest, chat_request, refuse
 from serve.dialects.responses_input import turns_of
+from serve.dialects.responses_tools import choice_of, tools_of
 from serve.wire.protocol import ChatRequest
 
 #: Fields that would need what is not kept or not run here, and what to do instead.
@@ -82,8 +83,8 @@ class ResponsesRequest(DialectRequest):
             if getattr(self, name):
                 refuse(advice, name)
         text = self.text or TextOptions()
-        choice, named = _choice(self.tool_choice)
-        tools = _tools(self.tools or [], named)
+        choice, named = choice_of(self.tool_choice)
+        tools = tools_of(self.tools or [], named)
         wants_logprobs = self.top_logprobs is not None or _LOGPROBS in (self.include or ())
         fields = {
             "messages": turns_of(self.instructions, self.input),
@@ -117,42 +118,3 @@ def _format(told: TextFormat) -> dict[str, Any] | None:
         "type": "json_schema",
         "json_schema": {name: value for name, value in schema.items() if value is not None},
     }
-
-
-def _tools(tools: list[dict[str, Any]], named: frozenset[str] | None) -> list[dict[str, Any]]:
-    read = [_tool(tool, f"tools.{position}") for position, tool in enumerate(tools)]
-    return [tool for tool in read if named is None or tool[tool["type"]]["name"] in named]
-
-
-def _tool(tool: dict[str, Any], place: str) -> dict[str, Any]:
-    kind = tool.get("type")
-    if kind not in ("function", "custom"):
-        refuse(
-            f"tools of type {str(kind)[:100]!r} are run by an API, and none is here; give functions",
-            f"{place}.type",
-        )
-    if not isinstance(tool.get("name"), str) or not tool["name"]:
-        refuse("a tool needs a name", f"{place}.name")
-    names = ("name", "description", "parameters", "strict") if kind == "function" else ("name", "description")
-    inner = {name: tool[name] for name in names if tool.get(name) is not None}
-    form = tool.get("format")
-    if kind == "custom" and isinstance(form, dict):
-        rest = {name: value for name, value in form.items() if name != "type"}
-        grammar = {"type": "grammar", "grammar": rest}
-        inner["format"] = grammar if form.get("type") == "grammar" else form
-    return {"type": kind, kind: inner}
-
-
-def _choice(choice: str | dict[str, Any] | None) -> tuple[str | dict[str, Any] | None, frozenset[str] | None]:
-    """Return the choice of a tool, and the tools that it leaves; None for all."""
-    if choice is None or choice in ("auto", "none", "required"):
-        return choice, None
-    kind = choice.get("type") if isinstance(choice, dict) else None
-    if kind in ("function", "custom") and isinstance(choice, dict) and isinstance(choice.get("name"), str):
-        return {"type": kind, kind: {"name": choice["name"]}}, None
-    tools = choice.get("tools") if isinstance(choice, dict) else None
-    if kind == "allowed_tools" and isinstance(choice, dict) and isinstance(tools, list):
-        names = frozenset(str(tool.get("name")) for tool in tools if isinstance(tool, dict))
-        mode = choice.get("mode")
-        return ("required" if mode == "required" else "auto"), names
-    refuse("give auto, none, required, a function, a custom tool or allowed_tools", "tool_choice")

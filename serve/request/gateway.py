@@ -27,11 +27,11 @@ from serve.request.asking.latencies import Latencies
 from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.breaker import Breaker
+from serve.request.candidates.permissions import permitted
 from serve.request.clients import LedgerClient, RouterClient, TraceClient
 from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.overview.telling import tell_overview
-from serve.request.permissions import permitted
 from serve.request.planning import Offered, offered_models
 from serve.request.recording.recorder import Recorder
 from serve.request.recording.records import Ending

@@ -7,12 +7,15 @@ repeats what the tool said; of a schema it makes the smallest value that fits.
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 from tests.scripted_api import ChatHandler
 
 TEXT = "Lima is the capital of Peru."
 THOUGHT = "The user asks for a city."
+#: How a request says which tool to call with what.
+_TOLD = re.compile(r"use the tool (\w+) with (\{.*\})")
 USAGE = {"prompt_tokens": 40, "completion_tokens": 9, "total_tokens": 49}
 
 
@@ -43,7 +46,7 @@ def sample_of(schema: dict[str, Any], root: dict[str, Any] | None = None) -> Any
 def answer_of(body: dict[str, Any]) -> tuple[dict[str, Any], str]:
     """Return a message, and why it ends."""
     last, tools = body["messages"][-1], body.get("tools") or []
-    text = last["content"] if isinstance(last["content"], str) else json.dumps(last["content"])
+    text = _text(last["content"])
     choice = body.get("tool_choice", "auto")
     message: dict[str, Any] = {"role": "assistant", "content": TEXT}
     if "think" in text:
@@ -51,16 +54,26 @@ def answer_of(body: dict[str, Any]) -> tuple[dict[str, Any], str]:
     if last["role"] == "tool":
         return {**message, "content": f"The tool said: {text}"}, "stop"
     if tools and choice != "none":
+        functions = [tool["function"] for tool in tools if tool["type"] == "function"]
         named = choice["function"]["name"] if isinstance(choice, dict) else None
-        used = [tool for tool in tools if named in (None, tool["function"]["name"])]
+        used = [function for function in functions if named in (None, function["name"])]
         used = used if "both" in text else used[:1]
-        calls = [_call(position, tool["function"]) for position, tool in enumerate(used)]
+        calls = [_call(position, function) for position, function in enumerate(used)]
+        if told := _TOLD.search(text):
+            inner = {"name": told[1], "arguments": told[2]}
+            calls = [{"id": "call_0", "type": "function", "function": inner}]
         return {**message, "content": None, "tool_calls": calls}, "tool_calls"
     form = body.get("response_format") or {}
     if form.get("type") == "json_schema":
         said = json.dumps(sample_of(form["json_schema"]["schema"]))
         return {**message, "content": said}, "stop"
     return message, "length" if body.get("max_tokens") == 1 else "stop"
+
+
+def _text(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(part.get("text", "") for part in content or ())
 
 
 def _call(position: int, function: dict[str, Any]) -> dict[str, Any]:

@@ -83,10 +83,11 @@ def test_reading_commands_speak_json_and_csv(tmp_path):
 READERS = {
     *("doctor", "evaluate", "experts check", "gaps", "keys list", "ledger check", "sql", "traffic evaluate"),
     "prices update",
-    *("traffic report", "traffic texts", "universe", "versions", "warehouse check"),
+    *("traffic report", "traffic texts", "universe", "versions", "warehouse check", "warehouse stats"),
 }
 #: Commands that act, and what for: they say what they did, or write what they found to a file.
 ACTORS = {
+    "warehouse compact": "merges files",
     "ask": "puts a question to the endpoint",
     "chat": "talks to it",
     "demo": "runs a round and serves",
@@ -140,7 +141,9 @@ def test_every_command_reads_or_acts_and_readers_speak_json_and_csv():
 def test_readers_give_programs_nothing_but_rows(tmp_path):
     home = ["--home", str(tmp_path)]
     CliRunner().invoke(app, ["keys", "create", "=cmd|'/c'!A0", "--operator", *home])
-    for command in ("keys list", "ledger check", "traffic texts", "warehouse check", "versions"):
+    for command in (
+        *("keys list", "ledger check", "traffic texts", "warehouse check", "warehouse stats", "versions"),
+    ):
         said = CliRunner().invoke(app, [*command.split(), "--csv", *home])
         rows = list(csv.DictReader(io.StringIO(said.stdout)))
         assert all(None not in row and None not in row.values() for row in rows), command

@@ -302,3 +302,24 @@ def test_blocks_of_nothing_are_none():
     assert blocks_of({"content": None}) == []
     assert blocks_of({"content": "a", "tool_calls": None}) == [Block("text", "a")]
     assert [type(event) for event in BlockStream().end()] == []
+
+
+def test_a_namespace_is_part_of_the_name_and_comes_back():
+    function = {"type": "function", "name": "find", "parameters": {"type": "object"}}
+    space = {"type": "namespace", "name": "crm", "description": "d", "tools": [function]}
+    asked = ResponsesRequest(input="x", tools=[space, function])
+    names = [tool["function"]["name"] for tool in asked.to_chat().for_expert()["tools"]]
+    assert names == ["crm__find", "find"]
+    calls = [
+        {"id": name, "type": "function", "function": {"name": name, "arguments": "{}"}} for name in names
+    ]
+    items = response_of(asked, completion({"content": None, "tool_calls": calls}))["output"]
+    assert [(item["name"], item.get("namespace")) for item in items] == [("find", "crm"), ("find", None)]
+    (turn,) = ResponsesRequest(input=items).to_chat().for_expert()["messages"]
+    assert [call["function"]["name"] for call in turn["tool_calls"]] == names
+    events = events_of(ResponseEvents(asked), pieces_of([{"tool_calls": [{"index": 0, **calls[0]}]}]))
+    done = next(event for event in events if event["type"] == "response.output_item.done")
+    assert (done["item"]["name"], done["item"]["namespace"]) == ("find", "crm")
+    for odd in ({"tools": "x"}, {"tools": ["x"]}, {"name": 3}, {"tools": [space]}):
+        with pytest.raises(ApiError):
+            ResponsesRequest(input="x", tools=[{**space, **odd}]).to_chat()

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from warehouse import Warehouse, load_outcomes
 from warehouse.files import FileStore
 from warehouse.filing import Filing
-from warehouse.integrity import inspect_tables, mend
+from warehouse.keeping.integrity import inspect_tables, mend
 
 MADE = "r000"  # a round that made questions of its own
 
@@ -234,5 +234,7 @@ def test_a_reader_that_comes_while_files_are_replaced_sees_them_all(
         return real(self, name)
 
     monkeypatch.setattr(FileStore, "read", read)
-    assert sorted(Warehouse(tmp_path).scan("questions")["question_id"].to_pylist()) == ["q01", "q02", "q03"]
+    reader = Warehouse(tmp_path)
+    for expected in (["q01", "q02"], ["q01", "q02", "q03"]):  # as it was, whole, and as it is
+        assert sorted(reader.scan("questions")["question_id"].to_pylist()) == expected
     assert done

@@ -14,7 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from warehouse import CannotRunError, InputError, Warehouse
-from warehouse.integrity import inspect_tables, mend
+from warehouse.files import FileStore
+from warehouse.keeping.integrity import inspect_tables, mend
+from warehouse.keys import SMALL_ROWS
+from warehouse.manifest import ManifestEntry
 
 
 def rows(first: int, count: int) -> pa.Table:
@@ -39,6 +42,16 @@ def data_files(warehouse: Warehouse) -> list[Path]:
 
 def findings(warehouse: Warehouse) -> list[tuple[str, str]]:
     return [(f.kind, f.path) for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
+
+
+def commit_of(warehouse: Warehouse, entry: ManifestEntry) -> Path:
+    """The file that says that a data file counts."""
+    (found,) = [
+        path
+        for path in (Path(warehouse.url) / "questions" / "_manifest").glob("*.json")
+        if entry.path in path.read_text()
+    ]
+    return found
 
 
 def age(path: Path) -> None:
@@ -73,7 +86,7 @@ def test_every_flipped_byte_is_found_and_never_read(tmp_path_factory, share: flo
 def test_lost_entries_are_found_kept_and_taken_in_again(warehouse: Warehouse) -> None:
     lost = warehouse.files("questions")[1]
     path = Path(warehouse.url) / lost.path
-    (Path(warehouse.url) / "questions" / "_manifest" / f"{lost.name}.json").unlink()
+    commit_of(warehouse, lost).unlink()
     age(path)
     assert findings(warehouse) == [("uncounted", lost.path)]
     os.utime(path, (1, 1))
@@ -90,7 +103,7 @@ def test_lost_entries_are_found_kept_and_taken_in_again(warehouse: Warehouse) ->
 
 def test_an_entry_that_was_lost_a_moment_ago_is_found_while_others_write(warehouse: Warehouse) -> None:
     lost = warehouse.files("questions")[1]
-    (Path(warehouse.url) / "questions" / "_manifest" / f"{lost.name}.json").unlink()
+    commit_of(warehouse, lost).unlink()
     writer = threading.Thread(
         target=lambda: [
             Warehouse(warehouse.url).append("questions", rows(200 + i, 1), round="w") for i in range(20)
@@ -138,7 +151,7 @@ def test_a_damaged_entry_is_named_and_its_rows_come_back(warehouse: Warehouse, c
 def test_entries_of_other_versions(warehouse: Warehouse) -> None:
     entries = sorted((Path(warehouse.url) / "questions" / "_manifest").glob("*.json"))
     old, newer = json.loads(entries[0].read_text()), json.loads(entries[1].read_text())
-    del old["sha256"]
+    del old["files"][0]["sha256"]
     entries[0].write_text(json.dumps(old))
     assert [i.unchecked for i in inspect_tables(Warehouse(warehouse.url)) if i.table == "questions"] == [1]
     entries[1].write_text(json.dumps(newer | {"colour": "red"}))
@@ -151,7 +164,8 @@ def test_entries_of_other_versions(warehouse: Warehouse) -> None:
 )
 def test_an_entry_whose_fields_cannot_be_right_is_damaged_and_mended(warehouse: Warehouse, field) -> None:
     entry = next((Path(warehouse.url) / "questions" / "_manifest").glob("*.json"))
-    entry.write_text(json.dumps(json.loads(entry.read_text()) | field))
+    body = json.loads(entry.read_text())
+    entry.write_text(json.dumps(body | {"files": [body["files"][0] | field]}))
     (entry.parent / "._copied.json").write_bytes(b"\0\5\x16\7")  # what a Mac leaves beside a copied file
     (found,) = [f for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
     assert (found.kind, found.path) == ("entry", f"questions/_manifest/{entry.name}")
@@ -188,14 +202,58 @@ def test_a_folder_in_place_of_a_data_file_is_moved_aside(warehouse: Warehouse, i
     assert len(aside) == 2 * len([name for name in inside if name.endswith(".txt")])
 
 
-def test_what_cannot_be_put_right_is_told(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder under the name of an entry: its rows wait, and the check goes on."""
-    (entry, *_) = sorted(Path(warehouse.url).glob("questions/_manifest/*.json"))
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_folder_in_place_of_a_commit_is_passed_over(warehouse: Warehouse, which: int) -> None:
+    entry = sorted(Path(warehouse.url).glob("questions/_manifest/*.json"))[which]
     entry.unlink()
     entry.mkdir()
     found = [f for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
     assert [f.kind for f in found] == ["uncounted"]
-    assert mend(Warehouse(warehouse.url), found[0]).startswith("left as it is: ")
-    entry.rmdir()
     assert mend(Warehouse(warehouse.url), found[0]) == "taken in: 50 of 50 rows were missing"
     assert findings(warehouse) == []
+
+
+def test_what_cannot_be_put_right_is_told(warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A full disk: what waits stays as it is, and the check goes on."""
+    (entry, *_) = sorted(Path(warehouse.url).glob("questions/_manifest/*.json"))
+    entry.unlink()
+    found = [f for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
+    with monkeypatch.context() as full:
+        full.setattr(FileStore, "write", lambda *_: (_ for _ in ()).throw(OSError("no space left")))
+        assert mend(Warehouse(warehouse.url), found[0]) == "left as it is: no space left"
+    assert mend(Warehouse(warehouse.url), found[0]) == "taken in: 50 of 50 rows were missing"
+    assert findings(warehouse) == []
+
+
+def test_a_commit_of_a_newer_format_is_told_and_left(warehouse: Warehouse) -> None:
+    entry = sorted(Path(warehouse.url).glob("questions/_manifest/*.json"))[1]
+    whole = json.dumps(json.loads(entry.read_text()) | {"format": 3})
+    entry.write_text(whole)
+    for act in (
+        lambda store: store.scan("questions"),
+        lambda store: store.append("questions", rows(0, 10), round="r"),
+        lambda store: store.compact("questions"),
+    ):
+        with pytest.raises(InputError, match=r"newer version wrote this entry \(its format is 3"):
+            act(Warehouse(warehouse.url))
+    (found,) = [f for seen in inspect_tables(Warehouse(warehouse.url)) for f in seen.findings]
+    assert found.kind == "newer"
+    assert mend(Warehouse(warehouse.url), found).startswith("left as it is: use the version")
+    assert entry.read_text() == whole
+
+
+def test_damaged_digests_are_found_and_made_anew(tmp_path: Path) -> None:
+    store = Warehouse(tmp_path)
+    count = SMALL_ROWS + 10
+    store.append("questions", rows(0, count), round="r")
+    (digests,) = tmp_path.glob("questions/_keys/*.npy")
+    whole = digests.read_bytes()
+    for content in (whole[:-5], whole[:-16], whole[:-1] + bytes([whole[-1] ^ 1]), b""):
+        digests.write_bytes(content)
+        assert findings(store) == [("keys", str(digests.relative_to(tmp_path)))]
+        for seen in inspect_tables(store):
+            for finding in seen.findings:
+                mend(store, finding)
+        assert findings(store) == []
+        assert Warehouse(tmp_path).append("questions", rows(0, count), round="r") == 0
+        assert digests.read_bytes() == whole

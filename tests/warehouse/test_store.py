@@ -122,6 +122,11 @@ def test_replaced_files_are_removed_when_old_and_lost_ones_never(tmp_path: Path)
     for path in (*replaced, orphan):
         os.utime(path, (0, 0))
     store.compact("questions")
+    assert all(path.exists() for path in replaced)  # old files, but replaced a moment ago
+    for commit in (tmp_path / "questions" / "_manifest").glob("*.json"):
+        os.utime(commit, (0, 0))
+    store = Warehouse(tmp_path)
+    store.compact("questions")
     assert not any(path.exists() for path in replaced)
     assert orphan.exists()
     assert store.uncounted("questions") == ["questions/round=r0/orphan.parquet"]
@@ -276,7 +281,7 @@ def test_manifest_entries_say_what_they_hold(tmp_path: Path) -> None:
     store = Warehouse(tmp_path)
     store.append("answers", make_answers(["q1"], "helm/gpt 4"), round="r0", expert="helm/gpt 4")
     (entry,) = (tmp_path / "answers" / "_manifest").glob("*.json")
-    body = json.loads(entry.read_text())
+    (body,) = json.loads(entry.read_text())["files"]
     assert body["rows"] == 1
     assert body["expert"] == "helm/gpt 4"
     assert (tmp_path / body["path"]).exists()

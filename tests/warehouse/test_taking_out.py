@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from tests.warehouse.killed_steps import killed_at
 from warehouse import Warehouse
-from warehouse.integrity import inspect_tables
+from warehouse.keeping.integrity import inspect_tables
 
 N_ROWS = 8
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import PurePosixPath
 from urllib.parse import unquote
 
@@ -12,7 +13,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse.errors import InputError
-from warehouse.manifest import ManifestEntry
+from warehouse.keys import digest_keys
+from warehouse.manifest import NEWER, ManifestEntry
 from warehouse.schemas import SCHEMA_VERSION, TABLES
 from warehouse.store import Warehouse
 
@@ -22,7 +24,8 @@ class Finding:
     """One file that is not as it should be.
 
     ``kind`` is one of: ``damaged`` (bytes or rows differ from what was written), ``lost`` (an entry whose
-    file is gone), ``uncounted`` (a file that no entry names), ``entry`` (an entry that cannot be read).
+    file is gone), ``uncounted`` (a file that no entry names), ``entry`` (an entry that cannot be read),
+    ``newer`` (a newer version wrote it), ``keys`` (digests that are not those of the file's keys).
     """
 
     table: str
@@ -75,16 +78,22 @@ def _mend(warehouse: Warehouse, finding: Finding) -> str:
         if finding.path not in {entry.path for entry in warehouse.files(finding.table)}:
             files.delete(finding.path)
         return f"taken in: {added:,} of {rows.num_rows:,} rows were missing"
-    if finding.kind == "entry" and not finding.path.endswith(".json"):
+    if finding.kind == "newer":
         return "left as it is: use the version that wrote it"
+    if finding.kind == "keys":
+        files.delete(finding.path)
+        return "removed: they are made anew when they are needed"
     name = PurePosixPath(finding.path).stem
-    entry = f"{finding.table}/_manifest/{name}.json"
-    files.write(f"{finding.table}/_set_aside/{name}.json", files.read(entry))
-    files.delete(entry)
-    if finding.kind == "damaged":
-        files.move(finding.path, f"{finding.table}/_set_aside/{name}.bin")
+    aside = f"{finding.table}/_set_aside/{name}"
     if finding.kind == "entry":
+        files.write(f"{aside}.json", files.read(finding.path))
+        files.delete(finding.path)
         return "set aside; `leeroo warehouse check --mend` once more takes its rows in again"
+    entry = warehouse.set_aside(finding.table, finding.path)
+    if entry is not None:
+        files.write(f"{aside}.json", json.dumps(asdict(entry)).encode())
+    if finding.kind == "damaged":
+        files.move(finding.path, f"{aside}.bin")
     return "set aside: its rows no longer count"
 
 
@@ -92,8 +101,9 @@ def _inspect(warehouse: Warehouse, table: str) -> Inspection:
     try:
         entries = warehouse.files(table)
     except InputError as error:  # an entry that cannot be read: nothing else can be told of the table
+        kind = "newer" if error.what.startswith(NEWER) else "entry"
         return Inspection(
-            table, 0, 0, 0, (Finding(table, _below(warehouse, error.where or table), "entry", error.what),)
+            table, 0, 0, 0, (Finding(table, _below(warehouse, error.where or table), kind, error.what),)
         )
     compared = (_compare(warehouse, table, entry) for entry in entries)
     findings = [found for found in compared if found is not None]
@@ -119,11 +129,14 @@ def _compare(warehouse: Warehouse, table: str, entry: ManifestEntry) -> Finding 
     if entry.sha256 is not None and hashlib.sha256(content).hexdigest() != entry.sha256:
         return Finding(table, entry.path, "damaged", "its bytes are not those that were written")
     try:
-        rows = pq.read_table(pa.BufferReader(content), page_checksum_verification=True).num_rows
+        written = pq.read_table(pa.BufferReader(content), page_checksum_verification=True)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, OSError) as error:
         return Finding(table, entry.path, "damaged", str(error).splitlines()[0])
-    if rows != entry.rows:
-        return Finding(table, entry.path, "damaged", f"it has {rows:,} rows, not {entry.rows:,}")
+    if written.num_rows != entry.rows:
+        return Finding(table, entry.path, "damaged", f"it has {written.num_rows:,} rows, not {entry.rows:,}")
     if entry.schema > SCHEMA_VERSION:
-        return Finding(table, entry.path, "entry", f"a newer version wrote it (schema {entry.schema})")
+        return Finding(table, entry.path, "newer", f"a newer version wrote it (schema {entry.schema})")
+    keys = warehouse.table(table).keys
+    if not keys.are_right(entry, digest_keys(table, written)):
+        return Finding(table, keys.path(entry.name), "keys", "they are not those of the file's rows")
     return None
