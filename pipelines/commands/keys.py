@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption, LedgerOption
 from serve.ledger.messages import Period
 from serve.wire.presets import Preset
 from serve.wire.recording import Recording
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from serve.ledger.keys import KeyRecord
+    from serve.ledger.ledger import Ledger
 
 #: Columns of the table of keys that are there even where no key has a value.
 ALWAYS_SHOWN = ("key", "name", "spent USD", "budget USD", "period", "requests", "state")
@@ -58,6 +59,7 @@ def register(app: typer.Typer) -> None:
 def create_key(
     name: Annotated[str, typer.Argument(help="Owner of the key.")],
     home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
     budget_usd: Annotated[
         float | None, typer.Option(help="Maximum spend per period; unlimited by default.")
     ] = None,
@@ -88,11 +90,9 @@ def create_key(
     ] = None,
 ) -> None:
     """Create a key. Its secret is shown once and never stored."""
-    from serve.ledger.ledger import LEDGER_FILE, Ledger
-
     if expert:
         _check_experts(expert, catalogue)
-    key_id, secret = Ledger(Home.open(home).path / LEDGER_FILE).create_key(
+    key_id, secret = _open(home, ledger).create_key(
         name,
         budget_usd=budget_usd,
         period=period,
@@ -108,6 +108,13 @@ def create_key(
         operator=operator,
     )
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
+
+
+def _open(home: Path, ledger: str | None) -> Ledger:
+    from serve.ledger.ledger import Ledger
+    from serve.ledger.store.place import ledger_place
+
+    return Ledger(ledger_place(Home.open(home).path, ledger))
 
 
 def _check_experts(names: list[str], catalogue: Path | None) -> None:
@@ -128,12 +135,12 @@ def _check_experts(names: list[str], catalogue: Path | None) -> None:
 def set_key(
     name: Annotated[str, typer.Argument(help="Name or id of the key.")],
     home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
     record: RecordOption = None,
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
 ) -> None:
     """Change what is recorded and explored for a key, from its next request on."""
-    from serve.ledger.ledger import LEDGER_FILE, Ledger
     from warehouse import InputError
 
     if record is None and explore_share is None and explore_usd_per_day is None:
@@ -142,36 +149,38 @@ def set_key(
             where=f"key {name!r}",
             fix="give --record, --explore-share or --explore-usd-per-day",
         )
-    key_id = Ledger(Home.open(home).path / LEDGER_FILE).change_key(
+    key_id = _open(home, ledger).change_key(
         name, record=record, explore_share=explore_share, explore_usd_per_day=explore_usd_per_day
     )
     typer.echo(f"{key_id} is changed.")
 
 
 def revoke_key(
-    name: Annotated[str, typer.Argument(help="Name or id of the key.")], home: HomeOption = DEFAULT_HOME
+    name: Annotated[str, typer.Argument(help="Name or id of the key.")],
+    home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
 ) -> None:
     """Revoke a key at once and for good."""
-    from serve.ledger.ledger import LEDGER_FILE, Ledger
-
-    typer.echo(f"{Ledger(Home.open(home).path / LEDGER_FILE).revoke_key(name)} is revoked.")
+    typer.echo(f"{_open(home, ledger).revoke_key(name)} is revoked.")
 
 
 def list_keys(
-    home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
+    home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """List keys with their limits, their spend in the current period, and today's cost of exploring."""
     from pipelines.commands.terminal.console import Terminal, print_line
-    from serve.ledger.ledger import LEDGER_FILE, Ledger
 
-    ledger = Ledger(Home.open(home).path / LEDGER_FILE)
+    books = _open(home, ledger)
     if as_json or as_csv:
         from pipelines.commands.terminal.query_output import write_records
 
-        write_records([asdict(key) for key in ledger.list_keys()], sys.stdout, as_csv=as_csv)
+        write_records([asdict(key) for key in books.list_keys()], sys.stdout, as_csv=as_csv)
         return
-    Terminal().print(key_table(ledger.list_keys()))
-    if explored_usd := ledger.exploring.spent_usd().get("", 0.0):
+    Terminal().print(key_table(books.list_keys()))
+    if explored_usd := books.exploring.spent_usd().get("", 0.0):
         print_line(f"Exploring cost ${explored_usd:.6g} today beyond the experts that were the choice.")
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, HomeOption, LedgerOption
 from serve.wire.recording import Recording
 from warehouse.home import Home, warehouse_elsewhere
 from warehouse.traffic.retention import DEFAULT_DAYS
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
     catalogue: Annotated[
         Path | None, typer.Option(help="Catalogue file; the default one if not given.")
     ] = None,
@@ -120,7 +121,7 @@ def serve(
     place = Home.open(home)
     settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
-    settings["warehouse_url"] = warehouse_elsewhere()
+    settings |= {"warehouse_url": warehouse_elsewhere(), "ledger": ledger}
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}

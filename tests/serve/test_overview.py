@@ -28,6 +28,8 @@ from serve.ledger.overview.tallies import TallyBook
 from serve.request.gateway import Gateway
 from warehouse.home import Home
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 EXPERTS = ("a", "b", "c")
 KEYS = (None, "key-1", "key-2")
 AMOUNTS = st.floats(0, 5, allow_subnormal=False)
@@ -82,10 +84,16 @@ def requests(draw):
     return made
 
 
-@settings(deadline=None, max_examples=60)
-@given(requests(), st.integers(1, 31), st.lists(st.booleans(), min_size=50, max_size=50))
-def test_sums_are_those_of_the_requests_of_the_days_asked_for(tmp_path_factory, made, days, flushes):
-    ledger = Ledger(tmp_path_factory.mktemp("ledger") / LEDGER_FILE)
+def test_sums_are_those_of_the_requests_of_the_days_asked_for(tmp_path_factory, either_store):
+    @settings(deadline=None, max_examples=15 if either_store else 60)
+    @given(requests(), st.integers(1, 31), st.lists(st.booleans(), min_size=50, max_size=50))
+    def are_those(made, days, flushes):
+        check_sums(Ledger(tmp_path_factory.mktemp("ledger") / LEDGER_FILE), made, days, flushes)
+
+    are_those()
+
+
+def check_sums(ledger, made, days, flushes):
     now = 40 * DAY_S
     clock = [now]
     overview = Overview(ledger, lambda: clock[0])
@@ -169,7 +177,7 @@ def test_what_is_kept_does_not_grow_with_the_requests(tmp_path):
     seen = overview.look(Caller(), 7)
     assert seen.everything.answers == seen.savings.requests == 5_000
     assert seen.latencies["a"].answers == 2_000  # the last ones
-    rows = ledger._db.execute("select count(*) from tallies").fetchone()[0]
+    rows = ledger._db.one("select count(*) as rows from tallies")["rows"]
     assert rows == 1 + 1 + len(EXPERTS)
     assert Overview(ledger).look(Caller(), 7).everything.answers == 5_000  # after a start of the process
 
