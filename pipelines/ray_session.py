@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.ray_address import check_ray_address
-from pipelines.ray_folders import make_scratch, ray_folder, remove_sessions_of
+from pipelines.ray_folders import keep_logs_of, make_scratch, ray_folder, remove_sessions_of
+from pipelines.ray_noise import without_ray_noise
+from warehouse import CannotRunError, LeerooError
 
 if TYPE_CHECKING:
     from serve.config import ServeConfig
@@ -62,19 +64,6 @@ def _stay_on_this_machine() -> None:
         ray_constants.ENABLE_RAY_CLUSTER = False
 
 
-def quieten_ray() -> None:
-    """Keep from the terminal what Ray says of a cluster of our own and nobody has to act on.
-
-    That its services ask for a token is as it should be; that they do not is a warning, and stays one.
-    """
-    logger = logging.getLogger("ray._private.authentication.authentication_token_setup")
-    logger.addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Token authentication is enabled")
-
-
 def _start_cluster() -> None:
     """Start a cluster in this process; once more where Ray gave up because the machine is too busy.
 
@@ -82,11 +71,10 @@ def _start_cluster() -> None:
     """
     import ray
 
-    quieten_ray()
     folder = ray_folder()
     for attempt in range(START_ATTEMPTS):
         try:
-            with _temporary_files_in(make_scratch()):
+            with _temporary_files_in(make_scratch()), without_ray_noise():
                 ray.init(
                     _temp_dir=str(folder) if folder else None,
                     address="local",  # not what an earlier `ray start` on this machine left behind
@@ -157,12 +145,27 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
         _start_cluster()
     try:
         yield
+    except Exception as error:
+        is_explained = isinstance(error, LeerooError) and not isinstance(error, CannotRunError)
+        if not named and not is_explained and (kept := keep_logs_of(os.getpid())) is not None:
+            _log.warning("The logs of Ray and vLLM are kept in %s", kept)
+        raise
     finally:
         ray.shutdown()
         if not named:
             for name in added:  # they were for this cluster alone
                 os.environ.pop(name, None)
             remove_sessions_of(os.getpid())
+
+
+def log_folder() -> Path | None:
+    """Return where Ray and vLLM log, while a cluster that this process started runs; None without one."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    from ray._private.worker import _global_node as node
+
+    return Path(node.get_logs_dir_path()) if node is not None and node.head else None
 
 
 @contextlib.contextmanager
