@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-ExpertState = Literal["ok", "resting", "starting"]
+ExpertState = Literal["ok", "resting", "starting", "drained"]
 
 
 class ExpertFigures(BaseModel):
