@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from serve.ledger.keys import KeyRecord
     from serve.ledger.ledger import Ledger
+
+#: Columns of the table of keys that are there even where no key has a value.
+ALWAYS_SHOWN = ("key", "name", "spent USD", "budget USD", "period", "requests", "state")
 
 RecordOption = Annotated[
     Recording | None,
@@ -182,42 +185,29 @@ def list_keys(
 
 
 def key_table(keys: Sequence[KeyRecord]) -> Table:
-    """Lay keys out, with what they spent in their present period."""
+    """Lay keys out, with what they spent in their present period; settings that no key has are left out."""
     from rich.table import Table
 
-    table = Table(
-        "key",
-        "name",
-        "spent USD",
-        "budget USD",
-        "period",
-        "requests",
-        "paced over",
-        "requests/min",
-        "experts",
-        "preset",
-        "record",
-        "explore",
-        "exploring USD",
-        "operator",
-        "state",
-    )
-    for key in keys:
-        table.add_row(
-            key.key_id,
-            key.name,
-            f"{key.spent_usd:.6g}",
-            "-" if key.budget_usd is None else f"{key.budget_usd:g}",
-            key.period,
-            str(key.requests),
-            str(key.paced_over or "-"),
-            str(key.requests_per_minute or "-"),
-            ", ".join(key.experts or ("all",)),
-            key.preset or "-",
-            key.record or "-",
-            "-" if key.explore_share is None else f"{key.explore_share:g}",
-            f"{key.explored_usd:.6g}",
-            "yes" if key.operator else "-",
-            "revoked" if key.revoked else "active",
-        )
+    columns: dict[str, Callable[[KeyRecord], str]] = {
+        "key": lambda key: key.key_id,
+        "name": lambda key: key.name,
+        "spent USD": lambda key: f"{key.spent_usd:.6g}",
+        "budget USD": lambda key: "-" if key.budget_usd is None else f"{key.budget_usd:g}",
+        "period": lambda key: key.period,
+        "requests": lambda key: str(key.requests),
+        "paced over": lambda key: str(key.paced_over or "-"),
+        "requests/min": lambda key: str(key.requests_per_minute or "-"),
+        "experts": lambda key: ", ".join(key.experts or ()) or "-",
+        "preset": lambda key: key.preset or "-",
+        "record": lambda key: key.record or "-",
+        "explore": lambda key: "-" if key.explore_share is None else f"{key.explore_share:g}",
+        "exploring USD": lambda key: f"{key.explored_usd:.6g}" if key.explored_usd else "-",
+        "operator": lambda key: "yes" if key.operator else "-",
+        "state": lambda key: "revoked" if key.revoked else "active",
+    }
+    told = {name: [tell(key) for key in keys] for name, tell in columns.items()}
+    told = {name: cells for name, cells in told.items() if name in ALWAYS_SHOWN or set(cells) - {"-"}}
+    table = Table(*told)
+    for row in zip(*told.values(), strict=True):
+        table.add_row(*row)
     return table

@@ -113,7 +113,7 @@ def serve(
     Ctrl-C ends all at once.
     """
     from pipelines.commands.terminal.console import Terminal
-    from pipelines.ray_session import joins_cluster, serving_session
+    from pipelines.ray_session import joins_cluster, log_folder, serving_session
     from serve.checks import check_machine, check_settings
     from serve.config import ServeConfig
 
@@ -152,6 +152,8 @@ def serve(
         console.print(f"Ready: {url}/v1 takes any OpenAI client, with model leeroo. Ctrl-C stops it.")
         if not open_access:
             console.print("It asks for a key: `leeroo keys create NAME` makes one.")
+        if (logs := log_folder()) is not None:
+            console.print(f"Ray and vLLM log to {logs} while it runs.")
         with StopSignal() as stop:
             stop.wait()
             with console.status("stopping") as status:

@@ -23,6 +23,7 @@ from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, Figures, Settled, Settlement, TrafficRecord
 from serve.ledger.overview.overview import Overview
+from serve.ledger.overview.seen import estimate_saved_usd
 from serve.ledger.overview.tallies import TallyBook
 from serve.request.gateway import Gateway
 from warehouse.home import Home
@@ -146,7 +147,21 @@ def check_savings(seen, answered):
     own = [(one, row) for one, row in rows if found.best_expert in row["experts"]]
     would = sum(row["predicted_cost_usd"][row["experts"].index(found.best_expert)] for _, row in own)
     paid = sum(one.cost_usd for one, _ in own)
-    assert (found.requests, found.saved_usd) == (len(own), pytest.approx(would - paid))
+    assert (found.requests, found.best_usd, found.paid_usd) == (len(own), *map(pytest.approx, (would, paid)))
+    assert found.saved_usd == pytest.approx(estimate_saved_usd(would, found.chosen_usd, paid))
+
+
+USD = st.floats(1e-9, 1e6)
+
+
+@given(best_usd=USD, chosen_usd=USD, paid_usd=USD, factor=st.floats(0.01, 100))
+def test_savings_do_not_depend_on_how_far_all_forecasts_are_off(best_usd, chosen_usd, paid_usd, factor):
+    saved_usd = estimate_saved_usd(best_usd, chosen_usd, paid_usd)
+    scaled_usd = estimate_saved_usd(best_usd * factor, chosen_usd * factor, paid_usd)
+    assert saved_usd == pytest.approx(scaled_usd, abs=1e-9 * (paid_usd + abs(saved_usd)))
+    assert estimate_saved_usd(best_usd, best_usd, paid_usd) == pytest.approx(0, abs=1e-9 * paid_usd)
+    assert (saved_usd > 1e-9 * paid_usd) <= (best_usd > chosen_usd)
+    assert estimate_saved_usd(best_usd, 0.0, paid_usd) == best_usd - paid_usd
 
 
 def test_what_is_kept_does_not_grow_with_the_requests(tmp_path):
