@@ -6,9 +6,11 @@ says so here.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
+from serve.ledger.messages import Entry, Heartbeat, Reservation
 from serve.ledger.periods import PERIODS, period_start
 from serve.ledger.picodollars import MOST_PICO
 from serve.ledger.store.store import Row, Store
@@ -43,26 +45,39 @@ class Ahead:
             rows.clear()
 
 
-def read_ahead(
-    db: Store,
-    key_ids: Collection[str],
-    request_ids: Collection[str],
-    conversations: Collection[bytes],
-    now: float,
-) -> Ahead:
+class Needs(NamedTuple):
+    """What entries are about: ids of keys and calls, digests of conversations."""
+
+    key_ids: set[str]
+    request_ids: set[str]
+    conversations: set[bytes]
+
+
+def needs_of(entries: Sequence[Entry], keyed: Callable[[bytes], bytes]) -> Needs:
+    """Return what entries are about; ``keyed`` gives what stands for a conversation in the ledger."""
+    told = [entry for entry in entries if not isinstance(entry, Heartbeat)]
+    turns = {entry.conversation for entry in told if isinstance(entry, Reservation)}
+    return Needs(
+        {entry.caller.key_id for entry in told if entry.caller.key_id is not None},
+        {entry.request_id for entry in told},
+        {keyed(turn) for turn in turns if turn},
+    )
+
+
+def read_ahead(db: Store, needs: Needs, now: float) -> Ahead:
     """Read the rows of these keys, calls and conversations, and what the keys spent in periods of now."""
+    key_ids, request_ids, conversations = needs
     starts = tuple(period_start(period, now) for period in PERIODS)
-    wanted = [
+    wanted: list[tuple[str, Collection[Any], tuple[str, ...]]] = [
         ("select * from keys where key_id in", key_ids, ()),
         ("select * from calls where request_id in", request_ids, ()),
         ("select * from conversations where digest in", conversations, ()),
         ("select * from spending where period_start in (?, ?, ?) and key_id in", key_ids, starts),
     ]
-    asked = [
-        (f"{sql} ({', '.join('?' * len(values))})", (*first, *values))
-        for sql, values, first in wanted
-        if values
-    ]
+    asked = []
+    for sql, values, first in wanted:
+        if places := _padded(values):
+            asked.append((f"{sql} ({', '.join('?' * len(places))})", (*first, *places)))
     found = iter(db.read_many(asked))
     keys, calls, held, spent = (next(found) if values else () for _, values, _ in wanted)
     return Ahead(
@@ -75,3 +90,9 @@ def read_ahead(
             for row in spent
         },
     )
+
+
+def _padded(values: Collection[Any]) -> list[Any]:
+    """Repeat a value until there are 1, 2, 4, 8...: few statements to prepare, whatever the groups' sizes."""
+    told = list(values)
+    return told + told[:1] * ((1 << max(0, len(told) - 1).bit_length()) - len(told))

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from serve.config import ServeConfig, is_loopback
+from serve.ledger.ahead import needs_of
 from serve.ledger.drain import Drain
 from serve.ledger.key_limits import PriceRatios, RateLimiter
 from serve.ledger.ledger import Ledger
@@ -136,23 +137,13 @@ class Bookkeeper:
     def _write_all(self, entries: Sequence[Entry]) -> list[Written]:
         """Write all together, in few ways to the database and back; or else each apart from the others."""
         try:
-            with self._ledger.together(*self._needs(entries)):
+            with self._ledger.together(lambda: needs_of(entries, self._keyed)):
                 return [self._write(entry, is_apart=False) for entry in entries]
         except LedgerAwayError:
             raise
         except Exception:  # one of them cannot be written
             with self._ledger.transaction():
                 return [self._write_alone(entry) for entry in entries]
-
-    def _needs(self, entries: Sequence[Entry]) -> tuple[set[str], set[str], set[bytes]]:
-        """Return the keys, calls and conversations that entries are about."""
-        told = [entry for entry in entries if not isinstance(entry, Heartbeat)]
-        turns = {entry.conversation for entry in told if isinstance(entry, Reservation)}
-        return (
-            {entry.caller.key_id for entry in told if entry.caller.key_id is not None},
-            {entry.request_id for entry in told},
-            {self._keyed(turn) for turn in turns if turn},
-        )
 
     def _write_alone(self, entry: Entry) -> Written:
         try:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from serve.ledger.ahead import Ahead, read_ahead
+from serve.ledger.ahead import Ahead, Needs, read_ahead
 from serve.ledger.calls import CallBook
 from serve.ledger.exploring import ExploringBook
 from serve.ledger.keys import KeyBook, KeyRecord
@@ -192,15 +192,14 @@ class Ledger:
         return self._db.in_transaction
 
     @contextmanager
-    def together(
-        self, key_ids: Collection[str], request_ids: Collection[str], conversations: Collection[bytes]
-    ) -> Iterator[None]:
-        """Begin a transaction, and read at once what entries about these keys and calls will need."""
+    def together(self, find_needs: Callable[[], Needs]) -> Iterator[None]:
+        """Begin a transaction; where reading is dear, read at once what the entries in it will need."""
         with self.transaction():
-            now = time.time()
-            self._calls.expire_if_due(now)
-            self._ahead = read_ahead(self._db, key_ids, request_ids, conversations, now)
-            self._calls.use(self._ahead)
+            if self._db.is_remote:
+                now = time.time()
+                self._calls.expire_if_due(now)
+                self._ahead = read_ahead(self._db, find_needs(), now)
+                self._calls.use(self._ahead)
             try:
                 yield
             finally:

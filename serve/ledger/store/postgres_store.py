@@ -65,6 +65,11 @@ class PostgresStore:
         """What messages call it."""
         return f"ledger {self._shown}"
 
+    @property
+    def is_remote(self) -> bool:
+        """It is, on this machine too: another process answers."""
+        return True
+
     def one(self, sql: str, values: Sequence[Any] = ()) -> dict[str, Any] | None:
         """Return the first row of what a statement finds or returns."""
         return next(iter(self.all(sql, values)), None)

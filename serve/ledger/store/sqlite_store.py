@@ -46,6 +46,11 @@ class SqliteStore:
         """What messages call it."""
         return f"ledger {self._path}"
 
+    @property
+    def is_remote(self) -> bool:
+        """It is not: a row that is asked for is there in microseconds."""
+        return False
+
     def one(self, sql: str, values: Sequence[Any] = ()) -> sqlite3.Row | None:
         """Return the first row of what a statement finds or returns."""
         row: sqlite3.Row | None = self._db.execute(sql, values).fetchone()

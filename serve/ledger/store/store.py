@@ -28,6 +28,10 @@ class Store(Protocol):
     def where(self) -> str:
         """What messages call it; it holds no secret."""
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether a statement that is read is a way there and back, so that several are best read at once."""
+
     def one(self, sql: str, values: Sequence[Any] = ()) -> Row | None:
         """Return the first row of what a statement finds, or of what it returns of its changes."""
 
