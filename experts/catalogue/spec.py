@@ -16,6 +16,8 @@ from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price, price_at
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
 
+#: What an expert can be asked: for an answer, for vectors of texts, for the order of documents.
+Task = Literal["chat", "embeddings", "rerank"]
 _ROUTER = "leeroo"  # and "leeroo:<preset>": what requests put into `model` to be routed
 
 
@@ -124,6 +126,11 @@ class ExpertSpec(BaseModel):
     tool_parser: str | None = Field(
         default=None, description="vllm: its parser of the model's tool calls, such as hermes"
     )
+    offers: tuple[Task, ...] = Field(
+        default=("chat",),
+        min_length=1,
+        description="what it can be asked: chat (completions too); embeddings and rerank of APIs",
+    )
     tags: tuple[str, ...] = Field(default=(), description="free-form labels")
 
     @field_validator("name")
@@ -206,6 +213,11 @@ class ExpertSpec(BaseModel):
 
 #: What belongs to some backends alone: whether a spec uses it, whose it is, and what is said to others.
 _BELONGS: tuple[tuple[Callable[[ExpertSpec], bool], tuple[str, ...], str], ...] = (
+    (
+        lambda spec: spec.offers != ("chat",),
+        ("openai",),
+        "embeddings and rerank are asked of APIs alone; set `backend: openai` or drop `offers:`",
+    ),
     (
         lambda spec: spec.scoring == "cloze",
         ("vllm", "recorded"),

@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
 from serve.http.described import REFUSALS, STREAM, FromKey, FromTrace, complete
-from serve.http.dialect_routes import add_dialects
+from serve.http.dialect_routes import add_dialects, add_vectors
 from serve.http.draining import Draining
 from serve.http.error_replies import add_error_handlers
 from serve.http.local_names import LocalNames
@@ -102,6 +102,7 @@ def create_api(gateway: Gateway) -> FastAPI:
         return await gateway.add_feedback(request, caller)
 
     add_dialects(asked, gateway)
+    add_vectors(asked, gateway)
     app.include_router(asked)
 
     @app.get("/v1/models", responses={401: REFUSALS[401]})

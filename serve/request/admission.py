@@ -33,7 +33,7 @@ from serve.request.clients import LedgerClient, RouterClient
 from serve.request.conversations import answered_so_far, saved_by_staying_usd
 from serve.request.cost_bounds import asks_of
 from serve.request.in_flight import CompletionRequest, Dice, InFlight
-from serve.request.permissions import allowed, query_of
+from serve.request.permissions import allowed, offering, query_of
 from serve.request.planning import make_plan, read_request, rule
 from serve.request.recording.recorder import recording_of
 from serve.request.tracing.about_request import about_reserved, about_ruling
@@ -65,7 +65,8 @@ class Admission:
         """
         reserved = await self._count_request(caller)
         preset = request.preset or caller.preset
-        query = query_of(request, request.text, preset, allowed(self.experts, request.experts, caller))
+        names = allowed(offering(self.experts, "chat"), request.experts, caller)
+        query = query_of(request, request.text, preset, names)
         query = replace(query, allowance_usd=reserved.allowance_usd)
         return await rule(self.router, query, caller, preset_in="preset")
 

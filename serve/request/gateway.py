@@ -37,7 +37,7 @@ from serve.request.recording.recorder import Recorder
 from serve.request.recording.records import Ending
 from serve.request.recording.texts import TextKeeper
 from serve.request.streamed_answer import StreamedAnswer
-from serve.request.streaming import text_of
+from serve.request.streaming import finish_of, text_of
 from serve.request.tracing.about_request import about_asked, operation_of
 from serve.request.tracing.notes import UNTRACED, Notes
 from serve.request.tracing.request_trace import RequestTrace
@@ -312,7 +312,7 @@ class Gateway:
             name, value = answered.expert.spec.name, answered.value
             text = text_of(value.body, "message")
             kept = kept_of(job, name, value.usage, text)
-            reason = value.body["choices"][0].get("finish_reason")
+            reason = finish_of(value.body)
             ending = Ending(answered, value.usage, answered.cost_usd, text, reason)
         finally:
             books.settle(ending, **kept)

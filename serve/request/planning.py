@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.selection.presets import Expectation, Preset
@@ -12,10 +12,11 @@ from serve.request.breaker import Breaker
 from serve.request.clients import RouterClient
 from serve.request.conversations import loses_little
 from serve.request.in_flight import CompletionRequest, Plan
-from serve.request.permissions import allowed, permitted, query_of, refuse_limits
+from serve.request.permissions import allowed, offering, permitted, query_of, refuse_limits
 from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError
-from serve.wire.protocol import ROUTED
+from serve.wire.expert_request import ROUTED
+from serve.wire.vectors import VectorRequest
 from warehouse import InputError, NobodyMayAnswerError
 
 ENSEMBLE = "ensemble"  # in a model's name: several experts may be asked for one answer
@@ -61,10 +62,13 @@ def read_request(
     Raises:
         ApiError: the request names no expert that this caller may use, or limits that exclude each other.
     """
+    experts = offering(experts, request.task)
     visible = permitted(experts, caller)
     if request.model in visible:
         refuse_limits(request)
         return None, (request.model,)
+    if isinstance(request, VectorRequest):
+        return None, (_only_one(request, visible),)
     name, *options = request.model.split(":")
     wants_several = options[:1] == [ENSEMBLE]
     preset = "".join(options[wants_several:])
@@ -87,6 +91,24 @@ def read_request(
     deny = resting if len(resting) < len(names) else ()
     query = query_of(request, request.query, preset or caller.preset, names, deny)
     return replace(query, wants_habits=wants_several), names
+
+
+def _only_one(request: VectorRequest, visible: Sequence[str]) -> str:
+    """Return the one expert that may answer where the request leaves it open: no router decides on these."""
+    if request.model != ROUTED or not visible:
+        told = ", ".join(visible) or "none"
+        what = f"no model {request.model!r} for {request.task}; there are {told}"
+        raise ApiError(404, what, param="model", code="model_not_found")
+    refuse_limits(request)
+    if len(visible) > 1:
+        raise ApiError(
+            400,
+            f"several experts offer {request.task}, and what they say cannot be compared; name one as model:"
+            f" {', '.join(visible)}",
+            param="model",
+            code="invalid_request",
+        )
+    return visible[0]
 
 
 async def rule(router: RouterClient, query: Query, caller: Caller, *, preset_in: str = "model") -> Ruling:
