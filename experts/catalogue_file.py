@@ -11,6 +11,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from experts.backends.registry import BACKENDS, is_known
+from experts.catalogue.capabilities import Capabilities
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import ContextTier, Price
 from experts.catalogue.spec import ExpertSpec, Resources
@@ -113,7 +114,12 @@ def _check_entry(path: Path, node: yaml.Node, entry: object, index: int) -> Expe
 def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
     """Return what is wrong and how to fix it, from one of pydantic's errors."""
     field = str(loc[-1]) if loc else ""
-    nested: dict[str, type[BaseModel]] = {"price": Price, "resources": Resources, "dialect": Dialect}
+    nested: dict[str, type[BaseModel]] = {
+        "price": Price,
+        "resources": Resources,
+        "dialect": Dialect,
+        "capabilities": Capabilities,
+    }
     fields = nested.get(str(loc[0]), ExpertSpec).model_fields if len(loc) > 1 else ExpertSpec.model_fields
     if "tiers" in loc[:-1]:
         fields = ContextTier.model_fields

@@ -26,7 +26,8 @@ ROOMS: dict[str, set[str]] = {
     "experts/grading": {"experts/catalogue"},
     "experts/upstream": {"experts/catalogue"},
     "experts/forms": {"experts/catalogue", "experts/grading"},
-    "experts/backends": {"experts/catalogue", "experts/grading", "experts/upstream"},
+    "experts/eligibility": {"experts/catalogue", "experts/upstream"},
+    "experts/backends": {"experts/catalogue", "experts/grading", "experts/upstream", "experts/eligibility"},
     "experts": {
         *("experts/catalogue", "experts/grading", "experts/upstream", "experts/backends"),
         "experts/forms",

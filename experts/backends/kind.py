@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,10 @@ def _no_memory(_spec: ExpertSpec) -> float | None:
     return 0.0
 
 
+def _no_tokenizer(_spec: ExpertSpec, _texts: Iterable[str]) -> int | None:
+    return None
+
+
 @dataclass(frozen=True)
 class BackendKind:
     """A row of :data:`experts.backends.registry.BACKENDS`: all that depends on an expert's ``backend``.
@@ -44,6 +48,7 @@ class BackendKind:
         engine_key: experts of one key live on one engine.
         env: environment variables of the process that runs it.
         memory_gib: what its engine takes of a CPU's memory; None where nobody knows.
+        count_tokens: the tokens of texts by its own tokenizer; None where that does not lie here.
     """
 
     build: Callable[[Sequence[ExpertSpec], str | Path | None], dict[str, Backend]]
@@ -57,3 +62,4 @@ class BackendKind:
     engine_key: Callable[[ExpertSpec], str] = _alone
     env: Callable[[ExpertSpec], dict[str, str]] = _no_env
     memory_gib: Callable[[ExpertSpec], float | None] = _no_memory
+    count_tokens: Callable[[ExpertSpec, Iterable[str]], int | None] = _no_tokenizer

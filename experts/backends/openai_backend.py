@@ -23,6 +23,8 @@ from experts.backends.spend_cap import Grant, Purse
 from experts.catalogue.pricing import Price
 from experts.catalogue.prompts import LETTERS, choose_template, render_prompt
 from experts.catalogue.spec import ExpertSpec
+from experts.eligibility.fit import describe_lacks, estimate_tokens, find_lacks
+from experts.eligibility.needs import find_needs
 from experts.grading.parsing import parse_choice
 from experts.upstream.client import UpstreamClient
 from experts.upstream.credentials import read_key, scrub
@@ -229,6 +231,10 @@ class OpenAIBackend:
         messages = [{"role": "user", "content": prompt}]
         fields = {"messages": messages, "temperature": spec.temperature, "max_tokens": max_tokens}
         ask = ask_of(spec, fields | options)
+        needs = find_needs(ask.body, question.text)
+        lacks = find_lacks(spec, needs, lambda _, needs: estimate_tokens(self._client.counter, needs))
+        if told := [lack for lack in lacks if lack.is_certain]:
+            raise _NoAnswerError(Failure(FailureKind.BAD_REQUEST, describe_lacks({spec.name: tuple(told)})))
         key = f"{question.question_id}-{spec.name}-{spec.version}-{kind}-{max_tokens}"
         headers = {"Idempotency-Key": hashlib.sha256(key.encode()).hexdigest()}
         for attempt in range(spec.max_retries + 1):

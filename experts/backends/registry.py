@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from experts.backends.base import Backend
@@ -75,6 +75,11 @@ def may_bill_failures(spec: ExpertSpec) -> bool:
     What our own engines compute in vain is on no bill.
     """
     return is_api(spec) and spec.bills_failures != "no"
+
+
+def count_tokens(spec: ExpertSpec, texts: Iterable[str]) -> int | None:
+    """Return the tokens of texts by the expert's own tokenizer; None where that does not lie here."""
+    return kind_of(spec).count_tokens(spec, texts)
 
 
 def is_api(spec: ExpertSpec) -> bool:

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from experts.catalogue.bundled_models import BUNDLED_MODELS, BUNDLED_PREFIX
+from experts.catalogue.capabilities import Capabilities, YesNo
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price, price_at
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
@@ -19,11 +20,6 @@ from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
 #: What an expert can be asked: for an answer, for vectors of texts, for the order of documents.
 Task = Literal["chat", "embeddings", "rerank"]
 _ROUTER = "leeroo"  # and "leeroo:<preset>": what requests put into `model` to be routed
-
-
-def _yes_or_no(value: Any) -> Any:
-    """YAML reads a bare yes or no as a truth value."""
-    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else value
 
 
 def _as_list(value: Any) -> Any:
@@ -106,7 +102,7 @@ class ExpertSpec(BaseModel):
     dialect: Dialect = Field(
         default_factory=Dialect, description="openai: how the API words requests; a preset's name, or fields"
     )
-    bills_failures: Annotated[Literal["yes", "no", "unknown"], BeforeValidator(_yes_or_no)] = Field(
+    bills_failures: YesNo = Field(
         default="unknown",
         description="openai: whether the API bills calls without an answer; unknown counts as yes in budgets",
     )
@@ -130,6 +126,9 @@ class ExpertSpec(BaseModel):
         default=("chat",),
         min_length=1,
         description="what it can be asked: chat (completions too); embeddings and rerank of APIs",
+    )
+    capabilities: Capabilities = Field(
+        default_factory=Capabilities, description="what it can do: a stated no keeps such requests away"
     )
     tags: tuple[str, ...] = Field(default=(), description="free-form labels")
 

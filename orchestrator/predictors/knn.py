@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from orchestrator.predictors.base import Rebuild, contrast_loss, inner_products
 from orchestrator.predictors.states import State
+from orchestrator.text.cells import FROM_ROWS, Cells, arrange
 from orchestrator.text.queries import Examples, Queries
 from orchestrator.text.tokens import unit_rows
 from warehouse import NotReadyError
@@ -25,9 +26,11 @@ BLOCK = 256  # queries scored at once; bounds memory at BLOCK x examples
 class KnnPredictor:
     """Weighted vote of the k nearest training questions.
 
-    A neighbour of similarity s weighs exp((s - s_max) / temperature); an expert's success is the weighted
-    mean over the neighbours it answered, shrunk to its overall mean where few did. The metric is the cosine
-    between the leading principal components of the embeddings: less noise than all of them, and less to scan.
+    A neighbour of similarity s has the weight exp((s - s_max) / temperature). An expert's success is its
+    weighted mean over the neighbours that it answered, shrunk to its overall mean if these are few. The
+    metric is the cosine between the leading principal components of the embeddings: less noise than all of
+    them, and less to scan.
+    From ``FROM_ROWS`` questions on, the neighbours are sought in the cells nearest to the query.
     """
 
     kind: ClassVar[str] = "knn"
@@ -48,6 +51,7 @@ class KnnPredictor:
         self._components = components
         self._grid = (neighbours, temperatures)
         self.experts: tuple[str, ...] = ()
+        self._cells: Cells | None = None
 
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
         """Keep the questions; choose k, embedding and temperature by :func:`contrast_loss` on validation."""
@@ -55,14 +59,13 @@ class KnnPredictor:
             raise NotReadyError("there are no questions to learn from", fix="answer questions first")
         neighbours, temperatures = self._grid
         self.experts = train.outcomes.experts
-        self._remember(train.outcomes.score)
         best = float("inf")
         widths = train.queries.widths
         parts: list[int | None] = [self._fixed_part]
         if self._fixed_part is None and len(widths) > 1:
             parts += range(len(widths))
         for part in parts:
-            self._place(train.queries.part(part))
+            self._remember(train.outcomes.score, train.queries.part(part))
             ranked = self._rank(validation.queries.part(part), max(neighbours), exact=False)
             for k, temperature in product(neighbours, temperatures):
                 success = self._vote(*ranked, k=k, temperature=temperature)
@@ -73,8 +76,7 @@ class KnnPredictor:
 
     def refit(self, examples: Examples) -> Self:
         """Remember these questions instead, with the settings that ``fit`` chose."""
-        self._remember(examples.outcomes.score)
-        self._place(examples.queries.part(self.part))
+        self._remember(examples.outcomes.score, examples.queries.part(self.part))
         return self
 
     def predict(self, queries: Queries) -> NDArray[np.float32]:
@@ -94,13 +96,17 @@ class KnnPredictor:
             "k": self.k,
             "part": self.part,
             "temperature": self.temperature if np.isfinite(self.temperature) else None,
+            "complete": self._complete,
         }
         arrays = {
             "memory": self._memory,
             "score": self._score,
             "centre": self._centre,
             "projection": self._projection,
+            "mean_score": self._mean_score,
         }
+        if self._cells is not None:
+            arrays |= {"cells": self._cells.centres, "cell_starts": self._cells.starts}
         return State(self.kind, config, arrays)
 
     @classmethod
@@ -117,23 +123,31 @@ class KnnPredictor:
             knn._projection = state.arrays["projection"]
         else:  # routers saved before there was a projection compare whole embeddings
             knn._projection = np.eye(width, dtype=np.float32)
-        knn._remember(state.arrays["score"])
+        knn._score = state.arrays["score"]
+        # Saved since memories are large: without them all scores are read once.
+        complete = state.config.get("complete")
+        knn._complete = bool(np.isfinite(knn._score).all()) if complete is None else complete
+        mean = state.arrays.get("mean_score")
+        knn._mean_score = mean_scores(knn._score) if mean is None else mean
+        if "cells" in state.arrays:
+            knn._cells = Cells(state.arrays["cells"], state.arrays["cell_starts"])
         return knn
 
     @property
     def _chosen_yet(self) -> bool:
         return hasattr(self, "k")
 
-    def _remember(self, score: NDArray[np.float32]) -> None:
-        seen = np.isfinite(score)
-        self._score, self._known = score, np.nan_to_num(score)
-        self._seen = None if seen.all() else seen.astype(np.float32)
+    def _remember(self, score: NDArray[np.float32], embeddings: NDArray[np.float32]) -> None:
+        self._score = score
+        self._complete = bool(np.isfinite(score).all())
         self._mean_score = mean_scores(score)
-
-    def _place(self, embeddings: NDArray[np.float32]) -> None:
         self._centre = embeddings.mean(axis=0)
         self._projection = principal_axes(embeddings - self._centre, self._components)
         self._memory = np.ascontiguousarray(unit_rows((embeddings - self._centre) @ self._projection.T))
+        self._cells = None
+        if len(self._memory) >= FROM_ROWS:
+            order, self._cells = arrange(self._memory)
+            self._memory, self._score = self._memory[order], score[order]
 
     def _rank(
         self, embeddings: NDArray[np.float32], k: int, *, exact: bool = True
@@ -150,6 +164,10 @@ class KnnPredictor:
         for start in range(0, len(embeddings), BLOCK):
             part = slice(start, start + BLOCK)
             rows = unit_rows(inner_products(embeddings[part] - self._centre, self._projection))
+            if self._cells is not None:
+                for i, row in enumerate(rows, start):
+                    index[i], similarity[i] = self._nearest_in_cells(self._cells, row, k, candidates)
+                continue
             products = rows @ self._memory.T
             near = np.argpartition(products, -candidates, axis=1)[:, -candidates:]
             if exact:
@@ -163,16 +181,27 @@ class KnnPredictor:
             similarity[part] = np.take_along_axis(near_products, order, axis=1)
         return index, similarity
 
+    def _nearest_in_cells(
+        self, cells: Cells, row: NDArray[np.float32], k: int, candidates: int
+    ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+        """The same for one query [d], among the rows of the cells nearest to it; both [k]."""
+        positions, products = cells.products(self._memory, row, candidates)
+        near = positions[np.argpartition(products, -candidates)[-candidates:]]
+        near_products = np.vecdot(self._memory[near], row)
+        order = np.lexsort((near, -near_products))[:k]
+        return near[order], near_products[order]
+
     def _vote(
         self, index: NDArray[np.intp], similarity: NDArray[np.float32], *, k: int, temperature: float
     ) -> NDArray[np.float32]:
         index, similarity = index[:, :k], similarity[:, :k]
         weight = np.exp((similarity - similarity[:, :1]) / np.float32(temperature))
-        total = np.einsum("nk,nkm->nm", weight, self._known[index])
-        if self._seen is None:
+        score = self._score[index]
+        total = np.einsum("nk,nkm->nm", weight, np.nan_to_num(score))
+        if self._complete:
             mass = weight.sum(axis=1, keepdims=True)
         else:
-            mass = np.einsum("nk,nkm->nm", weight, self._seen[index])
+            mass = np.einsum("nk,nkm->nm", weight, np.isfinite(score).astype(np.float32))
         prior = np.float32(PRIOR_WEIGHT)
         success: NDArray[np.float32] = (total + prior * self._mean_score) / (mass + prior)
         return success

@@ -8,10 +8,12 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
-from experts.upstream import Ask, TokenCounter
+from experts.upstream import Ask, TokenCounter, measure
+from experts.upstream.request import Extent
 from serve.config import ServeConfig
 from serve.experts.client import ExpertClient
 from serve.ledger.messages import (
@@ -28,13 +30,15 @@ from serve.request.asking.exploring import explore_plan, throw_dice
 from serve.request.background import Background
 from serve.request.books import settle_surely
 from serve.request.breaker import Breaker
+from serve.request.candidates.eligible import eligible
+from serve.request.candidates.permissions import allowed, offering, query_of
+from serve.request.candidates.service import Service
 from serve.request.charges import Purse, likely_usd
 from serve.request.clients import LedgerClient, RouterClient
 from serve.request.conversations import answered_so_far, saved_by_staying_usd
 from serve.request.cost_bounds import asks_of
 from serve.request.in_flight import CompletionRequest, Dice, InFlight
-from serve.request.permissions import allowed, offering, query_of
-from serve.request.planning import make_plan, read_request, rule
+from serve.request.planning import CanServe, make_plan, read_request, rule
 from serve.request.recording.recorder import recording_of
 from serve.request.tracing.about_request import about_reserved, about_ruling
 from serve.request.tracing.notes import UNTRACED, Notes
@@ -53,6 +57,7 @@ class Admission:
     experts: Mapping[str, ExpertClient]
     breaker: Breaker
     counters: Mapping[str, TokenCounter]
+    service: Service
     background: Background
     config: ServeConfig
     rng: np.random.Generator
@@ -65,7 +70,11 @@ class Admission:
         """
         reserved = await self._count_request(caller)
         preset = request.preset or caller.preset
-        names = allowed(offering(self.experts, "chat"), request.experts, caller)
+        body: dict[str, Any] = {"prompt": request.query}
+        if request.messages is not None:
+            body = {"messages": [message.model_dump(exclude_unset=True) for message in request.messages]}
+        can_serve = self._can_serve(body, request.text, measure(body))
+        names = await can_serve(allowed(offering(self.experts, "chat"), request.experts, caller))
         query = query_of(request, request.text, preset, names)
         query = replace(query, allowance_usd=reserved.allowance_usd)
         return await rule(self.router, query, caller, preset_in="preset")
@@ -77,7 +86,8 @@ class Admission:
             ApiError: the key asks too often, or nobody may answer.
         """
         await self._count_request(caller)
-        _, names = read_request(request, caller, self.experts, self.breaker)
+        # Whoever asks may want to know by how much it is too long.
+        _, names = await read_request(request, caller, self.experts, self.breaker, _all)
         asks = asks_of((self.experts[name].spec for name in names), request.for_expert())
         return max(self.counters[name].prompt_tokens(ask.prompt_characters) for name, ask in asks.items())
 
@@ -90,10 +100,12 @@ class Admission:
             ApiError: the request is refused.
         """
         began = time.monotonic()
-        query, names = read_request(request, caller, self.experts, self.breaker)
         body = request.for_expert()
+        extent = measure(body)
+        can_serve = self._can_serve(body, request.query, extent)
+        query, names = await read_request(request, caller, self.experts, self.breaker, can_serve)
         form = find_form(body, request.query if query is None else query.text)
-        asks = asks_of((self.experts[name].spec for name in names), body)
+        asks = asks_of((self.experts[name].spec for name in names), body, extent)
         dice = throw_dice(self.config, caller, self.rng, is_routed=query is not None)
         reservation = self._reservation(request, caller, asks, dice, is_routed=query is not None)
         reserving = self.background.start(
@@ -183,6 +195,13 @@ class Admission:
             explores=dice.explores,
         )
 
+    def _can_serve(self, body: dict[str, Any], text: str, extent: Extent) -> CanServe:
+        async def can_serve(names: Sequence[str]) -> tuple[str, ...]:
+            specs = [self.experts[name].spec for name in self.service.in_service(tuple(names))]
+            return await eligible(specs, body, text, extent, self.counters)
+
+        return can_serve
+
     async def _give_back(self, reserving: asyncio.Task[Reserved], settlement: Settlement) -> None:
         """Give back what was set aside, or may have been, for a request that came to nothing."""
         await asyncio.wait({reserving})
@@ -197,6 +216,10 @@ def _affordable(names: Sequence[str], asks: Mapping[str, Ask], grant: Grant) -> 
         for name in names
         if name in asks and min(asks[name].most_usd, MOST_USD) <= grant.reserved_usd + 1e-12
     )
+
+
+async def _all(names: Sequence[str]) -> tuple[str, ...]:
+    return tuple(names)
 
 
 def _new_request_id() -> str:

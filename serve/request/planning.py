@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from orchestrator.selection.presets import Expectation, Preset
 from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller, Grant
 from serve.request.breaker import Breaker
+from serve.request.candidates.permissions import allowed, offering, permitted, query_of, refuse_limits
 from serve.request.clients import RouterClient
 from serve.request.conversations import loses_little
 from serve.request.in_flight import CompletionRequest, Plan
-from serve.request.permissions import allowed, offering, permitted, query_of, refuse_limits
 from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError
 from serve.wire.expert_request import ROUTED
-from serve.wire.vectors import VectorRequest
+from serve.wire.vectors import EmbeddingsRequest, RerankRequest, VectorRequest
 from warehouse import InputError, NobodyMayAnswerError
 
+#: Of some experts, those that can serve a request; an ApiError where none can.
+CanServe = Callable[[Sequence[str]], Awaitable[tuple[str, ...]]]
 ENSEMBLE = "ensemble"  # in a model's name: several experts may be asked for one answer
 ROUTED_FORMS = (ROUTED, f"{ROUTED}:<preset>", f"{ROUTED}:{ENSEMBLE}", f"{ROUTED}:{ENSEMBLE}:<preset>")
 
@@ -51,23 +53,32 @@ def offered_models(
     return routed | {f"{ROUTED}:{ENSEMBLE}": Offered(ROUTED)} | found
 
 
-def read_request(
-    request: CompletionRequest, caller: Caller, experts: Mapping[str, ExpertClient], breaker: Breaker
+async def read_request(
+    request: CompletionRequest,
+    caller: Caller,
+    experts: Mapping[str, ExpertClient],
+    breaker: Breaker,
+    can_serve: CanServe,
 ) -> tuple[Query | None, tuple[str, ...]]:
     """Return what to decide on (None where the request names the expert), and who may answer.
 
     Experts that rest are left out while there are others. One that is named is asked all the same: its caller
     wants no other, and its answer, or its refusal, is truer than ours.
 
+    Experts that cannot serve the request are left out before.
+
     Raises:
-        ApiError: the request names no expert that this caller may use, or limits that exclude each other.
+        ApiError: the request names no expert that this caller may use, none can serve it, or its limits
+            exclude each other.
     """
     experts = offering(experts, request.task)
     visible = permitted(experts, caller)
     if request.model in visible:
         refuse_limits(request)
-        return None, (request.model,)
-    if isinstance(request, VectorRequest):
+        if isinstance(request, EmbeddingsRequest | RerankRequest):  # each of its texts has the window
+            return None, (request.model,)
+        return None, await can_serve((request.model,))
+    if isinstance(request, EmbeddingsRequest | RerankRequest):
         return None, (_only_one(request, visible),)
     name, *options = request.model.split(":")
     wants_several = options[:1] == [ENSEMBLE]
@@ -86,7 +97,7 @@ def read_request(
             param="min_success",
             code="invalid_request",
         )
-    names = allowed(experts, request.experts, caller)
+    names = await can_serve(allowed(experts, request.experts, caller))
     resting = breaker.resting(names, caller.key_id)
     deny = resting if len(resting) < len(names) else ()
     query = query_of(request, request.query, preset or caller.preset, names, deny)

@@ -77,7 +77,7 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         ]
         experts = {spec.name: DirectClient(spec) for spec in specs}
         gateway = Gateway(config, FixedRouter("able", "other"), LocalLedger(config), experts)
-        server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="warning"))
+        server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
 
         async def run() -> None:
             await server.serve()

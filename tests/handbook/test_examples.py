@@ -54,7 +54,7 @@ def test_ask_the_endpoint(example, capsys, tmp_path):
     config = ServeConfig(home=tmp_path, access="auto")
     experts = {name: ScriptedExpert(name) for name in EXPERTS}
     gateway = Gateway(config, LocalRouter(router), LocalLedger(config), experts)
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

@@ -46,7 +46,7 @@ def url(upstream, tmp_path):
     specs = [spec_of(name, upstream, timeout_s=2) for name in ("alpha", "beta")]
     experts = {spec.name: DirectClient(spec) for spec in specs}
     gateway = Gateway(config, FixedRouter("alpha", "beta"), LocalLedger(config), experts)
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="critical"))
+    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
 
     async def run():
         await server.serve()

@@ -112,7 +112,7 @@ def served(tmp_path_factory):
     names = "gemma-3-270m", "smollm2-135m"
     ledger = ShownLedger(config)
     gateway = Gateway(config, FixedRouter(*names), ledger, {name: ScriptedExpert(name) for name in names})
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_level="warning"))
+    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
     thread = threading.Thread(target=server.run)
     thread.start()
     while not server.started:

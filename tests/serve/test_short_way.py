@@ -60,7 +60,7 @@ async def serving(app, destination=None):
     if destination is None:
         destination = Destination()
         destination.set(app)
-    config = uvicorn.Config(ShortWay(ray, destination), port=0, log_level="critical", lifespan="off")
+    config = uvicorn.Config(ShortWay(ray, destination), port=0, log_config=None, lifespan="off")
     server = uvicorn.Server(config)
     running = asyncio.create_task(server.serve())
     while not server.started:
@@ -201,7 +201,7 @@ def test_a_server_that_is_to_end_finishes_what_is_in_work():
     async def go():
         destination = Destination()
         destination.set(Application())
-        config = uvicorn.Config(ShortWay(ray, destination), port=0, log_level="critical", lifespan="off")
+        config = uvicorn.Config(ShortWay(ray, destination), port=0, log_config=None, lifespan="off")
         server = uvicorn.Server(config)
         running = asyncio.create_task(server.serve())
         while not server.started:

@@ -43,7 +43,7 @@ def test_who_takes_nothing_of_a_stream_holds_no_place(upstream, tmp_path, monkey
             destination = Destination()
             destination.set(app)
             app = ShortWay(app, destination)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
+        server = uvicorn.Server(uvicorn.Config(app, port=0, log_config=None, lifespan="off"))
         running = asyncio.create_task(server.serve())
         while not server.started:
             await asyncio.sleep(0.01)

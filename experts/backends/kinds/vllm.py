@@ -12,6 +12,7 @@ from pathlib import Path
 from experts.backends.base import Backend
 from experts.backends.hardware import Hardware, Problem, probe_hardware
 from experts.backends.kind import BackendKind
+from experts.backends.kinds.local_tokens import count_local_tokens
 from experts.backends.vllm_engine import backend_env, shared_engine_key
 from experts.backends.vllm_loadable import check_model
 from experts.catalogue.bundled_models import BUNDLED_MODELS
@@ -101,4 +102,5 @@ VLLM = BackendKind(
     engine_key=shared_engine_key,
     env=backend_env,
     memory_gib=cpu_memory_gib,
+    count_tokens=count_local_tokens,
 )

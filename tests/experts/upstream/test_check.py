@@ -10,7 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from experts import load_catalogue
-from experts.upstream.check import CheckResult, check_expert
+from experts.catalogue.capabilities import ABILITIES
+from experts.upstream.checking.check import CheckResult, check_expert
 from pipelines.cli import app
 from tests.experts.upstream.asking import END, ROLE, WORD
 from tests.experts.upstream.scripted_socket import Act, Call, completion, make_spec, serve
@@ -33,10 +34,14 @@ def api(*refused: str, usage: bool = True, streams: bool = True) -> Act:
     return act
 
 
+#: What a model can do is asked by `test_abilities.py`.
+STATED = {"capabilities": dict.fromkeys(ABILITIES, "no")}
+
+
 def check(act: Act, **fields: Any) -> CheckResult:
     async def run() -> CheckResult:
         async with serve(act) as server:
-            return await check_expert(make_spec(server.url, **fields))
+            return await check_expert(make_spec(server.url, **STATED | fields))
 
     return asyncio.run(run())
 

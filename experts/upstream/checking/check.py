@@ -1,4 +1,4 @@
-"""What an expert's API takes and refuses, found by asking it a few tiny questions."""
+"""What an expert's API takes, refuses and can do, found by asking it a few tiny questions."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.spec import ExpertSpec
+from experts.upstream.checking.abilities import probe_abilities
 from experts.upstream.client import UpstreamClient
 from experts.upstream.failure import Failure, FailureKind
 from experts.upstream.request import Ask, ask_of
@@ -55,9 +56,10 @@ class CheckResult:
 
 
 async def check_expert(spec: ExpertSpec) -> CheckResult:
-    """Ask an API expert up to five tiny questions and tell what it refuses, counts and streams.
+    """Ask an API expert some tiny questions and tell what it refuses, counts and streams, and what it can do.
 
-    Costs some hundred tokens. A refused field is never billed.
+    Abilities that its entry states are not asked for. Costs about a thousand tokens. What is refused is never
+    billed.
     """
     found = CheckResult(spec.name)
     try:
@@ -69,7 +71,29 @@ async def check_expert(spec: ExpertSpec) -> CheckResult:
         await _check(client, found)
     finally:
         await client.aclose()
+    if found.works:
+        await _check_abilities(spec, found)
     return found
+
+
+async def _check_abilities(spec: ExpertSpec, found: CheckResult) -> None:
+    client = UpstreamClient(spec)
+    try:
+        abilities = await probe_abilities(client)
+    finally:
+        await client.aclose()
+    for answer, words in (("yes", "it can do"), ("no", "it cannot do")):
+        if names := [name for name, said in abilities.items() if said == answer]:
+            found.notes.append(f"{words}: {', '.join(names)}")
+    if abilities.get("reasoning_effort") == "no":
+        # It is a wish, which an answer is not worse without; a stated no would send such requests elsewhere.
+        found.notes.append("reasoning_effort is left out for it; state it as no to have others asked instead")
+        del abilities["reasoning_effort"]
+    stated = spec.capabilities.model_dump(exclude_defaults=True)
+    if abilities:
+        inside = {name: _flow(value).replace('"', "") for name, value in (stated | abilities).items()}
+        told = ", ".join(f"{name}: {value}" for name, value in inside.items())
+        found.lines.append(f"capabilities: {{{told}}}")
 
 
 async def _check(client: UpstreamClient, found: CheckResult) -> None:

@@ -1,0 +1,1 @@
+"""What a request needs of an expert, and which experts can serve it."""
