@@ -12,7 +12,8 @@ TOGETHER := -n 2 --no-loadscope-reorder
 BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve usable traffic paper scale))) \
 	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py)) \
 	$(patsubst bench/off_policy.py,bench-off-policy,$(wildcard bench/off_policy.py)) \
-	$(patsubst bench/gate.py,bench-gate,$(wildcard bench/gate.py))
+	$(patsubst bench/gate.py,bench-gate,$(wildcard bench/gate.py)) \
+	$(patsubst bench/ledger.py,bench-ledger,$(wildcard bench/ledger.py))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test test-cluster test-fast test-kills test-clients lint format docs doctor serve ui bench $(BENCHES) clean clean-all

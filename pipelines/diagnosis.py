@@ -1,4 +1,4 @@
-"""Look at an installation: what is here, what this machine can run, and what to do about the rest."""
+"""Diagnose an installation: what is installed, what this machine can run, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Books:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that `leeroo doctor` shows."""
+    """The findings that `leeroo doctor` shows."""
 
     python: str
     machine: str
@@ -211,15 +211,15 @@ def diagnose(catalogue: Catalogue, hardware: Hardware, *, home: Path, cache: Pat
 def find_books(home: Path) -> Books | None:
     """Compare the keys' books with the calls behind them; None where there are no books."""
     from serve.ledger.audit import check_books
-    from serve.ledger.ledger_file import KEYS_MARK, LEDGER_FILE
-    from warehouse import InputError
+    from serve.ledger.store.place import has_ledger, ledger_place
+    from warehouse import LeerooError
 
-    path = home / LEDGER_FILE
-    if not path.exists() and not path.with_suffix(KEYS_MARK).exists():
-        return None
     try:
-        audit = check_books(path)
-    except InputError as error:
+        place = ledger_place(home)
+        if not has_ledger(place):
+            return None
+        audit = check_books(place)
+    except LeerooError as error:
         return Books(0.0, (error.what,))
     return Books(audit.disputed_usd, audit.faults)
 

@@ -20,6 +20,7 @@ _SESSION = re.compile(r"session_[\d_-]+_(\d+)")
 _KEYS = re.compile(rf"{KEY_FOLDERS}(\d+)-\w+")
 _SHARED_MEMORY = Path("/dev/shm")
 _SHARED_NAME = re.compile(r"__KMP_REGISTERED_LIB_(\d+)_\d+|sem\.loky-(\d+)-\w+")
+_LOGS_PREFIX = "leeroo-logs-"
 _SCRATCH_PREFIX = "leeroo-scratch-"
 _SCRATCH = re.compile(rf"{_SCRATCH_PREFIX}(\d+)-\w+")
 
@@ -58,6 +59,25 @@ def make_scratch() -> Path:
     return Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{os.getpid()}-"))
 
 
+def keep_logs_of(pid: int) -> Path | None:
+    """Copy the logs of the clusters that a process started; return the folder, None where there are none.
+
+    The copy is what is left to look at after a failure. `leeroo doctor` lists it, and can remove it.
+    """
+    logs = [session / "logs" for session in _sessions() if _pid_of(session) == pid]
+    logs = [folder for folder in logs if folder.is_dir()]
+    if not logs:
+        return None
+    try:
+        kept = Path(tempfile.mkdtemp(prefix=_LOGS_PREFIX))
+        for folder in logs:
+            ignore = shutil.ignore_patterns("*.sock")
+            shutil.copytree(folder, kept / folder.parent.name, symlinks=True, ignore=ignore)
+    except (OSError, shutil.Error):  # a full disk: the failure itself is told all the same
+        return None
+    return kept
+
+
 def remove_sessions_of(pid: int) -> None:
     """Remove the folders of the clusters that a process started, once they have ended."""
     for session in [*_sessions(), *_named_by_process(Path(tempfile.gettempdir()), _SCRATCH)]:
@@ -82,7 +102,7 @@ def _remove_shared_names() -> None:
 
 
 def find_left() -> list[LeftFolder]:
-    """What killed commands left: folders of processes that are gone, and traces of errors."""
+    """What failed and killed commands left: folders of processes that are gone, logs, traces of errors."""
     from serve.front.choice import find_left_fronts
 
     left = [
@@ -94,7 +114,8 @@ def find_left() -> list[LeftFolder]:
         ]
         if not _lives(_pid_of(folder)) and not _in_use(folder)
     ]  # fmt: skip
-    traces = Path(tempfile.gettempdir()).glob("leeroo-trace-*.log")
+    temporary = Path(tempfile.gettempdir())
+    traces = [*temporary.glob("leeroo-trace-*.log"), *temporary.glob(f"{_LOGS_PREFIX}*")]
     left += find_left_fronts()
     left += [trace for trace in traces if trace.lstat().st_uid == os.getuid()]
     return [LeftFolder(path, _size(path)) for path in left]

@@ -1,4 +1,4 @@
-"""Join the Ray cluster that is there, or start a small one for this process, at once or when it is needed."""
+"""Join an existing Ray cluster, or start a small one for this process, at once or when it is needed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipelines.ray_address import check_ray_address
-from pipelines.ray_folders import make_scratch, ray_folder, remove_sessions_of
+from pipelines.ray_folders import keep_logs_of, make_scratch, ray_folder, remove_sessions_of
+from pipelines.ray_noise import without_ray_noise
+from warehouse import CannotRunError, LeerooError
 
 if TYPE_CHECKING:
     from serve.config import ServeConfig
@@ -62,19 +64,6 @@ def _stay_on_this_machine() -> None:
         ray_constants.ENABLE_RAY_CLUSTER = False
 
 
-def quieten_ray() -> None:
-    """Keep from the terminal what Ray says of a cluster of our own and nobody has to act on.
-
-    That its services ask for a token is as it should be; that they do not is a warning, and stays one.
-    """
-    logger = logging.getLogger("ray._private.authentication.authentication_token_setup")
-    logger.addFilter(_is_news)
-
-
-def _is_news(record: logging.LogRecord) -> bool:
-    return not record.getMessage().startswith("Token authentication is enabled")
-
-
 def _start_cluster() -> None:
     """Start a cluster in this process; once more where Ray gave up because the machine is too busy.
 
@@ -82,11 +71,10 @@ def _start_cluster() -> None:
     """
     import ray
 
-    quieten_ray()
     folder = ray_folder()
     for attempt in range(START_ATTEMPTS):
         try:
-            with _temporary_files_in(make_scratch()):
+            with _temporary_files_in(make_scratch()), without_ray_noise():
                 ray.init(
                     _temp_dir=str(folder) if folder else None,
                     address="local",  # not what an earlier `ray start` on this machine left behind
@@ -133,12 +121,12 @@ def _end_half_started(error: BaseException) -> None:
 def ray_session(address: str | None = None, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
 
-    Inside a Ray job, or where ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
-    process and ends it afterwards. A connection that is there already is used and left open.
+    Inside a Ray job, or if ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
+    process and ends it afterwards. An existing connection is used and left open.
 
     Args:
-        environment: what the processes of a cluster that is started here find in their environment; what this
-            process's own says goes first.
+        environment: variables for the processes of a cluster that is started here; those of this process take
+            precedence.
     """
     import ray
 
@@ -157,6 +145,11 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
         _start_cluster()
     try:
         yield
+    except Exception as error:
+        is_explained = isinstance(error, LeerooError) and not isinstance(error, CannotRunError)
+        if not named and not is_explained and (kept := keep_logs_of(os.getpid())) is not None:
+            _log.warning("The logs of Ray and vLLM are kept in %s", kept)
+        raise
     finally:
         ray.shutdown()
         if not named:
@@ -165,14 +158,24 @@ def ray_session(address: str | None = None, environment: Mapping[str, str] | Non
             remove_sessions_of(os.getpid())
 
 
+def log_folder() -> Path | None:
+    """Return where Ray and vLLM log, while a cluster that this process started runs; None without one."""
+    ray = sys.modules.get("ray")
+    if ray is None or not ray.is_initialized():
+        return None
+    from ray._private.worker import _global_node as node
+
+    return Path(node.get_logs_dir_path()) if node is not None and node.head else None
+
+
 @contextlib.contextmanager
 def serving_session(
     config: ServeConfig, address: str | None = None, *, tell: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Hold a Ray connection for an endpoint: a cluster that is started here gets the front that it wishes.
+    """Hold a Ray connection for an endpoint; a cluster that is started here gets the configured front.
 
     Args:
-        tell: told which front that is, before the cluster starts; a cluster that is there has its own.
+        tell: called with a line on the front, before the cluster starts; an existing cluster has its own.
 
     Raises:
         InputError: the front does not run here.
@@ -193,7 +196,7 @@ def serving_session(
 class Connection:
     """A Ray connection that is made when it is first needed, and closed when the block ends.
 
-    Starting a cluster takes half a minute, and a run that finds nothing to ask needs none.
+    Starting a cluster takes half a minute, and a run without open questions needs none.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -210,7 +213,7 @@ class Connection:
         self._stack.close()
 
     def ensure(self) -> None:
-        """Have a connection from here on."""
+        """Connect, unless there is a connection."""
         if not self._is_there:
             self._stack.enter_context(ray_session(self.address))
             self._is_there = True

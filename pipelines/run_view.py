@@ -39,7 +39,7 @@ def settle_view(tracking_uri: str) -> str:
     if experiment is None:
         return ""
     page = f"/#/experiments/{experiment.experiment_id}/runs?workflowType=machine_learning"
-    state = {"selectedColumns": ["attributes.`Dataset`", *(f"metrics.`{name}`" for name in COLUMNS)]}
+    state = {"selectedColumns": [f"metrics.`{name}`" for name in COLUMNS]}
     try:
         for key, value in (
             ("mlflow.experimentKind", "custom_model_development"),  # pages of training runs, not of prompts

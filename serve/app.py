@@ -12,6 +12,12 @@ from serve.config import ServeConfig, served_experts
 from serve.experts.deployments import bind_expert, called
 from serve.ingress import Ingress
 from serve.ledger.bookkeeper import Bookkeeper
+from serve.ledger.store.place import (
+    LEDGER_VARIABLE,
+    PASSWORD_VARIABLE,
+    PostgresPlace,
+    ledger_place,
+)
 from serve.router.champion import load_router, tracking_uri
 from serve.router.deployment import Router
 from serve.tracing.places import VARIABLES, trace_destinations
@@ -50,6 +56,8 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
             "texts_key_file": key_file_named(config.texts_key_file),
         }
     )
+    if isinstance(place := ledger_place(home, config.ledger), PostgresPlace):
+        config = config.model_copy(update={"ledger": place.shown})
     if config.router_dir is None:
         config = config.model_copy(update={"tracking_uri": tracking_uri(config)})
     _, orchestrator = load_router(config)
@@ -58,7 +66,11 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
         spec for spec in specs if (row := called(spec)) and row.share(spec, config.ingress_replicas)
     ]
     router = ray_serve.deployment(Router, name="router", **LIGHT).bind(config)
-    bookkeeper = ray_serve.deployment(Bookkeeper, name="bookkeeper", **LIGHT).bind(config)
+    bookkeeper = ray_serve.deployment(
+        Bookkeeper,
+        name="bookkeeper",
+        **_with_env(hand_over_keys((), also=(LEDGER_VARIABLE, PASSWORD_VARIABLE))),
+    ).bind(config)
     traces = _bind_traces(config) if config.trace else None
     ingress = ray_serve.deployment(
         Ingress,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from experts import load_catalogue
 from serve.config import ServeConfig, is_loopback
-from serve.ledger.ledger_file import LEDGER_FILE, check_ledger_file
+from serve.ledger.store.place import check_store, ledger_place
 from serve.router.champion import tracking_uri
 from serve.texts import check_texts
 from serve.tracing.places import trace_destinations
@@ -52,7 +52,7 @@ def check_machine(config: ServeConfig) -> None:
     Raises:
         InputError: the ledger is lost, damaged or locked, or nobody may listen on the address.
     """
-    check_ledger_file(config.home / LEDGER_FILE)
+    check_store(ledger_place(config.home, config.ledger))
     check_address(config.host, config.port)
 
 

@@ -7,11 +7,8 @@ from ray import serve as ray_serve
 from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec
-from experts.upstream import ConnectionPool
 from serve.config import ServeConfig
-from serve.experts.client import ExpertClient
-from serve.experts.deployments import called
-from serve.experts.handle import HandleClient
+from serve.expert_clients import ExpertClients
 from serve.http.api import create_api
 from serve.http.short_way import DESTINATION
 from serve.ledger.handle import BookkeeperHandle
@@ -37,18 +34,16 @@ class Ingress:
         traces: DeploymentHandle | None = None,
     ) -> None:
         keep_port_on_this_machine()
-        pool = ConnectionPool()
-        by_name = {
-            spec.name: _client(spec, handle, pool, config.ingress_replicas)
-            for spec, handle in zip(specs, experts, strict=True)
-        }
+        handles = {spec.name: one for spec, one in zip(specs, experts, strict=True) if one is not None}
+        clients = ExpertClients(config, handles)
         self._gateway = Gateway(
             config,
             RouterHandle(router, config),
             BookkeeperHandle(bookkeeper, is_alone=config.ingress_replicas == 1),
-            by_name,
+            {spec.name: clients.make(spec) for spec in specs},
             text_keeper(config),
             None if traces is None else _trace_client(config, traces),
+            read_again=clients.read_again,
         )
         note_recording(config.home, recording_kept(config))
 
@@ -65,13 +60,3 @@ def _trace_client(config: ServeConfig, handle: DeploymentHandle) -> TraceClient:
     # A trace's store is plain: what is sealed elsewhere does not go there.
     holds_texts = config.record == "texts" and not recording_kept(config).is_sealed
     return TracesHandle(handle, config.trace_share, holds_texts=holds_texts)
-
-
-def _client(
-    spec: ExpertSpec, handle: DeploymentHandle | None, pool: ConnectionPool, ingresses: int
-) -> ExpertClient:
-    if handle is not None:
-        return HandleClient(spec, handle)
-    row = called(spec)
-    assert row is not None, spec.backend
-    return row.client(spec, pool, row.share(spec, ingresses))

@@ -12,8 +12,9 @@ from types import FrameType, TracebackType
 from typing import Any, Self
 
 from serve.config import ServeConfig
-from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.ledger import Ledger
 from serve.ledger.messages import Drained
+from serve.ledger.store.place import ledger_place
 from serve.ledger.traffic.carrying import carry_traffic
 from warehouse import LeerooError
 
@@ -71,7 +72,7 @@ def close_books(config: ServeConfig, drained: Drained) -> int:
 
     Returns how many calls were left open.
     """
-    ledger = Ledger(config.home / LEDGER_FILE)
+    ledger = Ledger(ledger_place(config.home, config.ledger))
     try:
         ended = sum(ledger.bury(owner) for owner in drained.owners)
     finally:

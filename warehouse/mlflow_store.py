@@ -28,6 +28,9 @@ _QUIET = {
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
 }
 
+#: What it prints, not logs, of a model that it registered.
+_NEWS = ("Successfully registered model", "Registered model ", "Created version ")
+
 #: Seconds that a database which another program writes to is waited for.
 _LOCKED_S = 2.0
 #: Seconds that another first command may take to make the database's tables.
@@ -86,12 +89,25 @@ def quiet_mlflow() -> Iterator[None]:
     alembic.setLevel(logging.ERROR)
     disable_logging()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), _without_news():
             warnings.filterwarnings("ignore", message=".*input example was not provided")
             yield
     finally:
         enable_logging()
         alembic.setLevel(level)
+
+
+@contextmanager
+def _without_news() -> Iterator[None]:
+    """Drop the lines that MLflow prints, past its logger, when it registers a model."""
+    from mlflow.tracking._model_registry import fluent
+
+    tell = fluent.eprint
+    fluent.eprint = lambda said, *rest, **options: said.startswith(_NEWS) or tell(said, *rest, **options)
+    try:
+        yield
+    finally:
+        fluent.eprint = tell
 
 
 def _be_quiet() -> None:

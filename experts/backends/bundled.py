@@ -150,7 +150,7 @@ def _dequantise(gguf: Path, output: Path, *, adds_bos: bool) -> None:
     logging.disable_progress_bar()
     logging.set_verbosity_error()
     source, file = gguf.parent, {"gguf_file": gguf.name}
-    with _parse_once():
+    with _parse_once(), _without_bars():
         config: Any = AutoConfig.from_pretrained(source, **file)
         tokenizer: Any = AutoTokenizer.from_pretrained(source, config=config, **file)
         model: Any = AutoModelForCausalLM.from_pretrained(source, config=config, dtype=torch.bfloat16, **file)
@@ -179,6 +179,19 @@ def _parse_once() -> Iterator[None]:
         yield
     finally:
         gguf.GGUFReader = reader
+
+
+@contextmanager
+def _without_bars() -> Iterator[None]:
+    """Keep transformers' own progress bar of a GGUF file from the terminal: ours runs there."""
+    from transformers import modeling_gguf_pytorch_utils as reading
+
+    bar = reading.tqdm
+    reading.tqdm = functools.partial(bar, disable=True)
+    try:
+        yield
+    finally:
+        reading.tqdm = bar
 
 
 def _add_bos(tokenizer: Any) -> None:

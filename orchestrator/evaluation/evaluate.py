@@ -32,6 +32,7 @@ from orchestrator.selection.cascade import Signal, add_cascades, answered_by, ch
 from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.selector import select_at_multiplier
 from orchestrator.selection.sweep import PolicyPoints, points_of
+from orchestrator.step_times import StepTimes
 from orchestrator.text.embedder import Embedder
 from orchestrator.text.queries import Examples, Queries, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
@@ -40,7 +41,7 @@ from warehouse import InputError, Outcomes, TooFewError
 
 PriceBasis = Literal["actual", "flat"]
 USD_PER_CORE_HOUR = 0.05  # what a decision's computing is charged at
-ASKING_STEPS = 4  # what the rows that ask several take, in predictors' worth of time
+ASKING_STEPS = 4.0  # what the rows that ask several take, in predictors' worth of time
 BUDGETS = (0.25, 0.5, 0.75, 1.0)  # shares of the best single expert's cost
 
 Floats = NDArray[np.float64]
@@ -105,7 +106,7 @@ def evaluate_router(
             Without them the last predictor's choices are assigned to other queries.
         signals: add a row of the last predictor with cascades in the pool, which escalate to another expert
             where these signals, over the same questions, say that an answer is not to be relied on.
-        on_progress: called with what comes next, and the share of the work that is done.
+        on_progress: called with what comes next, and the share of the work that is done, by time.
 
     Raises:
         InputError: fewer than two experts, or too few questions answered by all of them.
@@ -114,13 +115,12 @@ def evaluate_router(
     signals = [replace(signal, confidence=signal.confidence[answered]) for signal in signals]
     readings = readings.take(np.flatnonzero(answered)) if readings else None
     outcomes = prepare_outcomes(outcomes, price_basis)
-    of_split = len(predictors) + bool(signals) + ASKING_STEPS * (readings is not None)
-    done, total = 0, 2 + seeds * of_split
+    of_split = [(name, 1.0) for name in predictors]
+    of_split += [("cascades", 1.0)] * bool(signals) + [("several", ASKING_STEPS)] * (readings is not None)
+    times = StepTimes([("reading", 1.0), *of_split * seeds, ("intervals", 1.0)])
 
-    def begin(step: str, steps: int = 1) -> None:
-        nonlocal done
-        on_progress(step, done / total)
-        done += steps
+    def begin(step: str) -> None:
+        on_progress(step, times.begin())
 
     begin(f"reading {len(outcomes):,} questions with {embedder}")
     reader = load_embedder(embedder, cache_dir=cache_dir)
@@ -155,7 +155,7 @@ def evaluate_router(
             )
             result.test[cascaded], result.validation[cascaded] = wide.test_points, wide.validation_points
         if readings is not None:
-            begin(f"{part}, several experts for one answer", ASKING_STEPS)
+            begin(f"{part}, several experts for one answer")
             forecasts = _cross_fit(fitted, Examples(queries, outcomes), split, run, seed)
             asking = add_asking_rows(result, forecasts, outcomes, readings, validation, seed=seed)
         else:

@@ -93,16 +93,18 @@ def draw_cost_accuracy(
         ends.append((float(cost[end]), float(accuracy[end]), titles.get(row.name, row.name), colour))
     axes.set_xscale("log")
     left, right = axes.get_xlim()
+    dearest = max(float(row.curve[:, 0].max()) * 1000 for row in rows)
     axes.set_xlim(left, right * (right / left) ** 0.3)  # room for the names
     axes.set_xlabel("cost, USD per 1,000 queries (log scale)")
     axes.set_ylabel("accuracy on test questions, 95% band")
     axes.spines[["top", "right"]].set_visible(False)
-    _name_beside(axes, ends)
+    _name_beside(axes, ends, dearest)
 
 
-def _name_beside(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> None:
-    """Write names to the right of where curves end, none over another."""
+def _name_beside(axes: Any, ends: Sequence[tuple[float, float, str, str]], dearest: float) -> None:
+    """Write names to the right of all that is drawn, at the height where curves end, none over another."""
     axes.figure.draw_without_rendering()  # places are known from here on
+    edge = axes.transData.transform((dearest, 0.0))[0] * 72 / axes.figure.dpi
     place = axes.transData.transform([(x, y) for x, y, _, _ in ends]) * 72 / axes.figure.dpi  # points
     groups: list[list[int]] = []  # names that would touch share their middle
     for i in sorted(range(len(ends)), key=lambda i: float(place[i, 1])):
@@ -114,7 +116,7 @@ def _name_beside(axes: Any, ends: Sequence[tuple[float, float, str, str]]) -> No
         for i, height in zip(group, heights, strict=True):
             x, y, text, colour = ends[i]
             beside = {"textcoords": "offset points", "va": "center", "fontsize": 9, "fontweight": "bold"}
-            right = place[group, 0].max() - place[i, 0] + 8
+            right = max(edge, place[group, 0].max()) - place[i, 0] + 8
             axes.annotate(text, (x, y), (right, height - place[i, 1]), color=colour, **beside)
 
 

@@ -1,4 +1,4 @@
-"""A canary as it ran: units of served traffic, drawn for the challenger or left to the champion."""
+"""The record of a canary: units of served traffic, assigned to the challenger or to the champion."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from orchestrator.off_policy.sequential import CanaryLog
 
 
 def canary_log(logged: LoggedTraffic, challenger: str, champion: str) -> CanaryLog:
-    """Return the units that two versions shared between them, oldest first.
+    """Return the units that were split between two versions, oldest first.
 
-    The unit is what was drawn: a text goes to one side whenever it comes (``is_canary`` in
-    ``serve/router/deciding.py``), and the turns of a conversation go on with who answered. So only the first
-    request of a conversation, or of a text, counts, and the units are independent. What was drawn for the
-    challenger counts as its own where the champion had to decide. The canary begins with the challenger's
-    first request.
+    A unit is what was assigned at random. A text always goes to the same side (``is_canary`` in
+    ``serve/router/deciding.py``), and a conversation stays with the expert that answered first. So only the
+    first request of a conversation, or of a text, counts, and the units are independent. A unit assigned to
+    the challenger counts as the challenger's even if the champion had to decide. The canary begins with the
+    challenger's first request.
 
     Args:
         logged: read from a warehouse.

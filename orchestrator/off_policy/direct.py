@@ -19,7 +19,7 @@ STEADY = 10.0  # answers' worth of trust in a forecast, and in the pool's spread
 
 @dataclass(frozen=True)
 class Direct:
-    """The forecast for every expert on every request, beside the observed outcome."""
+    """The forecast for every expert on every request, with the observed outcome."""
 
     of: Outcome
     outcome: Floats  # [n]; NaN where not observed
@@ -29,7 +29,7 @@ class Direct:
 
     @classmethod
     def constant(cls, logged: LoggedTraffic, of: Outcome, *, centred: bool) -> Direct:
-        """A model that knows nothing: 0, or where ``centred`` the mean of what was observed."""
+        """Return a constant model: 0, or with ``centred`` the observed mean."""
         outcome = _outcome(logged, of)
         observed = np.isfinite(outcome)
         level = float(outcome[observed].mean()) if centred and observed.any() else 0.0
@@ -37,7 +37,7 @@ class Direct:
         return cls(of, outcome, observed, forecast, _spread(logged, outcome, forecast, of))
 
     def of_chosen(self, logged: LoggedTraffic) -> Floats:
-        """[n] forecast of who was asked."""
+        """Forecasts [n] for the experts that were asked."""
         return np.asarray(self.forecast[np.arange(len(logged)), logged.chosen])
 
     def least_variance(self, policy: Floats, weights: Weights) -> float:
@@ -70,11 +70,12 @@ class Direct:
 
 
 def fit_direct(logged: LoggedTraffic, of: Outcome, *, seed: int = 0) -> Direct:
-    """Return the forecasts that were made at serving time, recalibrated.
+    """Recalibrate the forecasts that were made at serving time.
 
-    A forecast that is recorded was made before its answer came, so it has never seen its own outcome. Each
-    expert's mean error is then taken out, by what the other folds say (cross-fitting: Chernozhukov et al.
-    2018); units lie in one fold. Success is shifted, cost is scaled; both are shrunk where few answers came.
+    A recorded forecast was made before its answer, so it does not depend on its own outcome. Each expert's
+    mean error, estimated on the other folds, is then removed (cross-fitting: Chernozhukov et al. 2018); a
+    unit lies in a single fold. Success is shifted and cost is scaled, both shrunk towards no change if
+    there are few answers.
 
     Args:
         logged: traffic.

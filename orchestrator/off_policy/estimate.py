@@ -34,18 +34,18 @@ class Estimate:
 
     @property
     def is_above(self) -> bool:
-        """The whole interval lies above 0."""
+        """Whether the whole interval lies above 0."""
         return self.interval.low > 0
 
     @property
     def is_below(self) -> bool:
-        """The whole interval lies below 0."""
+        """Whether the whole interval lies below 0."""
         return self.interval.high < 0
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two policies on the same requests: each one's success and cost, and the first less the second."""
+    """Success and cost of two policies on the same requests, and the differences (first minus second)."""
 
     method: Method
     requests: int
@@ -69,7 +69,7 @@ def estimate_value(
     """Estimate what a policy would have earned, or cost, on the logged requests.
 
     Args:
-        logged: traffic, of which only requests where chance had a say are used.
+        logged: traffic; only requests whose expert was drawn at random are used.
         policy_probability: [n, m] with which the policy asks each expert first; rows sum to 1.
         method: ``dr`` doubly robust (Dudik, Langford and Li 2011): the router's forecasts, recalibrated
             per expert on other folds, plus weighted residuals; ``snips`` self-normalised (Swaminathan and
@@ -79,7 +79,7 @@ def estimate_value(
 
     Raises:
         InputError: shapes do not fit, or the method is unknown.
-        TooFewError: too little overlap between what was tried and what the policy would do.
+        TooFewError: too little overlap between the logged choices and those of the policy.
     """
     _check(logged, [policy_probability], method)
     keep = logged.is_randomised
@@ -98,12 +98,12 @@ def compare_policies(
     multiplier: float = 0.0,
     seed: int = 0,
 ) -> Comparison:
-    """Compare two policies, request by request: where they ask the same expert nothing is at stake.
+    """Compare two policies request by request; requests on which they agree do not add to the variance.
 
     Args:
-        logged: traffic, of which only requests where chance had a say are used.
-        first: [n, m] probabilities of the policy that is to prove itself.
-        second: [n, m] of the other one.
+        logged: traffic; only requests whose expert was drawn at random are used.
+        first: [n, m] probabilities of the policy under test.
+        second: [n, m] probabilities of the policy it is compared with.
         method: as in :func:`estimate_value`.
         multiplier: success that a dollar has to buy, for the difference in value.
         seed: of the folds.

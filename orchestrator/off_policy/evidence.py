@@ -1,4 +1,4 @@
-"""The evidence of the traffic on challenger and champion, by the better of two methods."""
+"""The difference between challenger and champion on served traffic, by the better of two methods."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from warehouse import NotReadyError, TooFewError
 
 @dataclass(frozen=True)
 class TrafficEvidence:
-    """The difference challenger minus champion on served traffic, or why there is no estimate."""
+    """The difference (challenger minus champion) on served traffic, or the reason for having no estimate."""
 
     comparison: Comparison | None = None
     canary: CanaryJudgement | None = None  # where it had enough units: then it counts
@@ -24,19 +24,19 @@ class TrafficEvidence:
 
     @property
     def value(self) -> Interval | None:
-        """95% interval of the difference in success - multiplier * cost; None where nothing can be said."""
+        """95% interval of the difference in success - multiplier * cost; None without an estimate."""
         if self.canary is not None:
             return self.canary.value
         return self.comparison.value_difference.interval if self.comparison else None
 
     @property
     def is_better(self) -> bool:
-        """The whole interval lies above 0."""
+        """Whether the whole interval lies above 0."""
         return self.value is not None and self.value.low > 0
 
     @property
     def is_worse(self) -> bool:
-        """The whole interval lies below 0."""
+        """Whether the whole interval lies below 0."""
         return self.value is not None and self.value.high < 0
 
     def __str__(self) -> str:
@@ -48,7 +48,7 @@ class TrafficEvidence:
         )
 
     def figures(self) -> dict[str, float]:
-        """Numbers for a version's metrics."""
+        """Return the figures that are kept as metrics of the version."""
         if self.value is None:
             return {}
         found = {"traffic_value_low": self.value.low, "traffic_value_high": self.value.high}
@@ -86,8 +86,9 @@ def weigh_traffic(
 ) -> TrafficEvidence:
     """Compare two versions on served traffic, at the champion's price on cost.
 
-    A canary in which both served enough units is randomised as it stands, and counts; else what was explored
-    is weighted (:func:`compare_policies`). Never both: each test may err.
+    A canary in which both versions served enough units is a randomised experiment, and is used as such. If
+    there is none, explored requests are weighted (:func:`compare_policies`). The two are never combined,
+    since each test has an error rate of its own.
 
     Args:
         logged: read from a warehouse.

@@ -1,4 +1,4 @@
-"""A 95% interval of a mean whose rows are skewed and hang together in units."""
+"""A 95% interval of a mean of skewed rows that are correlated within units."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Interval:
-    """From ``low`` to ``high``."""
+    """An interval from ``low`` to ``high``."""
 
     low: float
     high: float
 
     def widened(self, below: float, above: float) -> Interval:
-        """Return an interval that also covers what cannot be known."""
+        """Return the interval extended by the bounds of what the data cannot tell."""
         return Interval(self.low - below, self.high + above)
 
 
 def sum_by_unit(values: Floats, unit: NDArray[np.intp]) -> Floats:
-    """Sum rows [n] over their units: [units], in order of their numbers, units without rows left out."""
+    """Sum rows [n] by unit: [units], ordered by the number of the unit, without units that have no rows."""
     _, place = np.unique(unit, return_inverse=True)
     return np.bincount(place, weights=values).astype(float)
 
@@ -37,18 +37,19 @@ def interval_of_mean(
     least_variance: float = 0.0,
     confidence: float = CONFIDENCE,
 ) -> Interval:
-    """Interval of the mean of ``contribution`` [n].
+    """Return an interval of the mean of ``contribution`` [n].
 
-    Student's, over sums of units (cluster-robust); with degrees of freedom by the kurtosis of the sums
-    (Satterthwaite's equation with the exact variance of a sample variance, ``2 n / (kurtosis - 1)``), so
-    that a few rows of large weight count as few; and with Hall's cubic correction for skewness (Hall 1992,
-    *On the removal of skewness by transformation*, eq. 2.1), which is monotone and needs no bootstrap.
+    A Student interval over sums by unit (cluster-robust). Its degrees of freedom follow from the kurtosis
+    of the sums (Satterthwaite's equation with the exact variance of a sample variance, ``2 n / (kurtosis -
+    1)``), so that a few rows of large weight count as few. Hall's cubic transform corrects for skewness
+    (Hall 1992, *On the removal of skewness by transformation*, eq. 2.1), which is monotone and needs no
+    bootstrap.
 
     Args:
         contribution: [n] rows, whose mean is the estimate.
         unit: [n] number of each row's unit.
-        least_variance: of the mean, where more is known of it than the rows show.
-        confidence: share of intervals that cover.
+        least_variance: lower bound on the variance of the mean, from other knowledge than the rows.
+        confidence: nominal coverage.
     """
     from scipy.special import stdtrit
 

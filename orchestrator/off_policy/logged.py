@@ -1,4 +1,4 @@
-"""Logged traffic as arrays: who could be asked, who was, with which probability, and what came of it."""
+"""Logged traffic as arrays: eligible experts, the one asked, its propensity, and the outcome."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Requests:
-    """What else is known of ``n`` requests: what a version has to know to decide on them again."""
+    """The further properties of ``n`` requests that a version needs to decide on them again."""
 
     request_id: NDArray[np.str_]  # [n]
     created_at: NDArray[np.datetime64]  # [n] UTC
@@ -37,11 +37,10 @@ class Requests:
 
 @dataclass(frozen=True)
 class LoggedTraffic:
-    """``n`` requests by ``m`` experts. The action is who was asked FIRST; rewards and costs are of the answer
-    that was given in the end, by whomever it was, so that falling through belongs to the first choice.
+    """``n`` requests by ``m`` experts. The action is the expert asked FIRST. Reward and cost are those
+    of the final answer, whichever expert gave it, so that fallbacks are attributed to the first choice.
 
-    ``success_hat`` and ``cost_hat`` were forecast before the answer came: no forecast has seen its own
-    reward.
+    ``success_hat`` and ``cost_hat`` were forecast before the answer, so they do not depend on its reward.
     """
 
     experts: tuple[str, ...]  # [m]
@@ -78,8 +77,8 @@ class LoggedTraffic:
         """Check the arrays and fill in what is not given: no forecasts, all allowed, each request a unit.
 
         Raises:
-            InputError: shapes differ, a propensity is outside 0..1, what was chosen had none, or a reward
-            lies outside 0..1.
+            InputError: shapes differ, a propensity lies outside 0..1, a chosen expert has propensity 0, or a
+            reward lies outside 0..1.
         """
         n, m = len(chosen), len(experts)
         unknown = np.full((n, m), np.nan)
@@ -116,12 +115,12 @@ class LoggedTraffic:
 
     @property
     def rated(self) -> NDArray[np.bool_]:
-        """[n] whether an answer was rated."""
+        """Whether each answer was rated [n]."""
         return np.asarray(np.isfinite(self.reward))
 
     @property
     def is_randomised(self) -> NDArray[np.bool_]:
-        """[n] whether somebody else might have been asked, or nobody else may answer at all."""
+        """Whether each expert was drawn at random, or was the only one allowed [n]."""
         return np.asarray(((self.propensity > 0).sum(axis=1) > 1) | (self.allowed.sum(axis=1) <= 1))
 
     def _check(self, n: int, m: int) -> None:

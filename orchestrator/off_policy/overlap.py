@@ -1,4 +1,4 @@
-"""How far what was tried covers what a policy would do: weights, where to clip them, and when to refuse."""
+"""Overlap of the logged choices with a policy: importance weights, their clipping, and when to refuse."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CLIPS = np.geomspace(2.0, 1e5, 40)
 
 @dataclass(frozen=True)
 class Overlap:
-    """What the weights say about an estimate, before any outcome is seen."""
+    """Properties of an estimate that follow from the weights alone, before any outcome is seen."""
 
     differs: float  # share of the traffic on which the policy, or the two, do otherwise than was done
     untried: float  # share of the traffic that no clipped weight reaches
@@ -42,11 +42,12 @@ class Weights:
 
 
 def weigh(logged: LoggedTraffic, policy: Floats, observed: NDArray[np.bool_]) -> Weights:
-    """Return the weights of a policy, or of a difference of two, over what was done.
+    """Return the importance weights of a policy, or of a difference of two, over the logged choices.
 
-    Weights are clipped where the interval becomes narrowest: what a clipped weight does not reach is known
-    exactly, as propensities are, and is covered by its worst case, so that no bias is hidden (bias-aware
-    intervals: Armstrong and Kolesar 2018). The clip looks at propensities only, never at outcomes.
+    Weights are clipped at the value that makes the interval narrowest. Propensities are known, so the mass
+    that clipping cuts off is known exactly; the interval covers its worst case, and so hides no bias
+    (bias-aware intervals: Armstrong and Kolesar 2018). The clip depends on propensities only, never on
+    outcomes.
 
     Args:
         logged: traffic.

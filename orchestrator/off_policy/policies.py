@@ -1,4 +1,4 @@
-"""The choices of a version on logged requests: the expert it would ask first, without exploring."""
+"""The expert that a version would ask first on each logged request, without exploration."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Policies:
-    """Versions on the requests on which all of them can be judged."""
+    """The choices of versions on the requests for which all of them are known."""
 
     logged: LoggedTraffic
     probability: dict[str, Floats]  # by version: [n, m] one 1 a row
@@ -30,17 +30,17 @@ class Policies:
 def policies_of(logged: LoggedTraffic, routers: Mapping[str, Orchestrator]) -> Policies:
     """Return each version's choices on the traffic.
 
-    Where a version decided itself, its choice is the one that is recorded, limits of the request included. On
-    other requests it decides by the recorded embedding, among those allowed, at the price on cost that it
-    would have had: its own under the request's preset, its own default where the deciding version used its
-    default, else the request's.
+    If the version itself decided a request, its choice is the recorded one, which respects the limits of
+    the request. On other requests it decides by the recorded embedding, among the allowed experts, at the
+    price on cost that it would have used: its own price for the request's preset, its own default if the
+    deciding version used its default, else the price that the request gave.
 
     Args:
         logged: read from a warehouse.
         routers: by version.
 
     Raises:
-        NotReadyError: no request can be judged by all of them.
+        NotReadyError: there is no request for which the choices of all of them are known.
     """
     requests = logged.requests
     assert requests is not None, "traffic that was read from a warehouse says what was asked"

@@ -1,4 +1,4 @@
-"""Traffic out of the warehouse, with what people and judges said of it, as arrays."""
+"""Read traffic and its ratings by people, judges and graders from the warehouse, as arrays."""
 
 from __future__ import annotations
 
@@ -50,20 +50,21 @@ def read_traffic(
     most: int = 100_000,
     with_vectors: bool = True,
 ) -> LoggedTraffic:
-    """Read the routed requests that one expert answered, oldest first.
+    """Read the routed requests that a single expert answered, oldest first.
 
-    Left out are requests that named their expert, decisions that nobody followed, and answers that several
-    experts were asked for: their propensities are of no router's choice. A rating is people's where there is
-    one, else a judge's or a grader's of the answer that was given.
+    Requests that named their expert, decisions that were not acted on, and answers for which several experts
+    were asked are left out: the router did not choose with known propensities there. People's ratings take
+    precedence over those of judges and graders.
 
     Args:
         warehouse: with the tables traffic, feedback, questions, answers and judgements.
-        since: the first moment.
-        until: the moment after the last.
+        since: beginning of the period.
+        until: end of the period, exclusive.
         ratings: whose ratings count.
-        experts: of routers to be judged; those whom no request could have asked get columns too.
-        most: requests, the newest ones.
-        with_vectors: read embeddings too, by which versions decide again.
+        experts: experts of the routers to be evaluated; they get columns even if no request could have
+            asked them.
+        most: maximum number of requests, the newest ones.
+        with_vectors: also read the embeddings, which versions need to decide again.
 
     Raises:
         NotReadyError: nothing was recorded.

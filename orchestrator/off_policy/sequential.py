@@ -1,4 +1,4 @@
-"""A canary judged while it runs: intervals that hold at every look, however often one looks."""
+"""Sequential analysis of a running canary: intervals that stay valid however often one looks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True)
 class CanaryLog:
-    """``n`` units in the order in which they became known: each conversation, or text, once."""
+    """``n`` units in the order in which their outcomes became known: each conversation, or text, once."""
 
     challenger: NDArray[np.bool_]  # [n] drawn for the challenger, whoever decided in the end
     share: Floats  # [n] probability of being drawn for it, strictly between 0 and 1
@@ -37,7 +37,7 @@ class CanaryLog:
 
 @dataclass(frozen=True)
 class CanaryRule:
-    """When a canary has shown enough."""
+    """The settings of the test."""
 
     multiplier: float  # success that a dollar has to buy: the champion's
     error: float = 0.05  # chance of ever saying so of two versions that are equal
@@ -47,7 +47,7 @@ class CanaryRule:
 
 @dataclass(frozen=True)
 class CanaryJudgement:
-    """A verdict and its figures: challenger minus champion, valid at any number of looks."""
+    """A verdict and its intervals (challenger minus champion), valid at any number of looks."""
 
     verdict: Verdict
     why: str
@@ -60,12 +60,13 @@ class CanaryJudgement:
 
 
 def judge_canary(log: CanaryLog, rule: CanaryRule) -> CanaryJudgement:
-    """Say what a canary has shown so far.
+    """Judge the challenger by the canary so far.
 
-    Promoted if the whole interval of the difference in value, success - multiplier * cost, lies above 0;
-    stopped if it lies below, or if the canary is over and undecided. Success is bounded: its interval holds
-    at every sample size (:func:`bounds_of_bounded`). Cost is not: its interval holds from some tens of units
-    on (:func:`bounds_of_unbounded`). Each has half of the error.
+    It is promoted if the whole interval of the difference in value, success - multiplier * cost, lies above
+    0, and stopped if it lies below 0 or if the canary ends undecided. Success is bounded, so that its
+    interval is valid at every sample size (:func:`bounds_of_bounded`). Cost is not; its interval is valid
+    from some tens of units on (:func:`bounds_of_unbounded`). Each interval gets half of the error
+    probability.
     """
     success, cost = _bounds(log, rule)
     ends = [
@@ -81,7 +82,7 @@ def judge_canary(log: CanaryLog, rule: CanaryRule) -> CanaryJudgement:
 
 
 def replay_canary(log: CanaryLog, rule: CanaryRule) -> list[Verdict]:
-    """What :func:`judge_canary` would have said after each unit [n]: somebody looks all the time."""
+    """Return the verdict of :func:`judge_canary` after each unit [n], as if one looked every time."""
     success, cost = _bounds(log, rule)
     rated = np.cumsum(np.isfinite(log.reward)) - 1
     price = _price(rule.multiplier)
@@ -99,7 +100,7 @@ def replay_canary(log: CanaryLog, rule: CanaryRule) -> list[Verdict]:
 
 
 def bounds_of_bounded(x: Floats, error: float) -> tuple[Floats, Floats]:
-    """Lower and upper bounds [..., t] of the mean of x [..., t] in [-1, 1], valid at all t at once.
+    """Return lower and upper bounds [..., t] of the mean of x [..., t] in [-1, 1], valid at all t at once.
 
     The predictable plug-in empirical-Bernstein confidence sequence (Waudby-Smith and Ramdas 2024, *Estimating
     means of bounded random variables by betting*, theorem 2), with the running intersection that it allows.
@@ -122,16 +123,16 @@ def bounds_of_bounded(x: Floats, error: float) -> tuple[Floats, Floats]:
 def bounds_of_unbounded(
     x: Floats, error: float, *, least_spread: Floats | float = 0.0, aimed_at: int = 1000
 ) -> tuple[Floats, Floats]:
-    """Lower and upper bounds [..., t] of the mean of x [..., t], asymptotically valid at all t at once.
+    """Return bounds [..., t] of the mean of x [..., t], asymptotically valid at all t at once.
 
     The asymptotic confidence sequence of Waudby-Smith, Arbour, Sinha, Kennedy and Ramdas (2024, *Time-uniform
     central limit theory and asymptotic confidence sequences*, theorem 2.2), narrowest at ``aimed_at`` rows.
 
     Args:
         x: rows.
-        error: chance that the bounds ever miss.
-        least_spread: standard deviation of the rows, [..., t], where more is known of it than they show.
-        aimed_at: rows.
+        error: probability that the bounds ever miss.
+        least_spread: lower bound [..., t] on the standard deviation of the rows, from other knowledge.
+        aimed_at: number of rows at which the bounds are narrowest.
     """
     x = np.asarray(x, float)
     t = np.arange(1, x.shape[-1] + 1)

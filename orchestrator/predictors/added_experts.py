@@ -1,4 +1,4 @@
-"""A fitted predictor whose pool has changed: experts placed from a few probes among the known, or retired."""
+"""A fitted predictor whose pool has changed: experts added from a few probes, or retired."""
 
 from __future__ import annotations
 
@@ -19,22 +19,23 @@ LEAST_TELLING = 0.15  # deviation of an outcome on which all known experts agree
 
 
 class ExtendedPredictor:
-    """Adds columns to a predictor's output, and takes columns away; the predictor itself is not retrained.
+    """Adds columns to a predictor's output, and removes columns, without retraining it.
 
-    A new expert's success is its mean plus a linear combination of how far the known experts' predictions lie
-    from their means. The combination is a ridge regression of what it scored on the probes on what the known
-    experts scored there, drawn to the average expert; its strength is chosen by leave-one-out. Outcomes say
-    far more of who resembles whom than predictions would. As the known experts' means over all questions are
-    known well, the regression also corrects the new one's mean for easy or hard probes (a control variate).
-    What it leaves unexplained is read from the text, as far as experts are known to differ by it: along the
-    principal components of the known experts' predictions, each drawn to 0 by how little they vary there
-    (empirical Bayes). Its mean is drawn to what is expected of an expert of its price.
+    A new expert's success is its mean plus a linear combination of the deviations of the known experts'
+    predictions from their means. The coefficients come from a ridge regression of the new expert's scores
+    on the probes on those of the known experts, shrunk towards the average expert; leave-one-out chooses
+    the penalty. Outcomes tell far more about which experts are alike than predictions would. Since the
+    known experts' means over all questions are known well, the regression also corrects the new one's mean
+    for easy or hard probes (a control variate). The remaining part is regressed on the text, along the
+    principal components of the known experts' predictions, each coefficient shrunk by how little the known
+    experts vary there (empirical Bayes). The mean is shrunk towards that expected of an expert of its
+    price.
     """
 
     kind: ClassVar[str] = "extended"
 
     def __init__(self, base: Predictor, base_mean: NDArray[np.float32]) -> None:
-        """Start with the predictor's own experts; ``base_mean`` [m] is what they score on average."""
+        """Start with the predictor's own experts; ``base_mean`` [m] is their mean score."""
         self._base = base
         self._base_mean = base_mean
         self._names = tuple(base.experts)
@@ -44,7 +45,7 @@ class ExtendedPredictor:
 
     @property
     def experts(self) -> tuple[str, ...]:
-        """The pool as it is now."""
+        """The present pool."""
         return tuple(name for name, active in zip(self._names, self._active, strict=True) if active)
 
     def add_expert(
@@ -55,14 +56,14 @@ class ExtendedPredictor:
         known_score: NDArray[np.float32],
         prior: MeanPrior | None = None,
     ) -> None:
-        """Place an expert from its scores on probes.
+        """Add an expert by its scores on probes.
 
         Args:
-            name: of the new expert; one that was retired comes back with what is known of it now.
+            name: of the new expert. A retired expert comes back with these scores.
             queries: the probes [k].
-            score: [k] what it scored, NaN where it failed.
-            known_score: [k, m] what the predictor's own experts scored on the probes, NaN where unknown.
-            prior: on its mean over all questions, from what is known without asking it.
+            score: [k] its scores, NaN where it failed.
+            known_score: [k, m] scores of the predictor's own experts on the probes, NaN where unknown.
+            prior: prior on its mean over all questions.
         """
         self.remove_expert(name, missing_ok=True)
         asked = np.isfinite(score)
@@ -85,20 +86,20 @@ class ExtendedPredictor:
         self._active = np.append(self._active, True)
 
     def remove_expert(self, name: str, *, missing_ok: bool = False) -> None:
-        """Retire an expert at once. The known ones keep serving as landmarks for the others."""
+        """Retire an expert. The predictor's own experts still serve as references for added ones."""
         found = [i for i, known in enumerate(self._names) if known == name and self._active[i]]
         if not found and not missing_ok:
             raise InputError(f"no expert is called {name!r}", fix=f"use one of {', '.join(self.experts)}")
         self._active[found] = False
 
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
-        """Fit the predictor beneath afresh; experts that were added or retired are forgotten."""
+        """Fit the wrapped predictor; experts that were added or retired are forgotten."""
         self._base.fit(train, validation, seed=seed)
         self.__init__(self._base, mean_scores(train.outcomes.score))  # type: ignore[misc]
         return self
 
     def refit(self, examples: Examples) -> Self:
-        """Let the predictor beneath learn again from its own experts' answers."""
+        """Refit the wrapped predictor on its own experts' answers."""
         own = Examples(examples.queries, examples.outcomes.only(self._base.experts))
         self._base.refit(own)
         self._base_mean = mean_scores(own.outcomes.score)
@@ -113,7 +114,7 @@ class ExtendedPredictor:
         return success
 
     def state(self) -> State:
-        """Return the predictor beneath with what was added and retired."""
+        """Return the state of the wrapped predictor, and of added and retired experts."""
         base = self._base.state()
         config = {
             "names": list(self._names),
@@ -129,7 +130,7 @@ class ExtendedPredictor:
 
     @classmethod
     def from_state(cls, state: State, rebuild: Rebuild) -> Self:
-        """Rebuild the predictor beneath, then what was added and retired."""
+        """Rebuild the wrapped predictor, then added and retired experts."""
         extended = cls(rebuild(state.part(state.config["base"], "base")), state.arrays["base_mean"])
         extended._names = tuple(state.config["names"])
         extended._active = np.array(state.config["active"], bool)
@@ -138,10 +139,10 @@ class ExtendedPredictor:
 
 
 def tellingness(known_score: NDArray[np.floating]) -> NDArray[np.float64]:
-    """How much an answer to each question [n] is expected to tell, up to a factor.
+    """Return how informative an answer to each question [n] is expected to be, up to a factor.
 
-    Where all known experts are right, or all wrong, the new one most likely is too. The deviation of its
-    outcome follows that of theirs. Questions with one answer or none are taken to be telling.
+    If all known experts are right, or all are wrong, the new one most likely is too. Its standard deviation
+    is taken to follow theirs. Questions with at most one known answer count as informative.
     """
     seen = np.isfinite(known_score)
     count = np.maximum(seen.sum(axis=1), 1)
@@ -151,14 +152,14 @@ def tellingness(known_score: NDArray[np.floating]) -> NDArray[np.float64]:
 
 
 def pick_probes(known_score: NDArray[np.floating], count: int, *, seed: int = 0) -> NDArray[np.intp]:
-    """Choose the questions whose answers tell most about a new expert.
+    """Choose the questions whose answers are most informative about a new expert.
 
-    A random sample, each question as likely as it is telling (Neyman's allocation); weighing answers by the
-    inverse makes up for it, so that means stay those of all questions.
+    The questions are drawn with probabilities proportional to how informative they are (Neyman allocation).
+    Inverse weights of the answers correct for this, so that means remain those of all questions.
 
     Args:
-        known_score: [n, m] what the known experts scored on the candidate questions, NaN where unknown.
-        count: how many to choose.
+        known_score: [n, m] scores of the known experts on the candidate questions, NaN where unknown.
+        count: number of questions to choose.
     """
     n = len(known_score)
     if count >= n:

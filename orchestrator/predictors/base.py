@@ -1,4 +1,4 @@
-"""The interface of success predictors, and what they hand to the selector."""
+"""The interface of success predictors, and the predictions that they give to the selector."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Prediction:
 class Predictor(Protocol):
     """Expected success of every expert on every query, in one pass.
 
-    Cells that were never asked (NaN) are left out of every fit; they never count as wrong.
+    Missing outcomes (NaN) are left out of every fit; they never count as wrong.
     """
 
     kind: ClassVar[str]
@@ -53,7 +53,7 @@ class Predictor(Protocol):
 
     @classmethod
     def from_state(cls, state: State, rebuild: Rebuild) -> Self:
-        """Rebuild a fitted predictor; ``rebuild`` does so for the states of predictors that it holds."""
+        """Rebuild a fitted predictor; ``rebuild`` rebuilds the predictors that it contains."""
         ...
 
 
@@ -62,13 +62,13 @@ Rebuild = Callable[[State], Predictor]
 
 
 def squared_loss(success: NDArray[Any], score: NDArray[Any]) -> float:
-    """Mean squared error over the cells that were asked: the proper loss by which settings are chosen."""
+    """Return the mean squared error over the outcomes that there are, a proper loss for choosing settings."""
     seen = np.isfinite(score)
     return float(np.mean((success[seen] - score[seen]) ** 2)) if seen.any() else float("inf")
 
 
 def contrasts(values: NDArray[Any], where: NDArray[np.bool_] | None = None) -> NDArray[Any]:
-    """Take away from each row its mean over the cells in ``where``: what is left tells experts apart."""
+    """Subtract from each row its mean over the cells in ``where``: differences between experts are left."""
     seen = np.ones(values.shape, bool) if where is None else where
     count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
     mean = np.where(seen, values, 0).sum(axis=1, keepdims=True) / count
@@ -76,10 +76,11 @@ def contrasts(values: NDArray[Any], where: NDArray[np.bool_] | None = None) -> N
 
 
 def contrast_loss(success: NDArray[Any], score: NDArray[Any]) -> float:
-    """Squared error of the contrasts between experts: the loss by which settings are chosen.
+    """Return the squared error of the contrasts between experts, the loss that chooses settings.
 
-    How hard a question is for everyone moves every expert alike and no choice between them. The plain squared
-    error is ruled by it, and favours settings (few neighbours, little shrinkage) that route worse.
+    The difficulty that a question has for every expert does not affect the choice between them. It
+    dominates the plain squared error, which therefore favours settings (few neighbours, little shrinkage)
+    that route worse.
     """
     seen = np.isfinite(score)
     error = contrasts(success, seen) - contrasts(score, seen)

@@ -101,9 +101,9 @@ def success_table(
     """Mean score per group and expert [g, m], shrunk to the expert's mean.
 
     Args:
-        membership: [n, g] how far each question belongs to each group.
+        membership: [n, g] degree to which each question belongs to each group.
         score: [n, m], NaN where not asked.
-        prior_weight: questions' worth of the expert's overall mean in each cell.
+        prior_weight: weight of the expert's overall mean in each cell, in questions.
     """
     seen = np.isfinite(score)
     total = membership.T @ np.where(seen, score, 0).astype(np.float64)

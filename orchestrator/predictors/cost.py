@@ -22,9 +22,9 @@ FLOOR, CEILING = 0.05, 20.0  # a predicted cost stays within these multiples of 
 class CostPredictor:
     """Ridge regression of cost relative to the expert's mean, on length, surface features and embedding.
 
-    Prompt tokens follow the length of the text; completion tokens follow what kind of question it is. An
-    expert that costs the same on every query keeps that cost exactly. On a query unlike those learned from
-    all experts are expected to be dearer, or cheaper, than usual alike.
+    Prompt tokens depend on the length of the text, completion tokens on the kind of question. An expert
+    with the same cost on every query keeps that cost exactly. On a query unlike those learned from, the
+    ratios of all experts to their means are drawn together.
     """
 
     kind: ClassVar[str] = "ridge-cost"
@@ -32,10 +32,11 @@ class CostPredictor:
 
     @property
     def overrun(self) -> NDArray[np.float64]:
-        """Largest ratio [m] of actual to predicted cost among the questions learned from; at least 1.
+        """The largest ratio [m] of actual to predicted cost among the training questions; at least 1.
 
-        A further answer like those exceeds it with a chance of one in their number (conformal prediction;
-        Vovk, Gammerman and Shafer 2005). NaN where it was not kept, in routers saved earlier.
+        Another answer of the same kind exceeds it with probability 1 / (n + 1) for n training questions
+        (conformal prediction; Vovk, Gammerman and Shafer 2005). NaN for routers saved before it was
+        recorded.
         """
         return self._overrun
 
@@ -43,7 +44,7 @@ class CostPredictor:
         """Learn costs from ``train``; the penalty is chosen on ``validation``.
 
         Raises:
-            InputError: an expert has answers, and none of them a cost. Unknown is not free.
+            InputError: an expert has answers but no known cost.
         """
         cost = train.outcomes.cost_usd
         self.experts = train.outcomes.experts
@@ -88,7 +89,7 @@ class CostPredictor:
         return expected
 
     def add_expert(self, name: str, queries: Queries, cost_usd: NDArray[np.float64]) -> None:
-        """Add an expert by its mean cost on some queries [n]; it varies as the known experts' costs do.
+        """Add an expert by its mean cost on some queries [n]; its costs vary as the known experts' do.
 
         Raises:
             InputError: no cost is known.
@@ -111,13 +112,13 @@ class CostPredictor:
     def rescale(self, ratio: NDArray[np.float64], queries: Queries, cost_usd: NDArray[np.float64]) -> None:
         """Multiply each expert's forecasts by a ratio [m]; ``cost_usd`` [n, m] is what some queries cost.
 
-        The largest overrun that is known never falls by it.
+        The largest known overrun does not decrease.
         """
         self._mean = self._mean * ratio
         self._overrun = np.maximum(self._overrun, largest_ratio(cost_usd, self.predict(queries)))
 
     def remove_expert(self, name: str) -> None:
-        """Forget an expert."""
+        """Remove an expert."""
         keep = [i for i, known in enumerate(self.experts) if known != name]
         self.experts = tuple(self.experts[i] for i in keep)
         self._weights, self._mean = self._weights[keep], self._mean[keep]

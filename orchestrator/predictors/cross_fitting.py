@@ -1,4 +1,4 @@
-"""Forecasts by routers that have not learned from the question: what is learned on top rests on these."""
+"""Out-of-fold forecasts, for what is learned on top of a predictor."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ FOLDS = 5
 
 
 def cross_forecasts(predictor: Predictor, examples: Examples, *, seed: int = 0) -> NDArray[np.float32]:
-    """Return what a predictor says [n, m] of each question having learned from the other folds alone.
+    """Return a predictor's forecasts [n, m] for each question after learning from the other folds alone.
 
-    The router that is served has learned from a quarter more; on questions that are new to it, it decides
-    much as these do on theirs.
+    The served router learns from a quarter more questions, and behaves on new questions much as these
+    forecasts do.
 
     Args:
-        predictor: fitted; it stays as it is, and so do the settings that it chose.
+        predictor: fitted; it is not changed, and its settings are used.
         examples: questions; equal prompts lie in one fold.
         seed: of the folds.
     """

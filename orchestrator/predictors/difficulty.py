@@ -1,4 +1,4 @@
-"""Success by how hard the question is, and by how much that matters to each expert."""
+"""Success from the difficulty of the question and each expert's sensitivity to it."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ SLOPE_PRIOR = 0.1  # share of the questions' worth of the common slope in each e
 class DifficultyPredictor:
     """Success = the expert's mean + its slope times the ease of the question, read from the text.
 
-    The two-parameter idea of item response theory, linear: strong experts lose less on hard questions. Ease
-    is one ridge regression on what all experts together made of a question, whose noise is a fraction of a
-    single expert's; two figures per expert are all that rests on the expert's own answers.
+    A linear form of the two-parameter model of item response theory: strong experts lose less on hard
+    questions. Ease is a single ridge regression on the mean outcome of all experts, which is far less noisy
+    than one expert's. Only two parameters per expert depend on its own answers.
     """
 
     kind: ClassVar[str] = "difficulty"

@@ -26,9 +26,10 @@ BLOCK = 256  # queries scored at once; bounds memory at BLOCK x examples
 class KnnPredictor:
     """Weighted vote of the k nearest training questions.
 
-    A neighbour of similarity s weighs exp((s - s_max) / temperature); an expert's success is the weighted
-    mean over the neighbours it answered, shrunk to its overall mean where few did. The metric is the cosine
-    between the leading principal components of the embeddings: less noise than all of them, and less to scan.
+    A neighbour of similarity s has the weight exp((s - s_max) / temperature). An expert's success is its
+    weighted mean over the neighbours that it answered, shrunk to its overall mean if these are few. The
+    metric is the cosine between the leading principal components of the embeddings: less noise than all of
+    them, and less to scan.
     From ``FROM_ROWS`` questions on, the neighbours are sought in the cells nearest to the query.
     """
 

@@ -1,4 +1,4 @@
-"""The prior for an expert that has answered nothing yet: the mean score of experts of its price."""
+"""The prior for an expert without answers: the mean score of experts of its price."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class MeanPrior:
     variance: float
 
     def update(self, mean: float, variance: float) -> float:
-        """Posterior mean, once answers have given a mean of their own with so much variance."""
+        """Return the posterior mean, given an observed mean and its variance."""
         precision, trust = 1 / max(self.variance, 1e-9), 1 / max(variance, 1e-9)
         return (self.mean * precision + mean * trust) / (precision + trust)
 
@@ -26,10 +26,10 @@ class MeanPrior:
 def prior_of_price(
     mean_score: NDArray[np.floating], mean_cost_usd: NDArray[np.floating], cost_usd: float
 ) -> MeanPrior | None:
-    """Regress what known experts score [m] on the logarithm of what they cost [m]; predict at ``cost_usd``.
+    """Regress the scores of known experts [m] on the logarithm of their costs [m]; predict at ``cost_usd``.
 
-    The variance is that of a new observation: the scatter around the line, and the line's own uncertainty.
-    None where fewer than four experts have a price, or they all have the same.
+    The variance is that of a new observation: the scatter around the line plus the uncertainty of the line.
+    None if fewer than four experts have a price, or if all prices are equal.
     """
     priced = np.isfinite(mean_cost_usd) & (mean_cost_usd > 0) & np.isfinite(mean_score)
     if priced.sum() < FEWEST or not cost_usd > 0:

@@ -1,4 +1,4 @@
-"""A fitted predictor, corrected by what served traffic has shown: where success differs from its forecast."""
+"""A fitted predictor, corrected by the outcomes of served traffic."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Seen:
-    """Success of single experts on single requests, known with noise: a cell each, in no order."""
+    """Noisy success of single experts on single requests, one cell each, in any order."""
 
     row: NDArray[np.intp]  # [c] of the queries
     expert: NDArray[np.intp]  # [c] column
@@ -44,21 +44,21 @@ class Seen:
 
 
 class RecalibratedPredictor:
-    """Success = what another predictor says + a linear correction, learned from sparse and noisy outcomes.
+    """Success = another predictor's forecast + a linear correction, learned from sparse, noisy outcomes.
 
-    The correction of an expert is one part that all experts share and one of its own, each linear in an
-    intercept, the query's mean forecast, its surface and the leading principal components of its embedding;
-    beside them what all experts miss alike on a single request, so that answers to one request tell most of
-    who does better there: a Bayesian linear mixed model. A label of one expert tells something of all, and
-    experts of which little is known keep the forecast. How large corrections may be, and how fast what was
-    seen grows old, is averaged over a grid by the evidence (MacKay, *Bayesian interpolation*, 1992): where
-    the forecasts hold, corrections vanish.
+    A Bayesian linear mixed model. The correction of an expert is the sum of a part shared by all experts
+    and a part of its own, each linear in an intercept, the query's mean forecast, its surface features and
+    the leading principal components of its embedding. A random effect per request absorbs the error that
+    all experts share there, so that several answers to one request mainly tell which expert does better. A
+    label of one expert informs the corrections of all, and experts with few labels keep the forecast. The
+    scale of the corrections and the rate at which labels age are averaged over a grid, weighted by the
+    evidence (MacKay, *Bayesian interpolation*, 1992). If the forecasts hold, the corrections vanish.
     """
 
     kind: ClassVar[str] = "recalibrated"
 
     def __init__(self, base: Predictor, known: Queries) -> None:
-        """Correct ``base``, which stays as it is; ``known`` are queries from which it has learned."""
+        """Correct ``base``, which is not changed; ``known`` are the queries it learned from."""
         self.base = base
         embeddings = known.embeddings
         self._centre = embeddings.mean(axis=0)
@@ -77,7 +77,7 @@ class RecalibratedPredictor:
         return self.base.experts
 
     def learn(self, queries: Queries, forecast: NDArray[np.float32], seen: Seen) -> Self:
-        """Learn the corrections from nothing else than these cells, where the other one said ``forecast``."""
+        """Learn the corrections from these cells alone, given the forecasts of ``base``."""
         features = self._read(queries, forecast).astype(np.float64)
         residual = seen.success - forecast[seen.row, seen.expert]
         fits = list(_fit_grid(features, seen, residual, len(queries), len(self.experts)))
@@ -91,12 +91,12 @@ class RecalibratedPredictor:
         return self
 
     def fit(self, train: Examples, validation: Examples, *, seed: int = 0) -> Self:
-        """Fit the other predictor; corrections stay."""
+        """Fit ``base``; the corrections are kept."""
         self.base = self.base.fit(train, validation, seed=seed)
         return self
 
     def refit(self, examples: Examples) -> Self:
-        """Let the other predictor learn again; corrections stay."""
+        """Refit ``base``; the corrections are kept."""
         self.base = self.base.refit(examples)
         return self
 
@@ -105,7 +105,7 @@ class RecalibratedPredictor:
         return self.correct(queries, self.base.predict(queries))
 
     def correct(self, queries: Queries, forecast: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return expected success [n, m], where the other predictor says ``forecast``."""
+        """Return expected success [n, m], given the forecasts of ``base``."""
         success = forecast + inner_products(self._read(queries, forecast), self._weights)
         # Beyond 1 or below 0 it is the level that is wrong: cutting off would level the experts too.
         success = success - np.maximum(success.max(axis=1, keepdims=True) - 1, 0)
@@ -114,14 +114,14 @@ class RecalibratedPredictor:
         return clipped
 
     def uncertainty(self, queries: Queries, forecast: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the standard deviation [n, m] of the corrections, where the other one says ``forecast``."""
+        """Return the standard deviation [n, m] of the corrections, given the forecasts of ``base``."""
         features = self._read(queries, forecast)
         variance = np.stack([((features @ own) * features).sum(axis=1) for own in self._covariance], axis=1)
         deviation: NDArray[np.float32] = np.sqrt(np.maximum(variance, 0))
         return deviation
 
     def state(self) -> State:
-        """Return the other predictor's state and the corrections."""
+        """Return the state of ``base`` and the corrections."""
         base = self.base.state()
         arrays: dict[str, NDArray[Any]] = {
             "centre": self._centre,

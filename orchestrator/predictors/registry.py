@@ -25,7 +25,7 @@ from warehouse import InputError
 
 @dataclass(frozen=True)
 class Kind:
-    """A class of predictors, and how an unfitted one is made."""
+    """A class of predictors, and the function that makes an unfitted one."""
 
     cls: type[Predictor]  # its ``kind`` is the name that it is saved under
     build: Callable[[], Predictor] | None  # None: it is never trained from nothing

@@ -18,7 +18,7 @@ PENALTIES = (0.3, 1.0, 3.0, 10.0, 30.0)
 
 
 class RidgePredictor:
-    """Success = the expert's mean + a linear function of embedding and surface, fitted where it was asked."""
+    """Success = the expert's mean + a linear function of embedding and surface, fitted on its own answers."""
 
     kind: ClassVar[str] = "ridge"
 

@@ -1,4 +1,4 @@
-"""The stack: several predictors weighed by how well their contrasts held on questions they had not seen."""
+"""The stack: several predictors, weighted by how well their contrasts predict unseen questions."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ MemberBuilder = Callable[[], list[Predictor]]
 
 
 def default_members() -> list[Predictor]:
-    """kNN on the embedding that suits it, tables by subject and by domain, and difficulty.
+    """Return the default members: kNN, tables by subject and by domain, and difficulty.
 
-    A kNN for each joined embedding, ridge and clusters added noise on small pools; the coarser table steadies
+    A kNN per joined embedding, ridge and clusters added noise on small pools. The coarser table stabilises
     the finer one.
     """
     return [KnnPredictor(), SubjectPredictor(), SubjectPredictor(label="domain"), DifficultyPredictor()]
 
 
 def knn_and_domain() -> list[Predictor]:
-    """The members of a plainer stack: kNN and a table by domain."""
+    """Return the members of a simpler stack: kNN and a table by domain."""
     return [KnnPredictor(), SubjectPredictor(label="domain")]
 
 
@@ -44,12 +44,12 @@ class StackPredictor:
     """Success = level of the question + weighted contrasts of the members.
 
     The *level* (how hard the question is for everyone) and the *contrasts* (who does better than the rest)
-    are learned apart: contrasts by non-negative least squares pooled over all experts, so that a handful of
-    weights rests on thousands of held-out answers (stacked regressions, Breiman 1996), and drawn half way to
-    equal weights. Contrasts on which the members disagree are discounted. Weights are cross-fitted: what a
-    member says of a training question, it says having learned from the other folds. Where the choices that
-    follow would not have beaten the best expert alone, that one is given a small lead. Members then learn
-    again from everything. Where a query is unlike all of that, the contrasts are drawn towards none.
+    are learned separately. Contrasts are combined by non-negative least squares pooled over all experts, so
+    that a handful of weights rests on thousands of held-out answers (stacked regressions, Breiman 1996),
+    shrunk half way to equal weights. Contrasts on which the members disagree are discounted. Weights are
+    cross-fitted: members predict a training question after learning from the other folds. If the resulting
+    choices would not have beaten the best single expert, that expert gets a small lead. Members are then
+    refitted on all questions. On a query unlike the training questions the contrasts are shrunk towards 0.
     """
 
     kind: ClassVar[str] = "stack"
@@ -75,7 +75,7 @@ class StackPredictor:
         return self
 
     def refit(self, examples: Examples) -> Self:
-        """Let every member learn again; the weights stay."""
+        """Refit every member; the weights are kept."""
         self._mean_score = mean_scores(examples.outcomes.score)
         self._novelty = Novelty.of(examples.queries)
         for member in self.members:

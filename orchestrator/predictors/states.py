@@ -21,10 +21,10 @@ T = TypeVar("T")
 
 
 class Fields(dict[str, T]):
-    """Saved fields by name; one that is not there is told as what a person can mend.
+    """Saved fields by name; a missing one raises an error that a person can act on.
 
-    A reader takes ``fields[name]`` for what it cannot do without, and ``fields.get(name, default)`` for what
-    was added since routers were first saved.
+    A reader takes ``fields[name]`` for required fields, and ``fields.get(name, default)`` for fields that
+    were added later.
     """
 
     def __init__(self, values: Mapping[str, T], of: str) -> None:
@@ -32,7 +32,7 @@ class Fields(dict[str, T]):
         self._of = of
 
     def __missing__(self, name: str) -> T:
-        """Raise InputError: what was saved lacks this."""
+        """Raise InputError: the field is missing."""
         raise InputError(f"{name!r} is missing", where=self._of, fix=OTHER_VERSION)
 
 
@@ -40,8 +40,8 @@ class Fields(dict[str, T]):
 class State:
     """A fitted part as plain data, to be written without pickle: JSON values and arrays.
 
-    ``version`` is raised where the same names come to mean something else, or one is added that a reader
-    cannot do without; what has none was saved as version 1.
+    ``version`` is raised when a name changes its meaning or a required field is added. A state without one
+    is of version 1.
     """
 
     kind: str
@@ -50,14 +50,14 @@ class State:
     version: int = 1
 
     def header(self) -> dict[str, Any]:
-        """Kind, version and settings, for the settings of what holds this part."""
+        """Return kind, version and settings, to be saved in the settings of the containing part."""
         return {"kind": self.kind, "version": self.version, "config": self.config}
 
     def refuse_newer(self, version: int) -> None:
-        """See that what was saved can be read by who reads this version and those before it.
+        """Check that a reader of this version, and of those before it, can read the state.
 
         Raises:
-            InputError: it is of a later one.
+            InputError: the state is of a later version.
         """
         if self.version > version:
             raise InputError(
@@ -83,7 +83,7 @@ class State:
 
 
 def write_states(directory: Path, states: dict[str, State]) -> None:
-    """Write named states as one JSON and one safetensors file; who has mapped the former file keeps it."""
+    """Write named states as one JSON and one safetensors file; a mapped former file stays valid."""
     from safetensors.numpy import save_file
 
     settings = {name: state.header() for name, state in states.items()}
@@ -99,7 +99,7 @@ def write_states(directory: Path, states: dict[str, State]) -> None:
 
 
 def read_states(directory: Path, *, mapped: bool = False) -> Fields[State]:
-    """Read what :func:`write_states` wrote; ``mapped`` arrays share memory, and are read only.
+    """Read what :func:`write_states` wrote; ``mapped`` arrays share memory and are read-only.
 
     Raises:
         InputError: a file is missing or broken, or a header lacks something.

@@ -22,10 +22,10 @@ MIN_CONFIDENCE = 1e-4
 
 
 class SubjectPredictor:
-    """A ridge classifier says how likely each subject is; success is the subjects' table weighed by that.
+    """A ridge classifier estimates subject probabilities; success is the table by subject, weighted by these.
 
-    The labels come from the training questions; at prediction time the text is all there is. Where the
-    questions bear no label, or all the same, success is each expert's mean.
+    The labels come from the training questions; prediction needs only the text. Without labels, or with a
+    single one, success is each expert's mean.
     """
 
     kind: ClassVar[str] = "subject"

@@ -1,13 +1,13 @@
-"""Hold a budget over a stream whose queries are not known in advance.
+"""Hold a budget over a stream of queries that are not known in advance.
 
-The price on cost (the multiplier) is set again every few queries so that the spending expected on what has
-lately been seen matches what is left per query to come: re-solving of the dual, after Agrawal, Wang and Ye,
-*A dynamic near-optimal algorithm for online linear programming* (2014), with Balseiro, Lu and Mirrokni's
-*Dual mirror descent* (2020) as the idea behind pacing. Before each answer the most that it may cost, its
-ceiling, is put aside: spend never exceeds the budget as long as no answer exceeds what was put aside for it.
-Where the caller can bound an answer (the price of the prompt and of ``max_tokens``) the ceiling is that, and
-the cap is hard. Where nobody can, it is derived: twice the forecast times the largest overrun seen, in
-training and in the stream itself.
+Every few queries the price on cost (the multiplier) is set so that the expected spending on recent queries
+matches the budget left per remaining query. This is re-solving of the dual, after Agrawal, Wang and Ye, *A
+dynamic near-optimal algorithm for online linear programming* (2014); the idea of pacing is that of
+Balseiro, Lu and Mirrokni's *Dual mirror descent* (2020). Before each answer its ceiling, the maximum that
+it may cost, is reserved. Spending never exceeds the budget as long as no answer exceeds its ceiling. If the
+caller can bound an answer (the price of the prompt and of ``max_tokens``), that bound is the ceiling, and
+the cap is hard. If not, the ceiling is twice the forecast times the largest overrun seen, in training and
+in the stream itself.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Reservation:
-    """An expert chosen for a query, with the money put aside for it until :meth:`BudgetPacer.settle`."""
+    """An expert chosen for a query, with the money reserved for it until :meth:`BudgetPacer.settle`."""
 
     expert: int  # column of the prediction
     reserved_usd: float  # the most that the answer may cost
@@ -47,15 +47,15 @@ class BudgetPacer:
     Use ``reserve`` before and ``settle`` after each answer; many reservations may be open at once.
 
     Args:
-        budget_usd: what may be spent in all.
-        horizon: how many queries the budget is for. If more come, they share what is left.
-        sample_success: [k, m] predictions on earlier queries, to set the first price by.
+        budget_usd: total budget.
+        horizon: number of queries that the budget is for. If more come, they share what is left.
+        sample_success: [k, m] predictions for earlier queries, which set the first price.
         sample_cost_usd: [k, m] likewise.
-        overrun: [m] the largest ratio of actual to forecast cost that is known of each expert, from
+        overrun: [m] largest known ratio of actual to forecast cost of each expert, from
             :attr:`orchestrator.predictors.cost.CostPredictor.overrun`; ceilings are derived from it.
 
     Raises:
-        InputError: a budget or horizon that is not positive.
+        InputError: the budget or the horizon is not positive.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class BudgetPacer:
 
     @property
     def left_usd(self) -> float:
-        """Neither spent nor reserved."""
+        """The money that is neither spent nor reserved."""
         return self.budget_usd - self.spent_usd - self.reserved_usd
 
     def reserve(
@@ -102,13 +102,13 @@ class BudgetPacer:
         ceiling_usd: Floats | None = None,
         allowed: NDArray[np.bool_] | None = None,
     ) -> Reservation | None:
-        """Choose an expert for one query and put its ceiling price aside; None if nothing fits any more.
+        """Choose an expert for one query and reserve its ceiling; None if no expert fits any more.
 
         Args:
             success: [m] expected scores.
             cost_usd: [m] expected costs.
-            ceiling_usd: [m] the most each answer can cost, where the caller holds it to that; derived where
-                it is NaN or not given.
+            ceiling_usd: [m] maximum cost of each answer, if the caller enforces one; derived where it is
+                NaN or not given.
             allowed: [m] experts that may answer.
         """
         derived = MARGIN * self._surprise * self._overrun * cost_usd
@@ -141,7 +141,7 @@ class BudgetPacer:
         return Reservation(chosen, float(ceiling[chosen]), self.multiplier, not known[chosen])
 
     def settle(self, reservation: Reservation, *, expected_usd: float, paid_usd: float) -> None:
-        """Book what the answer cost (0 if it failed) and release the rest of the reservation."""
+        """Book the cost of the answer (0 if it failed) and release the rest of the reservation."""
         self.reserved_usd -= reservation.reserved_usd
         self.spent_usd += paid_usd
         self._paid[reservation.expert] += paid_usd

@@ -1,8 +1,8 @@
-"""Cascades: ask cheap experts first, and a dearer one where they are not sure.
+"""Cascades: ask cheap experts first, and a dearer one if they are not confident.
 
 A cascade answers like any expert, at a price that depends on the question. So it joins the pool as one more
 column of the outcomes: the router predicts its success and its cost, and chooses it for the queries where
-the expected gain exceeds the cost, under the same price as everyone else. How sure the first ones are is a
+the expected gain exceeds the cost, at the same price on cost as any expert. How sure the first ones are is a
 confidence in [0, 1]: an expert's own (FrugalGPT, Chen et al. 2023), how short its answer is, or whether two
 of them gave the same answer (Yue et al., *Large Language Model Cascades with Mixture of Thoughts
 Representations*, 2024).
@@ -37,9 +37,9 @@ class Signal:
 
 @dataclass(frozen=True)
 class Cascade:
-    """Ask ``asked``; the first one's answer stands if confidence is above ``bar``, else that of ``last``.
+    """Ask ``asked``; return the first one's answer if confidence is above ``bar``, else that of ``last``.
 
-    ``last`` may be the second one asked, whose answer is there already and costs nothing more.
+    ``last`` may be the second one asked, whose answer exists already and costs nothing more.
     """
 
     asked: tuple[int, ...]
@@ -54,10 +54,10 @@ class Cascade:
 
 
 def agreements(answers: NDArray[np.object_]) -> list[Signal]:
-    """One signal for each pair of experts: 1 where both gave the same answer, 0 where not.
+    """Return one signal for each pair of experts: 1 if both gave the same answer, else 0.
 
     Args:
-        answers: [n, m] what each expert answered, in a form that can be compared; None, NaN or empty where
+        answers: [n, m] each expert's answer, in a form that can be compared; None, NaN or empty where
             unknown. Experts without any known answer make no pair.
     """
     known = is_known(answers)
@@ -73,12 +73,12 @@ def agreements(answers: NDArray[np.object_]) -> list[Signal]:
 
 
 def brevities(completion_tokens: NDArray[np.floating]) -> list[Signal]:
-    """Signals of experts that write answers of several lengths: the shorter, the surer.
+    """Return signals from the length of answers: the shorter, the more confident.
 
-    An expert that works its answer out writes more where it is lost, until it is cut off. What it has written
-    is paid for by then, and counted. One signal for each expert, from its own length, and one for each pair,
-    from which of the two was brief: long answers of one tell that a question is hard, for others too; of two,
-    they tell whose answer to take.
+    An expert that reasons writes more when it is lost, until it is cut off; the cost of what it has written
+    counts. There is one signal per expert, from its own length, and one per pair, from which of the two was
+    shorter. Long answers of one expert indicate a question that is hard for others too; of two, they
+    indicate whose answer to take.
 
     Args:
         completion_tokens: [n, m]; NaN where unknown, which escalates. Columns with fewer than three lengths
@@ -94,7 +94,7 @@ def brevities(completion_tokens: NDArray[np.floating]) -> list[Signal]:
 
 
 def confidences(confidence: NDArray[np.floating]) -> list[Signal]:
-    """One signal for each expert that tells how sure it is of its own answer.
+    """Return one signal for each expert that reports its confidence.
 
     Args:
         confidence: [n, m] in [0, 1], such as the probability of the option chosen; NaN where unknown, which
@@ -104,20 +104,20 @@ def confidences(confidence: NDArray[np.floating]) -> list[Signal]:
 
 
 def is_known(answers: NDArray[np.object_]) -> NDArray[np.bool_]:
-    """Where there is an answer [n, m]: neither None, nor NaN, nor empty."""
+    """Tell where there is an answer [n, m]: neither None, nor NaN, nor empty."""
     return np.array([[bool(a) and a == a for a in row] for row in answers], bool)  # NaN is not itself
 
 
 def choose_cascades(
     outcomes: Outcomes, signals: Sequence[Signal], rows: NDArray[np.intp]
 ) -> tuple[Cascade, ...]:
-    """The cascades that no random mixing of experts and other cascades beats on some questions.
+    """Return the cascades that no random mixing of experts and other cascades beats on the given questions.
 
-    They are the corners of the zero-router's hull once every possible cascade has joined the pool: every
-    signal, with every bar, escalating to every other expert, also to one of those asked.
+    They are the corners of the zero-router's hull over the pool joined by every possible cascade: every
+    signal, with every bar, escalating to every other expert, or to one of those asked.
 
     Args:
-        outcomes: [n, m] the pool's.
+        outcomes: [n, m] outcomes of the pool.
         signals: over the same questions.
         rows: the questions to choose on, never those to be tested on.
     """
@@ -150,7 +150,7 @@ def choose_cascades(
 
 
 def add_cascades(outcomes: Outcomes, signals: Sequence[Signal], cascades: Sequence[Cascade]) -> Outcomes:
-    """Return the outcomes with a column for each cascade: what it scored, and what all it asked cost."""
+    """Return the outcomes with a column for each cascade: its score, and the cost of all experts it asked."""
     confidence = {(signal.asked, signal.source): signal.confidence for signal in signals}
     names = tuple(cascade.name(outcomes.experts) for cascade in cascades)
     columns: dict[str, list[NDArray[np.floating]]] = {}

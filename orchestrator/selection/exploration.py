@@ -1,10 +1,9 @@
-"""Exploring: now and then another expert than the best one answers, with a chance that is known exactly.
+"""Exploration: sometimes an expert other than the best one answers, with an exactly known probability.
 
 Of ``share`` of the queries the expert is drawn from a softmax over expected net value (Boltzmann
-exploration: Sutton and Barto, Reinforcement Learning, 2nd edition, section 2.8), of the rest it is the
-greedy one. A mixture keeps both figures in sight: no expert is asked more often than ``share`` beside the
-greedy one, and each that is allowed has a chance above zero, without which nothing can be learned of it from
-logged decisions.
+exploration: Sutton and Barto, Reinforcement Learning, 2nd edition, section 2.8); for the rest it is the
+greedy one. The mixture bounds both sides: at most ``share`` of the queries deviate from the greedy choice,
+and every allowed expert has a probability above zero, without which logged decisions tell nothing about it.
 """
 
 from __future__ import annotations
@@ -24,20 +23,20 @@ def explore(
     temperature: float,
     rng: np.random.Generator,
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
-    """Draw the expert of every query, and say with which chance each could have been drawn.
+    """Draw the expert of every query, and return the probability of each possible draw.
 
     Args:
-        value: [n, m] expected success less the price of cost; of experts that are not allowed anything.
-        allowed: [n, m] who may be drawn, one or more in each row.
-        share: of the queries, in [0, 1]: where the softmax draws; 0 is greedy.
+        value: [n, m] expected net value; ignored for experts that are not allowed.
+        allowed: [n, m] experts that may be drawn, one or more in each row.
+        share: share of the queries, in [0, 1], whose expert the softmax draws; 0 is greedy.
         temperature: of the softmax, in units of value; above 0.
-        rng: where chance comes from.
+        rng: source of randomness.
 
     Returns:
         The experts drawn [n], and the propensities [n, m]: each row sums to 1, and is 0 outside ``allowed``.
 
     Raises:
-        InputError: ``share`` is no share, ``temperature`` not above 0, or a row allows nobody.
+        InputError: ``share`` lies outside [0, 1], ``temperature`` is not above 0, or a row allows no expert.
     """
     propensities = propensities_of(value, allowed, share, temperature)
     # Not searchsorted over the sums: rounding could draw an expert of chance 0 at either end.
@@ -49,7 +48,7 @@ def explore(
 def propensities_of(
     value: NDArray[np.floating], allowed: NDArray[np.bool_], share: float, temperature: float
 ) -> NDArray[np.float64]:
-    """Return the chance [n, m] with which :func:`explore` draws each; arguments and errors as there."""
+    """Return the probability [n, m] with which :func:`explore` draws each; arguments and errors as there."""
     check_exploration(share, temperature)
     if not allowed.any(axis=1).all():
         row = int((~allowed.any(axis=1)).argmax())
@@ -66,7 +65,7 @@ def propensities_of(
 
 
 def check_exploration(share: float, temperature: float) -> None:
-    """Refuse settings that mean nothing.
+    """Check the settings of exploration.
 
     Raises:
         InputError: as :func:`explore`.

@@ -1,18 +1,19 @@
 """Spend a budget of answers on the (question, expert) pairs that teach a router most.
 
-Questions fall into regions; the unit of the decision is a cell, one expert in one region. What is known of a
-cell comes from three tables of success (by fine region, by coarse region, by domain): their mean is the
-estimate, their spread and the sampling error its uncertainty. An answer is worth the expected regret that it
-takes from the choice between the cell's expert and its strongest rival, averaged over the prices on cost that
-a router may be used at (the knowledge gradient of ranking and selection; Frazier, Powell and Dayanik 2008).
+Questions fall into regions; the unit of the decision is a cell, one expert in one region. What is known of
+a cell comes from three tables of success (by fine region, by coarse region, by domain): their mean is the
+estimate, their spread and the sampling error its uncertainty. An answer is worth the expected regret that
+it removes from the choice between the cell's expert and its strongest rival, averaged over the prices on
+cost that a router may be used at (the knowledge gradient of ranking and selection; Frazier, Powell and
+Dayanik 2008).
 
 With standard error s = sigma / sqrt(n) and a margin d between two experts, the expected regret is
 s phi(d/s) - d Phi(-d/s), and its derivative in s is phi(d/s). Spending so that a dollar lowers the sum of
 regrets equally in every cell gives n in proportion to (questions x phi x sigma / cost) ** (2/3): dear experts
 are asked where the choice is open, cheap ones nearly everywhere.
 
-Which of a region's questions are asked is left to chance, in the same order for all experts. Choosing them by
-how others answered would bias what is learned of the experts asked: missing answers are missing at random.
+The questions of a region are asked in random order, the same for all experts, so that missing answers are
+missing at random. Choosing questions by how other experts answered would bias what is learned.
 """
 
 from __future__ import annotations
@@ -66,14 +67,14 @@ def choose_pairs(
 
     Args:
         groupings: labels [n] from :func:`group_questions`, the finest first.
-        score: [n, m] what is known already, NaN where not asked.
+        score: [n, m] known scores, NaN where not asked.
         cost_usd: [n, m] expected cost of each answer, no NaN.
-        budget_usd: what may be spent.
+        budget_usd: budget.
         askable: [n, m] pairs that may be asked; by default those without a score.
         seed: of the order in which a region's questions are asked.
 
     Raises:
-        InputError: shapes do not agree, or the budget is negative or not a number.
+        InputError: the shapes differ, or the budget is negative or not a number.
     """
     askable = ~np.isfinite(score) if askable is None else askable & ~np.isfinite(score)
     if score.shape != cost_usd.shape or any(len(labels) != len(score) for labels in groupings):
@@ -181,7 +182,7 @@ def _sum_by(labels: Labels, values: NDArray[np.generic]) -> Floats:
 
 
 def complete_scores(groupings: Sequence[Labels], score: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return the scores [n, m] with what was not asked replaced by what is expected of it, given the rest.
+    """Return the scores [n, m] with missing ones replaced by their conditional expectation.
 
     Expectation maximisation for a Gaussian whose mean is that of the tables and whose covariance between
     experts is that of the known residuals, shrunk: a question that the cheap experts got right is easy for

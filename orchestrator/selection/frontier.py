@@ -29,7 +29,7 @@ Columns = NDArray[np.intp]
 
 @dataclass(frozen=True)
 class Switches:
-    """The multipliers at which single queries switch to a cheaper expert, in rising order."""
+    """The multipliers at which queries switch to a cheaper expert, in rising order."""
 
     multiplier: Floats  # [s] success per USD at which both are worth the same
     query: Columns  # [s] row
@@ -40,7 +40,7 @@ class Switches:
 
 @dataclass(frozen=True)
 class Frontier:
-    """What choosing by net value comes to at each of its settings, from the dearest to the cheapest.
+    """Expected success and cost of choosing by net value, at each setting from the dearest to the cheapest.
 
     Setting ``i`` holds from ``multipliers[i]`` to below ``multipliers[i + 1]``, the last one for good. At
     ``multipliers[i]`` itself the queries of :meth:`tied` are worth as much at the dearer of two experts;
@@ -59,14 +59,14 @@ class Frontier:
         return self.switches.query[self.starts[setting] : self.starts[setting + 1]]
 
     def setting_at_spend(self, usd_per_query: float) -> int:
-        """The dearest setting that is expected to cost no more than this; the cheapest if there is none."""
+        """Return the dearest setting within an expected cost; the cheapest if there is none."""
         within = self.cost_usd <= usd_per_query * (1 + 1e-12)
         return int(within.argmax()) if within.any() else len(within) - 1
 
     def multiplier_at_spend(self, usd_per_query: float) -> float:
-        """The least multiplier at which no more than this is expected to be spent, beyond all ties.
+        """Return the smallest multiplier, beyond all ties, whose expected cost is at most this.
 
-        Where even the cheapest experts cost more, one at which cost alone counts.
+        If even the cheapest experts cost more, it is one at which only cost counts.
         """
         setting = self.setting_at_spend(usd_per_query)
         if self.cost_usd[setting] > usd_per_query * (1 + 1e-12):
@@ -74,7 +74,7 @@ class Frontier:
         return float(self.multipliers[setting] * (1 + ROUNDING))
 
     def inside(self, setting: NDArray[np.integer]) -> Floats:
-        """Multipliers well inside settings, where rounding makes no other choice of them.
+        """Return multipliers well inside settings, so that rounding does not change the choice.
 
         0 for the first setting, and infinity for the last.
         """
@@ -85,9 +85,9 @@ class Frontier:
         return found
 
     def thin(self, count: int = MOST_SETTINGS) -> Columns:
-        """At most ``count`` settings, the first and the last among them, evenly spread over log cost.
+        """Return at most ``count`` settings, first and last included, evenly spread over log cost.
 
-        Where nothing costs anything, or the cheapest is free, the spread is over cost.
+        If the cheapest setting is free, the spread is over cost.
         """
         k = len(self.multipliers)
         if k <= count:

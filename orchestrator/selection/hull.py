@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 def convex_hull(cost: ArrayLike, quality: ArrayLike) -> tuple[Floats, Floats]:
     """Return the non-decreasing upper convex hull of the points, as costs and qualities in rising order.
 
-    What random mixing between the settings of a policy can reach. Of single experts it is the zero-router.
+    It is what random mixing of the settings can reach. The hull of the single experts is the zero-router.
     """
     points = np.column_stack([np.asarray(cost, float), np.asarray(quality, float)])
     points = points[np.lexsort((-points[:, 1], points[:, 0]))]
@@ -30,7 +30,7 @@ def convex_hull(cost: ArrayLike, quality: ArrayLike) -> tuple[Floats, Floats]:
 
 
 def hull_value(cost: ArrayLike, hull_cost: Floats, hull_quality: Floats) -> Floats:
-    """Quality of a hull at some costs: linear between corners, flat after the last, NaN before the first."""
+    """Return a hull's quality at some costs: linear between corners, flat after them, NaN before them."""
     at = np.asarray(cost, float)
     value = np.interp(at, hull_cost, hull_quality)
     return np.where(at < hull_cost[0] * (1 - 1e-12), np.nan, value)

@@ -12,7 +12,7 @@ Floats = NDArray[np.float64]
 
 
 def price_ratio(paid_usd: Floats, expected_usd: Floats, mean_cost_usd: Floats) -> Floats:
-    """Return actual over forecast cost [m] of each expert, as far as its answers have shown it.
+    """Return the ratio [m] of actual to forecast cost of each expert, shrunk to 1 while answers are few.
 
     Args:
         paid_usd: [m] for all answers so far.

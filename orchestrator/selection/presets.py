@@ -1,12 +1,12 @@
 """Presets: prices on cost, each chosen for a purpose, with its expected cost and score.
 
-``quality`` is free of pressure: every query goes to the expert that promises most. ``economy`` is the dearest
-setting that costs at most a third of the best single expert's price, in 97.5% of bootstrap samples.
-``balanced`` is the cheapest setting that is not told apart from the best reachable one: its score is no more
-than one standard error of their difference below (the one-standard-error rule; Breiman, Friedman, Olshen and
-Stone, *Classification and Regression Trees*, 1984, section 3.4.3, here with the paired error), in the median
-of bootstrap samples, and by the forecasts it keeps nine tenths of what the dearest setting promises above the
-cheapest. The second bound is what holds where questions are few and the error is large.
+``quality`` ignores cost: every query goes to the expert with the highest expected success. ``economy`` is
+the dearest setting that costs at most a third of the best single expert's price, in 97.5% of bootstrap
+samples. ``balanced`` is the cheapest setting that cannot be distinguished from the best reachable one: its
+score is at most one standard error of their difference below (the one-standard-error rule; Breiman,
+Friedman, Olshen and Stone, *Classification and Regression Trees*, 1984, section 3.4.3, here with the paired
+error), in the median of bootstrap samples; and it keeps nine tenths of the forecast gain of the dearest
+setting over the cheapest. The second condition matters if questions are few and the error is large.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class Preset:
-    """A named multiplier. Presets of routers that were saved earlier have no expectation."""
+    """A named multiplier. Presets of routers saved by earlier versions have no expectation."""
 
     multiplier: float
     expected: Expectation | None = None
@@ -81,13 +81,14 @@ def choose_presets(
     groups: NDArray[Any] | None = None,
     seed: int = 0,
 ) -> dict[str, Preset]:
-    """Choose the presets by the outcomes of questions that the predictions were not learned from.
+    """Choose the presets on questions that the predictions were not learned from.
 
     Args:
-        prediction: [n, m] expected on the questions.
-        score: [n, m] scored on them; where it is NaN the expectation stands in.
-        cost_usd: [n, m] paid, likewise.
-        groups: [n] labels of what is drawn together, such as the prompt; by default each question alone.
+        prediction: [n, m] predictions for the questions.
+        score: [n, m] their scores; NaN is replaced by the prediction.
+        cost_usd: [n, m] their costs, likewise.
+        groups: [n] labels of questions that the bootstrap draws together, such as the prompt; none by
+            default.
         seed: of the bootstrap.
     """
     score = np.where(np.isfinite(score), score, prediction.success)

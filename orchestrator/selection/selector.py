@@ -1,4 +1,4 @@
-"""Choose an expert for each query: by a fixed price on cost, or so that a batch keeps a budget."""
+"""Choose an expert for each query: at a fixed price on cost, or within a budget for a batch."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class BatchSelection:
 def select_at_multiplier(
     success: NDArray[Any], cost_usd: NDArray[Any], multiplier: float
 ) -> NDArray[np.intp]:
-    """Return for each query [n] the expert of greatest success - multiplier * cost; ties to the cheaper."""
+    """Return for each query [n] the expert of highest success - multiplier * cost; ties to the cheaper."""
     if np.isinf(multiplier):
         return _cheapest(success, cost_usd)
     choice = np.empty(len(success), np.intp)
@@ -99,19 +99,19 @@ def select_batch(prediction: Prediction, budget_usd: float) -> BatchSelection:
 def select_again(
     prediction: Prediction, budget_usd: float, *, answered_by: NDArray[np.intp], paid_usd: NDArray[np.float64]
 ) -> BatchSelection:
-    """Solve a batch anew when some of its answers have come, against what they really cost.
+    """Solve a batch again once some of its answers have come, with their actual costs.
 
-    What an expert's answers cost beyond their forecasts corrects the forecasts of its further ones, and the
-    others share what is left of the budget.
+    The ratio of an expert's actual to forecast costs corrects its remaining forecasts, and the open queries
+    share what is left of the budget.
 
     Args:
         prediction: [n, m] of the whole batch.
         budget_usd: for the whole batch.
         answered_by: [n] column of the expert that answered; -1 where the query is open.
-        paid_usd: [n] what the answer cost; read where there is one.
+        paid_usd: [n] cost of the answer; ignored for open queries.
 
     Returns:
-        A selection of the whole batch: what was answered stays, at what it cost.
+        A selection of the whole batch; answered queries keep their expert, at the actual cost.
 
     Raises:
         InfeasibleError: what is left does not cover the cheapest choice for the others.

@@ -1,4 +1,4 @@
-"""The net value of an answer at a price on cost; the only place with that formula."""
+"""The net value of an answer at a price on cost. The formula is defined here alone."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What served traffic says of a router: drift, and how far a judge can be trusted.
+"""What served traffic says about a router: drift, corrections, and how reliable a judge is.
 
 Pure functions, arrays in and values out; `pipelines/traffic` reads the tables and tells people.
 """

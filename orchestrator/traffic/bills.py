@@ -1,4 +1,4 @@
-"""What answers to served requests cost: they put an expert's forecast costs right, where that helps."""
+"""The bills of served requests, and the corrections of cost forecasts that follow from them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Bills:
-    """What ``n`` answers cost, oldest first; all others' costs are unknown.
+    """The costs of ``n`` answers, oldest first. What other experts would have cost is unknown.
 
     ``propensity`` is the chance with which that expert was to be asked first; 1 where it was named.
     """
@@ -39,7 +39,7 @@ class Bills:
         return len(self.cost_usd)
 
     def fingerprint(self) -> str:
-        """Hash (16 hex digits) of what was billed by whom for what: names what was learned from."""
+        """Return a hash (16 hex digits) of the bills, which identifies the training data."""
         digest = hashlib.sha256("\n".join(self.experts).encode())
         for part in (self.queries.embeddings, self.expert, self.cost_usd):
             digest.update(np.ascontiguousarray(part).tobytes())
@@ -48,14 +48,14 @@ class Bills:
 
 @dataclass(frozen=True)
 class CostLesson:
-    """What bills say of each expert's forecasts."""
+    """The correction of each expert's cost forecasts by its bills."""
 
     ratio: Floats  # [m] of bills to forecasts, 1 where nothing is changed
     bills: NDArray[np.intp]  # [m]
     proven: NDArray[np.bool_]  # [m] whether the ratio foretold later bills better than the forecasts did
 
     def describe(self, experts: tuple[str, ...]) -> dict[str, Any]:
-        """For the description of a router: by expert, how many bills there were, and the ratio."""
+        """Return the number of bills and the ratio of each expert, for the description of a router."""
         return {
             name: {"bills": int(n), "ratio": float(ratio), "learned": bool(ok)}
             for name, n, ratio, ok in zip(experts, self.bills, self.ratio, self.proven, strict=True)
@@ -63,17 +63,17 @@ class CostLesson:
 
 
 def learn_costs(cost: CostPredictor, bills: Bills) -> CostLesson:
-    """Find by which ratio each expert's bills differ from their forecasts, and whether that holds.
+    """Estimate the ratio of each expert's bills to its forecasts, and keep it if it predicts later bills.
 
-    Bills are of the requests that an expert was chosen for, where it was likely to look cheap: each is
-    weighed by its inverse propensity, clipped. The ratio is of sums, with ten answers' worth of belief in the
-    forecast. It is kept where, learned from earlier bills alone, it has foretold later ones better, by gamma
-    deviance (McCullagh and Nelder, *Generalized Linear Models*, 1989), which is least at the mean and knows
-    no scale.
+    An expert has bills for the requests it was chosen for, where its forecast tended to be low. So each
+    bill is weighted by its clipped inverse propensity. The ratio is one of sums, with a prior of ten
+    answers at the forecast. It is kept if, learned from earlier bills alone, it improved the forecasts of
+    later ones by gamma deviance (McCullagh and Nelder, *Generalized Linear Models*, 1989), which is minimal
+    at the mean and independent of scale.
 
     Args:
-        cost: learned from outcomes; it stays as it is.
-        bills: of experts in its pool, in its order.
+        cost: the predictor learned from outcomes; it is not changed.
+        bills: of the experts in its pool, in the same order.
     """
     forecast = cost.predict(bills.queries)[np.arange(len(bills)), bills.expert]
     m = len(cost.experts)

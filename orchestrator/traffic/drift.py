@@ -1,4 +1,4 @@
-"""Drift of traffic: queries unlike those trained on, forecasts that no longer hold, an expert that changed.
+"""Drift of traffic: novel queries, forecasts that no longer hold, and experts that changed.
 
 Nothing here reads a table. Rows are in the order of time; NaN is missing.
 """
@@ -24,15 +24,15 @@ _Z = 1.96
 
 @dataclass(frozen=True)
 class Novelty:
-    """How many requests are unlike anything that was trained on.
+    """The share of requests that are unlike anything in the training set.
 
     Attributes:
-        share: of requests that are novel; of requests like the training set ``expected`` are.
+        share: share of the requests that are novel.
         low, high: 95% interval of the share.
-        expected: share where nothing has drifted.
+        expected: the share without drift.
         separation: probability that a request lies farther from the training set than one of its own
-            questions does from the others; 0.5 where nothing has drifted.
-        requests, trained: how many of each there were.
+            questions does from the others; 0.5 without drift.
+        requests, trained: numbers of requests and of training questions.
     """
 
     share: float
@@ -46,7 +46,7 @@ class Novelty:
 
 @dataclass(frozen=True)
 class Difference:
-    """A mean of pairs, found less forecast, with its 95% interval."""
+    """A mean difference, observed minus forecast, with its 95% interval."""
 
     forecast: float
     found: float
@@ -58,7 +58,7 @@ class Difference:
 
 @dataclass(frozen=True)
 class Ratio:
-    """What was billed over what was forecast, with its 95% interval."""
+    """The ratio of bills to forecasts, with its 95% interval."""
 
     ratio: float
     low: float
@@ -68,13 +68,13 @@ class Ratio:
 
 @dataclass(frozen=True)
 class Shift:
-    """The likeliest moment at which the level of a series changed.
+    """The most likely change point of a series.
 
     Attributes:
-        at: first position after it.
-        before, after: mean on each side.
-        p_value: probability of a change as clear as this one somewhere in a series without any.
-        n: values in the series.
+        at: first position after the change.
+        before, after: mean before and after the change.
+        p_value: probability of a change at least as clear somewhere in a series without change.
+        n: number of values in the series.
     """
 
     at: int
@@ -94,7 +94,7 @@ def measure_novelty(
     Args:
         requests: [n, d] embeddings.
         trained: [t, d] embeddings by the same embedder.
-        seed: of the draw where there are more than ``MOST_LOOKED_AT``.
+        seed: of the sample that is drawn from more than ``MOST_LOOKED_AT`` rows.
     """
     n, t = len(requests), len(trained)
     if min(n, t) < 20:
@@ -125,14 +125,14 @@ def share_interval(share: float, n: int) -> tuple[float, float]:
 
 
 def compare_means(forecast: NDArray[np.floating], found: NDArray[np.floating]) -> Difference | None:
-    """Mean success found less that forecast; None with fewer than 2 pairs.
+    """Return mean observed success minus its forecast; None with fewer than 2 pairs.
 
     The interval is Agresti and Coull's for pairs: two successes and two failures are added at the mean
-    forecast, so that it holds for a handful, and for outcomes that are all alike.
+    forecast, so that it is valid for small samples and for outcomes that are all equal.
 
     Args:
         forecast: [n] probabilities.
-        found: [n] scores in [0, 1].
+        found: [n] observed scores in [0, 1].
     """
     known = np.isfinite(forecast) & np.isfinite(found)
     n = int(known.sum())
@@ -152,9 +152,9 @@ def compare_costs(
     resamples: int = 500,
     seed: int = 0,
 ) -> Ratio | None:
-    """What was billed over what was forecast, summed; bootstrap over requests.
+    """Return the ratio of total bills to total forecasts, with a bootstrap interval over requests.
 
-    None with fewer than 5 pairs, or where nothing was forecast.
+    None with fewer than 5 pairs, or if all forecasts are 0.
     """
     known = np.isfinite(forecast_usd) & np.isfinite(billed_usd)
     told, billed = forecast_usd[known], billed_usd[known]
@@ -171,18 +171,18 @@ def compare_costs(
 def find_shift(
     values: NDArray[np.floating], *, fewest: int = 15, permutations: int = 1_999, seed: int = 0
 ) -> Shift | None:
-    """Find where the level of a series changed most, and how likely chance alone does as much.
+    """Find the most likely change point of a series, with a p-value.
 
-    The statistic is the largest standardised difference of means over all moments that leave ``fewest``
-    values on both sides; its distribution comes from permutations of the series, which hold its error
-    exactly whatever the values' distribution. None where the series is too short, or constant.
+    The statistic is the largest standardised difference of means over all positions that leave ``fewest``
+    values on both sides. Its null distribution comes from permutations of the series, so that the error
+    rate is exact for any distribution of the values. None if the series is too short, or constant.
 
     Source: Csörgő and Horváth, "Limit Theorems in Change-Point Analysis" (1997), with permutations.
 
     Args:
         values: [n] in the order of time; NaN are left out.
-        fewest: values on each side of the moment.
-        permutations: how many; the smallest p-value is 1 / (permutations + 1).
+        fewest: minimum number of values on each side of the change.
+        permutations: number of permutations; the smallest p-value is 1 / (permutations + 1).
         seed: of the permutations.
     """
     kept = np.flatnonzero(np.isfinite(values))
@@ -209,7 +209,7 @@ def find_shift(
 
 
 def reject_by_holm(p_values: Sequence[float], alpha: float) -> NDArray[np.bool_]:
-    """Which of several tests are significant together: the chance of any false one is at most alpha.
+    """Tell which of several tests are significant, with a family-wise error rate of at most alpha.
 
     Source: Holm, "A simple sequentially rejective multiple test procedure" (1979).
     """

@@ -1,4 +1,4 @@
-"""May what was learned from traffic decide? Only where it has foretold labels better that came afterwards."""
+"""The gate for corrections learned from traffic: they apply once they have predicted later labels better."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Foretold:
-    """Labels that came after the forecasts of them were made, in order of time."""
+    """Labels with the forecasts that were made before them, in order of time."""
 
     success: Floats  # [c] unbiased
     variance: Floats  # [c] of its noise
@@ -24,13 +24,13 @@ class Foretold:
 
 
 def may_take_over(history: Sequence[Foretold], *, mistaken: float = MISTAKEN) -> bool:
-    """Sequential test by progressive validation: are the labels likelier under what was learned?
+    """Test sequentially whether the labels are more likely under the corrected forecasts.
 
-    Each label is forecast by both routers before either learns from it. Where the frozen one's forecasts
-    hold, the likelihood ratio of all labels so far is a martingale of mean 1 (with normal noise of these
-    variances), and exceeds 1 / ``mistaken`` at any time with at most that chance (Ville's inequality;
-    Robbins 1970): one may look after every lesson. Without labels, or while their noise hides a difference,
-    the frozen router stays.
+    Both routers forecast each label before either learns from it (progressive validation). If the frozen
+    router's forecasts hold, the likelihood ratio of all labels so far is a martingale of mean 1 (with
+    normal noise of these variances), and the probability that it ever exceeds 1 / ``mistaken`` is at most
+    ``mistaken`` (Ville's inequality; Robbins 1970). So the test may be repeated after every lesson. Without
+    labels, or while noise hides the difference, the frozen router stays.
     """
     gain = sum(
         float(

@@ -1,4 +1,4 @@
-"""How far a judge's scores agree with what users say, and what a score of the judge's is worth in theirs."""
+"""The agreement of a judge's scores with those of users, and the calibration from one to the other."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ _Z = 1.96
 
 @dataclass(frozen=True)
 class JudgeCalibration:
-    """A judge beside its users, on answers that both have scored.
+    """A judge compared with users, on answers that both have scored.
 
     Attributes:
-        pairs: answers that both have scored.
-        agreement: share of them that both find good, or both not (0.5 and above is good).
+        pairs: number of answers that both have scored.
+        agreement: share of these on which both agree whether the answer is good (a score of 0.5 or more).
         agreement_low, agreement_high: 95% interval of it.
-        bias: mean of the judge's score less the users', with ``bias_low`` and ``bias_high``.
-        offset, slope: users' score expected where the judge says s: ``offset + slope * s``, within [0, 1].
+        bias: mean of the judge's score minus the users', with ``bias_low`` and ``bias_high``.
+        offset, slope: the expected score of users for a judge's score s is ``offset + slope * s``, within
+            [0, 1].
     """
 
     pairs: int = 0
@@ -38,20 +39,20 @@ class JudgeCalibration:
     slope: float = 1.0
 
     def apply(self, score: NDArray[np.floating]) -> NDArray[np.float32]:
-        """What users would say where the judge says this; NaN stays NaN."""
+        """Convert judge scores into expected user scores; NaN stays NaN."""
         return np.clip(self.offset + self.slope * score, 0.0, 1.0).astype(np.float32)
 
 
 def calibrate_judge(judged: NDArray[np.floating], told: NDArray[np.floating]) -> JudgeCalibration:
     """Compare a judge's scores with users', and fit the straight line from the one to the other.
 
-    The line is that of least squares with a prior: ``PRIOR_PAIRS`` pairs, spread evenly over [0, 1], in which
-    the judge is right. So it is the identity without pairs, and moves as they come. It never falls: a judge
-    that is worse than none gets a flat line.
+    A least-squares line with a prior of ``PRIOR_PAIRS`` pairs, spread evenly over [0, 1], on which the judge
+    agrees with the users. Without data it is the identity. Its slope is never negative: a judge that is worse
+    than chance gets a flat line.
 
     Args:
         judged: [n] the judge's scores in [0, 1]; NaN is missing.
-        told: [n] the users' of the same answers.
+        told: [n] the users' scores of the same answers.
     """
     both = np.isfinite(judged) & np.isfinite(told)
     x, y = judged[both].astype(np.float64), told[both].astype(np.float64)

@@ -1,4 +1,4 @@
-"""What was said of single experts' answers to served requests: labels, each of one cell, each with noise."""
+"""Noisy labels of answers to served requests; each concerns a single expert's answer to a single request."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Audit:
-    """What a labeller said of answers of which the truth is known."""
+    """A labeller's labels of answers whose true score is known."""
 
     bad: float  # how many were bad
     praise_of_bad: float  # sum of its labels of these, each in [0, 1]
@@ -28,10 +28,11 @@ class Audit:
 
 @dataclass(frozen=True)
 class TrafficLabels:
-    """``c`` labels on ``n`` requests: bandit feedback, of which every other cell is missing.
+    """``c`` labels on ``n`` requests. This is bandit feedback: unlabelled answers are missing.
 
-    ``propensity`` is the chance with which the router would ask that expert first when it answered the
-    request; 1 where a label was bought on purpose (a shadow answer): nothing that the answer says decided it.
+    ``propensity`` is the probability that the router would ask that expert first when it answered the
+    request. It is 1 for a label that was bought (a shadow answer), whose choice did not depend on any
+    answer.
     """
 
     queries: Queries  # [n] the requests
@@ -63,7 +64,7 @@ class TrafficLabels:
         )
 
     def fingerprint(self) -> str:
-        """Hash (16 hex digits) of the labels and of whose answers they are: names what was learned from."""
+        """Return a hash (16 hex digits) of the labels and their experts: it identifies the training data."""
         digest = hashlib.sha256("\n".join([*self.experts, *self.labellers]).encode())
         for cells in (
             self.queries.embeddings,
@@ -77,17 +78,16 @@ class TrafficLabels:
         return digest.hexdigest()[:16]
 
     def age(self) -> Floats:
-        """Requests served since each label's [c], counted from the last one here."""
+        """Return the number of requests after that of each label [c], up to the last one here."""
         newest = float(self.served_at.max(initial=0.0))
         age: Floats = newest - self.served_at[self.row]
         return age
 
 
 def inverse_propensity(propensity: Floats, most: float = MOST_WEIGHT) -> Floats:
-    """Weights [c] by clipped inverse propensity, scaled so that together they count as much as they tell.
+    """Return weights [c] by clipped inverse propensity; their sum is the effective number of labels.
 
-    The sum of the weights is their effective number (sum^2 / sum of squares; Kish 1965): unequal weights are
-    worth fewer labels.
+    The effective number is sum^2 / sum of squares (Kish 1965): the more unequal the weights, the lower it is.
     """
     if not len(propensity):
         return np.ones(0)

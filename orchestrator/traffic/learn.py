@@ -1,4 +1,4 @@
-"""Learn from labels on traffic: corrections of a router's forecasts, and whether they may take over."""
+"""Learn corrections of a router's forecasts from labels on traffic, and test whether they may apply."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ LESSONS = 6  # parts of the past, each foretold from those before it
 
 @dataclass(frozen=True)
 class Learned:
-    """A corrected predictor, and how far each labeller was trusted."""
+    """A corrected predictor, with the estimated reliability of each labeller."""
 
     predictor: RecalibratedPredictor
     reliability: dict[str, Reliability]
@@ -40,14 +40,14 @@ def learn_from_traffic(
     *,
     most_weight: float = MOST_WEIGHT,
 ) -> Learned | None:
-    """Correct a fitted predictor by the labels; None where they are too few to say anything.
+    """Correct a fitted predictor by the labels; None if there are too few.
 
     Args:
-        base: learned from outcomes; it stays as it is.
-        known: queries from which it learned.
-        labels: of experts in its pool, in its order.
-        forecast: [n, m] what ``base`` says of the labels' requests, where that is known.
-        most_weight: beyond which an inverse propensity does not count; 1 is to ignore propensities.
+        base: the predictor learned from outcomes; it is not changed.
+        known: the queries that it learned from.
+        labels: of the experts in its pool, in the same order.
+        forecast: [n, m] predictions of ``base`` for the labels' requests, if known already.
+        most_weight: maximum inverse propensity weight; 1 ignores propensities.
     """
     if len(labels) < FEWEST:
         return None
@@ -59,10 +59,10 @@ def learn_from_traffic(
 
 
 def learn_if_proven(base: Predictor, known: Queries, labels: TrafficLabels) -> Learned | None:
-    """Learn from the labels; None unless what was learned from the past has foretold what followed.
+    """Learn from the labels; None unless corrections learned from earlier labels predicted later ones better.
 
-    The labels are cut into successive parts; each is forecast by ``base`` and by what was learned from the
-    parts before it, and :func:`~orchestrator.traffic.gate.may_take_over` decides on all of them.
+    The labels are cut into successive parts. Each part is forecast by ``base`` and by what was learned from
+    the parts before it; :func:`~orchestrator.traffic.gate.may_take_over` decides on all of them.
     """
     history = []
     forecast = base.predict(labels.queries)
@@ -78,7 +78,7 @@ def learn_if_proven(base: Predictor, known: Queries, labels: TrafficLabels) -> L
 
 
 def foretell(fresh: TrafficLabels, forecast: NDArray[np.float32], learned: Learned) -> Foretold:
-    """What both routers said of labels that neither learned from; the frozen one's is ``forecast`` [n, m]."""
+    """Return both routers' forecasts of labels new to them; ``forecast`` [n, m] is that of ``base``."""
     success, variance = unbiased_success(fresh, learned.reliability, forecast)
     cells = fresh.row, fresh.expert
     return Foretold(
@@ -95,14 +95,14 @@ def as_seen(
     forecast: NDArray[np.float32],
     most_weight: float = MOST_WEIGHT,
 ) -> Seen:
-    """Success of single cells as the labels tell it, unbiased; less reliable ones count as noisier."""
+    """Return unbiased success of single cells from the labels; unreliable labels have a larger variance."""
     success, variance = unbiased_success(labels, reliability, forecast)
     weight = inverse_propensity(labels.propensity, most_weight)
     return Seen(labels.row, labels.expert, success, variance / weight, labels.age())
 
 
 def describe_lesson(labels: TrafficLabels, lesson: Learned | None) -> dict[str, Any]:
-    """For the description of a router: how many labels of whom, whether they changed it, whom it trusts."""
+    """Return label counts, their effect and the labellers' reliability, to describe a router."""
     counts = np.bincount(labels.labeller, minlength=len(labels.labellers))
     return {
         "labels": {name: int(count) for name, count in zip(labels.labellers, counts, strict=True)},

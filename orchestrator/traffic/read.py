@@ -1,4 +1,4 @@
-"""Labels out of the warehouse: what users and graders said of answers to recorded requests."""
+"""Read labels from the warehouse: scores by users and graders of answers to recorded requests."""
 
 from __future__ import annotations
 
@@ -62,15 +62,15 @@ group by j.grader
 def read_labels(
     warehouse: Warehouse, experts: Sequence[str], embedder: Embedder, *, since: datetime | None = None
 ) -> TrafficLabels:
-    """Read all labels of these experts' answers, oldest request first; there may be none.
+    """Read all labels of these experts' answers, by time of request; may be empty.
 
-    Requests whose embedding is of another embedder are left out, as are labels that only hand on another.
+    Requests embedded by another embedder are left out, as are labels that merely repeat another one.
 
     Args:
         warehouse: with the tables traffic, feedback, questions, answers and judgements.
         experts: the pool, in the order of the columns.
-        embedder: of the router that is to learn.
-        since: the first moment of the requests.
+        embedder: embedder of the router that is to learn.
+        since: beginning of the period.
     """
     key = weights_key(embedder.weights)
     with warehouse.connect() as connection:
@@ -106,12 +106,12 @@ def read_labels(
 
 
 def read_bills(warehouse: Warehouse, experts: Sequence[str], embedder: Embedder) -> Bills:
-    """Read what the newest answers of these experts cost, oldest first; there may be none.
+    """Read the costs of the newest answers of these experts, oldest first; may be empty.
 
     Args:
         warehouse: with the table traffic.
         experts: the pool, in the order of the columns.
-        embedder: of the router that is to learn.
+        embedder: embedder of the router that is to learn.
     """
     wanted = {
         "embedder": weights_key(embedder.weights),

@@ -1,4 +1,4 @@
-"""How far labels can be trusted: estimated without truth, from where labellers and forecasts meet."""
+"""Reliability of labellers, estimated without ground truth from the agreement of labels and forecasts."""
 
 from __future__ import annotations
 
@@ -31,21 +31,21 @@ class Reliability:
 
     @property
     def slope(self) -> float:
-        """How much more it gives to a good answer."""
+        """Difference between the mean labels of good and of bad answers."""
         return max(self.of_good - self.of_bad, LEAST_SLOPE)
 
 
 def estimate_reliability(labels: TrafficLabels, forecast: Floats) -> dict[str, Reliability]:
     """Estimate every labeller's reliability by expectation maximisation (Dawid and Skene 1979).
 
-    Whether an answer is good is unknown; its chance is that of the forecast, until labels speak, moved per
-    expert by what the labels say on the whole. Two labellers of one answer tell most of each other; a single
-    one is told by whether its labels follow the forecasts. Few labels leave the prior. Where a labeller was
-    audited on answers of known truth, that alone counts: where success falls everywhere at once, labels
-    cannot tell stricter labellers from worse answers.
+    Whether an answer is good is latent. Its prior probability is the forecast, shifted per expert by the
+    labels as a whole. Two labellers of one answer tell most about each other; a single labeller is judged
+    by how well its labels follow the forecasts. With few labels the prior dominates. If a labeller was
+    audited on answers of known score, only the audit counts, since labels alone cannot tell stricter
+    labellers from worse answers when success falls everywhere at once.
 
     Args:
-        labels: of one answer there may be several.
+        labels: an answer may have several.
         forecast: [n, m] expected success on the requests.
     """
     answer, cell = np.unique(labels.row * len(labels.experts) + labels.expert, return_inverse=True)
@@ -76,10 +76,10 @@ def estimate_reliability(labels: TrafficLabels, forecast: Floats) -> dict[str, R
 def unbiased_success(
     labels: TrafficLabels, reliability: dict[str, Reliability], forecast: NDArray[np.floating]
 ) -> tuple[Floats, Floats]:
-    """Return success [c] without the labellers' bias, which noise may take outside [0, 1], and its variance.
+    """Return success [c] corrected for the labellers' bias, and its variance; it may leave [0, 1].
 
-    A label of mean a for bad answers and a + b for good ones becomes (label - a) / b. Its variance is that of
-    praise and blame at the forecast success [n, m].
+    A label with mean a for bad answers and a + b for good ones becomes (label - a) / b. Its variance is
+    that of the labels at the forecast success [n, m].
     """
     expected = np.clip(forecast[labels.row, labels.expert].astype(np.float64), 0.05, 0.95)
     bad = np.array([reliability[name].of_bad for name in labels.labellers])[labels.labeller]

@@ -1,11 +1,11 @@
-"""Which experts to ask again about which recorded requests: where an answer would teach the router most.
+"""Choose recorded requests to ask other experts about, where an answer would teach the router most.
 
-What is worth knowing is what would change a choice. An expert's value on a request is uncertain; the expected
-gain of knowing it is how far, on average, it would overtake the one that is chosen today, and for that one
-how far it would fall behind the next (the knowledge gradient; Frazier, Powell and Dayanik, *A
-knowledge-gradient policy for sequential information collection*, 2008). Where experts' forecasts lie close
-together, or little is known, an answer is worth much; where one leads by far, nothing. Of requests that are
-alike one tells much about the others, so that each further one is worth less.
+An answer is worth something if it may change a choice. An expert's value on a request is uncertain. The
+expected gain of knowing it is the mean amount by which it would overtake the expert that is chosen today;
+for that expert, the amount by which it would fall behind the next one (the knowledge gradient; Frazier,
+Powell and Dayanik, *A knowledge-gradient policy for sequential information collection*, 2008). An answer is
+worth much if the experts' forecasts are close or little is known, and nothing if one expert leads by far.
+Similar requests tell about each other, so that each further one is worth less.
 """
 
 from __future__ import annotations
@@ -39,24 +39,24 @@ def choose_shadows(
     judge_usd: float = 0.0,
     most_requests: int | None = None,
 ) -> Pairs:
-    """Choose pairs of a request and an expert to ask, the worthiest for its price first.
+    """Choose pairs of a request and an expert to ask, by falling worth per dollar.
 
     Args:
         success_hat: [n, m] forecasts; NaN for an expert that may not be asked.
         cost_hat: [n, m] forecast cost of an answer in USD.
         embedding: [n, d] of the requests, rows of unit length.
-        seen: [k, d] embeddings of what outcomes are known of; may be empty.
-        budget_usd: what all pairs together may be expected to cost.
-        weights: [n] how much the requests count; 0 leaves one out.
+        seen: [k, d] embeddings of queries with known outcomes; may be empty.
+        budget_usd: maximum expected cost of all pairs.
+        weights: [n] weights of the requests; 0 leaves one out.
         multiplier: success that a dollar has to buy, as in the router's choice.
-        uncertainty: [n, m] standard deviations of the forecasts; without it by novelty alone.
-        answered: [n] column of the expert whose answer is there already, -1 for none: that pair costs the
-            judge alone.
-        judge_usd: what a verdict costs.
-        most_requests: how many different requests may be taken.
+        uncertainty: [n, m] standard deviations of the forecasts; derived from novelty if not given.
+        answered: [n] column of the expert whose answer exists already, -1 for none. Such a pair costs only
+            the judge.
+        judge_usd: cost of a verdict.
+        most_requests: maximum number of different requests.
 
     Raises:
-        InputError: arrays that do not fit together, or a budget below 0.
+        InputError: the shapes differ, or the budget is negative.
     """
     n, m = success_hat.shape
     _refuse_misfits(success_hat, cost_hat, embedding, budget_usd, weights)

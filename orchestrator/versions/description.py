@@ -62,7 +62,8 @@ def _presets(orchestrator: Orchestrator) -> str:
         "| preset | multiplier | expected USD per 1,000 | expected success |",
         "| --- | --- | --- | --- |",
     ]
-    return "\n".join(head + lines) if lines else ""
+    said = "The presets, and what is expected with each on queries like those learned from:\n\n"
+    return said + "\n".join(head + lines) if lines else ""
 
 
 def _points(measure: Measure) -> str:

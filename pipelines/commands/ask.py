@@ -132,10 +132,10 @@ def _message(reply: httpx.Response) -> str:
 
 
 def _facts(told: dict[str, Any]) -> str:
-    facts = [f"answered by {told['expert']}"]
-    if "predicted_success" in told:
-        facts.append(f"expected success {told['predicted_success']:.2f}")
-        facts.append(f"expected cost ${told['predicted_cost_usd']:.3g}")
+    facts = [f"{told['latency_s']:.2f} s"]
     if "cost_usd" in told:
-        facts.append(f"cost ${told['cost_usd']:.3g}")
-    return f"({', '.join(facts)}, {told['latency_s']:.2f} s; {told['reason']})"
+        expected = f" (expected ${told['predicted_cost_usd']:.3g})" if "predicted_cost_usd" in told else ""
+        facts.insert(0, f"cost ${told['cost_usd']:.3g}{expected}")
+    if "predicted_success" in told:
+        facts.insert(0, f"expected success {told['predicted_success']:.2f}")
+    return f"answered by {told['expert']}: {told['reason']}\n{', '.join(facts)}"

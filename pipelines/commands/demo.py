@@ -38,10 +38,11 @@ def run_demo(home: Home, *, per_domain: int = 20, port: int = 0) -> None:
     print_step(f"Done in {(time.monotonic() - started) / 60:.1f} minutes")
     for line in (
         f"Round {result.round}, router version {result.version}, kept in {home.path}. Next:",
-        '  leeroo sql "select expert, avg(score), sum(cost_usd) from answers group by 1"',
-        "  leeroo report                all results on one page",
-        "  leeroo serve --open          the endpoint, for any OpenAI client on this machine",
-        '  leeroo ask "..."             ask it from the terminal',
+        '  leeroo sql "select expert, avg(score) as accuracy from answers group by 1"',
+        "  leeroo report         all results on one page",
+        "  leeroo ui             rounds, figures and router versions in MLflow",
+        "  leeroo serve --open   an endpoint for any OpenAI client; --open: without keys",
+        '  leeroo ask "..."      ask the endpoint from a second terminal',
     ):
         print_line(line)
 

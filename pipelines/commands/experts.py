@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -23,11 +24,15 @@ if TYPE_CHECKING:
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     group = typer.Typer(
-        help="Add or retire an expert without retraining; check what an API accepts.", no_args_is_help=True
+        help="Add or retire an expert without retraining; check what an API can do; drain an expert.",
+        no_args_is_help=True,
     )
     group.command("add")(add)
     group.command("retire")(retire)
     group.command("check")(check)
+    group.command("drain")(drain)
+    group.command("resume")(resume)
+    group.command("reload")(reload)
     app.add_typer(group, name="experts")
 
 
@@ -180,3 +185,59 @@ def check(
             print_line("  nothing to add")
     if not all(found.works for found in results):
         raise typer.Exit(1)
+
+
+def drain(
+    name: Annotated[str, typer.Argument(help="Expert from the catalogue.")],
+    catalogue: CatalogueOption = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Take an expert out of service: a running endpoint sends it no further request; those under way finish.
+
+    Holds until `leeroo experts resume`, also when the endpoint starts again.
+    """
+    from experts import load_catalogue
+    from pipelines.commands.terminal.console import print_line
+    from serve.config.orders import order_drain
+
+    order_drain(Home.open(home).path, load_catalogue(catalogue).get(name).name)
+    print_line(f"{name} is sent no request from now on; those under way finish")
+
+
+def resume(
+    name: Annotated[str, typer.Argument(help="Expert that was drained.")],
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Put a drained expert back into service."""
+    from pipelines.commands.terminal.console import print_line
+    from serve.config.orders import order_resume, read_orders
+    from warehouse import InputError
+
+    place = Home.open(home).path
+    drained = read_orders(place).drained
+    if name not in drained:
+        there = f"drained are {', '.join(sorted(drained))}" if drained else "no expert is drained"
+        raise InputError(f"{name!r} is not drained", where=str(place), fix=there)
+    order_resume(place, name)
+    print_line(f"{name} is sent requests again")
+
+
+def reload(
+    catalogue: Annotated[
+        Path | None, typer.Option(help="The endpoint's catalogue, to be checked before; else not checked.")
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+) -> None:
+    """Have a running endpoint read its catalogue again, without dropping a request.
+
+    Prices, abilities, time-outs and experts behind APIs change at once. What an engine here is started with
+    does not. A catalogue that cannot be used is logged by the endpoint and changes nothing.
+    """
+    from experts import load_catalogue
+    from pipelines.commands.terminal.console import print_line
+    from serve.config.orders import order_reload
+
+    if catalogue is not None:
+        load_catalogue(catalogue)
+    order_reload(Home.open(home).path)
+    print_line("the endpoint of this home reads its catalogue again with its next request")

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption, LedgerOption
 from serve.ledger.messages import Period
 from serve.wire.presets import Preset
 from serve.wire.recording import Recording
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from serve.ledger.keys import KeyRecord
+    from serve.ledger.ledger import Ledger
+
+#: Columns of the table of keys that are there even where no key has a value.
+ALWAYS_SHOWN = ("key", "name", "spent USD", "budget USD", "period", "requests", "state")
 
 RecordOption = Annotated[
     Recording | None,
@@ -55,6 +59,7 @@ def register(app: typer.Typer) -> None:
 def create_key(
     name: Annotated[str, typer.Argument(help="Owner of the key.")],
     home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
     budget_usd: Annotated[
         float | None, typer.Option(help="Maximum spend per period; unlimited by default.")
     ] = None,
@@ -85,11 +90,9 @@ def create_key(
     ] = None,
 ) -> None:
     """Create a key. Its secret is shown once and never stored."""
-    from serve.ledger.ledger import LEDGER_FILE, Ledger
-
     if expert:
         _check_experts(expert, catalogue)
-    key_id, secret = Ledger(Home.open(home).path / LEDGER_FILE).create_key(
+    key_id, secret = _open(home, ledger).create_key(
         name,
         budget_usd=budget_usd,
         period=period,
@@ -105,6 +108,13 @@ def create_key(
         operator=operator,
     )
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
+
+
+def _open(home: Path, ledger: str | None) -> Ledger:
+    from serve.ledger.ledger import Ledger
+    from serve.ledger.store.place import ledger_place
+
+    return Ledger(ledger_place(Home.open(home).path, ledger))
 
 
 def _check_experts(names: list[str], catalogue: Path | None) -> None:
@@ -125,12 +135,12 @@ def _check_experts(names: list[str], catalogue: Path | None) -> None:
 def set_key(
     name: Annotated[str, typer.Argument(help="Name or id of the key.")],
     home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
     record: RecordOption = None,
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
 ) -> None:
     """Change what is recorded and explored for a key, from its next request on."""
-    from serve.ledger.ledger import LEDGER_FILE, Ledger
     from warehouse import InputError
 
     if record is None and explore_share is None and explore_usd_per_day is None:
@@ -139,76 +149,65 @@ def set_key(
             where=f"key {name!r}",
             fix="give --record, --explore-share or --explore-usd-per-day",
         )
-    key_id = Ledger(Home.open(home).path / LEDGER_FILE).change_key(
+    key_id = _open(home, ledger).change_key(
         name, record=record, explore_share=explore_share, explore_usd_per_day=explore_usd_per_day
     )
     typer.echo(f"{key_id} is changed.")
 
 
 def revoke_key(
-    name: Annotated[str, typer.Argument(help="Name or id of the key.")], home: HomeOption = DEFAULT_HOME
+    name: Annotated[str, typer.Argument(help="Name or id of the key.")],
+    home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
 ) -> None:
     """Revoke a key at once and for good."""
-    from serve.ledger.ledger import LEDGER_FILE, Ledger
-
-    typer.echo(f"{Ledger(Home.open(home).path / LEDGER_FILE).revoke_key(name)} is revoked.")
+    typer.echo(f"{_open(home, ledger).revoke_key(name)} is revoked.")
 
 
 def list_keys(
-    home: HomeOption = DEFAULT_HOME, as_json: JsonOption = False, as_csv: CsvOption = False
+    home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
 ) -> None:
     """List keys with their limits, their spend in the current period, and today's cost of exploring."""
     from pipelines.commands.terminal.console import Terminal, print_line
-    from serve.ledger.ledger import LEDGER_FILE, Ledger
 
-    ledger = Ledger(Home.open(home).path / LEDGER_FILE)
+    books = _open(home, ledger)
     if as_json or as_csv:
         from pipelines.commands.terminal.query_output import write_records
 
-        write_records([asdict(key) for key in ledger.list_keys()], sys.stdout, as_csv=as_csv)
+        write_records([asdict(key) for key in books.list_keys()], sys.stdout, as_csv=as_csv)
         return
-    Terminal().print(key_table(ledger.list_keys()))
-    if explored_usd := ledger.exploring.spent_usd().get("", 0.0):
+    Terminal().print(key_table(books.list_keys()))
+    if explored_usd := books.exploring.spent_usd().get("", 0.0):
         print_line(f"Exploring cost ${explored_usd:.6g} today beyond the experts that were the choice.")
 
 
 def key_table(keys: Sequence[KeyRecord]) -> Table:
-    """Lay keys out, with what they spent in their present period."""
+    """Lay keys out, with what they spent in their present period; settings that no key has are left out."""
     from rich.table import Table
 
-    table = Table(
-        "key",
-        "name",
-        "spent USD",
-        "budget USD",
-        "period",
-        "requests",
-        "paced over",
-        "requests/min",
-        "experts",
-        "preset",
-        "record",
-        "explore",
-        "exploring USD",
-        "operator",
-        "state",
-    )
-    for key in keys:
-        table.add_row(
-            key.key_id,
-            key.name,
-            f"{key.spent_usd:.6g}",
-            "-" if key.budget_usd is None else f"{key.budget_usd:g}",
-            key.period,
-            str(key.requests),
-            str(key.paced_over or "-"),
-            str(key.requests_per_minute or "-"),
-            ", ".join(key.experts or ("all",)),
-            key.preset or "-",
-            key.record or "-",
-            "-" if key.explore_share is None else f"{key.explore_share:g}",
-            f"{key.explored_usd:.6g}",
-            "yes" if key.operator else "-",
-            "revoked" if key.revoked else "active",
-        )
+    columns: dict[str, Callable[[KeyRecord], str]] = {
+        "key": lambda key: key.key_id,
+        "name": lambda key: key.name,
+        "spent USD": lambda key: f"{key.spent_usd:.6g}",
+        "budget USD": lambda key: "-" if key.budget_usd is None else f"{key.budget_usd:g}",
+        "period": lambda key: key.period,
+        "requests": lambda key: str(key.requests),
+        "paced over": lambda key: str(key.paced_over or "-"),
+        "requests/min": lambda key: str(key.requests_per_minute or "-"),
+        "experts": lambda key: ", ".join(key.experts or ()) or "-",
+        "preset": lambda key: key.preset or "-",
+        "record": lambda key: key.record or "-",
+        "explore": lambda key: "-" if key.explore_share is None else f"{key.explore_share:g}",
+        "exploring USD": lambda key: f"{key.explored_usd:.6g}" if key.explored_usd else "-",
+        "operator": lambda key: "yes" if key.operator else "-",
+        "state": lambda key: "revoked" if key.revoked else "active",
+    }
+    told = {name: [tell(key) for key in keys] for name, tell in columns.items()}
+    told = {name: cells for name, cells in told.items() if name in ALWAYS_SHOWN or set(cells) - {"-"}}
+    table = Table(*told)
+    for row in zip(*told.values(), strict=True):
+        table.add_row(*row)
     return table

@@ -1,4 +1,4 @@
-"""``leeroo ledger``: whether the books of the keys add up."""
+"""``leeroo ledger``: whether the books of the keys add up, and their way to PostgreSQL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, LedgerOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -17,18 +17,15 @@ if TYPE_CHECKING:
 
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
-    ledger = typer.Typer(help="Check what keys were charged.", no_args_is_help=True)
-    ledger.callback()(_ledger)
+    ledger = typer.Typer(help="Check what keys were charged; move the ledger.", no_args_is_help=True)
     ledger.command("check")(check)
+    ledger.command("migrate")(migrate)
     app.add_typer(ledger, name="ledger")
-
-
-def _ledger() -> None:
-    """Keep `check` a command of its own, though it is the only one."""
 
 
 def check(
     home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")] = False,
     as_csv: CsvOption = False,
 ) -> None:
@@ -39,13 +36,13 @@ def check(
 
     from pipelines.commands.terminal.console import Terminal
     from serve.ledger.audit import check_books
-    from serve.ledger.ledger_file import LEDGER_FILE
+    from serve.ledger.store.place import has_ledger, ledger_place
     from warehouse import NotReadyError
 
-    path = Home.open(home).path / LEDGER_FILE
-    if not path.exists() and not path.with_suffix(".keys").exists():
-        raise NotReadyError("there are no books yet", where=str(path), fix="leeroo keys create NAME")
-    audit = check_books(path)
+    place = ledger_place(Home.open(home).path, ledger)
+    if not has_ledger(place):
+        raise NotReadyError("there are no books yet", where=str(place), fix="leeroo keys create NAME")
+    audit = check_books(place)
     if as_json:
         typer.echo(json.dumps(asdict(audit) | {"disputed_usd": audit.disputed_usd}, indent=2))
     elif as_csv:
@@ -64,6 +61,35 @@ def check(
             )
         console.print("Charges and calls do not match." if audit.faults else "Charges and calls match.")
     if audit.faults:
+        raise typer.Exit(1)
+
+
+def migrate(home: HomeOption = DEFAULT_HOME, ledger: LedgerOption = None) -> None:
+    """Move the ledger of a home from its file to PostgreSQL; stop its endpoint before.
+
+    All is copied and read back in one transaction, or nothing is. The file is kept as ledger.db.old.
+    """
+    from pipelines.commands.terminal.console import print_line
+    from serve.ledger.audit import check_books
+    from serve.ledger.moving import move_ledger
+    from serve.ledger.store.place import LEDGER_FILE, PostgresPlace, ledger_place
+    from warehouse import InputError
+
+    folder = Home.open(home).path
+    place = ledger_place(folder, ledger)
+    if not isinstance(place, PostgresPlace):
+        raise InputError(
+            "nothing says where the ledger is to go",
+            fix="put postgresql://user:password@host:5432/database into LEEROO_LEDGER, or give --ledger",
+        )
+    moved = move_ledger(folder / LEDGER_FILE, place)
+    print_line(f"Moved to {place}: {moved['keys']} keys, {moved['calls']} calls,")
+    print_line(f"{moved['traffic']} rows on their way to the warehouse. From now on set LEEROO_LEDGER.")
+    faults = check_books(place).faults
+    for fault in faults:
+        print_line(fault)
+    print_line("Charges and calls do not match." if faults else "Charges and calls match.")
+    if faults:
         raise typer.Exit(1)
 
 

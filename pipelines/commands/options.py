@@ -22,6 +22,16 @@ HomeOption = Annotated[
 ]
 DEFAULT_HOME = Path(".leeroo")
 
+#: The ``--ledger`` option of commands that read or write keys and money.
+LedgerOption = Annotated[
+    str | None,
+    typer.Option(
+        "--ledger",
+        help="Keys and money: URL of a PostgreSQL database, without its password; else LEEROO_LEDGER's, "
+        "else the file in the home.",
+    ),
+]
+
 PoolOption = Annotated[
     str | None, typer.Option(help="A pool in a YAML file, as FILE or FILE:NAME (needs a list `experts`).")
 ]

@@ -21,34 +21,30 @@ REFUSALS_SHOWN = 8
 
 def domain_table(results: Sequence[DomainResult]) -> Table:
     """Lay the results out as experts within domains."""
-    table = Table(title="Answers by domain and expert")
+    table = Table(title="Answers by domain and expert", title_justify="left")
     for name in ("domain", "expert"):
         table.add_column(name)
-    for name in ("questions", "accuracy", "95%", "chance", "tokens in", "tokens out", "cost, USD"):
+    for name in ("questions", "accuracy", "95%", "chance", "cost, USD"):
         table.add_column(name, justify="right")
     previous = None
     for r in results:
         if previous is not None and r.domain != previous:
             table.add_section()
-        accuracy = Text(f"{r.accuracy:.2f}", style="green" if r.knows else "")
         table.add_row(
-            r.domain if r.domain != previous else "", r.expert, str(r.questions), accuracy,
-            f"{r.low:.2f}-{r.high:.2f}", f"{r.chance:.2f}", f"{r.prompt_tokens:,}",
-            f"{r.completion_tokens:,}", f"{r.cost_usd:.6f}",
+            r.domain, r.expert, str(r.questions), Text(f"{r.accuracy:.2f}", style="green" if r.knows else ""),
+            f"{r.low:.2f}-{r.high:.2f}", f"{r.chance:.2f}", f"{r.cost_usd:.6f}",
         )  # fmt: skip
         previous = r.domain
     return table
 
 
 def expert_table(results: Sequence[DomainResult], receipts: Sequence[AnswerReceipt]) -> Table:
-    """Sum the results up per expert, with what this run asked and what it reused."""
-    table = Table(title="Experts")
+    """Sum the results up per expert, with what this run asked and how fast it was answered."""
+    table = Table(title="Experts", title_justify="left")
     table.add_column("expert")
-    names = (
-        "questions", "accuracy", "tokens in", "tokens out", "cost, USD", "asked now", "reused", "failed now",
-        "s", "answers/s",
-    )  # fmt: skip
-    for name in names:
+    names = ("questions", "accuracy", "tokens in", "tokens out", "cost, USD", "asked now", "per second")
+    has_failures = any(receipt.failed for receipt in receipts)
+    for name in (*names, *(("failed",) if has_failures else ())):
         table.add_column(name, justify="right")
     for receipt in receipts:
         own = [result for result in results if result.expert == receipt.expert]
@@ -57,8 +53,8 @@ def expert_table(results: Sequence[DomainResult], receipts: Sequence[AnswerRecei
         table.add_row(
             receipt.expert, str(n), f"{accuracy:.3f}", f"{sum(r.prompt_tokens for r in own):,}",
             f"{sum(r.completion_tokens for r in own):,}", f"{sum(r.cost_usd for r in own):.6f}",
-            str(receipt.asked), str(receipt.reused), str(receipt.failed), f"{receipt.wall_s:.0f}",
-            f"{receipt.asked / receipt.wall_s:.1f}" if receipt.asked else "-",
+            str(receipt.asked), f"{receipt.asked / receipt.wall_s:.1f}" if receipt.asked else "-",
+            *((str(receipt.failed),) if has_failures else ()),
         )  # fmt: skip
     return table
 
@@ -67,10 +63,11 @@ def purchase_table(rounds: Sequence[RoundResult], frozen_cost_usd: float) -> Tab
     """Lay out what each round spent and what it bought."""
     costs = {f"{1000 * r.purchase.at_cost_usd:.4g}" for r in rounds if r.purchase}
     table = Table(
-        title=f"Accuracy in % on the frozen set at {' or '.join(sorted(costs)) or 'no'} USD per 1,000 queries"
+        title=f"Accuracy in %, frozen set, at {' or '.join(sorted(costs)) or 'no'} USD per 1,000 queries",
+        title_justify="left",
     )
     table.add_column("round", no_wrap=True)
-    names = ("asked", "answers", "cost, USD", "before", "after", "gain, points", "points/USD")
+    names = ("asked", "answers", "cost, USD", "before", "after", "gain, points", "points per USD")
     for name in names:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("router", no_wrap=True)
@@ -94,15 +91,15 @@ def purchase_table(rounds: Sequence[RoundResult], frozen_cost_usd: float) -> Tab
 
 def result_line(result: RoundResult) -> str:
     """What a round spent and what it bought, in one line."""
-    spent = f"Round {result.round}: {result.cost_usd:.6g} USD for {result.answers} answers"
+    spent = f"Round {result.round} cost {result.cost_usd:.6g} USD for {result.answers} answers."
     if result.purchase is None:
-        return f"{spent}; too few frozen questions to tell what it bought. {result.verdict}"
-    bought, kept = result.purchase, "promoted" if result.promoted else "not promoted"
+        return f"{spent} There are too few frozen questions to tell what it bought. {result.verdict}"
+    bought, standing = result.purchase, "was promoted" if result.promoted else "was not promoted"
     return (
-        f"{spent} -> {bought.after} from {bought.before} at {1000 * bought.at_cost_usd:.4g} USD per 1,000"
-        f" queries ({100 * bought.difference.value:+.1f} points [{100 * bought.difference.low:+.1f},"
-        f" {100 * bought.difference.high:+.1f}], {bought.questions} frozen questions); version"
-        f" {result.version} {kept}"
+        f"{spent} Accuracy at {1000 * bought.at_cost_usd:.4g} USD per 1,000 queries, on"
+        f" {bought.questions} frozen questions: {bought.before} before, {bought.after} after"
+        f" ({100 * bought.difference.value:+.1f} points [{100 * bought.difference.low:+.1f},"
+        f" {100 * bought.difference.high:+.1f}]). Version {result.version} {standing}."
     )
 
 

@@ -304,9 +304,9 @@ def version_table(found: Sequence[Version]) -> Table:
     from rich.table import Table
 
     table = Table()
-    for column in ("version", "alias", "made (UTC)", "predictor", "experts", "accuracy", "$ / 1k"):
-        table.add_column(column, no_wrap=True)
-    table.add_column("note", overflow="fold", ratio=1)
+    for column in ("version", "alias", "made (UTC)", "predictor", "pool", "accuracy", "USD/1k"):
+        table.add_column(column)
+    table.add_column("note")
     for v in found:
         table.add_row(
             v.version,

@@ -16,6 +16,7 @@ from pipelines.commands.round_tables import (
 )
 from pipelines.commands.terminal.console import Terminal, print_line, print_step
 from pipelines.commands.terminal.progress import spell_s, working
+from pipelines.ray_session import log_folder
 from pipelines.selfplay.events import (
     Answered,
     AnsweringBegins,
@@ -61,6 +62,7 @@ class Screen:
     def __init__(self) -> None:
         self._bars = contextlib.ExitStack()
         self._waiting = contextlib.ExitStack()  # says what is being done where nothing is printed for long
+        self._are_logs_named = False
         self._advance: Callable[[str, int], None] = lambda expert, count: None
 
     def __enter__(self) -> Screen:
@@ -76,6 +78,11 @@ class Screen:
         self._show(event)
         if type(event) in _NEXT:
             self._waiting.enter_context(working(_NEXT[type(event)]))
+
+    def _name_logs(self) -> None:
+        if not self._are_logs_named and (folder := log_folder()) is not None:
+            print_line(f"  (Ray and vLLM log to {folder} until the run ends)")
+        self._are_logs_named = True
 
     def _show(self, event: Event) -> None:
         match event:
@@ -95,6 +102,7 @@ class Screen:
                     print_line("Every question has been answered before; nothing is asked twice.")
                 self._advance = self._bars.enter_context(show_progress(event.questions))
             case AnswersCame():
+                self._name_logs()
                 self._advance(event.expert, event.count)
             case Answered():
                 self._bars.close()
@@ -126,7 +134,7 @@ class Screen:
                 result = event.result
                 print_step("What the rounds bought")
                 Terminal().print(purchase_table(result.rounds, result.frozen_cost_usd))
-                print_line(f"{result.stopped} MLflow run {result.run_id}; look: `leeroo ui`")
+                print_line(f"{result.stopped} `leeroo ui` shows it: MLflow run {result.run_id}.")
             case _:
                 assert_never(event)
 

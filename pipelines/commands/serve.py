@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, HomeOption, LedgerOption
 from serve.wire.recording import Recording
 from warehouse.home import Home, warehouse_elsewhere
 from warehouse.traffic.retention import DEFAULT_DAYS
@@ -20,6 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
     catalogue: Annotated[
         Path | None, typer.Option(help="Catalogue file; the default one if not given.")
     ] = None,
@@ -112,7 +113,7 @@ def serve(
     Ctrl-C ends all at once.
     """
     from pipelines.commands.terminal.console import Terminal
-    from pipelines.ray_session import joins_cluster, serving_session
+    from pipelines.ray_session import joins_cluster, log_folder, serving_session
     from serve.checks import check_machine, check_settings
     from serve.config import ServeConfig
 
@@ -120,7 +121,7 @@ def serve(
     place = Home.open(home)
     settings: dict[str, Any] = {"home": place.path, "catalogue": catalogue, "host": host, "port": port}
     settings |= {"experts": tuple(expert) if expert else None, "access": "open" if open_access else "keys"}
-    settings["warehouse_url"] = warehouse_elsewhere()
+    settings |= {"warehouse_url": warehouse_elsewhere(), "ledger": ledger}
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
@@ -151,6 +152,8 @@ def serve(
         console.print(f"Ready: {url}/v1 takes any OpenAI client, with model leeroo. Ctrl-C stops it.")
         if not open_access:
             console.print("It asks for a key: `leeroo keys create NAME` makes one.")
+        if (logs := log_folder()) is not None:
+            console.print(f"Ray and vLLM log to {logs} while it runs.")
         with StopSignal() as stop:
             stop.wait()
             with console.status("stopping") as status:

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
     from warehouse import Outcomes
 
 
+#: Recorded requests from which on regions are weighted by them; shares of fewer are chance.
+FEWEST_REQUESTS = 50
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to the command line."""
     group = typer.Typer(help="Choose which experts to keep.", invoke_without_command=True)
@@ -105,13 +109,19 @@ def choose(
     time_limit_s: Annotated[
         float, typer.Option(help="Seconds after which the best set found so far is returned.")
     ] = 60.0,
+    as_json: JsonOption = False,
+    as_csv: CsvOption = False,
     track: TrackOption = True,
 ) -> None:
-    """Choose the best set of experts within the limits, with a proof, and keep it for `universe apply`."""
+    """Choose the best set of experts within the limits, with a proof, and keep it for `universe apply`.
+
+    With --json or --csv, print one row per expert, or with --frontier one per budget.
+    """
     if context.invoked_subcommand:
         return
     from pipelines.commands.terminal.console import Terminal
     from pipelines.commands.terminal.progress import working
+    from pipelines.commands.terminal.query_output import write_records
     from universe.analysis.explain import binding_limits, marginal_values, reasons_to_keep
     from universe.analysis.frontier import cost_points, trace_frontier
     from universe.analysis.robust import select_robust, uncertain_world
@@ -121,6 +131,7 @@ def choose(
     from universe.model.risk import Risk
     from universe.pool_file import write_plan
     from universe.report.figures import draw_frontier, draw_marginal_values, draw_robustness
+    from universe.report.records import candidate_record, frontier_records, universe_records
     from universe.report.tables import (
         describe_search,
         render_binding,
@@ -134,7 +145,8 @@ def choose(
     from universe.solver.select import select_universe, universe_program
     from warehouse import InfeasibleError, TooFewError
 
-    console = Terminal()
+    for_programs = as_json or as_csv
+    console = Terminal(quiet=for_programs)
     here = Home.open(home)
     traced_budget = _frontier_budget(frontier) if frontier else None
     file = read_hosting(hosting) if hosting else HostingFile()
@@ -168,7 +180,11 @@ def choose(
     if candidate:
         from universe.analysis.candidate import value_candidate
 
-        console.print(render_candidate(value_candidate(program, candidate, time_limit_s=time_limit_s)))
+        with working(f"choosing experts for {size}, with and without {candidate}"):
+            worth = value_candidate(program, candidate, time_limit_s=time_limit_s)
+        console.print(render_candidate(worth))
+        if for_programs:
+            write_records([candidate_record(worth)], sys.stdout, as_csv=as_csv)
         return
     with working(f"choosing experts for {size}") as tell:
         universe = select_universe(
@@ -217,7 +233,11 @@ def choose(
         console.print(render_robust(choice))
         figures["robustness"] = draw_robustness(choice)
     traced_points = cost_points(traced) if traced_budget else ()
-    path = write_plan(here.path, universe, reasons_to_keep(universe, values), traced_points)
+    reasons = reasons_to_keep(universe, values)
+    path = write_plan(here.path, universe, reasons, traced_points)
+    if for_programs:
+        rows = frontier_records(traced) if traced_budget else universe_records(universe, values, reasons)
+        write_records(rows, sys.stdout, as_csv=as_csv)
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
     if track:
         from universe.report.mlflow_runs import log_universe
@@ -281,6 +301,9 @@ def gaps(
         tell("regions, and whether they are found again", 0.5)
         embeddings = load_embedder(embedder, cache_dir=here.embeddings).embed(outcomes.texts)
         nearest = find_nearest(here, outcomes) if traffic else None
+        few = len(nearest.position) if nearest is not None and len(nearest.position) < FEWEST_REQUESTS else 0
+        if few:
+            nearest = None
         report = find_gaps(outcomes, expected, outcomes.experts, embeddings, target=target, margin=margin,
                            score_price_usd=score_price_usd,
                            traffic=None if nearest is None else nearest.position)  # fmt: skip
@@ -290,6 +313,10 @@ def gaps(
         write_records([asdict(gap) for gap in report.gaps], sys.stdout, as_csv=as_csv)
         return
     console.print(render_gaps(report))
+    if few:
+        console.print(
+            f"Regions are weighted by recorded requests from {FEWEST_REQUESTS} on; there are {few}."
+        )
     texts = [
         f"{g.name}\n  {brief_for_questions(g)}\n  {brief_for_expert(g, report.target)}" for g in report.gaps
     ]

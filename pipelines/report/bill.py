@@ -60,13 +60,13 @@ def _chart(values: list[dict[str, Any]], table: Any) -> Chart:
         {"mark": {"type": "line", "color": "var(--ours)"}, "encoding": {"x": x, "y": y}},
         {"mark": {"type": "circle", "color": "var(--ours)", "size": 130, "opacity": 1},
          "encoding": {"x": x, "y": y, "tooltip": tooltip}},
-        {"mark": {"type": "text", "dx": 12, "align": "left"},
+        {"mark": {"type": "text", "dx": 12, "dy": -10, "align": "left"},
          "encoding": {"x": x, "y": y, "text": {"field": "value", "format": ".1%"}}},
     ]  # fmt: skip
     last = values[-1]
     says = (
         f"After round {last['round']} the router is right on {last['value']:.1%} of the frozen questions at"
-        f" the fixed cost; {money(sum(value['spent'] for value in values))} were spent on these rounds."
+        f" the fixed cost; these rounds cost {money(sum(value['spent'] for value in values))}."
     )
     spec = finish({"data": {"values": values}, "layer": layers}, height=300)
     return Chart("rounds", "Accuracy at a fixed cost, after each round", spec, says, table)

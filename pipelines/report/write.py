@@ -19,7 +19,7 @@ _KINDS = {Paragraph: "paragraph", Figures: "figures", Table: "table", Chart: "ch
 
 
 def render_page(sections: Sequence[Section], *, title: str, queries_per_month: float) -> str:
-    """One page with everything in it: styles, scripts, charts and the tables behind them; it asks no network.
+    """One page with everything in it: styles, scripts, charts and the tables behind them; no network needed.
 
     Raises:
         CannotRunError: the library that draws the charts is not installed.

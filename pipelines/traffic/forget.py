@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from pipelines.answering.taking_in import take_in_journals
 from serve.config import ServeConfig
-from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.ledger import Ledger
+from serve.ledger.store.place import has_ledger, ledger_place
 from serve.ledger.traffic.carrying import carry_traffic
 from warehouse import InputError
 from warehouse.home import Home
@@ -78,13 +79,13 @@ def expire_texts(home: Home, keep_days: int) -> tuple[Expired, int]:
 def _bring_in(home: Home) -> None:
     """Bring rows to the tables that wait in the ledger, and answers that a killed run left in journals."""
     take_in_journals(home.warehouse())
-    if home.ledger.exists():
+    if has_ledger(ledger_place(home.path)):
         carry_traffic(ServeConfig(home=home.path, warehouse_url=home.warehouse_url))
 
 
 def _wipe_ledger(home: Home) -> None:
-    if home.ledger.exists():
-        ledger = Ledger(home.path / LEDGER_FILE)
+    if has_ledger(ledger_place(home.path)):
+        ledger = Ledger(ledger_place(home.path))
         try:
             ledger.wipe()
         finally:
@@ -92,7 +93,8 @@ def _wipe_ledger(home: Home) -> None:
 
 
 def _find_key(home: Home, name: str) -> str:
-    known = Ledger(home.path / LEDGER_FILE).list_keys() if home.ledger.exists() else []
+    place = ledger_place(home.path)
+    known = Ledger(place).list_keys() if has_ledger(place) else []
     found = [key.key_id for key in known if name in (key.key_id, key.name)]
     if len(found) != 1:
         what = f"{len(found)} keys are called {name!r}" if found else f"no key is called {name!r}"

@@ -34,6 +34,11 @@ class ServeConfig(BaseModel):
     warehouse_url: str | None = Field(
         None, description="tables: LEEROO_WAREHOUSE's, else the home's own, when not given"
     )
+    ledger: str | None = Field(
+        None,
+        description="keys and money: URL of a PostgreSQL database, without its password; LEEROO_LEDGER's, "
+        "else the file in the home, when not given",
+    )
     router_dir: Path | None = Field(
         None, description="serve this saved orchestrator instead of the registry's champion"
     )

@@ -19,10 +19,12 @@ from serve.http.error_replies import add_error_handlers
 from serve.http.local_names import LocalNames
 from serve.http.page.read import read_page
 from serve.http.reading import ReadOnce
+from serve.request.candidates.operating import carry_out
 from serve.request.gateway import Gateway
 from serve.request.planning import Offered
 from serve.wire.api_errors import ApiError
 from serve.wire.feedback import FeedbackReply, FeedbackRequest
+from serve.wire.operating import Order
 from serve.wire.overview import OverviewReply
 from serve.wire.protocol import (
     ChatReply,
@@ -102,6 +104,15 @@ def create_api(gateway: Gateway) -> FastAPI:
         return await gateway.add_feedback(request, caller)
 
     add_dialects(asked, gateway)
+
+    @asked.post("/v1/operate", responses={code: REFUSALS[code] for code in (400, 401, 403, 404, 413)})
+    async def operate(request: Annotated[Order, Body()], caller: FromKey) -> Readiness:
+        """Take an expert out of service, put it back, or read the catalogue again, while requests are served.
+
+        For operators (`leeroo keys create --operator`), and for every caller of an open endpoint.
+        """
+        return await carry_out(gateway, request, caller)
+
     app.include_router(asked)
 
     @app.get("/v1/models", responses={401: REFUSALS[401]})

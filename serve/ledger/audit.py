@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
-from serve.ledger.ledger_file import open_ledger, told_plainly, transaction
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD
+from serve.ledger.store.place import Place, open_store
 
 
 @dataclass(frozen=True)
@@ -37,20 +36,20 @@ class Audit:
         return sum(period.disputed for period in self.periods) / PICO_PER_USD
 
 
-def check_books(path: Path) -> Audit:
-    """Compare what every key was charged, disputed and reserved with its calls, in one look at the file.
+def check_books(place: Place) -> Audit:
+    """Compare what every key was charged, disputed and reserved with its calls, in one look at the ledger.
 
     Raises:
-        InputError: the file cannot be read.
+        LeerooError: the ledger cannot be read.
     """
-    db = open_ledger(path)
+    db = open_store(place)
     try:
-        with told_plainly(path), transaction(db):
-            keys = {row["key_id"]: row for row in db.execute("select * from keys")}
-            spending = db.execute("select * from spending order by key_id, period_start").fetchall()
-            calls = db.execute(
+        with db.told_plainly(), db.transaction():
+            keys = {row["key_id"]: row for row in db.all("select * from keys")}
+            spending = db.all("select * from spending order by key_id, period_start")
+            calls = db.all(
                 "select key_id, period_start, reserved, cost, state, disputed, request_id from calls"
-            ).fetchall()
+            )
     finally:
         db.close()
     faults: list[str] = []

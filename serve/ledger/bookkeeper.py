@@ -14,7 +14,7 @@ from dataclasses import replace
 from serve.config import ServeConfig, is_loopback
 from serve.ledger.drain import Drain
 from serve.ledger.key_limits import PriceRatios, RateLimiter
-from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.ledger import Ledger
 from serve.ledger.messages import (
     Caller,
     Drained,
@@ -35,7 +35,10 @@ from serve.ledger.messages import (
 from serve.ledger.overview.overview import Overview
 from serve.ledger.overview.seen import LedgerOverview
 from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
+from serve.ledger.patience import patiently
 from serve.ledger.prometheus import Metrics
+from serve.ledger.store.place import ledger_place
+from serve.ledger.store.store import LedgerAwayError
 from serve.ledger.traffic.carrying import carry_traffic
 from serve.ledger.traffic.drift_figures import DriftFigures
 from serve.ledger.traffic.feedback import FeedbackDesk
@@ -59,7 +62,7 @@ class Bookkeeper:
         keep_port_on_this_machine()
         os.umask(0o077)  # what is kept here is nobody else's
         self._config = config
-        self._ledger = Ledger(config.home / LEDGER_FILE)
+        self._ledger = Ledger(ledger_place(config.home, config.ledger))
         self._hash_key = read_hash_key(config.home)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
@@ -86,18 +89,14 @@ class Bookkeeper:
     async def identify(self, secret_hash: str | None) -> Caller | None:
         """Return who asks, by the digest of the key; None when the request may not come in."""
         self._carry_on()
-        caller = self._ledger.identify(secret_hash) if secret_hash else None
-        if isinstance(caller, Caller):
-            return caller
-        return None if caller == "revoked" or not self._is_open() else Caller()
+        return await patiently(lambda: self._identify(secret_hash))
 
     async def write(self, entries: Sequence[Entry]) -> list[Written]:
         """Write entries in one transaction; returns what became of each, in its place.
 
         Each is judged alone: one that cannot be written is ``Unbooked`` and harms no other.
         """
-        with self._ledger.transaction():
-            done = [self._write_alone(entry) for entry in entries]
+        done = await patiently(lambda: self._write_all(entries), self._written.clear)
         for entry, written in zip(entries, done, strict=True):
             if isinstance(entry, Settlement) and isinstance(written, Settled):
                 self._metrics.count(entry, written)
@@ -110,7 +109,7 @@ class Bookkeeper:
 
     async def overview(self, caller: Caller, days: int) -> LedgerOverview:
         """Return what an operator sees of the last days, or what a key sees of its own requests."""
-        return self._overview.look(caller, days)
+        return await patiently(lambda: self._overview.look(caller, days))
 
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken:
         """Write down what a caller says of an answer of its own."""
@@ -128,17 +127,44 @@ class Bookkeeper:
         self._overview.write_down()
         return self._drain.begin(within_s, time.monotonic())
 
+    def _identify(self, secret_hash: str | None) -> Caller | None:
+        caller = self._ledger.identify(secret_hash) if secret_hash else None
+        if isinstance(caller, Caller):
+            return caller
+        return None if caller == "revoked" or not self._is_open() else Caller()
+
+    def _write_all(self, entries: Sequence[Entry]) -> list[Written]:
+        """Write all together, in few ways to the database and back; or else each apart from the others."""
+        try:
+            with self._ledger.together(*self._needs(entries)):
+                return [self._write(entry, is_apart=False) for entry in entries]
+        except LedgerAwayError:
+            raise
+        except Exception:  # one of them cannot be written
+            with self._ledger.transaction():
+                return [self._write_alone(entry) for entry in entries]
+
+    def _needs(self, entries: Sequence[Entry]) -> tuple[set[str], set[str], set[bytes]]:
+        """Return the keys, calls and conversations that entries are about."""
+        told = [entry for entry in entries if not isinstance(entry, Heartbeat)]
+        turns = {entry.conversation for entry in told if isinstance(entry, Reservation)}
+        return (
+            {entry.caller.key_id for entry in told if entry.caller.key_id is not None},
+            {entry.request_id for entry in told},
+            {self._keyed(turn) for turn in turns if turn},
+        )
+
     def _write_alone(self, entry: Entry) -> Written:
         try:
             with self._ledger.alone():
-                return self._write(entry)
+                return self._write(entry, is_apart=True)
         except Exception as error:
             if not self._ledger.in_transaction:  # the file itself is in trouble, which is everybody's
                 raise
             logger.exception("an entry cannot be written to the ledger")
             return Unbooked(f"the ledger cannot take this ({type(error).__name__})")
 
-    def _write(self, entry: Entry) -> Written:
+    def _write(self, entry: Entry, *, is_apart: bool) -> Written:
         match entry:
             case Reservation():
                 return self._reserve(entry)
@@ -148,7 +174,7 @@ class Bookkeeper:
                 self._note_life(entry.owner)
                 return self._drain.pulse(entry, time.monotonic())
             case _:
-                return self._settle(entry)
+                return self._settle(entry, is_apart=is_apart)
 
     def _reserve(self, entry: Reservation) -> Reserved:
         reserved = self._set_aside(entry)
@@ -193,7 +219,7 @@ class Bookkeeper:
             )
         )
 
-    def _settle(self, entry: Settlement) -> Settled:
+    def _settle(self, entry: Settlement, *, is_apart: bool) -> Settled:
         caller = entry.caller
         settled = self._ledger.settle(
             entry.request_id, entry.cost_usd, disputed_usd=entry.disputed_usd, key_id=caller.key_id
@@ -202,6 +228,9 @@ class Bookkeeper:
             beyond_usd = self._ledger.exploring.settle(entry.request_id, entry.explored)
             self._metrics.count_explored(entry.explored, beyond_usd)
         if entry.answer is None and not entry.records:
+            return settled
+        if not is_apart:
+            self._keep(entry)
             return settled
         try:
             with self._ledger.alone():

@@ -8,25 +8,42 @@ likely cost, since the upstream bills it all the same.
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Sequence
 from typing import Any
 
-from serve.ledger.ledger_file import transaction
+from serve.ledger.ahead import Ahead
 from serve.ledger.messages import Grant, Refusal, Settled
 from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bounded, to_pico
+from serve.ledger.store.store import Row, Store
 
 EXPIRED_EVERY_S = 1.0  # how often a reservation looks for calls whose time ran out
 NOBODY = ""  # the key of calls that nobody is charged for
 
 
+_ADD = f"""
+insert into spending as book (key_id, period_start, spent, reserved, disputed, requests)
+values (?, ?, ?, ?, ?, ?) on conflict (key_id, period_start) do update set
+  spent = case when book.spent + excluded.spent > {MOST_PICO} then {MOST_PICO}
+    else book.spent + excluded.spent end,
+  reserved = book.reserved + excluded.reserved,
+  disputed = case when book.disputed + excluded.disputed > {MOST_PICO} then {MOST_PICO}
+    else book.disputed + excluded.disputed end,
+  requests = book.requests + excluded.requests
+"""
+_END = """
+update calls set state = 'expired', cost = case when likely < reserved then likely else reserved end
+where state = 'open' and {which} returning *
+"""
+
+
 class CallBook:
     """The tables ``calls`` and ``spending`` of a ledger."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Store) -> None:
         self._db = db
         self._expired_at = 0.0
+        self._ahead = Ahead()
 
     def reserve(
         self,
@@ -40,9 +57,8 @@ class CallBook:
         likely_usd: Sequence[float] = (),
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost."""
-        with transaction(self._db):
-            if not 0 <= now - self._expired_at < EXPIRED_EVERY_S:
-                self.expire(now)
+        with self._db.transaction():
+            self.expire_if_due(now)
             key = self._valid_key(key_id)
             if isinstance(key, Refusal):
                 return key
@@ -68,12 +84,13 @@ class CallBook:
             if reserved + amount > MOST_PICO:
                 return Refusal("too much is set aside for this key", "rate_limit_exceeded", 5.0)
             likely = max((bound_pico(likely_usd[i]) for i in affordable if i < len(likely_usd)), default=0)
-            self._db.execute(
+            self._db.write(
                 "insert into calls"
                 " (request_id, key_id, period_start, reserved, state, expires_at, created_at, owner, likely)"
                 " values (?, ?, ?, ?, 'open', ?, ?, ?, ?)",
                 (request_id, key_id, start, amount, now + lifetime_s, now, owner, min(likely, amount)),
             )
+            self._ahead.calls.pop(request_id, None)
             self._add(key_id, start, reserved=amount, requests=1)
             # Without what this one may cost at most: the last request must find as much again.
             return self._grant(key, amount, None if left is None else left - amount, requests)
@@ -86,7 +103,7 @@ class CallBook:
         Args:
             number: counts the extensions of a call from 1; one that was made is not made again.
         """
-        with transaction(self._db):
+        with self._db.transaction():
             call = self._call(request_id)
             if call is None or not self._is_open_again(call):
                 return Refusal("the time of this request is over", "insufficient_quota")
@@ -108,11 +125,11 @@ class CallBook:
                 return Refusal("too much is set aside for this key", "rate_limit_exceeded", 5.0)
             total = call["reserved"] + extra
             likely = min(call["likely"] + bound_pico(likely_usd), total)
-            self._db.execute(
-                "update calls set reserved = ?, likely = ?, extensions = max(extensions, ?)"
-                " where request_id = ?",
-                (total, likely, number, request_id),
+            self._db.write(
+                "update calls set reserved = ?, likely = ?, extensions = ? where request_id = ?",
+                (total, likely, max(call["extensions"], number), request_id),
             )
+            self._ahead.calls.pop(request_id, None)
             self._add(call["key_id"], call["period_start"], reserved=extra)
             return self._grant(key, total, None if left is None else left - extra, requests)
 
@@ -131,7 +148,7 @@ class CallBook:
         once, at its actual cost, as far as its budget allows. A cost that is no number counts as the likely
         cost, else as the whole reservation.
         """
-        with transaction(self._db):
+        with self._db.transaction():
             call = self._call(request_id)
             claimed, disputed = to_pico(cost_usd), to_pico(disputed_usd) or 0
             if call is None:
@@ -145,10 +162,11 @@ class CallBook:
                 charged = min(charged, before + self._left(call))
             disputed += claimed - charged
             held = call["reserved"] if call["state"] == "open" else 0
-            self._db.execute(
+            self._db.write(
                 "update calls set state = 'settled', cost = ?, disputed = ? where request_id = ?",
                 (charged, disputed, request_id),
             )
+            self._ahead.calls.pop(request_id, None)
             self._add(
                 call["key_id"],
                 call["period_start"],
@@ -158,9 +176,18 @@ class CallBook:
             )
             return Settled(charged / PICO_PER_USD, disputed / PICO_PER_USD)
 
+    def use(self, ahead: Ahead) -> None:
+        """Take rows from there as long as it has them, until the next call of this."""
+        self._ahead = ahead
+
+    def expire_if_due(self, now: float) -> None:
+        """End calls whose time ran out, now and then."""
+        if not 0 <= now - self._expired_at < EXPIRED_EVERY_S:
+            self.expire(now)
+
     def expire(self, now: float) -> None:
         """End calls whose time ran out; those from the future (a clock was set back) are dated anew."""
-        self._db.execute(
+        self._db.write(
             "update calls set expires_at = ? + (expires_at - created_at), created_at = ?"
             " where state = 'open' and created_at > ?",
             (now, now, now + 60),
@@ -170,105 +197,116 @@ class CallBook:
 
     def free_calls_of(self, owner: str) -> int:
         """End the calls of a process that died; return how many there were."""
-        with transaction(self._db):
+        with self._db.transaction():
             return self._end("owner = ?", owner)
 
     def owners_of_open_calls(self) -> set[str]:
         """Return the processes that have calls under way."""
-        rows = self._db.execute("select distinct owner from calls where state = 'open' and owner <> ''")
+        rows = self._db.all("select distinct owner from calls where state = 'open' and owner <> ''")
         return {str(row["owner"]) for row in rows}
 
     def forget(self, ended_before: float, limit: int) -> None:
         """Forget calls whose reservation ended before then; what they came to stays in their key's period."""
-        with transaction(self._db):
-            forgotten = self._db.execute(
-                "delete from calls where rowid in (select rowid from calls where state <> 'open'"
+        with self._db.transaction():
+            forgotten = self._db.all(
+                "delete from calls where request_id in (select request_id from calls where state <> 'open'"
                 " and expires_at < ? order by expires_at limit ?) returning *",
                 (ended_before, limit),
-            ).fetchall()
+            )
             sums: dict[tuple[str, str], tuple[int, int]] = {}
             for call in forgotten:
                 place = (call["key_id"], call["period_start"])
                 spent, disputed = sums.get(place, (0, 0))
                 sums[place] = (spent + (call["cost"] or 0), disputed + call["disputed"])
-            self._db.executemany(
-                f"update spending set forgotten_spent = min(forgotten_spent + ?, {MOST_PICO}),"
-                f" forgotten_disputed = min(forgotten_disputed + ?, {MOST_PICO})"
-                " where key_id = ? and period_start = ?",
-                [(min(s, MOST_PICO), min(d, MOST_PICO), *place) for place, (s, d) in sums.items()],
-            )
+            for place, (spent, disputed) in sums.items():
+                book = self._db.one(
+                    "select forgotten_spent, forgotten_disputed from spending"
+                    " where key_id = ? and period_start = ?",
+                    place,
+                )
+                if book is None:
+                    continue
+                spent = min(book["forgotten_spent"] + spent, MOST_PICO)
+                disputed = min(book["forgotten_disputed"] + disputed, MOST_PICO)
+                self._db.write(
+                    "update spending set forgotten_spent = ?, forgotten_disputed = ?"
+                    " where key_id = ? and period_start = ?",
+                    (spent, disputed, *place),
+                )
 
     def spending(self, key_id: str, start: str) -> tuple[int, int, int]:
         """A key's spending and reservations in a period, in picodollars, and its number of requests."""
-        row = self._db.execute(
+        known = self._ahead.spending(key_id, start)
+        if known is not None:
+            return known
+        row = self._db.one(
             "select spent, reserved, requests from spending where key_id = ? and period_start = ?",
             (key_id, start),
-        ).fetchone()
+        )
         return (0, 0, 0) if row is None else (int(row["spent"]), int(row["reserved"]), int(row["requests"]))
 
     def disputed(self, key_id: str, start: str) -> int:
         """The amount that upstreams claimed in a period beyond a key's charges, in picodollars."""
-        row = self._db.execute(
+        row = self._db.one(
             "select disputed from spending where key_id = ? and period_start = ?", (key_id, start)
-        ).fetchone()
+        )
         return 0 if row is None else int(row["disputed"])
 
     def _settle_nobodys(self, request_id: str, key_id: str | None, disputed: int, now: float) -> Settled:
         """Keep what is disputed about a call without a reservation, which charges nobody."""
         if disputed:
             start = period_start("total", now)
-            self._db.execute(
+            self._db.write(
                 "insert into calls (request_id, key_id, period_start, reserved, cost, state, expires_at,"
                 " created_at, disputed) values (?, ?, ?, 0, 0, 'settled', ?, ?, ?)",
                 (request_id, key_id or NOBODY, start, now, now, disputed),
             )
+            self._ahead.calls.pop(request_id, None)
             self._add(key_id or NOBODY, start, disputed=disputed)
         return Settled(None, disputed / PICO_PER_USD)
 
     def _end(self, which: str, value: Any) -> int:
-        ended = self._db.execute(
-            "update calls set state = 'expired', cost = min(likely, reserved)"
-            f" where state = 'open' and {which} returning *",
-            (value,),
-        ).fetchall()
+        self._ahead.clear()  # it is not said which of its calls these are
+        ended = self._db.all(_END.format(which=which), (value,))
         for call in ended:
             self._add(call["key_id"], call["period_start"], spent=call["cost"], reserved=-call["reserved"])
         return len(ended)
 
-    def _is_open_again(self, call: sqlite3.Row) -> bool:
+    def _is_open_again(self, call: Row) -> bool:
         """Open a call once more that was ended though its process lives; False where that cannot be."""
         if call["state"] == "open":
             return True
         if call["state"] == "settled" or call["reserved"] - call["cost"] > self._left(call):
             return False
-        self._db.execute(
+        self._db.write(
             "update calls set state = 'open', cost = null where request_id = ?", (call["request_id"],)
         )
+        self._ahead.calls.pop(call["request_id"], None)
         self._add(call["key_id"], call["period_start"], spent=-call["cost"], reserved=call["reserved"])
         return True
 
-    def _left(self, call: sqlite3.Row) -> int:
-        key = self._db.execute("select budget from keys where key_id = ?", (call["key_id"],)).fetchone()
+    def _left(self, call: Row) -> int:
+        key = self._db.one("select budget from keys where key_id = ?", (call["key_id"],))
         if key is None or key["budget"] is None:
             return MOST_PICO
         spent, reserved, _ = self.spending(call["key_id"], call["period_start"])
         return max(0, int(key["budget"]) - spent - reserved)
 
-    def _call(self, request_id: str) -> sqlite3.Row | None:
-        row: sqlite3.Row | None = self._db.execute(
-            "select * from calls where request_id = ?", (request_id,)
-        ).fetchone()
-        return row
+    def _call(self, request_id: str) -> Row | None:
+        if request_id in self._ahead.calls:
+            return self._ahead.calls[request_id]
+        return self._db.one("select * from calls where request_id = ?", (request_id,))
 
-    def _valid_key(self, key_id: str) -> sqlite3.Row | Refusal:
-        key: sqlite3.Row | None = self._db.execute(
-            "select * from keys where key_id = ?", (key_id,)
-        ).fetchone()
+    def _valid_key(self, key_id: str) -> Row | Refusal:
+        if key_id in self._ahead.keys:
+            key = self._ahead.keys[key_id]
+        else:
+            key = self._db.one("select * from keys where key_id = ?", (key_id,))
         if key is None or key["revoked_at"] is not None:
             return Refusal("this key is not valid", "invalid_api_key")
         return key
 
-    def _grant(self, key: sqlite3.Row, amount: int, left: int | None, requests: int) -> Grant:
+    def _grant(self, key: Row, amount: int, left: int | None, requests: int) -> Grant:
         left_usd = None if left is None else left / PICO_PER_USD
         return Grant(amount / PICO_PER_USD, left_usd, allowance_usd(key["paced_over"], left, requests))
 
@@ -282,11 +320,5 @@ class CallBook:
         disputed: int = 0,
         requests: int = 0,
     ) -> None:
-        self._db.execute(
-            "insert into spending (key_id, period_start, spent, reserved, disputed, requests)"
-            " values (?, ?, ?, ?, ?, ?) on conflict do update set"
-            f" spent = min(spent + excluded.spent, {MOST_PICO}), reserved = reserved + excluded.reserved,"
-            f" disputed = min(disputed + excluded.disputed, {MOST_PICO}),"
-            " requests = requests + excluded.requests",
-            (key_id, start, spent, reserved, disputed, requests),
-        )
+        self._db.write(_ADD, (key_id, start, spent, reserved, disputed, requests))
+        self._ahead.add(key_id, start, spent, reserved, requests)

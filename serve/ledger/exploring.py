@@ -7,20 +7,24 @@ amount stays booked: a cap errs downward.
 
 from __future__ import annotations
 
-import sqlite3
 import time
 from datetime import UTC, datetime
 
 from serve.ledger.messages import Explored, Reservation
 from serve.ledger.picodollars import PICO_PER_USD, bound_pico
+from serve.ledger.store.store import Store
 
 ENDPOINT = ""  # whose sum is that of all keys
+_ADD = """
+insert into exploring as book values (?, ?, ?) on conflict (day, key_id) do update set
+  pico = case when book.pico + excluded.pico < 0 then 0 else book.pico + excluded.pico end
+"""
 
 
 class ExploringBook:
     """The tables ``explored`` and ``exploring`` of a ledger."""
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    def __init__(self, db: Store) -> None:
         self._db = db
 
     def reserve(self, entry: Reservation, usd_per_day: float, now: float | None = None) -> float:
@@ -33,9 +37,7 @@ class ExploringBook:
         """
         if entry.explores is None or not entry.bounds_usd:
             return 0.0
-        known = self._db.execute(
-            "select pico from explored where request_id = ?", (entry.request_id,)
-        ).fetchone()
+        known = self._db.one("select pico from explored where request_id = ?", (entry.request_id,))
         if known is not None:
             return float(known["pico"]) / PICO_PER_USD
         day, key_id = day_of(time.time() if now is None else now), entry.caller.key_id
@@ -45,7 +47,7 @@ class ExploringBook:
             left = min(left, bound_pico(own_usd) - self._spent(day, key_id))
         pico = max(0, min(left, max(map(bound_pico, entry.bounds_usd))))
         if entry.explores and pico:
-            self._db.execute(
+            self._db.write(
                 "insert into explored values (?, ?, ?, ?)", (entry.request_id, day, key_id or ENDPOINT, pico)
             )
             self._add(day, key_id, pico)
@@ -56,9 +58,7 @@ class ExploringBook:
 
         None where nothing is set aside for it, or not any more.
         """
-        row = self._db.execute(
-            "delete from explored where request_id = ? returning *", (request_id,)
-        ).fetchone()
+        row = self._db.one("delete from explored where request_id = ? returning *", (request_id,))
         if row is None:
             return None
         spent = min(int(row["pico"]), max(0, bound_pico(explored.beyond_usd)))
@@ -67,27 +67,21 @@ class ExploringBook:
 
     def forget(self, older_than_s: float) -> None:
         """Forget what was set aside by processes that died so long ago; it stays booked on its day."""
-        self._db.execute("delete from explored where day < ?", (day_of(time.time() - older_than_s),))
+        self._db.write("delete from explored where day < ?", (day_of(time.time() - older_than_s),))
 
     def spent_usd(self, day: str | None = None) -> dict[str, float]:
         """Return what exploring came to on a day, today by default, by key; ``""`` is all of them."""
         wanted = day or day_of(time.time())
-        rows = self._db.execute("select * from exploring where day = ?", (wanted,)).fetchall()
+        rows = self._db.all("select * from exploring where day = ?", (wanted,))
         return {row["key_id"]: row["pico"] / PICO_PER_USD for row in rows}
 
     def _spent(self, day: str, key_id: str) -> int:
-        row = self._db.execute(
-            "select pico from exploring where day = ? and key_id = ?", (day, key_id)
-        ).fetchone()
+        row = self._db.one("select pico from exploring where day = ? and key_id = ?", (day, key_id))
         return 0 if row is None else int(row["pico"])
 
     def _add(self, day: str, key_id: str | None, pico: int) -> None:
         for name in {ENDPOINT, key_id or ENDPOINT}:
-            self._db.execute(
-                "insert into exploring values (?, ?, ?)"
-                " on conflict do update set pico = max(0, pico + excluded.pico)",
-                (day, name, pico),
-            )
+            self._db.write(_ADD, (day, name, pico))
 
 
 def day_of(now: float) -> str:

@@ -6,7 +6,9 @@ import asyncio
 import logging
 import time
 import uuid
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from typing import Any
 
 from ray.serve.handle import DeploymentHandle
 
@@ -28,6 +30,7 @@ from serve.ledger.messages import (
 )
 from serve.ledger.overview.seen import LedgerOverview
 from serve.ledger.owners import BEAT_EVERY_S
+from serve.ledger.store.store import LedgerAwayError
 from serve.transport.coalescing import Coalescer
 from serve.transport.patient_call import call, local_caller
 from serve.wire.api_errors import ApiError
@@ -57,13 +60,14 @@ class BookkeeperHandle:
         self._beating: asyncio.Task[None] | None = None
         # Where nobody is there to write, that is so for all of a group.
         self._write: Coalescer[Entry, Written] = Coalescer(
-            local_caller(handle, "write"), most=256, shared=(ApiError,)
+            _refused_when_away(local_caller(handle, "write")), most=256, shared=(ApiError,)
         )
+        self._ask = _refused_when_away(call)
 
     async def identify(self, secret_hash: str | None) -> Caller | None:
         """Return who asks."""
         self.show_life()
-        caller: Caller | None = await call(self._handle.identify, secret_hash)
+        caller: Caller | None = await self._ask(self._handle.identify, secret_hash)
         return caller
 
     async def reserve(self, reservation: Reservation) -> Reserved:
@@ -93,20 +97,20 @@ class BookkeeperHandle:
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken:
         """Write down what is said of an answer, once it is there: its settlement may still be on the way."""
         await self._write.flush()
-        taken: Taken = await call(self._handle.add_feedback, caller, feedback)
+        taken: Taken = await self._ask(self._handle.add_feedback, caller, feedback)
         if taken == "unknown":
             await asyncio.sleep(_FEEDBACK_AGAIN_S)  # the answer may have come from another process
-            taken = await call(self._handle.add_feedback, caller, feedback)
+            taken = await self._ask(self._handle.add_feedback, caller, feedback)
         return taken
 
     async def overview(self, caller: Caller, days: int) -> LedgerOverview:
         """Return what an operator or a key sees of the last days."""
-        seen: LedgerOverview = await call(self._handle.overview, caller, days)
+        seen: LedgerOverview = await self._ask(self._handle.overview, caller, days)
         return seen
 
     async def figures(self) -> bytes:
         """Return what was counted."""
-        return bytes(await call(self._handle.figures))
+        return bytes(await self._ask(self._handle.figures))
 
     def show_life(self) -> None:
         """Begin to tell the bookkeeper, now and then, that this process lives."""
@@ -122,6 +126,18 @@ class BookkeeperHandle:
             except Exception:  # a bookkeeper that is starting again hears of us later
                 logger.warning("the bookkeeper cannot be told that this process lives", exc_info=True)
             await asyncio.sleep(BEAT_EVERY_S)
+
+
+def _refused_when_away(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Call as before; that the ledger's database is away for long is told as other parts that are."""
+
+    async def called(*args: Any) -> Any:
+        try:
+            return await method(*args)
+        except LedgerAwayError as error:
+            raise ApiError(503, "the ledger cannot be reached", code="restarting", retry_after_s=5) from error
+
+    return called
 
 
 def _unbooked(written: Written) -> ApiError:

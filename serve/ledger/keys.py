@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 import secrets
-import sqlite3
 import time
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
 from serve.ledger.exploring import ExploringBook
-from serve.ledger.ledger_file import remember_keys
 from serve.ledger.messages import Caller, Period, hash_secret
 from serve.ledger.periods import period_start
 from serve.ledger.picodollars import PICO_PER_USD
+from serve.ledger.store.store import Store
 from serve.wire.limits import SHORTEST_LATENCY_S
 from serve.wire.recording import RECORDINGS, Recording
 from warehouse import InputError
@@ -52,8 +50,8 @@ class KeyRecord:
 class KeyBook:
     """The table ``keys`` of a ledger."""
 
-    def __init__(self, db: sqlite3.Connection, path: Path) -> None:
-        self._db, self._path = db, path
+    def __init__(self, db: Store) -> None:
+        self._db = db
 
     def create_key(
         self,
@@ -107,8 +105,6 @@ class KeyBook:
                 fix=f"give {SHORTEST_LATENCY_S:g} or more",
             )
         _check_learning(name, record, explore_share, explore_usd_per_day)
-        if self._db.execute("select 1 from keys where name = ? and revoked_at is null", (name,)).fetchone():
-            raise InputError(f"there is a key named {name!r}", fix="choose another name, or revoke that one")
         secret = f"lk-{secrets.token_urlsafe(32)}"
         key_id = f"key-{secrets.token_hex(6)}"
         budget = None if budget_usd is None else round(budget_usd * PICO_PER_USD)
@@ -129,11 +125,16 @@ class KeyBook:
             "record": record,
             "explore_share": explore_share,
             "explore_usd_per_day": explore_usd_per_day,
-            "operator": operator,
+            "operator": int(operator),
         }
-        places = ", ".join(f":{name}" for name in row)
-        self._db.execute(f"insert into keys ({', '.join(row)}) values ({places})", row)
-        remember_keys(self._path)
+        places = ", ".join("?" * len(row))
+        with self._db.transaction():
+            if self._db.one("select key_id from keys where name = ? and revoked_at is null", (name,)):
+                raise InputError(
+                    f"there is a key named {name!r}", fix="choose another name, or revoke that one"
+                )
+            self._db.write(f"insert into keys ({', '.join(row)}) values ({places})", (*row.values(),))
+        self._db.note_keys()
         return key_id, secret
 
     def change_key(
@@ -150,12 +151,12 @@ class KeyBook:
             InputError: there is no such key, it is revoked, or a setting is none.
         """
         _check_learning(name_or_id, record, explore_share, explore_usd_per_day)
-        row = self._db.execute(
+        row = self._db.one(
             "update keys set record = coalesce(?, record), explore_share = coalesce(?, explore_share),"
             " explore_usd_per_day = coalesce(?, explore_usd_per_day)"
             " where ? in (name, key_id) and revoked_at is null returning key_id",
             (record, explore_share, explore_usd_per_day, name_or_id),
-        ).fetchone()
+        )
         if row is None:
             raise InputError(f"there is no active key {name_or_id!r}", fix="see `leeroo keys list`")
         return str(row["key_id"])
@@ -166,11 +167,11 @@ class KeyBook:
         Raises:
             InputError: there is no such key, or it was revoked before.
         """
-        row = self._db.execute(
+        row = self._db.one(
             "update keys set revoked_at = ? where ? in (name, key_id) and revoked_at is null"
             " returning key_id",
             (time.time(), name_or_id),
-        ).fetchone()
+        )
         if row is None:
             raise InputError(f"there is no active key {name_or_id!r}", fix="see `leeroo keys list`")
         return str(row["key_id"])
@@ -181,34 +182,36 @@ class KeyBook:
 
     def find_key(self, key_id: str) -> KeyRecord | None:
         """Return one key, with what it spent in its present period."""
-        return next(iter(self._list("where keys.key_id = :key_id", key_id=key_id)), None)
+        return next(iter(self._list("where keys.key_id = ?", key_id)), None)
 
     def fullest_keys(self, most: int) -> tuple[list[KeyRecord], int]:
         """Return active keys, those first that have used most of their budget, and how many are left out."""
         used = "coalesce(spending.spent, 0) + coalesce(spending.reserved, 0)"
         kept = self._list(
-            f"where revoked_at is null order by ({used}) / cast(budget as real) desc, {used} desc"
-            " limit :most",
-            most=most,
+            f"where revoked_at is null order by ({used}) * 1.0 / nullif(budget, 0) desc nulls last,"
+            f" {used} desc limit ?",
+            most,
         )
-        count = self._db.execute("select count(*) from keys where revoked_at is null").fetchone()[0]
-        return kept, max(0, int(count) - len(kept))
+        found = self._db.one("select count(*) as active from keys where revoked_at is null")
+        return kept, max(0, (0 if found is None else int(found["active"])) - len(kept))
 
     def key_names(self, key_ids: Collection[str]) -> dict[str, str]:
         """Return the names of keys."""
+        if not key_ids:
+            return {}
         places = ", ".join("?" * len(key_ids))
-        rows = self._db.execute(f"select key_id, name from keys where key_id in ({places})", (*key_ids,))
+        rows = self._db.all(f"select key_id, name from keys where key_id in ({places})", (*key_ids,))
         return {row["key_id"]: row["name"] for row in rows}
 
-    def _list(self, which: str, **values: object) -> list[KeyRecord]:
+    def _list(self, which: str, *values: object) -> list[KeyRecord]:
         now, explored = time.time(), ExploringBook(self._db).spent_usd()
-        starts = {period: period_start(period, now) for period in ("day", "month", "total")}
-        rows = self._db.execute(
+        starts = [period_start(period, now) for period in ("day", "month", "total")]
+        rows = self._db.all(
             "select keys.*, coalesce(spending.spent, 0) as spent, coalesce(spending.reserved, 0) as reserved,"
             " coalesce(spending.disputed, 0) as disputed, coalesce(spending.requests, 0) as requests"
             " from keys left join spending on spending.key_id = keys.key_id and spending.period_start ="
-            f" case keys.period when 'day' then :day when 'month' then :month else :total end {which}",
-            starts | values,
+            f" case keys.period when 'day' then ? when 'month' then ? else ? end {which}",
+            (*starts, *values),
         )
         return [
             KeyRecord(
@@ -233,12 +236,12 @@ class KeyBook:
                 explored_usd=explored.get(row["key_id"], 0.0),
                 operator=bool(row["operator"]),
             )
-            for row in rows.fetchall()
+            for row in rows
         ]
 
     def identify(self, secret_hash: str) -> Caller | Literal["revoked"] | None:
         """Return the key with this digest; None if there is none."""
-        row = self._db.execute("select * from keys where secret_hash = ?", (secret_hash,)).fetchone()
+        row = self._db.one("select * from keys where secret_hash = ?", (secret_hash,))
         if row is None:
             return None
         if row["revoked_at"] is not None:

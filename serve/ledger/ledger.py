@@ -1,41 +1,39 @@
-"""The ledger: keys, budgets and what was spent, in one SQLite file that survives any crash.
+"""The ledger: keys, budgets and what was spent, in a store that survives any crash.
 
 Money is kept in whole picodollars (1e-12 USD), so that sums are exact; ``calls.py`` says what is charged,
-``keys.py`` who may ask.
-
-The write-ahead log is synchronised at checkpoints, not at every commit: a crash of a process loses nothing,
-a crash of the machine may lose the last moments.
+``keys.py`` who may ask, ``store/`` where all this is kept.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
-from pathlib import Path
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from serve.ledger.ahead import Ahead, read_ahead
 from serve.ledger.calls import CallBook
 from serve.ledger.exploring import ExploringBook
 from serve.ledger.keys import KeyBook, KeyRecord
-from serve.ledger.ledger_file import LEDGER_FILE, open_ledger, savepoint, transaction
 from serve.ledger.messages import Grant, Period, Refusal, Settled
 from serve.ledger.overview.tallies import TallyBook
 from serve.ledger.periods import allowance_usd, period_start
+from serve.ledger.store.place import LEDGER_FILE, Place, open_store
 from serve.ledger.traffic.waiting import WaitingTraffic
 
 __all__ = ["LEDGER_FILE", "KeyRecord", "Ledger", "Period"]
 
 
 class Ledger:
-    """The ledger in one SQLite file. Several processes may have it open at once."""
+    """The ledger at one place. Several processes may have it open at once."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._db = open_ledger(path)
+    def __init__(self, place: Place) -> None:
+        self.place = place
+        self._db = open_store(place)
+        self._ahead = Ahead()
         self._calls = CallBook(self._db)
-        keys = KeyBook(self._db, path)
+        keys = KeyBook(self._db)
         self.create_key, self.revoke_key = keys.create_key, keys.revoke_key
         self.change_key, self.list_keys, self.identify = keys.change_key, keys.list_keys, keys.identify
         self.find_key, self.fullest_keys, self.key_names = keys.find_key, keys.fullest_keys, keys.key_names
@@ -84,7 +82,7 @@ class Ledger:
 
     def allowance_usd(self, key_id: str) -> float | None:
         """The budget of a paced key that is left per remaining request; None if the key is not paced."""
-        key = self._db.execute("select * from keys where key_id = ?", (key_id,)).fetchone()
+        key = self._db.one("select * from keys where key_id = ?", (key_id,))
         if key is None or key["budget"] is None:
             return None
         spent, reserved, requests = self._calls.spending(key_id, period_start(key["period"], time.time()))
@@ -111,19 +109,21 @@ class Ledger:
 
     def beat(self, owner: str) -> None:
         """Note that a process that owns calls is alive; every bookkeeper of this ledger sees it."""
-        self._db.execute(
-            "insert into owners values (?, 1) on conflict do update set beats = beats + 1", (owner,)
+        self._db.write(
+            "insert into owners as known values (?, 1)"
+            " on conflict (owner) do update set beats = known.beats + 1",
+            (owner,),
         )
 
     def beats(self) -> dict[str, int]:
         """Return how often each process showed life; 0 for owners of open calls that never did."""
-        known = {str(row["owner"]): int(row["beats"]) for row in self._db.execute("select * from owners")}
+        known = {str(row["owner"]): int(row["beats"]) for row in self._db.all("select * from owners")}
         return dict.fromkeys(self._calls.owners_of_open_calls(), 0) | known
 
     def bury(self, owner: str) -> int:
         """End the calls of a process that died, charged as they likely came to; return how many."""
         with self.transaction():
-            self._db.execute("delete from owners where owner = ?", (owner,))
+            self._db.write("delete from owners where owner = ?", (owner,))
             return self._calls.free_calls_of(owner)
 
     def end_overdue(self, now: float | None = None) -> None:
@@ -133,7 +133,7 @@ class Ledger:
 
     def take_decisions(self, limit: int = 10_000) -> list[dict[str, Any]]:
         """Return decisions that an earlier version left here, oldest first; they stay until dropped."""
-        rows = self._db.execute("select * from decisions order by created_at limit ?", (limit,)).fetchall()
+        rows = self._db.all("select * from decisions order by created_at limit ?", (limit,))
         return [
             json.loads(row["content"]) | {"key_id": row["key_id"], "feedback_score": row["feedback_score"]}
             for row in rows
@@ -142,26 +142,30 @@ class Ledger:
     def drop_decisions(self, request_ids: Sequence[str]) -> None:
         """Forget decisions that are in the warehouse."""
         with self.transaction():
-            self._db.executemany(
+            self._db.write_many(
                 "delete from decisions where request_id = ?", [(request_id,) for request_id in request_ids]
             )
 
     def expert_of(self, conversation: bytes) -> tuple[str, float] | None:
         """Return who gave the last answer of a conversation, by its digest, and how many seconds ago."""
-        row = self._db.execute(
-            "select expert, answered_at from conversations where digest = ?", (conversation,)
-        ).fetchone()
+        if conversation in self._ahead.conversations:
+            row = self._ahead.conversations[conversation]
+        else:
+            row = self._db.one("select * from conversations where digest = ?", (conversation,))
         return None if row is None else (str(row["expert"]), max(0.0, time.time() - row["answered_at"]))
 
     def remember_expert(self, conversation: bytes, expert: str) -> None:
         """Note who gave the last answer of a conversation."""
-        self._db.execute(
-            "insert or replace into conversations values (?, ?, ?)", (conversation, expert, time.time())
+        self._db.write(
+            "insert into conversations values (?, ?, ?) on conflict (digest) do update set"
+            " expert = excluded.expert, answered_at = excluded.answered_at",
+            (conversation, expert, time.time()),
         )
+        self._ahead.conversations.pop(conversation, None)
 
     def forget_conversations(self, older_than_s: float) -> None:
         """Forget who answered conversations that have been silent for so long."""
-        self._db.execute("delete from conversations where answered_at < ?", (time.time() - older_than_s,))
+        self._db.write("delete from conversations where answered_at < ?", (time.time() - older_than_s,))
 
     def forget_calls(self, ended_before_s: float, limit: int = 50_000) -> None:
         """Forget calls whose reservation ended so long ago; what they came to stays in their key's period.
@@ -171,25 +175,42 @@ class Ledger:
         self._calls.forget(time.time() - ended_before_s, limit)
 
     def wipe(self) -> None:
-        """Leave nothing of removed rows in the file: its free parts are overwritten, and the log is emptied.
-
-        Where another process reads at this very moment, the log is emptied by the next one who comes.
-        """
-        self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+        """Leave nothing of removed rows, as far as the store lets us."""
+        self._db.wipe()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the connection."""
         self._db.close()
 
     def transaction(self) -> AbstractContextManager[None]:
         """Do all inside the block or nothing, with one commit; blocks may be nested."""
-        return transaction(self._db)
+        return self._db.transaction()
 
     @property
     def in_transaction(self) -> bool:
-        """Whether one is under way; SQLite ends it by itself where the disk is full."""
+        """Whether one is under way; a store in trouble ends it by itself."""
         return self._db.in_transaction
+
+    @contextmanager
+    def together(
+        self, key_ids: Collection[str], request_ids: Collection[str], conversations: Collection[bytes]
+    ) -> Iterator[None]:
+        """Begin a transaction, and read at once what entries about these keys and calls will need."""
+        with self.transaction():
+            now = time.time()
+            self._calls.expire_if_due(now)
+            self._ahead = read_ahead(self._db, key_ids, request_ids, conversations, now)
+            self._calls.use(self._ahead)
+            try:
+                yield
+            finally:
+                self._ahead = Ahead()
+                self._calls.use(self._ahead)
+
+    def carrying(self) -> AbstractContextManager[None]:
+        """Carry the traffic away; of several nodes one at a time, or each would carry the same rows."""
+        return self._db.exclusively("carrying")
 
     def alone(self) -> AbstractContextManager[None]:
         """Do everything inside the block or nothing of it, within a larger transaction."""
-        return savepoint(self._db)
+        return self._db.savepoint()

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 from serve.ledger.picodollars import PICO_PER_USD
 
+PERIODS = ("day", "month", "total")
 THINNED_OVER = 0.02  # share of the foreseen requests over which the last of a paced budget is spread
 
 

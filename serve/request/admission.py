@@ -32,6 +32,7 @@ from serve.request.books import settle_surely
 from serve.request.breaker import Breaker
 from serve.request.candidates.eligible import eligible
 from serve.request.candidates.permissions import allowed, query_of
+from serve.request.candidates.service import Service
 from serve.request.charges import Purse, likely_usd
 from serve.request.clients import LedgerClient, RouterClient
 from serve.request.conversations import answered_so_far, saved_by_staying_usd
@@ -56,6 +57,7 @@ class Admission:
     experts: Mapping[str, ExpertClient]
     breaker: Breaker
     counters: Mapping[str, TokenCounter]
+    service: Service
     background: Background
     config: ServeConfig
     rng: np.random.Generator
@@ -195,7 +197,7 @@ class Admission:
 
     def _can_serve(self, body: dict[str, Any], text: str, extent: Extent) -> CanServe:
         async def can_serve(names: Sequence[str]) -> tuple[str, ...]:
-            specs = [self.experts[name].spec for name in names]
+            specs = [self.experts[name].spec for name in self.service.in_service(tuple(names))]
             return await eligible(specs, body, text, extent, self.counters)
 
         return can_serve

@@ -15,10 +15,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from experts.forms import Unusable
-from experts.upstream import Ask, Failure, TokenCounter
+from experts.upstream import Ask, Failure, FailureKind, TokenCounter
 from serve.config import ServeConfig
 from serve.experts.client import Body, ExpertClient, WholeAnswer
-from serve.ledger.messages import Caller, Feedback
+from serve.ledger.messages import Caller
 from serve.request.admission import Admission
 from serve.request.answer_report import answer_report, costs, kept_of, route_reply
 from serve.request.asking.by_plan import asks_several, course_of
@@ -28,11 +28,13 @@ from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.breaker import Breaker
 from serve.request.candidates.permissions import permitted
+from serve.request.candidates.service import ReadAgain, Service
 from serve.request.clients import LedgerClient, RouterClient, TraceClient
 from serve.request.dispatch import find_answer
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
 from serve.request.overview.telling import tell_overview
 from serve.request.planning import Offered, offered_models
+from serve.request.recording.feedback import add_feedback
 from serve.request.recording.recorder import Recorder
 from serve.request.recording.records import Ending
 from serve.request.recording.texts import TextKeeper
@@ -52,6 +54,8 @@ from serve.wire.protocol import RouteReply, RouteRequest
 
 logger = logging.getLogger("ray.serve")
 T = TypeVar("T")
+
+_DRAINED = Failure(FailureKind.BUSY, "it is out of service for maintenance", in_time_of_caller=True)
 
 _MOST_FINISHING = 64  # answers that nobody waits for, run out for their bill
 _LET_IN_AT_ONCE = 4  # more than one, for the ledger and the router to be asked for several together
@@ -77,21 +81,37 @@ class Gateway:
     started: int = field(default_factory=lambda: int(time.time()))
     breaker: Breaker = field(default_factory=Breaker)
     background: Background = field(default_factory=Background)
+    read_again: ReadAgain | None = None
     latencies: Latencies = field(default_factory=Latencies)
     _in_flight: int = 0
     _in_flight_of: Counter[str] = field(default_factory=Counter)  # by key
     _finishing: int = 0
 
     def __post_init__(self) -> None:
-        self._counters = {name: TokenCounter(client.spec) for name, client in self.experts.items()}
+        self._counters: dict[str, TokenCounter] = {}
+        self._turns: dict[str, Turns] = {}
+        self._use(self.experts)
+        self.service = Service(self.config.home, self.read_again)
         self._recorder = Recorder(self.config, f"ingress-{uuid.uuid4().hex}", self.keep_text)
         self._rng = np.random.default_rng()
         # Another key's request waits for the steps that each request of a crowd takes in the event loop, a
         # dozen times over: beside others one key has one.
         self._door = Turns(_LET_IN_AT_ONCE, self.config.max_in_flight, one_each=True)
-        self._turns = {
-            name: Turns(client.at_once) for name, client in self.experts.items() if client.at_once is not None
-        }
+
+    def _use(self, experts: Mapping[str, ExpertClient]) -> None:
+        """Use these experts for requests to come; those under way keep the ones that they began with."""
+        for name, client in experts.items():
+            known = self.experts[name] if name in self._counters else None
+            if known is None or known.spec.model != client.spec.model:
+                self._counters[name] = TokenCounter(client.spec)
+            if client.at_once is not None and (known is None or known.at_once != client.at_once):
+                self._turns[name] = Turns(client.at_once)
+        self.experts = experts
+
+    async def follow_orders(self) -> None:
+        """Do what an operator has ordered since the last look."""
+        if (experts := await self.service.look(self.experts)) is not None:
+            self._use(experts)
 
     @property
     def _admission(self) -> Admission:
@@ -102,6 +122,7 @@ class Gateway:
             breaker=self.breaker,
             counters=self._counters,
             background=self.background,
+            service=self.service,
             config=self.config,
             rng=self._rng,
         )
@@ -151,6 +172,7 @@ class Gateway:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
+        await self.follow_orders()
         visible = None if caller.experts is None else permitted(self.experts, caller)
         async with self._turn(caller):
             ruling = await self._admission.rule(request, caller)
@@ -197,11 +219,13 @@ class Gateway:
 
     async def expert_states(self) -> dict[str, ExpertState]:
         """Return how each expert is, as this process sees it."""
-        resting = self.breaker.out_of_service(self.experts)
-        return {
-            name: "resting" if name in resting else "ok" if await expert.is_running() else "starting"
-            for name, expert in self.experts.items()
-        }
+        await self.follow_orders()
+        told: dict[str, ExpertState] = {}
+        resting, drained = self.breaker.out_of_service(self.experts), self.service.drained
+        for name, expert in self.experts.items():
+            running: ExpertState = "ok" if await expert.is_running() else "starting"
+            told[name] = "drained" if name in drained else "resting" if name in resting else running
+        return told
 
     async def overview(self, caller: Caller, days: int) -> OverviewReply:
         """Return the last days of the endpoint to an operator, and to a key its own."""
@@ -222,33 +246,7 @@ class Gateway:
             ApiError: this caller has no such answer, nothing was recorded of it, or all that is said is words
                 and no texts are kept of it.
         """
-        said = Feedback(
-            request.request_id,
-            f"fb-{uuid.uuid4().hex}",
-            request.level,
-            request.kind,
-            request.value,
-            request.comment,
-            request.demonstration,
-            request.source,
-        )
-        taken = await self.ledger.add_feedback(caller, said)
-        if taken == "unknown":
-            raise ApiError(
-                404,
-                f"no answer {request.request_id!r} of this key is recorded",
-                param="request_id",
-                code="unknown_request",
-            )
-        if taken == "texts are not kept":
-            raise ApiError(
-                400,
-                "no texts are kept of this request: give a score or a thumb, with or without words",
-                param=request.kind,
-                code="texts_not_kept",
-            )
-        has_texts = request.comment is not None or request.demonstration is not None
-        return FeedbackReply(texts_kept=taken == "kept" if has_texts else None)
+        return await add_feedback(self.ledger, request, caller)
 
     async def _attend(self, work: Coroutine[Any, Any, T], visit: Visit) -> T:
         """Wait for the work on a request; who leaves ends it, or lets it run out for its bill."""
@@ -272,7 +270,8 @@ class Gateway:
         self.ledger.life.in_flight += 1  # stopping waits for its books too
         task.add_done_callback(self._left)
         at_work = () if job is None or job.request.stream else job.at_work
-        finishes = any(self.experts[name].spec.on_leave == "finish" for name in at_work)
+        order = () if job is None else job.order
+        finishes = any(one.spec.on_leave == "finish" for one in order if one.spec.name in at_work)
         if not finishes or self._finishing >= _MOST_FINISHING:
             task.cancel()
         else:
@@ -350,6 +349,7 @@ class Gateway:
         of other keys need not get through all of them.
         """
         arrived = time.monotonic()
+        await self.follow_orders()
         longest_s = [one for one in (request.max_latency_s, caller.max_latency_s) if one]
         async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s])):
             job = await self._admission.begin(request, caller, notes)
@@ -378,6 +378,8 @@ class Gateway:
     ) -> Answered[T]:
         async def ask_one(client: ExpertClient, timeout_s: float) -> T | Failure:
             name, asked_at = client.spec.name, time.monotonic()
+            if name in self.service.drained:  # since the request was planned
+                return _DRAINED
             value = await ask_in_turn(
                 self._turns.get(name),
                 job,

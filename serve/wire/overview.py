@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, Field
 
-ExpertState = Literal["ok", "resting", "starting"]
+ExpertState = Literal["ok", "resting", "starting", "drained"]
 
 
 class ExpertFigures(BaseModel):
@@ -31,7 +31,10 @@ class SavingsFigures(BaseModel):
     requests: int = Field(description="requests that it was a candidate for")
     best_usd: float = Field(description="forecast cost of its answers to them")
     paid_usd: float = Field(description="actual cost of these requests")
-    saved_usd: float = Field(description="the difference; below 0 if routing cost more")
+    saved_usd: float = Field(
+        description="estimate: best_usd, scaled by paid_usd / chosen_usd, less paid_usd; below 0 if routing "
+        "cost more"
+    )
     best_success: float = Field(description="its mean forecast of success")
     chosen_success: float = Field(description="mean forecast of success of the chosen experts")
     chosen_usd: float = Field(description="forecast cost of the chosen experts")

@@ -17,6 +17,7 @@ from pydantic import (
 )
 
 from serve.wire.constraints import AnswerLimits, Constraints
+from serve.wire.overview import ExpertState
 
 ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
 
@@ -293,10 +294,10 @@ class ErrorReply(BaseModel):
 
 
 class Readiness(BaseModel):
-    """Whether requests can be answered, and which experts are out of service after failures."""
+    """Whether requests can be answered, and which experts are out of service: after failures, or drained."""
 
     ready: bool = Field(description="whether at least one expert is in service")
-    experts: dict[str, Literal["ok", "resting", "starting"]] = Field(description="each expert's state")
+    experts: dict[str, ExpertState] = Field(description="each expert's state")
 
 
 class Reply(BaseModel):

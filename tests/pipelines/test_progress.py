@@ -24,7 +24,9 @@ def test_what_is_left_follows_from_what_is_done(share, took_s):
     clock = iter([0.0, *[took_s] * 9])
     work = Work("counting", clock=lambda: next(clock))
     work.tell("sheep", share)
-    assert work.left_s == pytest.approx(took_s * (1 - share) / share)
+    assert work.left_s(took_s) == (pytest.approx(took_s * (1 - share) / share) if took_s else None)
+    if not took_s:
+        return
     assert re.fullmatch(r"counting: sheep \(\d+%, .* so far, about .* left\)", work.line())
 
 
@@ -38,11 +40,30 @@ def test_a_length_of_time_is_spelled_to_the_second_or_the_minute(seconds):
 
 def test_nothing_is_promised_before_anything_is_done():
     work = Work("counting")
-    assert work.left_s is None
+    assert work.left_s(work.clock()) is None
     work.tell("sheep", 0.0)
     assert "left" not in work.line()
     work.tell("sheep", 7.0)  # whatever is told
     assert work.share == 1.0
+
+
+@given(st.lists(st.floats(0.1, 100), min_size=2, max_size=30))
+def test_the_time_left_counts_down_between_tells_and_never_falls_below_a_late_step(steps_s):
+    now_s = [0.0]
+    work = Work("counting", clock=lambda: now_s[0])
+    for done, step_s in enumerate(steps_s):
+        work.tell("sheep", done / len(steps_s))
+        for part in (0.25, 0.5, 0.75):
+            at_s = now_s[0] + part * step_s
+            left_s = work.left_s(at_s)
+            if left_s is None:
+                continue
+            pace_s = now_s[0] / done
+            is_late = part * step_s > pace_s
+            rest = len(steps_s) - done - min(part * step_s / pace_s, 1.0)
+            expected_s = rest * (at_s / (done + 1) if is_late else pace_s)
+            assert left_s == pytest.approx(expected_s, abs=1e-6)
+        now_s[0] += step_s
 
 
 def test_in_a_pipe_it_is_a_plain_line_now_and_then(monkeypatch):

@@ -11,10 +11,18 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from pipelines import ray_folders
+from pipelines import ray_folders, ray_session
 from pipelines.cli import app
-from pipelines.ray_folders import find_left, make_scratch, ray_folder, remove_left, remove_sessions_of
+from pipelines.ray_folders import (
+    find_left,
+    keep_logs_of,
+    make_scratch,
+    ray_folder,
+    remove_left,
+    remove_sessions_of,
+)
 from serve.front import choice
+from warehouse import CannotRunError, InputError
 
 
 @pytest.fixture
@@ -60,6 +68,36 @@ def test_only_what_killed_commands_left_is_removed(folder: Path, tmp_path: Path)
     assert not trace.exists()
     assert all(path.exists() for path in (alive, others, strange))
     assert find_left() == []
+
+
+def test_logs_of_a_failed_run_are_kept_until_they_are_cleaned(folder: Path) -> None:
+    mine, others = session(folder, os.getpid()), session(folder, os.getppid())
+    kept = keep_logs_of(os.getpid())
+    assert kept is not None
+    assert (kept / mine.name / "worker.out").read_text() == "x" * 1000
+    assert not (kept / others.name).exists()
+    assert [found.path for found in find_left()] == [kept]
+    remove_left(find_left())
+    assert not kept.exists()
+    assert keep_logs_of(ended_pid()) is None
+
+
+@pytest.mark.parametrize(
+    ("error", "is_kept"), [(ValueError("bad"), True), (CannotRunError("x"), True), (InputError("x"), False)]
+)
+def test_a_failure_that_its_message_does_not_explain_names_the_kept_logs(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception,
+    is_kept: bool,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("ray.is_initialized", lambda: False)
+    monkeypatch.setattr("ray.shutdown", lambda: None)
+    monkeypatch.setattr(ray_session, "_start_cluster", lambda: session(folder, os.getpid()))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    with pytest.raises(type(error)), ray_session.ray_session():
+        raise error
+    assert [found.path.name.startswith("leeroo-logs-") for found in find_left()] == [True] * is_kept
+    assert all(str(found.path) in caplog.text for found in find_left())
+    assert not list(folder.glob("session_*"))
 
 
 def test_keys_of_a_killed_start_are_found(
@@ -129,7 +167,8 @@ def test_at_the_end_nothing_is_left(folder: Path) -> None:
 def test_a_folder_that_is_not_ours_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RAY_TMPDIR", str(tmp_path))
     elsewhere = tmp_path / "elsewhere"
-    elsewhere.mkdir(mode=0o755)
+    elsewhere.mkdir()
+    elsewhere.chmod(0o755)  # whatever the umask
     (tmp_path / f"leeroo-ray-{os.getuid()}").symlink_to(elsewhere)
     assert ray_folder() is None
     assert elsewhere.stat().st_mode & 0o777 == 0o755

@@ -83,7 +83,7 @@ def test_reading_commands_speak_json_and_csv(tmp_path):
 READERS = {
     *("doctor", "evaluate", "experts check", "gaps", "keys list", "ledger check", "sql", "traffic evaluate"),
     "prices update",
-    *("traffic report", "traffic texts", "versions", "warehouse check", "warehouse stats"),
+    *("traffic report", "traffic texts", "universe", "versions", "warehouse check", "warehouse stats"),
 }
 #: Commands that act, and what for: they say what they did, or write what they found to a file.
 ACTORS = {
@@ -114,7 +114,6 @@ ACTORS = {
     "traffic make-key": "makes a key",
     "train": "makes a version",
     "ui": "opens MLflow",
-    "universe": "keeps a plan, a file",
     "universe apply": "changes the pool in use",
 }
 

@@ -79,6 +79,11 @@ def cells(page, caption):
 
 
 def test_the_numbers_are_those_of_the_evaluation(home, page):
+    check_numbers(home, page)
+
+
+def check_numbers(home, page):
+    """See that a page shows the numbers of the evaluation of a home's first version, all of them."""
     found = read_evaluation(Home.open(home).mlflow_uri, "1")
     shown = cells(page, "What a query costs, and how often the answer is right")
     assert len(shown) == len(found["rows"])
@@ -253,23 +258,36 @@ TROUBLE = ("Runtime.exceptionThrown", "Log.entryAdded", "Runtime.consoleAPICalle
 
 @pytest.mark.e2e
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-@pytest.mark.parametrize(("name", "width", "scheme"), [("light", 1200, "light"), ("dark-phone", 390, "dark")])
+@pytest.mark.parametrize(("name", "width", "scheme"), [("light", 1200, "light"), ("phone", 390, "dark")])
 def test_the_page_in_a_browser(page, tmp_path, name, width, scheme):
     """No error, no request, no barrier; the volume, the order and the domain do what they say."""
+    check_in_browser(page, tmp_path, f"report-{name}", width, scheme, domain="history")
+
+
+def use_colours(browser, scheme):
+    media = [{"name": "prefers-color-scheme", "value": scheme}]
+    browser.call("Emulation.setEmulatedMedia", features=media)
+
+
+def check_in_browser(page, tmp_path, name, width, scheme, *, domain):
+    """Open a page, use it, and keep how it looks; where it is light, in dark colours too."""
     rules = Path(find_spec("axe_playwright_python").origin).parent / "axe.min.js"
     browser = Page("about:blank", tmp_path / "profile")
     try:
-        for domain in ("Runtime", "Log", "Network", "Page"):
-            browser.call(f"{domain}.enable")
+        for part in ("Runtime", "Log", "Network", "Page"):
+            browser.call(f"{part}.enable")
         size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 600}
         browser.call("Emulation.setDeviceMetricsOverride", **size)
-        media = [{"name": "prefers-color-scheme", "value": scheme}]
-        browser.call("Emulation.setEmulatedMedia", features=media)
+        use_colours(browser, scheme)
         browser.call("Page.navigate", url=page.as_uri())
         browser.wait(lambda: browser.read("document.body?.dataset.drawn") == "yes")
         assert browser.read("document.documentElement.scrollWidth <= window.innerWidth")
         assert browser.read("[...document.querySelectorAll('.chart')].every(c => c.querySelector('svg'))")
-        browser.photograph(f"report-{name}.png")
+        browser.photograph(f"{name}.png", whole=True)
+        if scheme == "light":
+            use_colours(browser, "dark")
+            browser.photograph(f"{name.removesuffix('-light')}-dark.png", whole=True)
+            use_colours(browser, "light")
 
         browser.read(f"{VOLUME}.value = '1000'; {VOLUME}.dispatchEvent(new Event('input'))")
         per_query_usd = float(browser.read(f"{MONTH}.dataset.perQueryUsd"))
@@ -277,8 +295,8 @@ def test_the_page_in_a_browser(page, tmp_path, name, width, scheme):
         browser.read("document.querySelector('#savings th button').focus(); document.activeElement.click()")
         order = "document.querySelector('#savings th').getAttribute('aria-sort')"
         assert browser.read(order) == "ascending"
-        browser.read(f"{CHOICE}.value = 'history'; {CHOICE}.dispatchEvent(new Event('change'))")
-        assert set(browser.read(SEEN)) == {"history"}
+        browser.read(f"{CHOICE}.value = '{domain}'; {CHOICE}.dispatchEvent(new Event('change'))")
+        assert set(browser.read(SEEN)) == {domain}
 
         browser.read("document.querySelectorAll('details').forEach(d => { d.open = true; })")
         browser.read(rules.read_text())

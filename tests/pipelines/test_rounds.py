@@ -182,7 +182,7 @@ def test_a_round_is_told_in_one_line():
         "55.0%",
         "50.0%",
         "+5.0 points [-1.0, +10.0]",
-        "not promoted",
+        "was not promoted",
     ):
         assert word in line
     assert np.isnan(RoundResult.of(found | {"purchase": None}).points_per_usd)

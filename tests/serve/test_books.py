@@ -2,7 +2,6 @@
 
 import asyncio
 import math
-import sqlite3
 import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -36,6 +35,7 @@ ODD = [
     *(-1, -1e30, 1e30, 10**400, math.inf, -math.inf, math.nan, 0, True),
     *("12", "", None, [], {}, "\ud800", b"x", object()),
 ]
+pytestmark = pytest.mark.usefixtures("either_store")
 odd = st.sampled_from(ODD)
 hostile = st.one_of(odd, st.floats(), st.integers(), st.text(max_size=3))
 
@@ -87,9 +87,16 @@ def hostile_entries(draw):
     )
 
 
-@settings(deadline=None, max_examples=120)
-@given(st.data())
-def test_a_hostile_entry_harms_nobody_beside_it(data):
+def test_a_hostile_entry_harms_nobody_beside_it(either_store):
+    @settings(deadline=None, max_examples=20 if either_store else 120)
+    @given(st.data())
+    def harms_nobody(data):
+        check_hostile_entries(data)
+
+    harms_nobody()
+
+
+def check_hostile_entries(data):
     with TemporaryDirectory() as home:
         ledger = Ledger(Path(home) / LEDGER_FILE)
         victim, _ = ledger.create_key("victim", budget_usd=5.0, period="total")
@@ -130,9 +137,16 @@ steps = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=150)
-@given(steps)
-def test_whatever_happens_to_calls_the_budget_holds_and_the_books_add_up(steps):
+def test_whatever_happens_to_calls_the_budget_holds_and_the_books_add_up(either_store):
+    @settings(deadline=None, max_examples=20 if either_store else 150)
+    @given(steps)
+    def add_up(steps):
+        check_steps(steps)
+
+    add_up()
+
+
+def check_steps(steps):
     with TemporaryDirectory() as home:
         ledger = Ledger(Path(home) / LEDGER_FILE)
         key_id, _ = ledger.create_key("ann", budget_usd=2.0, period="total")
@@ -185,10 +199,8 @@ def ledger(tmp_path):
 
 
 def columns(ledger, request_id):
-    db = sqlite3.connect(ledger._path)
-    return db.execute(
-        "select cost, disputed, state from calls where request_id = ?", (request_id,)
-    ).fetchone()
+    row = ledger._db.one("select cost, disputed, state from calls where request_id = ?", (request_id,))
+    return row["cost"], row["disputed"], row["state"]
 
 
 def test_what_is_claimed_beyond_the_reservation_is_disputed_and_counted(tmp_path, ledger):

@@ -13,7 +13,8 @@ def test_ask_prints_the_answer_who_gave_it_and_what_was_expected(local_url):
     done = run(app, ["ask", "What is the capital of Peru?", "--url", local_url, "--model", "leeroo:quality"])
     assert done.exit_code == 0, done.output
     told = " ".join(done.output.split())
-    assert told.startswith("onetwothree (answered by gemma-3-270m, expected success ")
+    assert told.startswith("onetwothree answered by gemma-3-270m: ")
+    assert "expected success 0." in told
     assert "cost $3e-06" in told
 
 

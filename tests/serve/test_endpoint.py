@@ -125,6 +125,36 @@ def test_a_text_beyond_the_context_is_refused_by_name(client):
     assert refused.value.code == "context_length_exceeded"
 
 
+def test_an_operator_drains_and_changes_an_expert_of_the_running_endpoint(url, home, client):
+    operator = Ledger(home / LEDGER_FILE).create_key("ops", operator=True)[1]
+    catalogue = home / "experts.yaml"
+    before = catalogue.read_text()
+
+    def order(**order):
+        headers = {"authorization": f"Bearer {operator}"}
+        return httpx.post(f"{url}/v1/operate", json=order, headers=headers, timeout=30)
+
+    def cost_usd():
+        return client.chat.completions.create(model="leeroo", messages=ASKED, max_tokens=2).leeroo["cost_usd"]
+
+    cheap = cost_usd()
+    try:
+        assert order(action="drain", expert="smollm2-135m").json()["experts"]["smollm2-135m"] == "drained"
+        with pytest.raises(openai.InternalServerError, match="maintenance"):
+            cost_usd()
+        assert order(action="resume", expert="smollm2-135m").json()["ready"]
+        catalogue.write_text(before.replace("0.01", "0.03"))
+        assert order(action="reload").status_code == 200
+        assert cost_usd() == pytest.approx(3 * cheap)
+        catalogue.write_text(before.replace("enforce_eager: true", "max_num_seqs: 3"))
+        refused = order(action="reload")
+        assert (refused.status_code, "engine" in refused.text) == (400, True)
+    finally:
+        catalogue.write_text(before)
+        order(action="reload")
+    assert cost_usd() == pytest.approx(cheap)
+
+
 def test_a_prompt_is_gone_on_with(client):
     answer = client.completions.create(model="smollm2-135m", prompt="The capital of Peru is", max_tokens=4)
     assert answer.choices[0].text.strip()

@@ -17,6 +17,8 @@ from serve.request.gateway import Gateway
 from serve.wire.protocol import ChatRequest
 from warehouse import InputError, Warehouse
 
+pytestmark = pytest.mark.usefixtures("either_store")
+
 SMOL, GEMMA = "smollm2-135m", "gemma-3-270m"
 TOWN = [{"role": "user", "content": "What is the capital of Peru?"}]  # gemma's, at quality
 
@@ -165,7 +167,7 @@ def test_with_the_days_money_spent_it_is_greedy_and_says_so(serve, tmp_path):
     gateway = serve(explore_share=1.0, explore_temperature=100.0, explore_usd_per_day=1.0)
     assert any(row["explored"] for row in ask(gateway, 20))
     ledger = Ledger(tmp_path / LEDGER_FILE)
-    ledger._db.execute("update exploring set pico = 1000000000000")
+    ledger._db.write("update exploring set pico = 1000000000000")
     before = {row["request_id"] for row in ask(gateway, 0)}
     for row in ask(gateway, 10):
         if row["request_id"] not in before:

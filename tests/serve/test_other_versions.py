@@ -19,7 +19,7 @@ from pipelines.cli import app
 from serve.checks import check_machine
 from serve.config import ServeConfig
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from serve.ledger.ledger_file import FORMAT
+from serve.ledger.store.tables import FORMAT
 from tests.scripted_api import ChatHandler, serve_chat
 from warehouse import InputError, LeerooError
 

@@ -23,9 +23,12 @@ from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, Figures, Settled, Settlement, TrafficRecord
 from serve.ledger.overview.overview import Overview
+from serve.ledger.overview.seen import estimate_saved_usd
 from serve.ledger.overview.tallies import TallyBook
 from serve.request.gateway import Gateway
 from warehouse.home import Home
+
+pytestmark = pytest.mark.usefixtures("either_store")
 
 EXPERTS = ("a", "b", "c")
 KEYS = (None, "key-1", "key-2")
@@ -81,10 +84,16 @@ def requests(draw):
     return made
 
 
-@settings(deadline=None, max_examples=60)
-@given(requests(), st.integers(1, 31), st.lists(st.booleans(), min_size=50, max_size=50))
-def test_sums_are_those_of_the_requests_of_the_days_asked_for(tmp_path_factory, made, days, flushes):
-    ledger = Ledger(tmp_path_factory.mktemp("ledger") / LEDGER_FILE)
+def test_sums_are_those_of_the_requests_of_the_days_asked_for(tmp_path_factory, either_store):
+    @settings(deadline=None, max_examples=15 if either_store else 60)
+    @given(requests(), st.integers(1, 31), st.lists(st.booleans(), min_size=50, max_size=50))
+    def are_those(made, days, flushes):
+        check_sums(Ledger(tmp_path_factory.mktemp("ledger") / LEDGER_FILE), made, days, flushes)
+
+    are_those()
+
+
+def check_sums(ledger, made, days, flushes):
     now = 40 * DAY_S
     clock = [now]
     overview = Overview(ledger, lambda: clock[0])
@@ -138,7 +147,21 @@ def check_savings(seen, answered):
     own = [(one, row) for one, row in rows if found.best_expert in row["experts"]]
     would = sum(row["predicted_cost_usd"][row["experts"].index(found.best_expert)] for _, row in own)
     paid = sum(one.cost_usd for one, _ in own)
-    assert (found.requests, found.saved_usd) == (len(own), pytest.approx(would - paid))
+    assert (found.requests, found.best_usd, found.paid_usd) == (len(own), *map(pytest.approx, (would, paid)))
+    assert found.saved_usd == pytest.approx(estimate_saved_usd(would, found.chosen_usd, paid))
+
+
+USD = st.floats(1e-9, 1e6)
+
+
+@given(best_usd=USD, chosen_usd=USD, paid_usd=USD, factor=st.floats(0.01, 100))
+def test_savings_do_not_depend_on_how_far_all_forecasts_are_off(best_usd, chosen_usd, paid_usd, factor):
+    saved_usd = estimate_saved_usd(best_usd, chosen_usd, paid_usd)
+    scaled_usd = estimate_saved_usd(best_usd * factor, chosen_usd * factor, paid_usd)
+    assert saved_usd == pytest.approx(scaled_usd, abs=1e-9 * (paid_usd + abs(saved_usd)))
+    assert estimate_saved_usd(best_usd, best_usd, paid_usd) == pytest.approx(0, abs=1e-9 * paid_usd)
+    assert (saved_usd > 1e-9 * paid_usd) <= (best_usd > chosen_usd)
+    assert estimate_saved_usd(best_usd, 0.0, paid_usd) == best_usd - paid_usd
 
 
 def test_what_is_kept_does_not_grow_with_the_requests(tmp_path):
@@ -154,7 +177,7 @@ def test_what_is_kept_does_not_grow_with_the_requests(tmp_path):
     seen = overview.look(Caller(), 7)
     assert seen.everything.answers == seen.savings.requests == 5_000
     assert seen.latencies["a"].answers == 2_000  # the last ones
-    rows = ledger._db.execute("select count(*) from tallies").fetchone()[0]
+    rows = ledger._db.one("select count(*) as rows from tallies")["rows"]
     assert rows == 1 + 1 + len(EXPERTS)
     assert Overview(ledger).look(Caller(), 7).everything.answers == 5_000  # after a start of the process
 

@@ -175,7 +175,7 @@ def test_store_false_leaves_no_trace_of_a_conversation(gateway, tmp_path):
     post(served, asked(store=False))
     db = Ledger(tmp_path / LEDGER_FILE)._db
     assert [
-        db.execute(f"select count(*) from {table}").fetchone()[0] for table in ("conversations", "traffic")
+        db.one(f"select count(*) as rows from {table}")["rows"] for table in ("conversations", "traffic")
     ] == [0, 0]
 
 

@@ -111,7 +111,7 @@ def test_a_ledger_that_stalls_delays_no_answer_and_a_drain_waits_for_it(run, str
     after = ann(keys)
     assert after.spent_usd == pytest.approx(sum(costs), abs=1e-12)
     assert after.reserved_usd == 0
-    assert check_books(keys._path).faults == ()
+    assert check_books(keys.place).faults == ()
 
 
 def test_a_refusal_waits_for_no_settlement_either(run, upstream):
@@ -150,7 +150,7 @@ def test_a_stop_whose_time_is_over_cuts_requests_off_and_not_their_books(run, up
     key = ann(keys)
     assert key.reserved_usd == 0
     assert key.spent_usd > cost  # and the one cut off is charged by estimate
-    assert check_books(keys._path).faults == ()
+    assert check_books(keys.place).faults == ()
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -169,4 +169,4 @@ def test_a_death_between_answer_and_settlement_charges_within_the_reservation(ru
     after = ann(keys)
     assert after.reserved_usd == 0
     assert cost <= after.spent_usd <= before.reserved_usd
-    assert check_books(keys._path).faults == ()
+    assert check_books(keys.place).faults == ()

@@ -338,7 +338,7 @@ def damage(path, how):
     ledger.create_key("ann")
     for n in range(300):
         ledger.traffic.keep([TrafficRecord(f"r{n}", b"y" * 200)])
-    ledger._db.execute("pragma wal_checkpoint(truncate)")
+    ledger.wipe()
     ledger.close()
     content = path.read_bytes()
     if how == "gone":
@@ -367,9 +367,9 @@ def test_a_ledger_that_is_lost_or_damaged_is_no_new_open_house(trained, how):
 
 def test_a_locked_ledger_is_said_soon(trained):
     holder = Ledger(trained / LEDGER_FILE)
-    holder._db.execute("begin exclusive")
+    holder._db.write("begin exclusive")
     assert "locked" in refusal(trained)
-    holder._db.execute("rollback")
+    holder._db.write("rollback")
     check_machine(ServeConfig(home=trained, port=1 + 40_000))
 
 
@@ -403,7 +403,7 @@ def test_a_home_of_an_older_version_opens_and_its_books_add_up(tmp_path):
     ledger.end_overdue()
     assert ledger.list_keys()[0].reserved_usd == 0
     assert CliRunner().invoke(app, check).exit_code == 0
-    ledger._db.execute("update spending set spent = spent + 1")
+    ledger._db.write("update spending set spent = spent + 1")
     done = CliRunner().invoke(app, [*check, "--json"])
     assert done.exit_code == 1
     assert "a difference of $0.000000000001" in json.loads(done.output)["faults"][0]
@@ -420,7 +420,7 @@ def test_the_doctor_tells_of_the_books(tmp_path):
     assert find_books(tmp_path).disputed_usd == 0.5
     done = CliRunner().invoke(app, ["doctor", "--home", str(tmp_path)], env={"COLUMNS": "200"})
     assert "match; $0.5 disputed with upstreams" in done.output
-    ledger._db.execute("update spending set reserved = 7")
+    ledger._db.write("update spending set reserved = 7")
     assert "a difference of" in find_books(tmp_path).faults[0]
     ledger.close()
     for path in tmp_path.glob("ledger.db*"):

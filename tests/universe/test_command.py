@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import shutil
 from pathlib import Path
 
@@ -117,6 +119,26 @@ def test_a_choice_on_samples_says_so(home: Path) -> None:
 def test_candidate_names_its_break_even_price(home: Path) -> None:
     output = run("universe", "--home", str(home), "--candidate", "maths", "--price-weight", "100")
     assert "earns its place up to" in " ".join(output.split())
+
+
+def test_programs_get_rows_and_nothing_else(home: Path) -> None:
+    quick = ("universe", "--home", str(home), "--max-experts", "2", "--raw", "--no-judge", "--no-track")
+    rows = [json.loads(line) for line in run(*quick, "--json").splitlines()]
+    plan = yaml.safe_load((home / "universe.yaml").read_text())
+    assert [row["expert"] for row in rows if row["kept"]] == plan["experts"]
+    assert {row["expert"] for row in rows if not row["kept"]} == set(plan["left_out"])
+    assert {row["expert"]: row["why"] for row in rows if row["kept"]} == plan["why"]
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+    assert rows[0]["set_score"] == pytest.approx(plan["expected_score"], abs=1e-6)
+
+    found = list(csv.DictReader(run(*quick, "--frontier", "cost", "--points", "3", "--csv").splitlines()))
+    points = yaml.safe_load((home / "universe.yaml").read_text())["frontier"]
+    assert [float(row["budget"]) for row in found] == [point["budget_usd"] for point in points]
+    assert [json.loads(row["experts"]) for row in found] == [point["experts"] for point in points]
+    assert all(float(row["cost_usd"]) <= float(row["budget"]) * (1 + 1e-6) for row in found)
+
+    (worth,) = map(json.loads, run(*quick, "--candidate", "small", "--json").splitlines())
+    assert (worth["expert"], worth["gain"] >= 0) == ("small", True)
 
 
 def test_hosting_files_are_checked_field_by_field(tmp_path: Path) -> None:

@@ -152,7 +152,8 @@ def render_gaps(report: GapReport) -> RenderableType:
     table = Table(title="Gaps of the universe", title_justify="left")
     table.add_column("region", overflow="fold", min_width=30)
     table.add_column("kind", min_width=7)
-    for name in ("traffic", "reached", "worth", "$ / 1k", "again"):
+    is_priced = any(not math.isnan(gap.usd_worth) for gap in report.gaps)
+    for name in ("traffic", "reached", "worth", *(("USD/1k",) if is_priced else ()), "again"):
         table.add_column(name, justify="right", min_width=min(len(name), 6))
     for gap in report.gaps:
         table.add_row(
@@ -161,14 +162,14 @@ def render_gaps(report: GapReport) -> RenderableType:
             f"{gap.traffic_share:.1%}",
             f"{gap.reached:.2f} [{gap.interval[0]:.2f}, {gap.interval[1]:.2f}]",
             f"{gap.accuracy_worth:.4f}",
-            "" if math.isnan(gap.usd_worth) else f"{gap.usd_worth:.3g}",
+            *(("" if math.isnan(gap.usd_worth) else f"{gap.usd_worth:.3g}",) if is_priced else ()),
             f"{gap.stability:.0%}",
         )
     asked = f"{report.requests:,} recorded requests" if report.requests else "the questions"
     note = Text(
         f"traffic: share of {asked}. reached: chance taken out, with its 95% interval; the universe overall:"
-        f" {report.target:.2f}. worth: score that closing it adds, overall; $ / 1k: the same in USD per 1,000"
-        " queries; again: share"
+        f" {report.target:.2f}. worth: score that closing it adds, overall"
+        f"{'; USD/1k: the same in USD per 1,000 queries' if is_priced else ''}; again: share"
         f" of {report.resamples} resamples that found it again. In these, {report.recovery:.0%} of the"
         f" questions named here were in gaps (overlap {report.overlap:.0%}); {report.unstable} regions too"
         " uncertain to name were left out."

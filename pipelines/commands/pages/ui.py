@@ -26,6 +26,7 @@ def ui(
     import sys
 
     from pipelines.commands.terminal.console import print_line
+    from pipelines.commands.terminal.progress import working
     from pipelines.run_view import settle_view
 
     place = Home.open(home)
@@ -37,7 +38,8 @@ def ui(
             page = ""
         print_line(f"MLflow runs already: open {place.mlflow_uri.rstrip('/')}{page}")
         return
-    page = settle_view(place.mlflow_uri)
+    with working("reading MLflow's store"):
+        page = settle_view(place.mlflow_uri)
     command = [sys.executable, "-m", "mlflow", "ui", "--backend-store-uri", place.mlflow_uri]
     command += ["--default-artifact-root", place.artifacts.as_uri(), "--host", host, "--port", str(port)]
     command += [

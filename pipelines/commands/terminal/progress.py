@@ -35,25 +35,40 @@ class Work:
     step: str = ""
     share: float | None = None
     began_s: float = field(init=False)
+    _told_s: float = field(init=False)  # when the share was told
+    _largest_step: float = field(init=False, default=0.0)  # share of the work
 
     def __post_init__(self) -> None:
-        self.began_s = self.clock()
+        self.began_s = self._told_s = self.clock()
 
     def tell(self, step: str, share: float | None = None) -> None:
         """Note what is being done now."""
-        self.step, self.share = step, None if share is None else min(max(share, 0.0), 1.0)
+        share = None if share is None else min(max(share, 0.0), 1.0)
+        if share is not None:
+            self._largest_step = max(self._largest_step, share - (self.share or 0.0))
+            self._told_s = self.clock()
+        self.step, self.share = step, share
 
-    @property
-    def left_s(self) -> float | None:
-        """Seconds that are left if it goes on as it went; None where that cannot be told."""
+    def left_s(self, now_s: float) -> float | None:
+        """Return the seconds that are left if the work goes on at its pace; None where that cannot be told.
+
+        Between two tells the share is taken to grow at the pace so far, by the largest step at most. So the
+        time left counts down, and rises only where a step takes longer than expected.
+        """
         if self.share is None or self.share < _LEAST_SHARE:
             return None
-        return (self.clock() - self.began_s) * (1 - self.share) / self.share
+        until_told_s, spent_s = self._told_s - self.began_s, now_s - self.began_s
+        if until_told_s <= 0:
+            return None
+        since_told = self.share * (spent_s / until_told_s - 1)
+        share = min(self.share + min(since_told, self._largest_step), 1.0)
+        return spent_s * (1 - share) / share
 
     def line(self) -> str:
         """Say it in a line: what, where it stands, how long it took, how long it may take."""
-        took = f"{spell_s(self.clock() - self.began_s)} so far"
-        left_s = self.left_s
+        now_s = self.clock()
+        took = f"{spell_s(now_s - self.began_s)} so far"
+        left_s = self.left_s(now_s)
         left = "" if left_s is None else f", about {spell_s(left_s)} left"
         done = "" if self.share is None else f"{self.share:.0%}, "
         return f"{self.what}{f': {self.step}' if self.step else ''} ({done}{took}{left})"

@@ -1,19 +1,21 @@
 """Tables that lose nothing on a narrow terminal: folded where words fit, else a block of lines a row.
 
-Rich cuts cells that do not fit, and breaks experts' names in two. A table whose longest words fit
-side by side stays a table; one where they do not is written as `column  value` lines, a block for each row.
+Rich cuts cells that do not fit, and breaks experts' names in two. A table whose longest words fit side by
+side stays a table, without lines between its columns if need be. Any other is written as `column  value`
+lines, a block for each row.
 """
 
 from __future__ import annotations
 
 import re
 
+from rich.box import SIMPLE_HEAD
 from rich.cells import cell_len
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-_WORDS = re.compile(r"\s+")
+_WORDS = re.compile(r"^\s*\S+|\S+")  # what the text begins with counts to the first
 _CONTROLS = {code: 0x2400 + code for code in range(0x20) if code not in (0x09, 0x0A)}
 _CONTROLS |= {0x09: 0x20, 0x7F: 0x2421} | dict.fromkeys(range(0x80, 0xA0), 0xFFFD)
 
@@ -44,7 +46,10 @@ def _fit_table(table: Table, console: Console) -> RenderableType:
     texts = [[_text(cell, console) for cell in (column.header, *column.cells)] for column in table.columns]
     needed = [max(map(_longest, own), default=0) for own in texts]
     wanted = [max((cell_len(line) for text in own for line in text.splitlines()), default=0) for own in texts]
-    around = sum(table._get_padding_width(i) for i in range(len(needed))) + table._extra_width
+    around = _width_around(table)
+    if sum(needed) + around > console.width:  # the lines between columns go before the columns do
+        table.box, table.padding = SIMPLE_HEAD, (0, 1, 0, 0)
+        around = _width_around(table)
     spare = console.width - sum(needed) - around
     if spare < 0:
         return _as_blocks(table, console)
@@ -57,9 +62,13 @@ def _fit_table(table: Table, console: Console) -> RenderableType:
     return table
 
 
+def _width_around(table: Table) -> int:
+    """Return the width that a table needs beside its cells."""
+    return sum(table._get_padding_width(i) for i in range(len(table.columns))) + table._extra_width
+
+
 def _as_blocks(table: Table, console: Console) -> RenderableType:
     """Each row as lines of header and value; the first column heads them."""
-
     parts: list[RenderableType] = []
     if table.title:
         parts.append(Text(_text(table.title, console), style="italic"))
@@ -86,4 +95,4 @@ def _text(cell: RenderableType, console: Console) -> str:
 
 def _longest(text: str) -> int:
     """Width of the longest word."""
-    return max(map(cell_len, _WORDS.split(text)), default=0)
+    return max(map(cell_len, _WORDS.findall(text)), default=0)

@@ -9,6 +9,7 @@ function card(name, value, note) {
     if (!text) continue;
     const part = document.createElement(tag);
     part.textContent = text;
+    if (/^[−$]/.test(text) && text.length > 10 && text.length < 16) part.className = "long";   // a small amount stays one word
     made.append(part);
   }
   $("cards").append(made);
@@ -24,13 +25,15 @@ function fill(table, rows, draw, empty) {
   }
 }
 
+const share = (part, whole) => whole > 0 ? part / whole : 0;
+
 function showCards(told) {
   $("cards").replaceChildren();
   card("requests answered", count(told.answers), told.failed ? `${count(told.failed)} failed` : "none failed");
   card("spent", usd(told.cost_usd), told.answers ? `${usd(told.cost_usd / told.answers)} per request` : "");
   const saved = told.savings;
   card("saved against always the best", saved ? usd(saved.saved_usd) : "–",
-    saved ? `${percent(saved.best_usd ? saved.saved_usd / saved.best_usd : 0)} of ${usd(saved.best_usd)}` : "nothing to compare yet");
+    saved ? `${percent(share(saved.saved_usd, saved.saved_usd + saved.paid_usd))} of ${usd(saved.saved_usd + saved.paid_usd)}` : "nothing to compare yet");
   card("latency", told.p50_s == null ? "–" : seconds(told.p50_s) + " s", told.p95_s == null ? "" : `95% within ${seconds(told.p95_s)} s`);
   const away = told.experts.filter((one) => one.state && one.state !== "ok");
   const served = told.experts.filter((one) => one.state);
@@ -46,8 +49,8 @@ function showSavings(told) {
     ? "Savings need requests that were routed and recorded (--record features, the default)."
     : `How savings are computed: ${count(s.requests)} of ${count(told.answers)} requests were routed and recorded, with ${named(s.best_expert)} among the candidates.`
       + ` It has the highest mean forecast of success (${percent(s.best_success)}; the chosen experts: ${percent(s.chosen_success)}).`
-      + ` Its answers to all of them were forecast to cost ${usd(s.best_usd)}; the requests actually cost ${usd(s.paid_usd)}`
-      + ` (forecast for the chosen experts: ${usd(s.chosen_usd)}). Calls that were not made have no bill, so the first amount remains a forecast.`;
+      + ` Forecast cost: ${usd(s.best_usd)} for its answers, ${usd(s.chosen_usd)} for those of the chosen experts, whose bill was ${usd(s.paid_usd)}.`
+      + ` Calls that were not made have no bill, so the saving is an estimate: its forecast, scaled as the bill is to the forecast of the chosen experts.`;
 }
 
 function showTables(told) {

@@ -88,13 +88,28 @@ class Savings:
     best_usd: float  # forecast of the best expert's answers
     best_success: float  # its mean forecast
     paid_usd: float
-    chosen_usd: float  # forecast of the chosen experts' answers: how far bills follow forecasts
+    chosen_usd: float  # forecast of the chosen experts' answers
     chosen_success: float  # their mean forecast
 
     @property
     def saved_usd(self) -> float:
-        """Below 0 where routing cost more."""
-        return self.best_usd - self.paid_usd
+        """What the best expert would have cost by estimate, less what was paid; may be below 0."""
+        return estimate_saved_usd(self.best_usd, self.chosen_usd, self.paid_usd)
+
+
+def estimate_saved_usd(best_usd: float, chosen_usd: float, paid_usd: float) -> float:
+    """Return what asking the best expert would have cost more than was paid.
+
+    Bills may differ from all forecasts alike, as where people want longer answers than the questions that the
+    router learned from. So the best expert's forecast is scaled as the bills were to the chosen experts'
+    forecasts: where the best expert was chosen every time, nothing was saved.
+
+    Args:
+        best_usd: forecast of the best expert's answers.
+        chosen_usd: forecast of the chosen experts' answers. If it is 0, nothing is scaled.
+        paid_usd: what the chosen experts' answers cost.
+    """
+    return paid_usd * (best_usd / chosen_usd) - paid_usd if chosen_usd > 0 else best_usd - paid_usd
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ import numpy as np
 import orjson
 
 from serve.config import ServeConfig
-from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.ledger.ledger import Ledger
 from serve.ledger.messages import TrafficRecord
+from serve.ledger.store.place import ledger_place
 from serve.ledger.traffic.spool import SPOOL_FOLDER, find_rows_of_the_dead
 from warehouse import DECISIONS, TRAFFIC, InputError, Warehouse
 from warehouse.traffic.hashing import TRAFFIC_FOLDER
@@ -37,18 +38,19 @@ def carry_traffic(config: ServeConfig) -> int:
 
     A crash between writing and forgetting writes the same rows again, which the warehouse skips by their key.
     """
-    ledger = Ledger(config.home / LEDGER_FILE)
+    ledger = Ledger(ledger_place(config.home, config.ledger))
     store = warehouse_of(config)
     try:
-        for path, records in find_rows_of_the_dead(config.home / TRAFFIC_FOLDER / SPOOL_FOLDER):
-            if lost := ledger.traffic.keep(records):
-                logger.error("%s: no room for %d rows of the traffic", path, lost)
-        written = 0
-        while records := ledger.traffic.take(_BATCH):
-            written += _append(store, records)
-            ledger.traffic.drop([record.request_id for record in records])
-        _tidy(store)
-        return written + _carry_decisions(ledger, store)
+        with ledger.carrying():
+            for path, records in find_rows_of_the_dead(config.home / TRAFFIC_FOLDER / SPOOL_FOLDER):
+                if lost := ledger.traffic.keep(records):
+                    logger.error("%s: no room for %d rows of the traffic", path, lost)
+            written = 0
+            while records := ledger.traffic.take(_BATCH):
+                written += _append(store, records)
+                ledger.traffic.drop([record.request_id for record in records])
+            _tidy(store)
+            return written + _carry_decisions(ledger, store)
     finally:
         ledger.close()
 

@@ -6,7 +6,14 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Literal
 
-from serve.ledger.overview.seen import KeyBudget, LedgerOverview, RecentRequest, Savings, Tally
+from serve.ledger.overview.seen import (
+    KeyBudget,
+    LedgerOverview,
+    RecentRequest,
+    Savings,
+    Tally,
+    estimate_saved_usd,
+)
 from serve.wire.overview import (
     DayFigures,
     ExpertFigures,
@@ -123,7 +130,9 @@ def _version(
 
 
 def _day(day: str, tally: Tally, best: Tally, savings: Savings | None) -> DayFigures:
-    saved_usd = None if savings is None else best.forecast_usd - best.paid_usd
+    saved_usd = None
+    if savings is not None:
+        saved_usd = estimate_saved_usd(best.forecast_usd, best.chosen_usd, best.paid_usd)
     return DayFigures(
         day=day, answers=tally.answers, failed=tally.failed, cost_usd=tally.cost_usd, saved_usd=saved_usd
     )

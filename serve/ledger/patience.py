@@ -1,0 +1,37 @@
+"""Wait while the ledger's database is away: it may be starting again, or another one takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from serve.ledger.store.store import LedgerAwayError
+
+AWAY_FOR_S = 15.0  # less than whoever asks the bookkeeper waits for it
+_AGAIN_S = 0.2
+
+T = TypeVar("T")
+
+
+async def patiently(do: Callable[[], T], on_away: Callable[[], object] | None = None) -> T:
+    """Do what may be done again without harm, and again as long as the database is away.
+
+    Args:
+        do: what is done.
+        on_away: called before each further time.
+
+    Raises:
+        LedgerAwayError: it is away for long.
+    """
+    ends = time.monotonic() + AWAY_FOR_S
+    while True:
+        try:
+            return do()
+        except LedgerAwayError:
+            if time.monotonic() > ends:
+                raise
+        if on_away is not None:
+            on_away()
+        await asyncio.sleep(_AGAIN_S)
