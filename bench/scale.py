@@ -29,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, help="where tables are made; the machine's temporary one")
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/scale"))
     chosen = parser.parse_args(arguments)
-    console = Console(width=100)
+    console = Console(width=120)
     sizes = {"append": chosen.rows, "outcomes": chosen.answers, "decide": chosen.questions}
     chosen.out.mkdir(parents=True, exist_ok=True)
     for part in chosen.parts.split(","):
