@@ -1,4 +1,4 @@
-"""Look at an installation: what is here, what this machine can run, and what to do about the rest."""
+"""Diagnose an installation: what is installed, what this machine can run, and how to fix the rest."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class Books:
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """All that `leeroo doctor` shows."""
+    """The findings that `leeroo doctor` shows."""
 
     python: str
     machine: str

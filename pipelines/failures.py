@@ -1,4 +1,4 @@
-"""What a library's exception means for the person at the screen: one message with the place and the fix."""
+"""Explain exceptions of libraries to people: one message with the place and the fix."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ _RESTORE = "restore it from a copy; `leeroo warehouse check` looks at the tables
 
 
 def explain(error: BaseException) -> LeerooError | None:
-    """The message for an exception that we did not raise ourselves; None where we know no better than it.
+    """Return the error that explains an exception of a library; None if there is no better message.
 
-    The whole chain of causes is looked through: libraries wrap what happened into words of their own.
+    The whole chain of causes is searched, since libraries wrap exceptions in their own.
     """
     chain = list(_causes(error))
     for cause in chain:
         if isinstance(cause, LeerooError):
             return cause
-    for read in (_sqlite, _place, _mlflow, _ray, _arrow, _network, _package):
+    for read in (_postgres, _sqlite, _place, _mlflow, _ray, _arrow, _network, _package):
         for cause in reversed(chain):  # the first thing that went wrong says most
             if (found := read(cause)) is not None:
                 return found
@@ -57,7 +57,7 @@ def explain(error: BaseException) -> LeerooError | None:
 
 
 def keep_trace(error: BaseException) -> Path | None:
-    """Write an exception's whole trace into a file for its owner alone; None where no file can be made."""
+    """Write an exception's traceback into a file that only its owner can read; None if that fails."""
     import tempfile
 
     try:
@@ -71,7 +71,7 @@ def keep_trace(error: BaseException) -> Path | None:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what an exception says, or its name."""
+    """Return the first line of an exception's message, or its name."""
     text = str(error).strip()
     return text.splitlines()[0][:300] if text else type(error).__name__
 
@@ -115,6 +115,17 @@ def _sqlite(error: BaseException) -> LeerooError | None:
             fix=_OTHER,
         )
     return None
+
+
+def _postgres(error: BaseException) -> LeerooError | None:
+    """What the ledger's server refuses in the middle; that it is away is told by the ledger itself."""
+    if not _from(error, "psycopg"):
+        return None
+    return InputError(
+        f"the database of the ledger refuses this ({first_line(error)})",
+        where="LEEROO_LEDGER, or --ledger",
+        fix="look at the server's log; `leeroo ledger check` tells whether the ledger is whole",
+    )
 
 
 def _database(error: BaseException) -> str:

@@ -27,7 +27,7 @@ class QueryFile:
 
 @dataclass(frozen=True)
 class Routing:
-    """What was decided on one query."""
+    """The decision on one query."""
 
     expert: str
     expected_success: float
@@ -37,13 +37,13 @@ class Routing:
 def read_query_file(path: Path) -> QueryFile:
     """Read a file of queries.
 
-    A record has a ``prompt`` (and ``choices``, where there are some), or ``messages``, or a ``body`` with
-    either, as in OpenAI's batch files. Of a text file each line is a prompt. A record with ``expert`` and
-    ``paid_usd`` is answered, and that is what it cost.
+    A record has a ``prompt`` (with ``choices`` if it is a choice), or ``messages``, or a ``body`` with
+    either, as in OpenAI's batch files. In a text file each line is a prompt. A record with ``expert`` and
+    ``paid_usd`` has been answered, at that cost.
 
     Raises:
-        InputError: the file is not there, of another kind or empty, or a record has no text or a cost that is
-            none; names the line.
+        InputError: the file is missing, empty or of another kind, or a record has no text or an invalid cost.
+            Names the line.
     """
     if path.suffix not in READ:
         raise InputError(f"cannot read {path.suffix or 'a file without suffix'}", where=str(path),
@@ -66,7 +66,7 @@ def read_query_file(path: Path) -> QueryFile:
 def write_routing(path: Path, queries: QueryFile, routing: Sequence[Routing]) -> None:
     """Write the records with ``expert``, ``expected_success`` and ``expected_cost_usd``.
 
-    A ``body`` gets the expert as its model. The file appears whole or not at all.
+    A ``body`` gets the expert as its model. The file is written atomically.
 
     Raises:
         InputError: the file's kind cannot be written.

@@ -1,4 +1,4 @@
-"""Is there a Ray cluster at an address? Asked before Ray is, which tries for minutes."""
+"""Check whether there is a Ray cluster at an address, before Ray itself tries for minutes."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _SETTINGS = 4  # the type of that frame, its fourth byte
 
 
 def check_ray_address(address: str, *, where: str) -> None:
-    """See that an address is one, and that something which may be Ray answers there.
+    """Check that an address is valid and that something which may be Ray answers there.
 
     Raises:
-        InputError: it is no address, nobody answers there within seconds, or somebody else does.
+        InputError: the address is not valid, nothing answers there within seconds, or something else does.
     """
     if address in ("auto", "local") or ("://" in address and not address.startswith("ray://")):
         return  # Ray looks by itself, or a plug-in of Ray's does

@@ -1,4 +1,4 @@
-"""Join the Ray cluster that is there, or start a small one for this process, at once or when it is needed."""
+"""Join an existing Ray cluster, or start a small one for this process, at once or when it is needed."""
 
 from __future__ import annotations
 
@@ -121,12 +121,12 @@ def _end_half_started(error: BaseException) -> None:
 def ray_session(address: str | None = None, environment: Mapping[str, str] | None = None) -> Iterator[None]:
     """Hold a Ray connection for as long as the block runs.
 
-    Inside a Ray job, or where ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
-    process and ends it afterwards. A connection that is there already is used and left open.
+    Inside a Ray job, or if ``address`` or RAY_ADDRESS names a cluster, joins it; else starts one in this
+    process and ends it afterwards. An existing connection is used and left open.
 
     Args:
-        environment: what the processes of a cluster that is started here find in their environment; what this
-            process's own says goes first.
+        environment: variables for the processes of a cluster that is started here; those of this process take
+            precedence.
     """
     import ray
 
@@ -172,10 +172,10 @@ def log_folder() -> Path | None:
 def serving_session(
     config: ServeConfig, address: str | None = None, *, tell: Callable[[str], None] | None = None
 ) -> Iterator[None]:
-    """Hold a Ray connection for an endpoint: a cluster that is started here gets the front that it wishes.
+    """Hold a Ray connection for an endpoint; a cluster that is started here gets the configured front.
 
     Args:
-        tell: told which front that is, before the cluster starts; a cluster that is there has its own.
+        tell: called with a line on the front, before the cluster starts; an existing cluster has its own.
 
     Raises:
         InputError: the front does not run here.
@@ -196,7 +196,7 @@ def serving_session(
 class Connection:
     """A Ray connection that is made when it is first needed, and closed when the block ends.
 
-    Starting a cluster takes half a minute, and a run that finds nothing to ask needs none.
+    Starting a cluster takes half a minute, and a run without open questions needs none.
     """
 
     def __init__(self, address: str | None = None) -> None:
@@ -213,7 +213,7 @@ class Connection:
         self._stack.close()
 
     def ensure(self) -> None:
-        """Have a connection from here on."""
+        """Connect, unless there is a connection."""
         if not self._is_there:
             self._stack.enter_context(ray_session(self.address))
             self._is_there = True

@@ -1,4 +1,4 @@
-"""What a home records of requests, for how long, and what of it is not as it should be."""
+"""Describe what a home records of requests, for how long, and problems with it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Problem = tuple[str, str, str]  # who has it, what it is, how to fix it
 
 
 def look_at_recording(home: Path) -> tuple[str, tuple[Problem, ...]]:
-    """Return what is recorded there, in a line, and problems; texts are counted, and no key is needed."""
+    """Return a line on what is recorded, and the problems. Texts are only counted, so no key is needed."""
     noted = read_recording(home)
     held = TextStore(home).held()
     told = "features, unless an endpoint is told otherwise (none was started here yet)"

@@ -23,8 +23,8 @@ def tracked_run(
     Args:
         home: whose MLflow store.
         name: of the run.
-        params: logged when the run is new.
-        resume: the id of a run to go on with, where the store knows it.
+        params: logged if the run is new.
+        resume: id of a run to continue, if the store has it.
     """
     with open_run(home.mlflow_uri, EXPERIMENT, name, params=params, resume=resume) as run:
         yield run.id

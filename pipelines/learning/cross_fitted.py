@@ -1,4 +1,4 @@
-"""What each expert is expected to score and cost, by predictors that did not see the answer in question."""
+"""Expected score and cost of each expert, by predictors that did not see the answer in question."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def expected_success(
     cache_dir: Path | None = None,
     on_progress: Callable[[str, float], None] = lambda step, share: None,
 ) -> Expected:
-    """Cross-fitted success of a tuned kNN and cost of a ridge, for every question and expert.
+    """Return cross-fitted success (tuned kNN) and cost (ridge) for every question and expert.
 
-    ``on_progress`` is called with what comes next and the share of the work that is done.
+    ``on_progress`` is called with the next step and the share of the work that is done.
     """
     from universe.model.expectation import cross_fit
 
@@ -52,7 +52,7 @@ def held_out(
     cache_dir: Path,
     seed: int = 0,
 ) -> HeldOutValue:
-    """Choose on 60% of the questions, in the same way, and route the other 40% over that choice."""
+    """Choose experts on 60% of the questions in the same way, and evaluate routing on the other 40%."""
     import numpy as np
 
     from universe.analysis.held_out import route_held_out

@@ -1,4 +1,4 @@
-"""What may be learned from, and what may only be tested on: the answers, split once for all steps."""
+"""The outcomes, split once for all steps into those to learn from and those to test on."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from warehouse import NotReadyError, Outcomes, Warehouse, load_outcomes
 
 @dataclass(frozen=True)
 class Evidence:
-    """Outcomes that somebody answered, n in all, each on one side of the split or on neither.
+    """Outcomes of n answered questions, each on one side of the split or on neither.
 
     Attributes:
-        every: the outcomes; what may be learned from comes first.
+        every: all outcomes, those to learn from first.
         learned: mask [n] of those that may be learned from.
         frozen: mask [n] of the frozen set.
-        left_out: experts with rows from which nothing can be learned: not one has a score and a cost.
+        left_out: experts without any row that has both a score and a cost.
     """
 
     every: Outcomes
@@ -31,20 +31,20 @@ class Evidence:
     left_out: tuple[str, ...] = ()
 
     def to_learn(self) -> Outcomes | None:
-        """The outcomes that may be learned from; None where there are none."""
+        """Return the outcomes to learn from; None if there are none."""
         return self.every.take(self.learned) if self.learned.any() else None
 
     def to_test(self) -> Outcomes | None:
-        """The outcomes of the frozen set; None where there are none."""
+        """Return the outcomes of the frozen set; None if there are none."""
         return self.every.take(self.frozen) if self.frozen.any() else None
 
 
 def read_evidence(warehouse: Warehouse, experts: Sequence[str], frozen_ids: Sequence[str]) -> Evidence | None:
-    """Read what these experts have answered, and split it; None where they have answered nothing.
+    """Read and split the outcomes of these experts; None if there are none.
 
-    What falls to the evaluation side by the hash of its prompt is learned from by nobody, and is part of the
-    frozen set only where it is listed. An expert whose answers have no scores or no costs is left out: one
-    such expert must not keep the others from learning.
+    Questions on the evaluation side of the split, by the hash of their prompt, are never learned from. They
+    belong to the frozen set only if it lists them. An expert whose answers have no scores or no costs is
+    left out, so that it does not keep the others from learning.
     """
     from orchestrator.text.splits import frozen_split
 

@@ -1,8 +1,8 @@
-"""Add an expert to the champion's pool: it answers the most telling questions, and nothing is retrained.
+"""Add an expert to the champion's pool: it answers the most informative questions; nothing is retrained.
 
-It is asked as in a round: by its version, under a cap, through Ray Data, and answers are stored as they come.
-What timed out or was refused for the moment stays open, and the next call asks it; until enough is answered
-no version is made.
+It is asked as in a round: by its version, under a cap, through Ray Data, with answers stored as they come.
+Questions that timed out or were refused temporarily stay open, and the next call asks them. No version is
+made until enough are answered.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ ENOUGH = 0.9
 
 @dataclass(frozen=True)
 class Candidate:
-    """An expert that is to be added, and what it is to be asked."""
+    """An expert to be added, and the questions for it."""
 
     name: str
     champion: Orchestrator
@@ -55,7 +55,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Growth:
-    """A version whose pool has one expert more."""
+    """A version whose pool has one more expert."""
 
     version: str  # registered, as challenger
     probes: int  # answers that placed the expert
@@ -63,7 +63,7 @@ class Growth:
 
 
 def choose_candidate(home: Home, name: str, *, probes: int, test_questions: int) -> Candidate:
-    """Choose what to ask an expert: the questions on which the known ones differ most, and held-out ones.
+    """Choose questions for an expert: those on which the known ones differ most, and held-out ones.
 
     Raises:
         InputError: there is no champion, the expert is in its pool already, or no questions are there.
@@ -91,15 +91,15 @@ def ask_candidate(
     connect: Callable[[], None] = lambda: None,
     on_progress: Progress = lambda expert, answered: None,
 ) -> AnswerReceipt:
-    """Have the expert answer what this version of it has not answered yet.
+    """Have the expert answer the questions that this version of it has not answered yet.
 
     Args:
         home: whose warehouse.
-        candidate: what it is asked.
+        candidate: the expert and its questions.
         spec: the expert.
         run_id: kept on every row.
-        budget_usd: what adding it may cost in all, earlier calls included; never passed. None: no limit.
-        connect: called before anything is asked, and only then; a Ray connection must be there after it.
+        budget_usd: maximum total cost of adding it, earlier calls included. None: no limit.
+        connect: called before the first question; must establish a Ray connection.
         on_progress: called as questions are answered.
 
     Raises:
@@ -126,11 +126,11 @@ def add_candidate(home: Home, candidate: Candidate, receipt: AnswerReceipt | Non
     Args:
         home: whose warehouse and registry.
         candidate: the expert.
-        receipt: of its asking; None where its answers were recorded.
+        receipt: of its answers; None if they were recorded.
 
     Raises:
         CannotRunError: too many questions stayed open; the same call asks them again.
-        InputError: no answers of it are there, or too few to place it.
+        InputError: it has no answers, or too few.
     """
     from orchestrator.pool_changes import add_expert
     from orchestrator.versions.mlflow_registry import log_version
@@ -151,13 +151,13 @@ def add_candidate(home: Home, candidate: Candidate, receipt: AnswerReceipt | Non
 
 
 def has_recorded_answers(home: Home, name: str) -> bool:
-    """Tell whether there are answers under this name."""
+    """Tell whether the warehouse has answers under this name."""
     experts = home.warehouse().scan("answers", ["expert"])["expert"]
     return bool(pc.any(pc.equal(experts, name)).as_py())
 
 
 def growth_round(name: str) -> str:
-    """The round under which the answers of an expert that is added are stored."""
+    """Return the round under which the answers of an added expert are stored."""
     return f"add-{quote(name, safe='')}"
 
 

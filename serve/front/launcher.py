@@ -1,9 +1,9 @@
-"""What Ray Serve starts as HAProxy: corrects the configuration that Ray wrote, and becomes HAProxy.
+"""The program that Ray Serve starts as HAProxy: corrects Ray's configuration, then becomes HAProxy.
 
-Ray has no setting for most of what is corrected here, but one for the program that it starts. It starts it
-anew for each change of the replicas, so this file needs nothing but the standard library, and is quick:
-``launcher.py REAL_HAPROXY FOLDER -f CONFIGURATION ...``. ``FOLDER`` holds the words of errors
-(``serve.front.haproxy.write_launcher`` made them).
+Ray has no settings for most of what is corrected here, but one for the program that it starts. Ray starts the
+program again for each change of the replicas, so this file is fast and uses only the standard library:
+``launcher.py REAL_HAPROXY FOLDER -f CONFIGURATION ...``. ``FOLDER`` holds the error replies that
+``serve.front.haproxy.write_launcher`` wrote.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ MOST_HEADERS_S = 20
 
 
 def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S) -> str:
-    """Return a configuration of Ray's as this project wants it.
+    """Return Ray's configuration, corrected.
 
-    Errors are worded as OpenAI does, headers have a time limit, a client that hangs up is noticed, the socket
-    that rules HAProxy is its owner's alone; and where HAProxy listens on the loopback, or this machine is the
-    whole cluster, nothing of it but the endpoint listens.
+    Errors have OpenAI's format, headers have a time limit, clients that hang up are noticed, and only the
+    owner may use HAProxy's admin socket. If HAProxy listens on the loopback address, or this machine is the
+    whole cluster, only the endpoint's port is open.
 
     Raises:
-        ValueError: it is not made as Ray 2.60 makes it.
+        ValueError: the configuration does not look like that of Ray 2.60.
     """
     sections = _split(text)
     front = sections.get("frontend http_frontend", [])
@@ -88,9 +88,9 @@ def _split(text: str) -> dict[str, list[str]]:
 
 
 def keep_servers(corrected: str, directory: Path) -> str:
-    """Return a configuration that knows the replicas.
+    """Return a configuration that contains the replicas.
 
-    A manager of Ray's that starts anew knows none at first; the last configuration on the same address does.
+    A restarted manager of Ray's knows none at first; the last configuration for the same address does.
     """
     last = directory / "last.cfg"
     if _SERVER.search(corrected):

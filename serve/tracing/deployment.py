@@ -1,7 +1,7 @@
-"""The deployment that makes spans of what ingresses noted, and brings them to where they are looked at.
+"""The deployment that makes spans of the ingresses' notes, and exports them.
 
-It is a process of its own: encoding, MLflow's store, and receivers that are slow, dead or lie take none of
-the time of a request.
+It is a separate process, so that encoding, MLflow's store, and slow, dead or faulty receivers do not delay
+requests.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _KEEP_UP_EVERY_S = 3600.0
 
 
 class Traces:
-    """Takes traces from ingresses. A trace that cannot be made or brought is counted, and forgotten."""
+    """Takes traces from ingresses. A trace that cannot be made or exported is counted and dropped."""
 
     def __init__(self, config: ServeConfig) -> None:
         keep_port_on_this_machine()
@@ -54,7 +54,7 @@ class Traces:
         self._registry.register(_Figures(self))
 
     async def write(self, traces: Sequence[NotedTrace], lost_spans: int) -> None:
-        """Take traces; ``lost_spans`` were lost before they came here."""
+        """Take traces; ``lost_spans`` is the number of spans that were lost on the way."""
         if self._keeping is None:
             self._keeping = asyncio.get_running_loop().create_task(self._keep_up())
         self._lost_spans += lost_spans
@@ -71,12 +71,12 @@ class Traces:
                 destination.offer(spans)
 
     async def flush(self, timeout_s: float) -> bool:
-        """Bring away all that waits, as far as the time goes; tell whether all was."""
+        """Export everything that waits, within the time limit; tell whether nothing is left."""
         flushed = (asyncio.to_thread(one.flush, timeout_s) for one in self._destinations)
         return all(await asyncio.gather(*flushed))
 
     async def figures(self) -> bytes:
-        """Return what became of the spans, in Prometheus's text format."""
+        """Return the counts of exported and dropped spans in Prometheus's text format."""
         return generate_latest(self._registry)
 
     async def _keep_up(self) -> None:

@@ -1,4 +1,4 @@
-"""A destination of spans, and a thread that sends them there; no request waits for it."""
+"""A destination of spans, with a thread that exports to it; no request waits."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ GATHERED_S = 1.0  # MLflow's store takes ten traces in the time of three single 
 
 
 class Destination:
-    """Takes whole traces while there is room; what does not fit, or cannot be brought, it counts as dropped.
+    """Takes whole traces while there is room; counts as dropped what does not fit or cannot be exported.
 
     Args:
-        name: as it is shown; holds no secret.
-        open_exporter: called in the thread, again after it failed.
-        most_waiting: spans that wait at most.
+        name: the name that is shown; contains no secret.
+        open_exporter: called in the thread, and again after a failure.
+        most_waiting: maximum number of waiting spans.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class Destination:
             self._changed.notify_all()
 
     def flush(self, timeout_s: float) -> bool:
-        """Bring away all that waits, as far as the time goes; tell whether all was."""
+        """Export everything that waits, within the time limit; tell whether nothing is left."""
         with self._changed:
             self._is_hurried = True
             self._changed.notify_all()
@@ -59,7 +59,7 @@ class Destination:
             return is_empty
 
     def close(self) -> None:
-        """Take nothing more. What is just being brought may end; what waits is dropped."""
+        """Take no more spans. An export under way may finish; waiting spans are dropped."""
         with self._changed:
             self._is_closed = True
             self.dropped += self._spans

@@ -1,4 +1,4 @@
-"""Traces as an ingress gives them away: into a queue that is bounded, and from there to the deployment."""
+"""The ingress's side of tracing: a bounded queue of traces, sent to the deployment."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _FIGURES_S = 1.0
 
 
 class TracesHandle:
-    """Takes traces of this process, and sends them on now and then; see :class:`TraceClient`.
+    """Takes traces of this process, and sends them periodically; see :class:`TraceClient`.
 
     Args:
         handle: of the deployment.
-        share: of the requests that are traced.
-        holds_texts: whether a trace may hold the words of a request whose texts are recorded.
+        share: share of the requests that are traced.
+        holds_texts: whether a trace may contain the texts of a request, if these are recorded.
     """
 
     def __init__(self, handle: DeploymentHandle, share: float, *, holds_texts: bool) -> None:
@@ -38,15 +38,15 @@ class TracesHandle:
 
     @property
     def pending(self) -> int:
-        """How many traces are still here."""
+        """The number of traces that have not been sent."""
         return len(self._waiting) + self._under_way
 
     def begin(self, traceparent: str | None) -> Sampled | None:
-        """Tell whether a request is traced."""
+        """Return the trace of a request, or None if it is not traced."""
         return self._sampling.decide(traceparent)
 
     def take(self, trace: NotedTrace) -> None:
-        """Take what was noted of a request, if there is room for it."""
+        """Take the notes of a request, if there is room."""
         if len(self._waiting) >= MOST_WAITING:
             self._lost_spans += len(trace.spans)
             return
@@ -55,7 +55,7 @@ class TracesHandle:
             self._sending = asyncio.get_running_loop().create_task(self._send())
 
     async def figures(self) -> bytes:
-        """Return what became of the spans; empty where the deployment does not say so at once."""
+        """Return the counts of spans; empty if the deployment does not answer at once."""
         try:
             async with asyncio.timeout(_FIGURES_S):
                 return bytes(await self._handle.figures.remote())

@@ -1,4 +1,4 @@
-"""The notes of an ingress on a sampled request, sent to the deployment that makes spans of them."""
+"""The notes that an ingress makes on a sampled request; the deployment turns them into spans."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Attributes = Mapping[str, Scalar | tuple[Scalar, ...]]
 
 @dataclass(frozen=True)
 class Sampled:
-    """A request that is traced: the trace it belongs to, and the span of its caller if that sent one."""
+    """A traced request: its trace, and the caller's span if there is one."""
 
     trace_id: int
     parent_id: int | None = None
@@ -23,13 +23,13 @@ class NotedSpan:
     """One piece of work of a request.
 
     Attributes:
-        name: as it is shown.
+        name: the name that is shown.
         kind: the request itself (server), a call to an expert (client), or work in between.
-        began_ns: since the epoch.
-        ended_ns: since the epoch.
-        parent: the place of its parent among the spans of the request; None for the first one.
-        attributes: numbers and names, and no text of the request.
-        error: in a word, where it failed; OpenTelemetry's ``error.type``.
+        began_ns: beginning, in ns since the epoch.
+        ended_ns: end, likewise.
+        parent: index of its parent among the spans of the request; None for the first one.
+        attributes: numbers and names, never texts of the request.
+        error: OpenTelemetry's ``error.type`` if the work failed.
     """
 
     name: str
@@ -43,11 +43,11 @@ class NotedSpan:
 
 @dataclass(frozen=True)
 class Said:
-    """The words of a request, where its texts may be kept. Nothing logs them.
+    """The texts of a request, if they may be kept. They are never logged.
 
     Attributes:
-        messages: role and text of each, the oldest first.
-        answer: what came; None where nothing did.
+        messages: role and text of each message, oldest first.
+        answer: the answer; None if there is none.
         finish_reason: of the answer.
     """
 
@@ -58,7 +58,7 @@ class Said:
 
 @dataclass(frozen=True)
 class NotedTrace:
-    """All that was noted of one request; its spans in order of their beginning, the request itself first."""
+    """All notes on one request; spans are ordered by their beginning, the request itself first."""
 
     sampled: Sampled
     spans: tuple[NotedSpan, ...]

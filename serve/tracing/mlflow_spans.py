@@ -1,4 +1,4 @@
-"""MLflow's trace store as a destination of spans: what its server does with OTLP, without a server."""
+"""MLflow's trace store as a destination of spans; does without a server what MLflow's does with OTLP."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class MlflowSpans(SpanExporter):
     """Writes spans to a tracking store, SQLite or a server, in the home's experiment."""
 
     def __init__(self, tracking_uri: str) -> None:
-        """Take a store that :func:`warehouse.mlflow_store.open_store` has seen."""
+        """Take a store that :func:`warehouse.mlflow_store.open_store` has opened."""
         self._experiment = find_experiment(client_of(tracking_uri), tracking_uri, EXPERIMENT)
         self._client = TracingClient(tracking_uri)
 
@@ -58,12 +58,13 @@ class MlflowSpans(SpanExporter):
 
 
 def as_mlflow_has_them(spans: Sequence[ReadableSpan]) -> list[ReadableSpan]:
-    """Return spans, parents before their children, with what MLflow calls otherwise than the conventions do.
+    """Return spans, parents before their children, with the attributes that MLflow names differently.
 
-    Without a cost of ours MLflow makes one up from a public list of prices, where that knows the model's
-    name. The spans of a request's caller lie elsewhere as a rule, and a trace without a first span counts as
-    unfinished: here the request is the first. Its trace is its own: a caller may make many requests in one of
-    its traces, and another key may name the same one, but what is forgotten is forgotten by request and key.
+    Without our cost MLflow would estimate one from a public list of prices, if that has the model's name.
+    The spans of a request's caller are usually stored elsewhere, and MLflow counts a trace without a root
+    span as unfinished, so the request becomes the root. Each request gets a trace of its own: a caller may
+    make many requests in one trace, and another key may use the same trace, but texts are forgotten by
+    request and key.
     """
     found, traces = list[ReadableSpan](), dict[int, int]()  # span -> trace
     for span in spans:

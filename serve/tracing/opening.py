@@ -1,4 +1,4 @@
-"""Opening the destinations of traces, in the process that brings them there."""
+"""Open the destinations of traces, in the process that exports to them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _TIMEOUT_S = 5.0  # unless the environment says otherwise
 
 
 def take_variables() -> None:
-    """Have OpenTelemetry find the variables that the process which started the endpoint handed over."""
+    """Set OpenTelemetry's variables as the process that started the endpoint handed them over."""
     for name in VARIABLES:
         if (value := handed_over(name)) is not None:
             os.environ.setdefault(name, value)

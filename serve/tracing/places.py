@@ -27,10 +27,10 @@ VARIABLES = (
 
 
 def trace_destinations(config: ServeConfig) -> tuple[str, ...]:
-    """Return where traces go: as the settings say, else to MLflow and to whom the environment names.
+    """Return the destinations of the settings, else MLflow and the receiver that the environment names.
 
     Raises:
-        InputError: a destination is none, or the environment asks for another protocol than ours.
+        InputError: a destination is not valid, or the environment asks for an unsupported protocol.
     """
     named = config.trace_to or ((MLFLOW, OTLP) if otlp_endpoint() else (MLFLOW,))
     for one in named:
@@ -77,10 +77,10 @@ def _without_key(address: str) -> str:
 
 
 def otlp_endpoint() -> str | None:
-    """Return the address of a receiver that the environment names."""
+    """Return the receiver's address that the environment names."""
     return otlp_variable("ENDPOINT")
 
 
 def otlp_variable(name: str) -> str | None:
-    """Return a variable of OpenTelemetry's OTLP exporters; what is said for traces goes first."""
+    """Return a variable of OpenTelemetry's OTLP exporters; that for traces takes precedence."""
     return os.environ.get(f"{_OTLP}TRACES_{name}") or os.environ.get(f"{_OTLP}{name}") or None

@@ -12,19 +12,19 @@ from serve.tracing.messages import Sampled
 
 
 class Sampling:
-    """Decides at the beginning of a request. A caller's decision counts; a header that is none does not."""
+    """Decides at the beginning of a request. A caller's decision counts; an invalid header is ignored."""
 
     def __init__(self, share: float) -> None:
-        """Trace ``share`` of the requests whose callers do not say."""
+        """Trace ``share`` of the requests whose callers do not decide."""
         self._sampler = ParentBased(TraceIdRatioBased(share))
         self._propagator = TraceContextTextMapPropagator()
         self._ids = RandomIdGenerator()
 
     def decide(self, traceparent: str | None) -> Sampled | None:
-        """Return the trace of a request; None where it has none.
+        """Return the trace of a request; None if it is not traced.
 
         Args:
-            traceparent: the header of W3C Trace Context, if it came.
+            traceparent: the header of W3C Trace Context, if present.
         """
         context = Context()
         if traceparent is not None:

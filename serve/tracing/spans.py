@@ -1,4 +1,4 @@
-"""From notes to spans of OpenTelemetry."""
+"""Turn notes into OpenTelemetry spans."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _IDS = RandomIdGenerator()
 
 
 def spans_of(trace: NotedTrace, resource: Resource) -> list[ReadableSpan]:
-    """Return the spans of a trace, parents before their children; all get ids of their own."""
+    """Return the spans of a trace, parents before their children, each with a new id."""
     contexts = [_context(trace.sampled.trace_id, _IDS.generate_span_id()) for _ in trace.spans]
     caller_id = trace.sampled.parent_id
     caller = None if caller_id is None else _context(trace.sampled.trace_id, caller_id, is_remote=True)
@@ -44,7 +44,7 @@ def spans_of(trace: NotedTrace, resource: Resource) -> list[ReadableSpan]:
 
 
 def redacted(trace: NotedTrace, redact: Callable[[str], str]) -> NotedTrace:
-    """Return a trace whose words are redacted."""
+    """Return the trace with its texts redacted."""
     said = trace.said
     if said is None:
         return trace

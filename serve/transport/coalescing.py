@@ -1,4 +1,4 @@
-"""Calls that wait for the same deployment travel together: under load many requests share one hop."""
+"""Group calls that wait for the same deployment: under load many requests share one hop."""
 
 from __future__ import annotations
 
@@ -12,12 +12,11 @@ Result = TypeVar("Result")
 
 
 class Coalescer(Generic[Item, Result]):
-    """Sends one group of items at a time; what comes meanwhile is the next group.
+    """Sends one group of items at a time; items that arrive meanwhile form the next group.
 
-    Alone, an item is sent at once: there is no window to wait for. One that nobody waits for may be patient:
-    it goes with the next that is not, before it, or when its time is over. An item that fails, fails alone:
-    where the call of a group raises, each of its items is sent again by itself, so sending twice must do no
-    harm.
+    A lone item is sent at once; there is no time window. An item that nobody waits for may be patient: it
+    goes before the next one that is not, or when its time is up. Items fail alone: if the call of a group
+    raises, each of its items is sent again separately, so sending twice must be harmless.
     """
 
     def __init__(
@@ -30,7 +29,7 @@ class Coalescer(Generic[Item, Result]):
         """Send groups of at most ``most`` items with ``send``.
 
         Args:
-            shared: errors that say nothing of an item: nobody was there to answer. They meet a whole group.
+            shared: errors that concern the whole group, since nobody was there to answer.
         """
         self._send = send
         self._most = most
@@ -46,7 +45,7 @@ class Coalescer(Generic[Item, Result]):
 
         Args:
             item: to be sent.
-            within_s: how long it may wait for others to go with.
+            within_s: maximum time to wait for other items.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[Result] = loop.create_future()
@@ -58,7 +57,7 @@ class Coalescer(Generic[Item, Result]):
         return await future
 
     async def flush(self) -> None:
-        """Send what waits, and wait until all that came before has its result."""
+        """Send everything that waits, and wait for all results."""
         before = [future for _, future in (*self._group, *self._waiting) if not future.done()]
         if self._waiting:
             self._send_now()

@@ -1,8 +1,8 @@
-"""Calls between replicas on one node, over a Unix socket: a tenth of what a call by Ray Serve's handle takes.
+"""Calls between replicas on one node over a Unix socket, at a tenth of the cost of Ray Serve's handle.
 
-A replica offers one method so; whoever holds its handle asks it where, and uses the handle itself where the
-replica lies on another node, or the socket breaks. The socket lies in a directory that only this user may
-enter, so what is unpickled here was pickled by one of our own processes.
+A replica offers one method this way. A caller asks it for the address by its handle, and uses the handle
+itself if the replica is on another node or the socket breaks. The socket lies in a directory that only this
+user may enter, so data that is unpickled here was pickled by one of our own processes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class LocalServer:
         self._path = ""
 
     async def address(self) -> Address:
-        """Return where to call; listens from the first time on."""
+        """Return the address; listens from the first call on."""
         if self._server is None:
             self._directory = tempfile.TemporaryDirectory(prefix="leeroo-")  # mode 0700
             self._path = str(Path(self._directory.name, "calls"))
@@ -62,7 +62,7 @@ class LocalCaller:
         self._is_remote = False
 
     async def __call__(self, argument: Any) -> Any:
-        """Return what the method returns. Not to be called again before it did; may run the method twice."""
+        """Return the result of the method, which may run twice. Only one call at a time."""
         if not self._is_remote:
             try:
                 async with asyncio.timeout(TIMEOUT_S):

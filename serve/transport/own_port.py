@@ -1,4 +1,4 @@
-"""The port that Ray opens in every replica: on this machine alone where that is the whole cluster."""
+"""Restrict the port that Ray opens in every replica to this machine, if it is the whole cluster."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _EVERYWHERE = "[::]:"
 def keep_port_on_this_machine() -> None:
     """Have this replica's port listen on the loopback where the node's own address is that.
 
-    Ray Serve binds it to all addresses and has no setting for it. To be called while a replica is made, which
-    is before Ray opens the port.
+    Ray Serve binds it to all addresses and has no setting for it. Call this while a replica is constructed,
+    before Ray opens the port.
     """
     if not ray.is_initialized():
         return  # no replica, but a test or a notebook

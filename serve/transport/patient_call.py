@@ -1,4 +1,4 @@
-"""Calls of a deployment that wait while its replica starts again."""
+"""Calls of a deployment that wait while its replica restarts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ PATIENCE_S = 20.0  # how long a request waits for a router or bookkeeper that is
 
 
 async def call(method: Any, *args: Any) -> Any:
-    """Call a deployment's method that may be repeated without harm; wait while its replica starts again.
+    """Call an idempotent method of a deployment; wait while its replica restarts.
 
     Raises:
         ApiError: 503, when it is not back in time.
@@ -39,5 +39,5 @@ async def call(method: Any, *args: Any) -> Any:
 
 
 def local_caller(handle: DeploymentHandle, method: str) -> LocalCaller:
-    """Return what calls a method by the socket of its replica, or patiently by the handle."""
+    """Return a caller of a method that uses the replica's socket, or its handle, patiently."""
     return LocalCaller(partial(call, handle.address), partial(call, getattr(handle, method)))
