@@ -49,7 +49,7 @@ def explain(error: BaseException) -> LeerooError | None:
     for cause in chain:
         if isinstance(cause, LeerooError):
             return cause
-    for read in (_sqlite, _place, _mlflow, _ray, _arrow, _network, _package):
+    for read in (_postgres, _sqlite, _place, _mlflow, _ray, _arrow, _network, _package):
         for cause in reversed(chain):  # the first thing that went wrong says most
             if (found := read(cause)) is not None:
                 return found
@@ -115,6 +115,17 @@ def _sqlite(error: BaseException) -> LeerooError | None:
             fix=_OTHER,
         )
     return None
+
+
+def _postgres(error: BaseException) -> LeerooError | None:
+    """What the ledger's server refuses in the middle; that it is away is told by the ledger itself."""
+    if not _from(error, "psycopg"):
+        return None
+    return InputError(
+        f"the database of the ledger refuses this ({first_line(error)})",
+        where="LEEROO_LEDGER, or --ledger",
+        fix="look at the server's log; `leeroo ledger check` tells whether the ledger is whole",
+    )
 
 
 def _database(error: BaseException) -> str:

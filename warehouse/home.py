@@ -73,11 +73,6 @@ class Home:
         return self.path / "rounds"
 
     @property
-    def ledger(self) -> Path:
-        """Keys, spending, and traffic on its way to the warehouse."""
-        return self.path / "ledger.db"
-
-    @property
     def pool(self) -> Path:
         """The pool that is served."""
         return self.path / "pool.yaml"

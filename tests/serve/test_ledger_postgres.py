@@ -252,6 +252,17 @@ def test_a_move_that_was_broken_off_is_finished_and_another_ledger_is_never_writ
     assert Ledger(tmp_path / LEDGER_FILE).list_keys()[0].requests == 30
 
 
+def test_a_row_that_the_database_does_not_take_leaves_all_where_it_was(tmp_path, place):
+    ledger = Ledger(tmp_path / LEDGER_FILE)
+    fill(ledger)
+    ledger.create_key("nul\0nul")  # SQLite takes it, PostgreSQL has no such text
+    ledger.close()
+    with pytest.raises(LeerooError, match="NUL"):
+        move_ledger(tmp_path / LEDGER_FILE, place)
+    assert Ledger(place).list_keys() == []
+    assert len(Ledger(tmp_path / LEDGER_FILE).list_keys()) == 3
+
+
 # What cannot be used.
 
 

@@ -94,7 +94,7 @@ class Upstream:
 class Endpoint:
     """``leeroo serve`` in a session of its own."""
 
-    def __init__(self, home, upstream, *options, catalogue=None):
+    def __init__(self, home, upstream, *options, catalogue=None, environment=None):
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log = home / "serve.log"
@@ -102,6 +102,7 @@ class Endpoint:
         path.write_text(catalogue or CATALOGUE.format(port=upstream.port))
         env = {name: value for name, value in os.environ.items() if not name.startswith(("RAY_", "LEEROO_"))}
         env |= {"LEEROO_HOME": str(home), "LEEROO_TEST_API_KEY": API_KEY, "HF_HUB_OFFLINE": "1"}
+        env |= environment or {}
         command = [LEEROO, "serve", "--catalogue", str(path), "--port", str(self.port)]
         command += [*(() if catalogue else ("--expert", "smollm2-135m")), *options]
         self.process = subprocess.Popen(

@@ -16,7 +16,6 @@ from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import psycopg
-from psycopg import pq
 
 from serve.ledger.store.postgres_connection import Connection, away, connect, plain_error
 from serve.ledger.store.store import LedgerAwayError
@@ -25,6 +24,8 @@ from warehouse import InputError
 
 _TYPES = {" integer": " bigint", " real": " double precision", " blob": " bytea", " without rowid": ""}
 _LOCK = "select pg_advisory_xact_lock(hashtext('leeroo ledger'), hashtext(current_schema()))"
+_BEGIN: tuple[str, Sequence[Any]] = ("begin", ())
+_COMMIT: tuple[str, Sequence[Any]] = ("commit", ())
 _MOST_UNSENT = 500  # statements in memory
 _ABOUT = "create table about (name text primary key, told text not null)"
 
@@ -103,11 +104,13 @@ class PostgresStore:
         if self._is_within:
             yield
             return
-        self._alone(self._begin)
+        if self._connection.closed:
+            self._connection = self._connect()
+        self._queue = [_BEGIN, (_LOCK, ())]  # sent with the first statement that is read
         self._is_within = True
         try:
             yield
-            self.write("commit")
+            self._queue.append(_COMMIT)
             self._send()
         except BaseException:
             self._queue.clear()
@@ -148,10 +151,7 @@ class PostgresStore:
     @property
     def in_transaction(self) -> bool:
         """Whether one is under way; it ends with the connection."""
-        return self._is_within and self._connection.info.transaction_status in {
-            pq.TransactionStatus.INTRANS,
-            pq.TransactionStatus.INERROR,
-        }
+        return self._is_within and not self._connection.closed
 
     @contextmanager
     def told_plainly(self) -> Iterator[None]:
@@ -177,15 +177,24 @@ class PostgresStore:
         """Close the connection."""
         self._connection.close()
 
-    def _begin(self) -> None:
-        self._connection.execute(f"begin; {_LOCK}")
-
     def _send(self, *asked: tuple[str, Sequence[Any]]) -> list[list[dict[str, Any]]]:
         """Send what waits, and statements to be read behind it, in one message; return what these find."""
         queue, self._queue = self._queue, []
         if not queue and not asked:
             return []
         self._sent += 1
+        try:
+            return self._send_all(queue, asked)
+        except LedgerAwayError:
+            is_begun_here = queue[:1] == [_BEGIN] and queue[-1:] != [_COMMIT]
+            if not (is_begun_here and self._connection.closed):
+                raise
+        self._connection = self._connect()  # the server was started anew since the last transaction
+        return self._send_all(queue, asked)
+
+    def _send_all(
+        self, queue: Sequence[tuple[str, Sequence[Any]]], asked: Sequence[tuple[str, Sequence[Any]]]
+    ) -> list[list[dict[str, Any]]]:
         writer, readers = self._connection.cursor(), [self._connection.cursor() for _ in asked]
         is_one = len(queue) + len(asked) == 1
         with self._told_when_away(), nullcontext() if is_one else self._connection.pipeline():
