@@ -16,6 +16,7 @@ from experts.catalogue.capabilities import Capabilities, YesNo
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price, price_at
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
+from experts.catalogue.retries import Retries
 
 #: What an expert can be asked: for an answer, for vectors of texts, for the order of documents.
 Task = Literal["chat", "embeddings", "rerank"]
@@ -98,7 +99,16 @@ class ExpertSpec(BaseModel):
     timeout_s: float = Field(
         default=60.0, gt=0, allow_inf_nan=False, description="openai: timeout of an attempt, in seconds"
     )
-    max_retries: int = Field(default=5, ge=0, description="openai: retries, with backoff")
+    max_retries: int = Field(default=5, ge=0, description="openai: retries in rounds, with backoff")
+    retries: Retries = Field(
+        default_factory=Retries, description="attempts of the endpoint after the first, by class of failure"
+    )
+    first_token_s: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds in which a stream shows something, before the endpoint asks the next expert",
+    )
     dialect: Dialect = Field(
         default_factory=Dialect, description="openai: how the API words requests; a preset's name, or fields"
     )

@@ -35,7 +35,7 @@ from serve.request.candidates.permissions import allowed, offering, query_of
 from serve.request.candidates.service import Service
 from serve.request.charges import Purse, likely_usd
 from serve.request.clients import LedgerClient, RouterClient
-from serve.request.conversations import answered_so_far, saved_by_staying_usd
+from serve.request.conversations import answered_so_far, brings_results, saved_by_staying_usd
 from serve.request.cost_bounds import asks_of
 from serve.request.in_flight import CompletionRequest, Dice, InFlight
 from serve.request.planning import CanServe, make_plan, read_request, rule
@@ -135,7 +135,15 @@ class Admission:
                 if held_by in asks
                 else 0.0
             )
-            plan = make_plan(names, ruling, held_by, request.min_success, grant, saved_usd)
+            plan = make_plan(
+                names,
+                ruling,
+                held_by,
+                request.min_success,
+                grant,
+                saved_usd,
+                brings_results=brings_results(request.messages or ()),
+            )
             affordable = _affordable(plan.order, asks, grant)
             if not affordable:
                 raise ApiError(

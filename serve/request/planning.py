@@ -11,7 +11,7 @@ from serve.ledger.messages import Caller, Grant
 from serve.request.breaker import Breaker
 from serve.request.candidates.permissions import allowed, offering, permitted, query_of, refuse_limits
 from serve.request.clients import RouterClient
-from serve.request.conversations import loses_little
+from serve.request.conversations import falls_short, loses_little
 from serve.request.in_flight import CompletionRequest, Plan
 from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError
@@ -150,21 +150,26 @@ def make_plan(
     min_success: float | None,
     grant: Grant,
     saved_usd: float = 0.0,
+    *,
+    brings_results: bool = False,
 ) -> Plan:
     """Say who answers, in which order: as it was decided, unless a conversation may stay where it is.
 
-    ``saved_usd`` is what its next answer costs less there.
+    ``saved_usd`` is what its next answer costs less there. A turn that ``brings_results`` of tools stays
+    as long as whoever called them may answer, and ``min_success`` does not speak against it.
     """
     if ruling is None:
         return Plan(named, "named by the request")
     decision = ruling.decision
     order = (decision.expert, *decision.fallbacks)
     plan = Plan(order, decision.reason, ruling, may_explore=ruling.habits is None)
-    if (
-        ruling.habits is None
-        and held_by in decision.fallbacks
-        and loses_little(decision, held_by, min_success, saved_usd)
-    ):
+    if ruling.habits is not None:
+        pass
+    elif brings_results and held_by in order and not falls_short(decision, held_by, min_success):
+        others = tuple(name for name in order if name != held_by)
+        reason = f"a tool's result goes to {held_by}, which called the tool"
+        plan = Plan((held_by, *others), reason, ruling, may_explore=False)
+    elif held_by in decision.fallbacks and loses_little(decision, held_by, min_success, saved_usd):
         others = tuple(name for name in plan.order if name != held_by)
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
         reason += f", and what {held_by} has cached saves ${saved_usd:.3g}" if saved_usd else ""
