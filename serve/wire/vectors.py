@@ -21,6 +21,7 @@ class VectorRequest(ExpertRequest):
     stream: ClassVar[bool] = False
     limit: ClassVar[int | None] = None
     n: ClassVar[int | None] = None
+    messages: ClassVar[None] = None
     wants_usage: ClassVar[bool] = False
 
     @property
