@@ -14,6 +14,7 @@ from experts.backends.registry import BACKENDS, is_known
 from experts.catalogue.capabilities import Capabilities
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import ContextTier, Price
+from experts.catalogue.retries import Retries
 from experts.catalogue.spec import ExpertSpec, Resources
 from experts.catalogue.yaml_file import descend, duplicate_keys, place, read_yaml
 from warehouse import InputError
@@ -119,6 +120,7 @@ def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
         "resources": Resources,
         "dialect": Dialect,
         "capabilities": Capabilities,
+        "retries": Retries,
     }
     fields = nested.get(str(loc[0]), ExpertSpec).model_fields if len(loc) > 1 else ExpertSpec.model_fields
     if "tiers" in loc[:-1]:

@@ -130,11 +130,11 @@ def _find_key(spec: ExpertSpec, prices: PriceMap) -> str | None:
 
 
 def _provider_of(spec: ExpertSpec) -> str | None:
-    return _PROVIDERS.get((urlsplit(url_of(spec, is_chat=True)).hostname or "").lower())
+    return _PROVIDERS.get((urlsplit(url_of(spec)).hostname or "").lower())
 
 
 def _why_unknown(spec: ExpertSpec) -> str:
-    host = urlsplit(url_of(spec, is_chat=True)).hostname
+    host = urlsplit(url_of(spec)).hostname
     if (provider := _provider_of(spec)) is None:
         return f"whose prices {host} has is not known"
     return f"no entry for {spec.model} of {provider}"

@@ -104,7 +104,7 @@ def _sqlite(error: BaseException) -> LeerooError | None:
         return InputError(
             "the database cannot be opened for writing",
             where=_database(error),
-            fix="see that you may write to the file and its folder",
+            fix="check that you may write to the file and its folder",
         )
     if "malformed" in lowered or "not a database" in lowered or "disk i/o" in lowered:
         return InputError("the database is damaged", where=_database(error), fix=_RESTORE)
@@ -153,9 +153,7 @@ def _mlflow(error: BaseException) -> LeerooError | None:
             where="MLflow",
             fix="copy it, then `mlflow db upgrade URI`, or install the version that wrote it",
         )
-    return InputError(
-        f"MLflow cannot do it: {text}", where="MLflow", fix="see that MLFLOW_TRACKING_URI is right"
-    )
+    return InputError(f"MLflow failed: {text}", where="MLflow", fix="check MLFLOW_TRACKING_URI")
 
 
 def _ray(error: BaseException) -> LeerooError | None:
@@ -174,7 +172,7 @@ def _ray(error: BaseException) -> LeerooError | None:
         return CannotRunError(
             f"Ray did not start or answer in time: {first_line(error)}",
             where="Ray",
-            fix="end what else keeps this machine busy and try again; `leeroo doctor` says what it can run",
+            fix="end other programs, then try again; `leeroo doctor` says what this machine can run",
         )
     if _is_named(
         error, "OutOfMemory", "OutOfDisk", "ActorDied", "ActorUnavailable", "NodeDied", "WorkerCrashed"
@@ -182,7 +180,7 @@ def _ray(error: BaseException) -> LeerooError | None:
         return CannotRunError(
             f"a process of Ray ended: {first_line(error)}",
             where="Ray",
-            fix="see that there is memory and disk enough; the same command goes on from what was kept",
+            fix="make sure that there is enough memory and disk; the same command resumes from what was kept",
         )
     return None
 
@@ -206,7 +204,7 @@ def _network(error: BaseException) -> LeerooError | None:
     return CannotRunError(
         f"a service does not answer: {first_line(error)}",
         where="network",
-        fix="see that it runs, that its address is right, and that the environment's proxies lead to it",
+        fix="check that it runs, its address, and the proxies that the environment names",
     )
 
 

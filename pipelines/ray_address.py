@@ -24,14 +24,14 @@ def check_ray_address(address: str, *, where: str) -> None:
         return  # Ray looks by itself, or a plug-in of Ray's does
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit() or not 0 < int(port) < 65_536:
-        raise InputError(f"{address!r} is no address of a Ray cluster", where=where, fix=_FIX)
+        raise InputError(f"{address!r} is not the address of a Ray cluster", where=where, fix=_FIX)
     try:
         answer = _greet(host.strip("[]"), int(port))
     except OSError as error:
         reason = error.strerror or error
         raise InputError(f"no Ray cluster answers at {address} ({reason})", where=where, fix=_FIX) from None
     if os.environ.get("RAY_USE_TLS", "0") == "0" and answer[3:4] != bytes([_SETTINGS]):
-        raise InputError(f"what answers at {address} is no Ray cluster", where=where, fix=_FIX)
+        raise InputError(f"what answers at {address} is not a Ray cluster", where=where, fix=_FIX)
 
 
 def _greet(host: str, port: int) -> bytes:

@@ -24,6 +24,18 @@ if TYPE_CHECKING:
 Filters = dict[str, Sequence[str] | None]  # column of the outcomes -> values that it may have
 
 
+#: The matrices of the outcomes, by the column that they are made of.
+_MATRICES: dict[str, type[np.floating[Any]]] = {
+    "score": np.float32,
+    "cost_usd": np.float64,
+    "prompt_tokens": np.float32,
+    "completion_tokens": np.float32,
+    "latency_s": np.float32,
+}
+#: Answers that are handed over at a time.
+_BLOCK_ROWS = 262_144
+
+
 @dataclass(frozen=True)
 class Outcomes:
     """Scores and costs of ``m`` experts on ``n`` questions; the table behind training, universes and reports.
@@ -70,8 +82,8 @@ class Outcomes:
         """
         names = match_names(self.experts, experts)
         columns = [self.experts.index(name) for name in names]
-        matrices = ("score", "cost_usd", "prompt_tokens", "completion_tokens", "latency_s")
-        return replace(self, experts=names, **{name: getattr(self, name)[:, columns] for name in matrices})
+        matrices: dict[str, Any] = {name: getattr(self, name)[:, columns] for name in _MATRICES}
+        return replace(self, experts=names, **matrices)
 
     def answered(self, at_least: int = 1) -> Outcomes:
         """Return the questions that at least so many of the experts have a score for."""
@@ -128,41 +140,56 @@ def load_outcomes(
         InputError: a name or glob of ``experts`` matches nobody.
     """
     connection = warehouse.connect()
+    # Found once, from all answers, for the three queries that ask for it.
+    connection.execute("create table newest as from newest_versions")
+    connection.execute("drop view newest_versions")
+    connection.execute("alter table newest rename to newest_versions")
     conditions: list[str] = []
-    parameters: list[list[str]] = []
+    parameters: list[str | list[str]] = []
     if sources:  # a question may have been brought under several
         conditions.append("list_has_any(sources, ?)")
         parameters.append(list(sources))
     if rounds:
-        conditions.append("list_contains(?, round)")
-        parameters.append(list(rounds))
+        # Value by value: files of other rounds tell by their statistics that they have none of these.
+        conditions.append(f"round in ({', '.join('?' * len(rounds))})")
+        parameters.extend(rounds)
     where = f"where {' and '.join(conditions)}" if conditions else ""
-    answers = connection.sql(
-        "select question_id, expert, score, cost_usd, prompt_tokens, completion_tokens, latency_s"
-        f" from outcomes {where} order by question_id, expert",
-        params=parameters,
-    ).to_arrow_table()
-    if answers.num_rows == 0:
+    found = connection.sql(f"select distinct expert from outcomes {where} order by 1", params=parameters)
+    names = tuple(str(name) for (name,) in found.fetchall())
+    if not names:
         raise _name_empty_filter(connection, warehouse.url, {"source": sources, "round": rounds})
-    names = tuple(sorted(pc.unique(answers["expert"]).to_pylist()))
     if experts:
         if where:
             _refuse_experts_elsewhere(connection, names, experts, {"source": sources, "round": rounds})
         names = match_names(names, experts)
-        answers = answers.filter(pc.is_in(answers["expert"], value_set=pa.array(names)))
-    ids = pc.unique(answers["question_id"].combine_chunks())
+    # The answers are never held whole: their questions are listed, then the cells come in blocks.
+    if experts:
+        where = f"{where} {'and' if where else 'where'} list_contains(?, expert)"
+        parameters.append(list(names))
+    ids = (
+        connection.sql(f"select distinct question_id from outcomes {where} order by 1", params=parameters)
+        .to_arrow_table()["question_id"]
+        .combine_chunks()
+    )
+    cells = {name: np.full((len(ids), len(names)), np.nan, kind) for name, kind in _MATRICES.items()}
+    connection.execute("set preserve_insertion_order = false")  # else blocks that came early wait
+    blocks = connection.sql(
+        f"select question_id, expert, {', '.join(_MATRICES)} from outcomes {where}", params=parameters
+    ).to_arrow_reader(_BLOCK_ROWS)
+    columns = pa.array(names)
+    for block in blocks:
+        place = (
+            pc.index_in(block["question_id"], value_set=ids).to_numpy(),
+            pc.index_in(block["expert"], value_set=columns).to_numpy(),
+        )
+        for name, matrix in cells.items():
+            matrix[place] = block[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
+    connection.execute("set preserve_insertion_order = true")
     connection.register("wanted_ids", pa.table({"question_id": ids, "position": np.arange(len(ids))}))
     questions = connection.sql(
-        "select q.* from questions q join wanted_ids using (question_id) order by position"
+        "select q.prompt, q.choices, q.source, q.domain, q.subject"
+        " from questions q join wanted_ids using (question_id) order by position"
     ).to_arrow_table()
-    rows = pc.index_in(answers["question_id"], value_set=ids).to_numpy()
-    columns = pc.index_in(answers["expert"], value_set=pa.array(names)).to_numpy()
-
-    def matrix(column: str, kind: type[np.floating[Any]]) -> NDArray[Any]:
-        cells = np.full((len(ids), len(names)), np.nan, dtype=kind)
-        cells[rows, columns] = answers[column].cast(pa.float64()).to_numpy().astype(kind)
-        return cells
-
     prompts, choices = (questions[name].to_pylist() for name in ("prompt", "choices"))
     return Outcomes(
         question_ids=np.array(ids.to_pylist()),
@@ -173,11 +200,7 @@ def load_outcomes(
         subjects=_strings(questions["subject"]),
         chance=np.array([1 / len(c) if c else 0.0 for c in choices], dtype=np.float32),
         experts=names,
-        score=matrix("score", np.float32),
-        cost_usd=matrix("cost_usd", np.float64),
-        prompt_tokens=matrix("prompt_tokens", np.float32),
-        completion_tokens=matrix("completion_tokens", np.float32),
-        latency_s=matrix("latency_s", np.float32),
+        **cells,
     )
 
 

@@ -12,7 +12,9 @@ A reader opens only files that the manifest names, so it never sees half a write
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
+import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 ORPHAN_AGE_S = 3600.0
 #: A data file without an entry that is younger than this is just being written.
 WRITING_S = 120.0
+#: A compaction that merges nothing looks for leftovers this often.
+TIDY_EVERY_S = 60.0
 
 
 class Warehouse:
@@ -49,6 +53,7 @@ class Warehouse:
         self.url = str(url)
         self._files = FileStore(url)
         self._tables = {name: TableFiles(self._files, name) for name in TABLES}
+        self._tidied_s: dict[str, float] = {}  # when leftovers of a table were last looked for
         self._turn = threading.RLock()  # what is kept of the tables is shared by the threads of this process
 
     @property
@@ -175,7 +180,10 @@ class Warehouse:
                 if partition[0] != but:
                     for some in fill_files(group, table.size_of):
                         merged_files += self._merge(table, partition, some)
-            table.remove_leftovers(ORPHAN_AGE_S)
+            # Some ask at every turn, and it lists every file of the table.
+            if merged_files or time.monotonic() - self._tidied_s.get(table_name, -math.inf) > TIDY_EVERY_S:
+                table.remove_leftovers(ORPHAN_AGE_S)
+                self._tidied_s[table_name] = time.monotonic()
         return merged_files
 
     def _merge_piles(self, table: TableFiles, partition: Partition) -> None:

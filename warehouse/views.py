@@ -12,14 +12,17 @@ from warehouse.schemas import TABLES
 if TYPE_CHECKING:
     import pyarrow.dataset as pads
 
+#: The version of each expert that answered last.
+NEWEST_VIEW = """
+create view newest_versions as
+select expert, arg_max(expert_version, created_at) as expert_version from answers group by expert
+"""
+
 #: Graded answers beside their questions, for the newest version of each expert only: scores of two prompts
 #: or two model revisions are never mixed. What no rule could grade has the newest judgement's score.
 OUTCOMES_VIEW = """
 create view outcomes as
-with current as (
-    select expert, arg_max(expert_version, created_at) as expert_version from answers group by expert
-),
-judged as (
+with judged as (
     select question_id, expert, expert_version, arg_max(score, created_at) as score,
         arg_max(grader, created_at) as grader
     from judgements group by question_id, expert, expert_version
@@ -30,7 +33,7 @@ select
     a.choice, coalesce(a.score, j.score) as score, coalesce(a.grader, j.grader) as grader,
     a.prompt_tokens, a.completion_tokens, a.cost_usd, a.latency_s, a.error, a.round, a.created_at
 from answers a
-join current using (expert, expert_version)
+join newest_versions using (expert, expert_version)
 join questions q using (question_id)
 left join judged j on j.question_id = a.question_id and j.expert = a.expert
     and j.expert_version = a.expert_version
@@ -120,6 +123,6 @@ def open_connection(dataset_of: Callable[[str], pads.Dataset]) -> duckdb.DuckDBP
         connection.register(f"{table_name}_files", dataset_of(table_name))
         if table_name != "decisions":
             connection.execute(f"create view {table_name} as select * from {table_name}_files")
-    for view in (OUTCOMES_VIEW, SAID_VIEW, LABELS_VIEW, RATINGS_VIEW, DECISIONS_VIEW):
+    for view in (NEWEST_VIEW, OUTCOMES_VIEW, SAID_VIEW, LABELS_VIEW, RATINGS_VIEW, DECISIONS_VIEW):
         connection.execute(view)
     return connection

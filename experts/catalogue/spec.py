@@ -16,7 +16,10 @@ from experts.catalogue.capabilities import Capabilities, YesNo
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.pricing import Price, price_at
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
+from experts.catalogue.retries import Retries
 
+#: What an expert can be asked: for an answer, for vectors of texts, for the order of documents.
+Task = Literal["chat", "embeddings", "rerank"]
 _ROUTER = "leeroo"  # and "leeroo:<preset>": what requests put into `model` to be routed
 
 
@@ -96,7 +99,16 @@ class ExpertSpec(BaseModel):
     timeout_s: float = Field(
         default=60.0, gt=0, allow_inf_nan=False, description="openai: timeout of an attempt, in seconds"
     )
-    max_retries: int = Field(default=5, ge=0, description="openai: retries, with backoff")
+    max_retries: int = Field(default=5, ge=0, description="openai: retries in rounds, with backoff")
+    retries: Retries = Field(
+        default_factory=Retries, description="attempts of the endpoint after the first, by class of failure"
+    )
+    first_token_s: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds in which a stream shows something, before the endpoint asks the next expert",
+    )
     dialect: Dialect = Field(
         default_factory=Dialect, description="openai: how the API words requests; a preset's name, or fields"
     )
@@ -119,6 +131,11 @@ class ExpertSpec(BaseModel):
     )
     tool_parser: str | None = Field(
         default=None, description="vllm: its parser of the model's tool calls, such as hermes"
+    )
+    offers: tuple[Task, ...] = Field(
+        default=("chat",),
+        min_length=1,
+        description="what it can be asked: chat (completions too); embeddings and rerank of APIs",
     )
     capabilities: Capabilities = Field(
         default_factory=Capabilities, description="what it can do: a stated no keeps such requests away"
@@ -205,6 +222,11 @@ class ExpertSpec(BaseModel):
 
 #: What belongs to some backends alone: whether a spec uses it, whose it is, and what is said to others.
 _BELONGS: tuple[tuple[Callable[[ExpertSpec], bool], tuple[str, ...], str], ...] = (
+    (
+        lambda spec: spec.offers != ("chat",),
+        ("openai",),
+        "embeddings and rerank are asked of APIs alone; set `backend: openai` or drop `offers:`",
+    ),
     (
         lambda spec: spec.scoring == "cloze",
         ("vllm", "recorded"),

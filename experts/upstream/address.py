@@ -12,24 +12,23 @@ from urllib.request import getproxies_environment, proxy_bypass_environment  # t
 from experts.catalogue.spec import ExpertSpec
 
 _OPENAI = "https://api.openai.com/v1"
-_PATHS = ("/chat/completions", "/completions")
+CHAT, TEXT, EMBEDDINGS, RERANK = _PATHS = ("/chat/completions", "/completions", "/embeddings", "/rerank")
 
 
-def url_of(spec: ExpertSpec, *, is_chat: bool) -> str:
+def url_of(spec: ExpertSpec, path: str = CHAT) -> str:
     """Return the address that a request is sent to; what follows a ``?`` in ``base_url`` is kept.
 
     >>> from experts.catalogue.pricing import Price
     >>> price = Price(usd_per_mtok_in=1, usd_per_mtok_out=1)
     >>> spec = ExpertSpec(name="a", backend="openai", model="m", price=price, base_url="http://h/v1/?api-version=2")
-    >>> url_of(spec, is_chat=True)
+    >>> url_of(spec)
     'http://h/v1/chat/completions?api-version=2'
     """
     parts = urlsplit(spec.base_url or os.environ.get("OPENAI_BASE_URL") or _OPENAI)
-    path = parts.path.rstrip("/")
+    base = parts.path.rstrip("/")
     for ending in _PATHS:  # people copy the whole address from a vendor's page
-        path = path.removesuffix(ending)
-    path += _PATHS[0 if is_chat else 1]
-    return urlunsplit((parts.scheme, parts.netloc, path, parts.query, ""))
+        base = base.removesuffix(ending)
+    return urlunsplit((parts.scheme, parts.netloc, base + path, parts.query, ""))
 
 
 def proxy_of(url: str) -> str | None:

@@ -62,7 +62,7 @@ class UpstreamClient:
         self._key = read_key(spec) if key is None else key
         self._owns_pool = pool is None
         self._pool = pool or ConnectionPool()
-        self._ways: dict[bool, tuple[URL, URL | None, aiohttp.BasicAuth | None]] = {}
+        self._ways: dict[str, tuple[URL, URL | None, aiohttp.BasicAuth | None]] = {}
 
     async def answer(
         self, ask: Ask, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -109,10 +109,10 @@ class UpstreamClient:
         ends_at = time.monotonic() + timeout_s
         left_s = timeout_s
         for _ in range(_MOST_REFUSALS):
-            body = {**ask.body, "stream": stream}
+            body = {**ask.body, "stream": stream} if ask.is_completion else ask.body
             if stream:
                 body["stream_options"] = {"include_usage": True}
-            else:
+            elif ask.is_completion:
                 body.pop("stream_options", None)
             dialect = self.dialect
             fields, own = word_request(self.spec, body, dialect)
@@ -191,9 +191,9 @@ class UpstreamClient:
         )
 
     def _post(self, ask: Ask, fields: dict[str, Any], headers: dict[str, str]) -> Any:
-        way = self._ways.get(ask.is_chat)
+        way = self._ways.get(ask.path)
         if way is None:
-            way = self._ways[ask.is_chat] = _find_way(url_of(self.spec, is_chat=ask.is_chat))
+            way = self._ways[ask.path] = _find_way(url_of(self.spec, ask.path))
         url, proxy, login = way
         sent = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         sent |= {"user-agent": "leeroo-orchestrator"} | {

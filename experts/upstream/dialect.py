@@ -29,5 +29,6 @@ def word_request(
         dialect: in place of the catalogue's, where more is known by now.
     """
     dialect = spec.dialect if dialect is None else dialect
-    fields = dialect.word(fill_defaults(spec, body)) | {"model": spec.model}
+    is_completion = "messages" in body or "prompt" in body
+    fields = dialect.word(fill_defaults(spec, body) if is_completion else body) | {"model": spec.model}
     return fields, dict(dialect.headers)

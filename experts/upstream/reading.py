@@ -16,6 +16,7 @@ from experts.upstream.refusals.error_reply import read_error
 from experts.upstream.request import Ask
 from experts.upstream.shape.choices import Choice, read_choices
 from experts.upstream.shape.json_text import clean, clean_text, read_json
+from experts.upstream.shape.vectors import read_dict, read_ranks, read_vectors
 from experts.upstream.usage import Usage
 from experts.upstream.usage_told import count_usage, read_usage
 
@@ -110,8 +111,10 @@ def _read_content(
     sent: Mapping[str, Any] | None,
     secrets: Sequence[str],
 ) -> Answer | Failure:
-    choices = read_choices(content.get("choices"), is_chat=ask.is_chat)
     told = content.get("usage")
+    if not ask.is_completion:
+        return _read_list(ask, status, headers, content, counter, sent, secrets)
+    choices = read_choices(content.get("choices"), is_chat=ask.is_chat)
     good = [choice for choice in choices if choice.error is None]
     if content.get("error") or (choices and not good) or (not choices and is_error(content)):
         error = content if not choices or content.get("error") else {"error": choices[0].error}
@@ -133,6 +136,30 @@ def _read_content(
     except ValueError as error:
         return _malformed(status, f"the API sent JSON that is {error}", usage)
     return Answer(cleaned, usage)
+
+
+def _read_list(
+    ask: Ask,
+    status: int,
+    headers: Mapping[str, str],
+    content: dict[str, Any],
+    counter: TokenCounter,
+    sent: Mapping[str, Any] | None,
+    secrets: Sequence[str],
+) -> Answer | Failure:
+    """Judge a reply that is no completion: one entry for each text, or for the best documents."""
+    if is_error(content):
+        return read_error(ask, status, headers, content, sent=sent, secrets=secrets)
+    usage = read_usage({"completion_tokens": 0, **read_dict(content.get("usage"))}, ask, counter, 0)
+    is_rerank = "documents" in ask.body
+    entries = read_ranks(content, ask.body) if is_rerank else read_vectors(content, ask.body)
+    if entries is None:
+        what = "relevance score for each document" if is_rerank else "vector for each text"
+        return _malformed(status, f"the API did not send a {what}", usage)
+    frame = {"model": ask.spec.name, "usage": usage.to_openai()}
+    if is_rerank:
+        return Answer({"id": f"rerank-{uuid.uuid4().hex}", **frame, "results": entries}, usage)
+    return Answer({"object": "list", **frame, "data": entries}, usage)
 
 
 def frame_of(content: Mapping[str, Any], ask: Ask, *, streamed: bool = False) -> dict[str, Any]:

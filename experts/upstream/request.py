@@ -11,6 +11,7 @@ import orjson
 
 from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec
+from experts.upstream.address import CHAT, EMBEDDINGS, RERANK, TEXT
 from experts.upstream.counting import characters_of
 
 _TOKENS_PER_MESSAGE = 32  # what a chat template may put around a message
@@ -48,7 +49,17 @@ class Ask:
     @property
     def is_chat(self) -> bool:
         """Whether it is a conversation, not a text to go on with."""
-        return "messages" in self.body
+        return self.path == CHAT
+
+    @property
+    def path(self) -> str:
+        """The path that it is sent to."""
+        return path_of(self.body)
+
+    @property
+    def is_completion(self) -> bool:
+        """Whether something is to be written; vectors and orders of documents are not."""
+        return self.path in (CHAT, TEXT)
 
     @property
     def repeated_characters(self) -> int:
@@ -86,10 +97,22 @@ class Extent:
     limit: int
 
 
+def path_of(body: dict[str, Any]) -> str:
+    """Return the path that a body is for."""
+    if "messages" in body:
+        return CHAT
+    return RERANK if "documents" in body else EMBEDDINGS if "input" in body else TEXT
+
+
 def measure(body: dict[str, Any]) -> Extent:
     """Return what a body comes to. It is the same for every expert, so a request is measured once."""
     messages = _list_of(body.get("messages"))
-    prompts = _count_prompts(body.get("prompt"))
+    prompts = _count_prompts(body.get("prompt", body.get("input")))
+    documents = _list_of(body.get("documents"))
+    if documents:  # the query is read with each of them
+        prompts = len(documents)
+        query = {"query": body.get("query")}
+        body = {**body, "documents": [[query, document] for document in documents]}
     answers = _count_of(body.get("n")) * prompts
     limits = [_count_of(body.get(name), 0) for name in ("max_completion_tokens", "max_tokens")]
     return Extent(
@@ -117,6 +140,7 @@ def ask_of(spec: ExpertSpec, body: dict[str, Any], extent: Extent | None = None)
     size = extent.bytes + (_json_bytes(spec.dialect.body) if spec.dialect.body else 0)
     prompt = float(size) if extent.is_text else math.inf
     longest = float(extent.limit or spec.max_tokens) if spec.dialect.sends_limit else math.inf
+    longest = longest if path_of(body) in (CHAT, TEXT) else 0.0
     return Ask(
         spec=spec,
         body=body,
@@ -167,7 +191,8 @@ def _characters_to_read(body: dict[str, Any]) -> int:
         k: v for k, v in body.items() if k != "messages" and k not in _NOT_READ and isinstance(v, list | dict)
     }
     characters += _json_bytes(rest) if rest else 0
-    characters += characters_of(body["prompt"]) if isinstance(body.get("prompt"), str) else 0
+    texts = (body.get(name) for name in ("prompt", "input", "query"))
+    characters += sum(characters_of(text) for text in texts if isinstance(text, str))
     return characters + _CHARACTERS_PER_PICTURE * pictures + _CHARACTERS_AROUND * (1 + len(messages))
 
 

@@ -140,7 +140,7 @@ class LoggedTraffic:
         if not np.allclose(self.propensity.sum(axis=1), 1.0, atol=1e-3):
             raise InputError("the propensities of a request do not sum to 1", where=where)
         if not (self.propensity[np.arange(n), self.chosen] > 0).all():
-            raise InputError("who was asked had a propensity of 0", where=where)
+            raise InputError("an expert was asked whose propensity is 0", where=where)
         known = self.reward[self.rated]
         if not ((known >= 0) & (known <= 1)).all():
             raise InputError("a reward lies outside 0..1", where=where, fix="scores are from 0 to 1")

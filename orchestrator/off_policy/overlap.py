@@ -111,7 +111,7 @@ def refuse_little_overlap(logged: LoggedTraffic, first: Floats, second: Floats |
     n, rated = len(logged), int(logged.rated.sum())
     if n == 0:
         raise TooFewError(
-            "chance had no say in any request: nothing was tried that the router would not have done anyway",
+            "no request was routed at random: the router tried nothing but its own choices",
             where=where,
             fix="let the endpoint explore: `leeroo serve --explore-share 0.05`",
         )
@@ -132,9 +132,9 @@ def refuse_little_overlap(logged: LoggedTraffic, first: Floats, second: Floats |
         untried = weights.overlap.untried
         if effective < LEAST_EFFECTIVE_N or untried > MOST_UNTRIED:
             raise TooFewError(
-                f"too little overlap: on {mass:.0%} of requests a version asks another; only "
-                f"{effective:.1f} ratings' worth of it was tried (at least {LEAST_EFFECTIVE_N:.0f}), and on "
-                f"{untried:.1%} of requests next to nothing (at most {MOST_UNTRIED:.0%})",
+                f"too little overlap: the choices differ on {mass:.0%} of requests. Exploration gave only "
+                f"{effective:.1f} ratings' worth of these ({LEAST_EFFECTIVE_N:.0f} are needed), and "
+                f"{untried:.1%} of requests were hardly explored (at most {MOST_UNTRIED:.0%})",
                 where=where,
                 fix=_what_would_do(logged, mass, rated),
             )

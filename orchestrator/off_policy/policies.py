@@ -50,7 +50,7 @@ def policies_of(logged: LoggedTraffic, routers: Mapping[str, Orchestrator]) -> P
         readable &= (requests.router_version == version) | _is_read_by(requests, router)
     if not readable.any():
         raise NotReadyError(
-            "no recorded request can be decided again: the versions read other embeddings",
+            "no recorded request can be decided again: the versions use other embedders",
             where="table traffic, column embedder",
             fix="compare versions of one embedder, or wait for traffic that one of them has decided",
         )

@@ -129,5 +129,5 @@ def read_json(path: Path) -> Fields[Any]:
     except (OSError, ValueError) as error:
         raise InputError(f"cannot be read: {error}", where=str(path), fix=OTHER_VERSION) from None
     if not isinstance(found, dict):
-        raise InputError("is no JSON object", where=str(path), fix=OTHER_VERSION)
+        raise InputError("not a JSON object", where=str(path), fix=OTHER_VERSION)
     return Fields(found, str(path))

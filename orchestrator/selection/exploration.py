@@ -52,7 +52,7 @@ def propensities_of(
     check_exploration(share, temperature)
     if not allowed.any(axis=1).all():
         row = int((~allowed.any(axis=1)).argmax())
-        raise InputError("nobody may be drawn", where=f"query {row + 1}", fix="allow at least one expert")
+        raise InputError("no expert is allowed", where=f"query {row + 1}", fix="allow at least one expert")
     values = np.where(allowed, np.asarray(value, np.float64), -np.inf)
     best = values.max(axis=1, keepdims=True)
     with np.errstate(over="ignore"):  # a difference beyond the numbers is a chance of 0
@@ -71,11 +71,9 @@ def check_exploration(share: float, temperature: float) -> None:
         InputError: as :func:`explore`.
     """
     if not 0 <= share <= 1:
-        raise InputError(
-            f"{share:g} is no share of the queries to explore on", fix="give 0 (off) to 1 (all of them)"
-        )
+        raise InputError(f"the share of queries to explore on is {share:g}", fix="give 0 (none) to 1 (all)")
     if not 0 < temperature < np.inf:
         raise InputError(
-            f"{temperature:g} is no temperature to explore at",
+            f"the temperature of exploration is {temperature:g}",
             fix=f"give one above 0, such as {DEFAULT_TEMPERATURE:g}",
         )

@@ -144,4 +144,4 @@ def _refuse_misfits(
             fix="give [n, m], [n, m], [n, d] and [n]",
         )
     if not budget_usd >= 0:
-        raise InputError(f"a budget of ${budget_usd:g} is below nothing", fix="give 0 or more")
+        raise InputError(f"the budget of ${budget_usd:g} is negative", fix="give 0 or more")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,6 +73,8 @@ def load_runnable(path: str | None) -> Catalogue:
     from experts.backends.registry import kind_of
 
     catalogue = load_catalogue(path)
+    answering = tuple(spec for spec in catalogue.experts if "chat" in spec.offers)
+    catalogue = replace(catalogue, experts=answering)
     hardware = probe_hardware()
     for spec in catalogue.experts:
         where = f"{catalogue.path}, expert {spec.name!r}"

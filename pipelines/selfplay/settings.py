@@ -140,10 +140,12 @@ class SelfplaySettings:
         rounds, questions, explore = self.rounds, self.questions, self.asking.explore
         if rounds.budget_usd is not None and not 0 < rounds.budget_usd < float("inf"):
             raise InputError(
-                f"{rounds.budget_usd} USD is no budget", where="--budget-usd", fix="give more than 0"
+                f"the budget is {rounds.budget_usd} USD", where="--budget-usd", fix="give more than 0"
             )
         if not 0 < explore <= 1:
-            raise InputError(f"{explore} is no share", where="--explore", fix="give more than 0, at most 1")
+            raise InputError(
+                f"the share to explore on is {explore}", where="--explore", fix="give more than 0, at most 1"
+            )
         is_taken = rounds.first == FROZEN or rounds.first.startswith(RUN_PREFIX)
         if not re.fullmatch(r"[\w.-]+", rounds.first) or is_taken:
             raise InputError(
@@ -157,7 +159,7 @@ class SelfplaySettings:
             )
         if questions.limit is not None and questions.source is None:
             raise InputError(
-                "a limit is of a file or data set, and there is none",
+                "a limit applies to a file or data set, and none is given",
                 where="--limit without --questions",
                 fix="use --per-domain for generators",
             )

@@ -78,18 +78,20 @@ class LearnSettings:
         """
         if not (math.isfinite(self.budget_usd) and self.budget_usd >= 0):
             raise InputError(
-                f"{self.budget_usd} USD is no budget", where="--budget-usd", fix="give 0 or more"
+                f"the budget is {self.budget_usd} USD", where="--budget-usd", fix="give 0 or more"
             )
         if self.round is not None and not re.fullmatch(r"[\w.-]+", self.round):
             raise InputError(
                 f"{self.round!r} cannot name a round", where="--round", fix="use letters and digits"
             )
         if self.shadow.days is not None and not self.shadow.days > 0:
-            raise InputError(f"{self.shadow.days} days are none", where="--days", fix="give more than 0")
+            raise InputError(
+                f"the number of days is {self.shadow.days}", where="--days", fix="give more than 0"
+            )
         for key, weight in self.shadow.key_weights.items():
             if not (math.isfinite(weight) and weight >= 0):
                 raise InputError(
-                    f"the weight {weight} of key {key!r} is none", where="--weight", fix="give 0 or more"
+                    f"the weight of key {key!r} is {weight}", where="--weight", fix="give 0 or more"
                 )
         if self.shadow.judge_by not in ("rubric", "pairs"):
             raise InputError(

@@ -160,13 +160,16 @@ class ServeConfig(BaseModel):
 def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertSpec, ...]:
     """Return the experts to start: those named, else the pool's, else those the champion knows.
 
+    Experts that offer no chat are in no pool: unless experts are named, the catalogue's are all started.
+
     Raises:
         InputError: an expert is not in the catalogue or is a recording, or the champion knows none of them.
     """
     catalogue = load_catalogue(config.catalogue)
     pool = read_pool(config.home) if (config.home / POOL_NAME).exists() else ()
     names = config.experts or pool or known
-    specs = tuple(catalogue.get(name) for name in dict.fromkeys(names))
+    others = () if config.experts else (spec.name for spec in catalogue.experts if "chat" not in spec.offers)
+    specs = tuple(catalogue.get(name) for name in dict.fromkeys((*names, *others)))
     for spec in specs:
         if not kind_of(spec).can_be_asked:
             raise InputError(

@@ -9,8 +9,9 @@ from pydantic import Field, ValidationError
 
 from serve.wire.api_errors import ApiError
 from serve.wire.constraints import AnswerLimits
+from serve.wire.expert_request import ROUTED
 from serve.wire.json_text import write_json
-from serve.wire.protocol import ROUTED, ChatRequest
+from serve.wire.protocol import ChatRequest
 
 Part = dict[str, Any]  # of a message of a chat completion
 

@@ -14,6 +14,7 @@ from serve.experts.client import OpenStream, StreamPiece, WholeAnswer, read_open
 _OPTIONS = (
     "messages prompt suffix echo max_tokens max_completion_tokens temperature top_p n best_of stop seed user"
     " presence_penalty frequency_penalty logit_bias logprobs top_logprobs response_format reasoning_effort"
+    " input encoding_format dimensions query documents top_n return_documents"
     " verbosity tools tool_choice parallel_tool_calls functions function_call"
 )
 PASSED_ON = frozenset(_OPTIONS.split())

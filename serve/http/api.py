@@ -13,7 +13,7 @@ from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
 from serve.http.described import REFUSALS, STREAM, FromKey, FromTrace, complete
-from serve.http.dialect_routes import add_dialects
+from serve.http.dialect_routes import add_dialects, add_vectors
 from serve.http.draining import Draining
 from serve.http.error_replies import add_error_handlers
 from serve.http.local_names import LocalNames
@@ -104,6 +104,7 @@ def create_api(gateway: Gateway) -> FastAPI:
         return await gateway.add_feedback(request, caller)
 
     add_dialects(asked, gateway)
+    add_vectors(asked, gateway)
 
     @asked.post("/v1/operate", responses={code: REFUSALS[code] for code in (400, 401, 403, 404, 413)})
     async def operate(request: Annotated[Order, Body()], caller: FromKey) -> Readiness:

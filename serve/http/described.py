@@ -14,7 +14,8 @@ from serve.http.event_stream import EventStream, report_headers
 from serve.http.reading import JsonReply
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
-from serve.wire.protocol import ChatRequest, ErrorReply, TextRequest
+from serve.request.in_flight import CompletionRequest
+from serve.wire.protocol import ErrorReply
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorReply, "description": "the request does not hold together, or nobody may answer it"},
@@ -47,7 +48,7 @@ FromTrace = Annotated[
 
 async def complete(
     gateway: Gateway,
-    request: ChatRequest | TextRequest,
+    request: CompletionRequest,
     caller: Caller,
     traceparent: str | None = None,
     *,

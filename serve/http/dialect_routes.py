@@ -20,6 +20,7 @@ from serve.dialects.responses_request import ResponsesRequest
 from serve.http.described import REFUSALS, STREAM, FromKey, FromTrace, complete
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ApiError
+from serve.wire.vectors import EmbeddingsReply, EmbeddingsRequest, RerankReply, RerankRequest
 
 _ANTHROPICS: dict[int | str, dict[str, Any]] = {
     code: {**told, "model": MessagesError} for code, told in REFUSALS.items()
@@ -66,6 +67,26 @@ def add_dialects(asked: APIRouter, gateway: Gateway) -> None:
         """
         with gateway.admit(caller):
             return TokenCount(input_tokens=await gateway.count_tokens(request.to_chat(), caller))
+
+
+def add_vectors(asked: APIRouter, gateway: Gateway) -> None:
+    """Add the paths whose answers are no texts."""
+
+    @asked.post(
+        "/v1/embeddings", responses={200: {"model": EmbeddingsReply}, **REFUSALS}, response_model=None
+    )
+    async def embeddings(
+        request: Annotated[EmbeddingsRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+    ) -> Response:
+        """Return vectors of texts, by an expert whose catalogue entry ``offers`` embeddings."""
+        return await complete(gateway, request, caller, traceparent)
+
+    @asked.post("/v1/rerank", responses={200: {"model": RerankReply}, **REFUSALS}, response_model=None)
+    async def rerank(
+        request: Annotated[RerankRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+    ) -> Response:
+        """Order documents by a query, by an expert whose catalogue entry ``offers`` rerank."""
+        return await complete(gateway, request, caller, traceparent)
 
 
 @contextmanager

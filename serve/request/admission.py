@@ -31,11 +31,11 @@ from serve.request.background import Background
 from serve.request.books import settle_surely
 from serve.request.breaker import Breaker
 from serve.request.candidates.eligible import eligible
-from serve.request.candidates.permissions import allowed, query_of
+from serve.request.candidates.permissions import allowed, offering, query_of
 from serve.request.candidates.service import Service
 from serve.request.charges import Purse, likely_usd
 from serve.request.clients import LedgerClient, RouterClient
-from serve.request.conversations import answered_so_far, saved_by_staying_usd
+from serve.request.conversations import answered_so_far, brings_results, saved_by_staying_usd
 from serve.request.cost_bounds import asks_of
 from serve.request.in_flight import CompletionRequest, Dice, InFlight
 from serve.request.planning import CanServe, make_plan, read_request, rule
@@ -74,7 +74,7 @@ class Admission:
         if request.messages is not None:
             body = {"messages": [message.model_dump(exclude_unset=True) for message in request.messages]}
         can_serve = self._can_serve(body, request.text, measure(body))
-        names = await can_serve(allowed(self.experts, request.experts, caller))
+        names = await can_serve(allowed(offering(self.experts, "chat"), request.experts, caller))
         query = query_of(request, request.text, preset, names)
         query = replace(query, allowance_usd=reserved.allowance_usd)
         return await rule(self.router, query, caller, preset_in="preset")
@@ -135,7 +135,15 @@ class Admission:
                 if held_by in asks
                 else 0.0
             )
-            plan = make_plan(names, ruling, held_by, request.min_success, grant, saved_usd)
+            plan = make_plan(
+                names,
+                ruling,
+                held_by,
+                request.min_success,
+                grant,
+                saved_usd,
+                brings_results=brings_results(request.messages or ()),
+            )
             affordable = _affordable(plan.order, asks, grant)
             if not affordable:
                 raise ApiError(

@@ -2,6 +2,8 @@
 
 Its replica may still hold the conversation's prefix in its cache, and answers keep one voice. What an API
 asks less for a prefix that it still has is counted: a conversation that stays is cheaper than one that moves.
+An agent's turn with the results of tools goes to
+the expert that called them, unless it may not answer: a plan in the middle is no place to change heads.
 It is recognised by its content: the turns up to the last answer. Only digests are kept, in the ledger, so
 that every replica of the ingress knows them.
 """
@@ -54,6 +56,11 @@ def saved_by_staying_usd(ask: Ask, counter: TokenCounter, silent_s: float) -> fl
     return ask.price.saved_by_cache_usd(*map(float, tokens))
 
 
+def brings_results(messages: Sequence[Message]) -> bool:
+    """Tell whether the last turn is the result of a tool: the step of an agent, and no new question."""
+    return bool(messages) and messages[-1].role in ("tool", "function")
+
+
 def loses_little(decision: Decision, expert: str, min_success: float | None, saved_usd: float = 0.0) -> bool:
     """Tell whether an expert is worth nearly as much as the one that was decided for.
 
@@ -67,12 +74,16 @@ def loses_little(decision: Decision, expert: str, min_success: float | None, sav
             cost_usd = max(0.0, cost_usd - saved_usd)
         return net_value(decision.success[name], cost_usd, decision.multiplier)
 
-    if (
-        min_success is not None
-        and decision.success[expert] < min_success <= decision.success[decision.expert]
-    ):
+    if falls_short(decision, expert, min_success):
         return False
     return worth(expert) >= worth(decision.expert) - MOVE_FOR
+
+
+def falls_short(decision: Decision, expert: str, min_success: float | None) -> bool:
+    """Tell whether the one that was decided for is expected to reach ``min_success``, and this one is not."""
+    if min_success is None:
+        return False
+    return decision.success[expert] < min_success <= decision.success[decision.expert]
 
 
 def _digest(owner: str | None, said: Sequence[tuple[str, str]]) -> bytes:

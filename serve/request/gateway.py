@@ -17,13 +17,14 @@ import numpy as np
 from experts.forms import Unusable
 from experts.upstream import Ask, Failure, FailureKind, TokenCounter
 from serve.config import ServeConfig
-from serve.experts.client import Body, ExpertClient, WholeAnswer
+from serve.experts.client import Body, ExpertClient, OpenStream, WholeAnswer
 from serve.ledger.messages import Caller
 from serve.request.admission import Admission
 from serve.request.answer_report import answer_report, costs, kept_of, route_reply
 from serve.request.asking.by_plan import asks_several, course_of
 from serve.request.asking.course import Answered, Course, InOrder
 from serve.request.asking.latencies import Latencies
+from serve.request.asking.retrying import ask_with_retries, open_in_time
 from serve.request.background import Background
 from serve.request.books import RequestBooks
 from serve.request.breaker import Breaker
@@ -39,7 +40,7 @@ from serve.request.recording.recorder import Recorder
 from serve.request.recording.records import Ending
 from serve.request.recording.texts import TextKeeper
 from serve.request.streamed_answer import StreamedAnswer
-from serve.request.streaming import text_of
+from serve.request.streaming import finish_of, text_of
 from serve.request.tracing.about_request import about_asked, operation_of
 from serve.request.tracing.notes import UNTRACED, Notes
 from serve.request.tracing.request_trace import RequestTrace
@@ -311,7 +312,7 @@ class Gateway:
             name, value = answered.expert.spec.name, answered.value
             text = text_of(value.body, "message")
             kept = kept_of(job, name, value.usage, text)
-            reason = value.body["choices"][0].get("finish_reason")
+            reason = finish_of(value.body)
             ending = Ending(answered, value.usage, answered.cost_usd, text, reason)
         finally:
             books.settle(ending, **kept)
@@ -326,12 +327,13 @@ class Gateway:
             work = visit.notes.watch(self._answer_whole(job))
             return await open_held(job, work, self.background, wants_usage=request.wants_usage)
         books = self._books(job)
+        course: InOrder[OpenStream] = InOrder(job.order, job.most_answers)
         try:
             answered = await self._ask(
                 job,
                 books,
-                InOrder(job.order, job.most_answers),
-                lambda client, ask, timeout_s: client.open_stream(ask, timeout_s),
+                course,
+                lambda client, ask, left_s: open_in_time(client, ask, left_s, is_last=course.is_last),
             )
         except BaseException:
             books.settle()
@@ -380,13 +382,12 @@ class Gateway:
             name, asked_at = client.spec.name, time.monotonic()
             if name in self.service.drained:  # since the request was planned
                 return _DRAINED
-            value = await ask_in_turn(
-                self._turns.get(name),
-                job,
-                name,
-                lambda left_s: ask(client, job.asks[name], left_s),
-                timeout_s,
-            )
+
+            async def ask_once(left_s: float) -> T | Failure:
+                turns = self._turns.get(name)
+                return await ask_in_turn(turns, job, name, lambda s: ask(client, job.asks[name], s), left_s)
+
+            value = await ask_with_retries(job, client.spec, self._counters[name], ask_once, timeout_s)
             if isinstance(value, WholeAnswer):
                 self.latencies.note(name, time.monotonic() - asked_at)
             return value

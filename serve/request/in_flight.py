@@ -12,8 +12,9 @@ from serve.request.charges import Purse
 from serve.request.tracing.notes import UNTRACED, Notes
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, TextRequest
+from serve.wire.vectors import EmbeddingsRequest, RerankRequest
 
-CompletionRequest = ChatRequest | TextRequest
+CompletionRequest = ChatRequest | TextRequest | EmbeddingsRequest | RerankRequest
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,14 @@ from orchestrator.selection.presets import Expectation, Preset
 from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller, Grant
 from serve.request.breaker import Breaker
-from serve.request.candidates.permissions import allowed, permitted, query_of, refuse_limits
+from serve.request.candidates.permissions import allowed, offering, permitted, query_of, refuse_limits
 from serve.request.clients import RouterClient
-from serve.request.conversations import loses_little
+from serve.request.conversations import falls_short, loses_little
 from serve.request.in_flight import CompletionRequest, Plan
 from serve.router.messages import Query, Ruling
 from serve.wire.api_errors import ApiError
-from serve.wire.protocol import ROUTED
+from serve.wire.expert_request import ROUTED
+from serve.wire.vectors import EmbeddingsRequest, RerankRequest, VectorRequest
 from warehouse import InputError, NobodyMayAnswerError
 
 #: Of some experts, those that can serve a request; an ApiError where none can.
@@ -70,10 +71,15 @@ async def read_request(
         ApiError: the request names no expert that this caller may use, none can serve it, or its limits
             exclude each other.
     """
+    experts = offering(experts, request.task)
     visible = permitted(experts, caller)
     if request.model in visible:
         refuse_limits(request)
+        if isinstance(request, EmbeddingsRequest | RerankRequest):  # each of its texts has the window
+            return None, (request.model,)
         return None, await can_serve((request.model,))
+    if isinstance(request, EmbeddingsRequest | RerankRequest):
+        return None, (_only_one(request, visible),)
     name, *options = request.model.split(":")
     wants_several = options[:1] == [ENSEMBLE]
     preset = "".join(options[wants_several:])
@@ -96,6 +102,24 @@ async def read_request(
     deny = resting if len(resting) < len(names) else ()
     query = query_of(request, request.query, preset or caller.preset, names, deny)
     return replace(query, wants_habits=wants_several), names
+
+
+def _only_one(request: VectorRequest, visible: Sequence[str]) -> str:
+    """Return the one expert that may answer where the request leaves it open: no router decides on these."""
+    if request.model != ROUTED or not visible:
+        told = ", ".join(visible) or "none"
+        what = f"no model {request.model!r} for {request.task}; there are {told}"
+        raise ApiError(404, what, param="model", code="model_not_found")
+    refuse_limits(request)
+    if len(visible) > 1:
+        raise ApiError(
+            400,
+            f"several experts offer {request.task}, and what they say cannot be compared; name one as model:"
+            f" {', '.join(visible)}",
+            param="model",
+            code="invalid_request",
+        )
+    return visible[0]
 
 
 async def rule(router: RouterClient, query: Query, caller: Caller, *, preset_in: str = "model") -> Ruling:
@@ -126,21 +150,26 @@ def make_plan(
     min_success: float | None,
     grant: Grant,
     saved_usd: float = 0.0,
+    *,
+    brings_results: bool = False,
 ) -> Plan:
     """Say who answers, in which order: as it was decided, unless a conversation may stay where it is.
 
-    ``saved_usd`` is what its next answer costs less there.
+    ``saved_usd`` is what its next answer costs less there. A turn that ``brings_results`` of tools stays
+    as long as whoever called them may answer, and ``min_success`` does not speak against it.
     """
     if ruling is None:
         return Plan(named, "named by the request")
     decision = ruling.decision
     order = (decision.expert, *decision.fallbacks)
     plan = Plan(order, decision.reason, ruling, may_explore=ruling.habits is None)
-    if (
-        ruling.habits is None
-        and held_by in decision.fallbacks
-        and loses_little(decision, held_by, min_success, saved_usd)
-    ):
+    if ruling.habits is not None:
+        pass
+    elif brings_results and held_by in order and not falls_short(decision, held_by, min_success):
+        others = tuple(name for name in order if name != held_by)
+        reason = f"a tool's result goes to {held_by}, which called the tool"
+        plan = Plan((held_by, *others), reason, ruling, may_explore=False)
+    elif held_by in decision.fallbacks and loses_little(decision, held_by, min_success, saved_usd):
         others = tuple(name for name in plan.order if name != held_by)
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
         reason += f", and what {held_by} has cached saves ${saved_usd:.3g}" if saved_usd else ""

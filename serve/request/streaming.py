@@ -165,6 +165,12 @@ def text_of(answer: Body, part: str) -> str:
     return ""
 
 
+def finish_of(answer: Body) -> str | None:
+    """Return why the first choice of an answer ended; None of an answer without choices."""
+    choices = answer.get("choices")
+    return choices[0].get("finish_reason") if choices else None
+
+
 def written_in(answer: Body, part: str) -> int:
     """Return the characters that all choices of an answer, or of a piece of one, hold."""
     return sum(written_in_choice(choice, part) for choice in answer.get("choices") or ())

@@ -36,29 +36,29 @@ def trace_destinations(config: ServeConfig) -> tuple[str, ...]:
     for one in named:
         if one not in (MLFLOW, OTLP) and not _is_address(one):
             raise InputError(
-                "this is no place for traces",
+                "this is not a destination for traces",
                 where=f"--trace-to {_without_key(one)}",
                 fix=f"give {MLFLOW}, {OTLP} (what {_OTLP}ENDPOINT names), or the http address of a receiver",
             )
     endpoint = otlp_endpoint()
     if OTLP in named and endpoint is None:
         raise InputError(
-            "no receiver of traces is named",
+            "no trace receiver is named",
             where=f"--trace-to {OTLP}",
             fix=f"export {_OTLP}ENDPOINT=http://host:4318, or give its address instead",
         )
     if OTLP in named and endpoint is not None and not _is_address(endpoint):
         raise InputError(
-            f"{_without_key(endpoint)} is no address of a receiver of traces",
+            f"{_without_key(endpoint)} is not the address of a trace receiver",
             where=f"{_OTLP}ENDPOINT",
             fix="write it as http://host:4318",
         )
     protocol = otlp_variable("PROTOCOL") or _PROTOCOL
     if set(named) != {MLFLOW} and protocol != _PROTOCOL:
         raise InputError(
-            f"traces go out by {_PROTOCOL} alone, not by {protocol}",
+            f"traces are exported by {_PROTOCOL} only, not by {protocol}",
             where=f"{_OTLP}PROTOCOL",
-            fix=f"unset it, and name the receiver's port for HTTP (as a rule 4318) in {_OTLP}ENDPOINT",
+            fix=f"unset it, and name the receiver's port for HTTP (usually 4318) in {_OTLP}ENDPOINT",
         )
     return tuple(dict.fromkeys(named))
 

@@ -10,20 +10,17 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    PrivateAttr,
     WithJsonSchema,
     field_validator,
     model_validator,
 )
 
-from serve.wire.constraints import AnswerLimits, Constraints
+from serve.wire.constraints import Constraints
+from serve.wire.expert_request import ExpertRequest
 from serve.wire.overview import ExpertState
-
-ROUTED = "leeroo"  # the model name that routes; "leeroo:<preset>" names how much a point of success is worth
 
 _MAX_MESSAGES = 2_048
 _PARTS_OF_TEXT = ("text", "refusal")
-_EXTENSIONS = set(AnswerLimits.model_fields)
 
 
 class Message(BaseModel):
@@ -63,16 +60,11 @@ class StreamOptions(BaseModel):
     include_usage: bool | None = Field(None, description="send the token counts in a last chunk")
 
 
-class CompletionOptions(AnswerLimits):
+class CompletionOptions(ExpertRequest):
     """The common fields of chat and text completions. OpenAI's other fields go to the expert as they are."""
 
     model_config = ConfigDict(extra="allow")
 
-    model: str = Field(
-        ROUTED,
-        max_length=200,
-        description="leeroo, leeroo:quality, leeroo:balanced, leeroo:economy, leeroo:ensemble, or an expert",
-    )
     stream: bool | None = Field(None, description="send the answer as server-sent events")
     stream_options: StreamOptions | None = Field(None, description="only with stream")
     max_tokens: int | None = Field(None, ge=1, le=2**31 - 1, description="completion tokens at most")
@@ -84,18 +76,6 @@ class CompletionOptions(AnswerLimits):
     )
     stop: str | list[str] | None = Field(None, description="texts that end the answer")
     seed: int | None = Field(None, ge=-(2**63), le=2**63 - 1, description="for repeatable sampling")
-    user: str | None = Field(None, max_length=256, description="the end user, for the operator's records")
-    _for_expert: dict[str, Any] = PrivateAttr(default_factory=dict)
-
-    @model_validator(mode="after")
-    def _can_be_passed_on(self) -> Self:
-        try:
-            self._for_expert = self.model_dump(
-                exclude_unset=True, exclude=_EXTENSIONS | {"model", "stream", "stream_options"}
-            )
-        except (ValueError, RecursionError):
-            raise ValueError("it is nested too deep") from None
-        return self
 
     @property
     def wants_usage(self) -> bool:
@@ -106,15 +86,6 @@ class CompletionOptions(AnswerLimits):
     def limit(self) -> int | None:
         """Completion tokens at most, where the request says so."""
         return self.max_tokens
-
-    @property
-    def may_be_kept(self) -> bool:
-        """Whether anything may be kept of the request beside its cost: not where it says ``store: false``."""
-        return (self.model_extra or {}).get("store") is not False
-
-    def for_expert(self) -> dict[str, Any]:
-        """Return the request without our extensions, as an expert gets it: once made, not to be changed."""
-        return self._for_expert
 
 
 class ChatRequest(CompletionOptions):

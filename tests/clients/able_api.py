@@ -96,6 +96,26 @@ def deltas_of(message: dict[str, Any]) -> list[dict[str, Any]]:
     return pieces
 
 
+def vectors_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a vector for each text: its length, and a half."""
+    given = body["input"] if isinstance(body["input"], list) else [body["input"]]
+    data = [
+        {"object": "embedding", "index": index, "embedding": [float(len(text)), 0.5]}
+        for index, text in enumerate(given)
+    ]
+    usage = {"prompt_tokens": 8 * len(data), "total_tokens": 8 * len(data)}
+    return {"object": "list", "data": data[::-1], "model": body["model"], "usage": usage}
+
+
+def ranks_of(body: dict[str, Any]) -> dict[str, Any]:
+    """Return a score for each document: the longer, the better."""
+    results = [
+        {"index": index, "relevance_score": len(document) / 100}
+        for index, document in enumerate(body["documents"])
+    ]
+    return {"id": "r", "results": results, "usage": {"total_tokens": 30}}
+
+
 def _words(text: str) -> list[str]:
     return [text[start : start + 5] for start in range(0, len(text), 5)]
 
@@ -107,6 +127,9 @@ class AbleHandler(ChatHandler):
 
     def act(self, body: dict[str, Any]) -> None:
         self.bodies.append(body)
+        if "documents" in body or "input" in body:
+            self.reply(ranks_of(body) if "documents" in body else vectors_of(body))
+            return
         message, finish = answer_of(body)
         frame = {"id": "chatcmpl-1", "created": 1, "model": body["model"]}
         if not body.get("stream"):

@@ -71,8 +71,9 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
                 price=price,
                 base_url=base_url,
                 api_key_env="ABLE_KEY",
+                offers=("embeddings", "rerank") if name == "vectors" else ("chat",),
             )
-            for name in ("able", "other")
+            for name in ("able", "other", "vectors")
         ]
         experts = {spec.name: DirectClient(spec) for spec in specs}
         gateway = Gateway(config, FixedRouter("able", "other"), LocalLedger(config), experts)

@@ -132,7 +132,7 @@ def test_without_exploring_the_traffic_says_so(
     assert found.value is None
     assert not found.is_better
     assert not found.is_worse
-    assert "chance had no say" in str(found)
+    assert "no request was routed at random" in str(found)
 
 
 def test_a_canary_counts_where_it_has_enough_units(

@@ -114,6 +114,22 @@ class ScriptedExpert:
         }
 
 
+class VectorExpert(ScriptedExpert):
+    """Offers embeddings and rerank, and no chat."""
+
+    def __init__(self, name: str):
+        super().__init__("smollm2-135m")
+        self.spec = self.spec.model_copy(update={"name": name, "offers": ("embeddings", "rerank")})
+
+    async def answer(self, ask: Ask, timeout_s: float):
+        self.bodies.append(ask.body)
+        told = {"model": self.spec.name, "usage": USAGE.to_openai()}
+        if "documents" in ask.body:
+            return WholeAnswer({"id": "r", "results": [{"index": 0, "relevance_score": 0.5}], **told}, USAGE)
+        data = [{"object": "embedding", "index": 0, "embedding": [0.5]}]
+        return WholeAnswer({"object": "list", "data": data, **told}, USAGE)
+
+
 class LocalLedger:
     """The real ledger, without Ray around it."""
 

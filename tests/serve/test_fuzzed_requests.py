@@ -6,7 +6,7 @@ import json
 
 import httpx
 import pytest
-from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
+from fake_experts import LocalLedger, LocalRouter, ScriptedExpert, VectorExpert
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -113,6 +113,7 @@ MESSAGES = LIMITS | {
     "output_config": {"effort": "low", "format": {"type": "json_schema", "schema": {"type": "object"}}},
     "metadata": {"user_id": "u"},
 }
+VECTORS = {"model": "vectors", "user": "u", "max_latency_s": 30.0}
 ORDERLY = {
     "/v1/chat/completions": SHARED | TOOLS | {"messages": TURNS},
     "/v1/completions": SHARED | {"prompt": ["2 + 2 ="], "suffix": "s", "echo": True},
@@ -121,6 +122,8 @@ ORDERLY = {
     "/v1/responses": RESPONSES,
     "/v1/messages": MESSAGES,
     "/v1/messages/count_tokens": MESSAGES,
+    "/v1/embeddings": VECTORS | {"input": ["a", "b"], "encoding_format": "float", "dimensions": 2},
+    "/v1/rerank": VECTORS | {"query": "q", "documents": ["a", "b"], "top_n": 1, "return_documents": True},
 }
 
 
@@ -136,7 +139,7 @@ def damaged(draw, orderly):
     """An orderly request with some fields left out, and up to two places spoilt."""
     body = copy.deepcopy(orderly)
     for name in draw(st.sets(st.sampled_from(sorted(body)))):
-        if name not in ("messages", "prompt", "input", "max_tokens"):
+        if name not in ("messages", "prompt", "input", "max_tokens", "query", "documents"):
             del body[name]
     if "stream" in body:
         body["stream"] = draw(st.booleans())
@@ -160,7 +163,7 @@ def damaged(draw, orderly):
     return body
 
 
-TRANSLATED = ("/v1/responses", "/v1/messages", "/v1/messages/count_tokens")
+TRANSLATED = ("/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings", "/v1/rerank")
 PATHS = {path: damaged(orderly) for path, orderly in ORDERLY.items()}
 
 
@@ -168,6 +171,7 @@ PATHS = {path: damaged(orderly) for path, orderly in ORDERLY.items()}
 def app(orchestrator, tmp_path_factory):
     config = ServeConfig(home=tmp_path_factory.mktemp("home"), access="open")
     experts = {name: ScriptedExpert(name) for name in ("smollm2-135m", "gemma-3-270m")}
+    experts["vectors"] = VectorExpert("vectors")
     return create_api(Gateway(config, LocalRouter(orchestrator), LocalLedger(config), experts))
 
 

@@ -140,6 +140,8 @@ def test_no_body_is_measured_smaller_than_templates_write_it(body):
 
 
 EXPERTS = {name: ScriptedExpert(name) for name in ("smollm2-135m", "gemma-3-270m")}
+for _expert in EXPERTS.values():  # a megabyte is within their windows
+    _expert.spec = _expert.spec.model_copy(update={"context_tokens": 2_000_000})
 
 
 @pytest.fixture
@@ -194,10 +196,12 @@ async def send(app, content):
 
 
 def test_a_request_is_measured_once_however_many_may_answer(app, monkeypatch):
-    import serve.request.cost_bounds as bounds
+    from experts.eligibility import needs
+    from serve.request import admission, cost_bounds
 
     seen = []
-    monkeypatch.setattr(bounds, "measure", lambda body: seen.append(body) or measure(body))
+    for module in (admission, cost_bounds, needs):
+        monkeypatch.setattr(module, "measure", lambda body: seen.append(body) or measure(body))
     asyncio.run(send(app, b'{"model": "leeroo", "messages": [{"role": "user", "content": "hello"}]}'))
     assert len(seen) == 1
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
+from fake_experts import LocalLedger, LocalRouter, ScriptedExpert, VectorExpert
 
 from serve.config import ServeConfig
 from serve.http.api import create_api
@@ -17,7 +17,7 @@ from serve.request.gateway import Gateway
 
 CASES_PER_PATH = 300  # four paths take a body: 1,200 cases in all
 #: Paths whose requests are translated: their cases take longer to make, and what is behind them is the same.
-TRANSLATED = ("/v1/responses", "/v1/messages", "/v1/messages/count_tokens")
+TRANSLATED = ("/v1/responses", "/v1/messages", "/v1/messages/count_tokens", "/v1/embeddings", "/v1/rerank")
 CASES_OF_TRANSLATED = 40
 
 
@@ -25,6 +25,7 @@ CASES_OF_TRANSLATED = 40
 def api_schema(orchestrator, tmp_path_factory):
     config = ServeConfig(home=tmp_path_factory.mktemp("home"), access="open")
     experts = {name: ScriptedExpert(name) for name in ("smollm2-135m", "gemma-3-270m")}
+    experts["vectors"] = VectorExpert("vectors")
     gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), experts)
     api = create_api(gateway)
 
@@ -48,6 +49,8 @@ OPERATIONS = [
     ("POST", "/v1/responses"),
     ("POST", "/v1/messages"),
     ("POST", "/v1/messages/count_tokens"),
+    ("POST", "/v1/embeddings"),
+    ("POST", "/v1/rerank"),
     ("GET", "/v1/overview"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{name}"),

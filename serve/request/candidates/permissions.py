@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+from experts.catalogue.spec import Task
+from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller
 from serve.router.messages import Query
 from serve.wire.api_errors import ApiError
 from serve.wire.constraints import Constraints
-from serve.wire.protocol import CompletionOptions
+from serve.wire.expert_request import ExpertRequest
+
+
+def offering(experts: Mapping[str, ExpertClient], task: Task) -> dict[str, ExpertClient]:
+    """Return the experts that can be asked for something."""
+    return {name: client for name, client in experts.items() if task in client.spec.offers}
 
 
 def permitted(served: Iterable[str], caller: Caller) -> list[str]:
@@ -62,7 +69,7 @@ def query_of(
     )
 
 
-def refuse_limits(request: CompletionOptions) -> None:
+def refuse_limits(request: ExpertRequest) -> None:
     """Refuse limits on the choice of an expert where the request names the expert.
 
     Raises:

@@ -46,7 +46,7 @@ def texts_of(job: InFlight, expert: str, answer_text: str, user_hash: str | None
         messages = [dict(message) for message in body["messages"]]
         wanted = body.get("response_format")
     else:
-        messages, wanted = [{"role": "user", "content": request.prompt}], None
+        messages, wanted = [{"role": "user", "content": request.query}], None
     response_format = wanted if isinstance(wanted, dict) else None
     return SpokenText(
         job.request_id, job.caller.key_id, user_hash, messages, answer_text, expert, response_format

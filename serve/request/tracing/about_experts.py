@@ -27,7 +27,7 @@ def about_expert(spec: ExpertSpec, operation: str) -> Told:
         EXPERT: spec.name,
     }
     if is_api(spec):
-        address = urlsplit(url_of(spec, is_chat=True))
+        address = urlsplit(url_of(spec))
         told["server.address"] = address.hostname or ""
         if address.port is not None:
             told["server.port"] = address.port

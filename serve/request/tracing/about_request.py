@@ -18,6 +18,7 @@ from serve.router.messages import Ruling
 from serve.tracing.messages import Said
 from serve.wire.protocol import ChatRequest
 from serve.wire.recording import Recording
+from serve.wire.vectors import VectorRequest
 
 _ROUTED = re.compile(r"leeroo(:[\w-]{1,40}){0,2}", re.ASCII)
 _MOST_CHARACTERS = 64_000  # of all messages; the latest ones are kept
@@ -25,6 +26,8 @@ _MOST_CHARACTERS = 64_000  # of all messages; the latest ones are kept
 
 def operation_of(request: CompletionRequest) -> str:
     """Return what is asked for, as the conventions name it."""
+    if isinstance(request, VectorRequest):
+        return request.task
     return "chat" if isinstance(request, ChatRequest) else "text_completion"
 
 

@@ -62,7 +62,7 @@ def judge_of(form: AnswerForm) -> Callable[[WholeAnswer], Unusable | None]:
     def judge(answer: WholeAnswer) -> Unusable | None:
         first: Unusable | None = None
         try:
-            for choice in answer.body["choices"]:
+            for choice in answer.body.get("choices", ()):
                 found = judge_usable(form, Said.of_choice(choice))
                 if found is None:
                     return None

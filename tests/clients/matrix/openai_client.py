@@ -69,6 +69,13 @@ def responses_parse():
     assert client.responses.parse(model="leeroo", input=ASKED, text_format=City).output_parsed == CITY
 
 
+@tries("embeddings")
+def embeddings():
+    answer = client.embeddings.create(model="vectors", input=["one", "three"])
+    assert [one.embedding for one in answer.data] == [[3.0, 0.5], [5.0, 0.5]]
+    assert answer.usage.prompt_tokens == 16
+
+
 @tries("errors as its own classes")
 def errors():
     asked = {"model": "leeroo", "input": ASKED, "previous_response_id": "resp_1"}

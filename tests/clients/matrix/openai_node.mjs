@@ -42,6 +42,10 @@ await tries("responses `.parse`", async () => {
   const text = { format: zodTextFormat(City, "city") };
   same((await client.responses.parse({ model: "leeroo", input: ASKED, text })).output_parsed, CITY);
 });
+await tries("embeddings", async () => {
+  const answer = await client.embeddings.create({ model: "vectors", input: ["one", "three"], encoding_format: "float" });
+  same(answer.data.map((one) => one.embedding), [[3, 0.5], [5, 0.5]]);
+});
 await tries("errors as its own classes", async () => {
   try {
     await client.chat.completions.create({ model: "gpt-9", messages });
