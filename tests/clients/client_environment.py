@@ -69,7 +69,10 @@ def make_environment(cache: Path) -> ClientEnvironment:
         [python, "-m", "pip", "install", "--quiet", "--requirement", "requirements.txt"],
         ["npm", "install", "--no-audit", "--no-fund", "--loglevel=error"],
     ):
-        done = subprocess.run(step, cwd=home, capture_output=True, text=True, timeout=900, check=False)
+        try:
+            done = subprocess.run(step, cwd=home, capture_output=True, text=True, timeout=300, check=False)
+        except subprocess.TimeoutExpired:
+            return ClientEnvironment(home, f"{' '.join(step[:4])} was not done in five minutes")
         if done.returncode:
             return ClientEnvironment(home, f"{' '.join(step[:4])} failed: {done.stderr[-1500:]}")
     (home / "done").touch()

@@ -51,6 +51,7 @@ OPERATIONS = [
     ("POST", "/v1/messages/count_tokens"),
     ("POST", "/v1/embeddings"),
     ("POST", "/v1/rerank"),
+    ("POST", "/v1/operate"),
     ("GET", "/v1/overview"),
     ("GET", "/v1/models"),
     ("GET", "/v1/models/{name}"),

@@ -15,6 +15,7 @@ from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
 from serve.config import ServeConfig
 from serve.http.api import create_api
+from serve.ledger.store.store import LedgerAwayError
 from serve.request.gateway import Gateway
 from warehouse import (
     CannotRunError,
@@ -33,6 +34,7 @@ STATUS = {
     TooFewError: (500, "internal_error"),
     InfeasibleError: (500, "internal_error"),
     CannotRunError: (500, "internal_error"),
+    LedgerAwayError: (500, "internal_error"),  # from the ledger's handle it comes as a 503
 }
 
 
