@@ -61,6 +61,12 @@ class CannotRunError(LeerooError):
     exit_code = 6
 
 
+class LedgerAwayError(LeerooError):
+    """The database of the ledger cannot be reached now; what was under way may be done again."""
+
+    exit_code = 6
+
+
 class NobodyMayAnswerError(LeerooError):
     """Every expert that could answer this request was excluded by it or by its key."""
 

@@ -39,13 +39,13 @@ from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
 from serve.ledger.patience import patiently
 from serve.ledger.prometheus import Metrics
 from serve.ledger.store.place import ledger_place
-from serve.ledger.store.store import LedgerAwayError
 from serve.ledger.traffic.carrying import carry_traffic
 from serve.ledger.traffic.drift_figures import DriftFigures
 from serve.ledger.traffic.feedback import FeedbackDesk
 from serve.ledger.traffic.upkeep import Upkeep
 from serve.transport.local_call import Address, LocalServer
 from serve.transport.own_port import keep_port_on_this_machine
+from warehouse import LedgerAwayError
 from warehouse.traffic.hashing import read_hash_key
 
 logger = logging.getLogger("ray.serve")

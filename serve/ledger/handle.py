@@ -30,10 +30,10 @@ from serve.ledger.messages import (
 )
 from serve.ledger.overview.seen import LedgerOverview
 from serve.ledger.owners import BEAT_EVERY_S
-from serve.ledger.store.store import LedgerAwayError
 from serve.transport.coalescing import Coalescer
 from serve.transport.patient_call import call, local_caller
 from serve.wire.api_errors import ApiError
+from warehouse import LedgerAwayError
 
 logger = logging.getLogger("ray.serve")
 

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from serve.ledger.store.store import LedgerAwayError
+from warehouse import LedgerAwayError
 
 AWAY_FOR_S = 15.0  # less than whoever asks the bookkeeper waits for it
 _AGAIN_S = 0.2

@@ -245,4 +245,6 @@ def test_an_evaluation_says_what_it_is_at():
     assert [step.split(",")[0].split(" with")[0] for step in steps] == [
         "reading 300 questions", "split 1 of 2", "split 2 of 2", "intervals",
     ]  # fmt: skip
-    assert shares == (0, 0.25, 0.5, 0.75)
+    assert shares[:2] == (0, 0.25)
+    assert list(shares) == sorted(shares)  # by how long its steps take: a split is not always the same
+    assert shares[-1] < 1

@@ -23,8 +23,7 @@ from serve.ledger.messages import Caller, Explored, Refusal, Reservation, Settle
 from serve.ledger.moving import move_ledger
 from serve.ledger.store.disks import NETWORK_KINDS, find_mount, refuse_network_disk
 from serve.ledger.store.place import ledger_place, postgres_place
-from serve.ledger.store.store import LedgerAwayError
-from warehouse import InputError, LeerooError
+from warehouse import InputError, LedgerAwayError, LeerooError
 
 PICO = 10**12
 

@@ -15,12 +15,12 @@ from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 
 from serve.config import ServeConfig
 from serve.http.api import create_api
-from serve.ledger.store.store import LedgerAwayError
 from serve.request.gateway import Gateway
 from warehouse import (
     CannotRunError,
     InfeasibleError,
     InputError,
+    LedgerAwayError,
     LeerooError,
     NobodyMayAnswerError,
     NotReadyError,

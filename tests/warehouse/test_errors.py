@@ -19,6 +19,7 @@ from warehouse import (
     CannotRunError,
     InfeasibleError,
     InputError,
+    LedgerAwayError,
     LeerooError,
     NobodyMayAnswerError,
     NotReadyError,
@@ -26,7 +27,10 @@ from warehouse import (
     Warehouse,
 )
 
-KINDS = (InputError, NotReadyError, TooFewError, InfeasibleError, CannotRunError, NobodyMayAnswerError)
+KINDS = (
+    *(InputError, NotReadyError, TooFewError, InfeasibleError),
+    *(CannotRunError, LedgerAwayError, NobodyMayAnswerError),
+)
 TEXT = st.text(max_size=30)
 
 

@@ -10,8 +10,7 @@ from psycopg import errors
 from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import dict_row
 
-from serve.ledger.store.store import LedgerAwayError
-from warehouse import InputError, LeerooError
+from warehouse import InputError, LedgerAwayError, LeerooError
 
 CONNECT_WITHIN_S = 4.0
 _SILENT_HOLDER_S = 15.0  # a transaction without a word is ended by the server after so long

@@ -18,9 +18,8 @@ from typing import Any
 import psycopg
 
 from serve.ledger.store.postgres_connection import Connection, away, connect, plain_error
-from serve.ledger.store.store import LedgerAwayError
 from serve.ledger.store.tables import FORMAT, INDEXES, NAMES, TABLES
-from warehouse import InputError
+from warehouse import InputError, LedgerAwayError
 
 _TYPES = {" integer": " bigint", " real": " double precision", " blob": " bytea", " without rowid": ""}
 _LOCK = "select pg_advisory_xact_lock(hashtext('leeroo ledger'), hashtext(current_schema()))"

@@ -11,8 +11,6 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Protocol
 
-from warehouse import LeerooError
-
 
 class Row(Protocol):
     """A row of a result; its values go by the names of the columns."""
@@ -92,9 +90,3 @@ class Store(Protocol):
 
     def close(self) -> None:
         """Close the connection."""
-
-
-class LedgerAwayError(LeerooError):
-    """The database of the ledger cannot be reached now; what was under way may be done again."""
-
-    exit_code = 6
