@@ -8,8 +8,10 @@ import logging
 import math
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 
 from serve.config import ServeConfig, is_loopback
 from serve.ledger.ahead import needs_of
@@ -24,6 +26,7 @@ from serve.ledger.messages import (
     Feedback,
     Grant,
     Heartbeat,
+    Pulse,
     Refusal,
     Reservation,
     Reserved,
@@ -74,6 +77,7 @@ class Bookkeeper:
         self._watch = OwnerWatch()
         self._written: dict[str, float] = {}  # owner, and when its last beat was written down
         self._drain = Drain()
+        self._to_count: list[Callable[[], None]] = []  # once the entries are in the ledger
         self._carrying: asyncio.Task[None] | None = None
         self._burying: asyncio.Task[None] | None = None
         self._local = LocalServer(self.write)
@@ -97,11 +101,13 @@ class Bookkeeper:
 
         Each is judged alone: one that cannot be written is ``Unbooked`` and harms no other.
         """
-        done = await patiently(lambda: self._write_all(entries), self._written.clear)
-        for entry, written in zip(entries, done, strict=True):
+        done = await patiently(lambda: self._write_all(entries))
+        for place, (entry, written) in enumerate(zip(entries, done, strict=True)):
             if isinstance(entry, Settlement) and isinstance(written, Settled):
                 self._metrics.count(entry, written)
                 self._overview.count(entry, written)
+            elif isinstance(entry, Heartbeat) and isinstance(written, Pulse):
+                done[place] = self._drain.pulse(entry, time.monotonic())
         return done
 
     async def figures(self) -> bytes:
@@ -137,21 +143,40 @@ class Bookkeeper:
     def _write_all(self, entries: Sequence[Entry]) -> list[Written]:
         """Write all together, in few ways to the database and back; or else each apart from the others."""
         try:
-            with self._ledger.together(lambda: needs_of(entries, self._keyed)):
+            with self._in_memory_too(), self._ledger.together(lambda: needs_of(entries, self._keyed)):
                 return [self._write(entry, is_apart=False) for entry in entries]
         except LedgerAwayError:
             raise
         except Exception:  # one of them cannot be written
-            with self._ledger.transaction():
+            with self._in_memory_too(), self._ledger.transaction():
                 return [self._write_alone(entry) for entry in entries]
 
+    @contextmanager
+    def _in_memory_too(self) -> Iterator[None]:
+        """Let what is kept in memory follow a transaction: if it fails, its entries are written again."""
+        self._rates.begin()
+        self._to_count.clear()
+        try:
+            yield
+        except BaseException:
+            self._rates.undo()
+            self._written.clear()
+            raise
+        for count in self._to_count:
+            try:
+                count()
+            except Exception:  # the entries are in the ledger
+                logger.exception("an entry is not counted")
+
     def _write_alone(self, entry: Entry) -> Written:
+        counted = len(self._to_count)
         try:
             with self._ledger.alone():
                 return self._write(entry, is_apart=True)
         except Exception as error:
             if not self._ledger.in_transaction:  # the file itself is in trouble, which is everybody's
                 raise
+            del self._to_count[counted:]
             logger.exception("an entry cannot be written to the ledger")
             return Unbooked(f"the ledger cannot take this ({type(error).__name__})")
 
@@ -163,7 +188,7 @@ class Bookkeeper:
                 return self._extend(entry)
             case Heartbeat():
                 self._note_life(entry.owner)
-                return self._drain.pulse(entry, time.monotonic())
+                return Pulse()  # what it is to know is found once that is written
             case _:
                 return self._settle(entry, is_apart=is_apart)
 
@@ -217,7 +242,7 @@ class Bookkeeper:
         )
         if entry.explored is not None:
             beyond_usd = self._ledger.exploring.settle(entry.request_id, entry.explored)
-            self._metrics.count_explored(entry.explored, beyond_usd)
+            self._to_count.append(partial(self._metrics.count_explored, entry.explored, beyond_usd))
         if entry.answer is None and not entry.records:
             return settled
         if not is_apart:
@@ -237,11 +262,12 @@ class Bookkeeper:
         caller, answer = entry.caller, entry.answer
         if entry.records:
             lost = self._ledger.traffic.keep(entry.records)
-            self._metrics.count_records(len(entry.records) - lost, lost)
+            self._to_count.append(partial(self._metrics.count_records, len(entry.records) - lost, lost))
         if entry.conversation and answer:
             self._ledger.remember_expert(self._keyed(entry.conversation), answer.expert)
         if caller.key_id is not None and caller.is_paced and answer and entry.expected_usd is not None:
-            self._ratios.add(caller.key_id, entry.cost_usd, entry.expected_usd)
+            paid_usd, expected_usd = entry.cost_usd, entry.expected_usd
+            self._to_count.append(partial(self._ratios.add, caller.key_id, paid_usd, expected_usd))
 
     def _keyed(self, conversation: bytes) -> bytes:
         """Return what stands for a conversation in the ledger: without the key no guess can be tested."""

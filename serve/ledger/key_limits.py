@@ -13,10 +13,26 @@ class RateLimiter:
 
     def __init__(self) -> None:
         self._buckets: dict[str, tuple[float, float]] = {}
+        self._before: dict[str, tuple[float, float] | None] = {}  # buckets that changed since :meth:`begin`
+
+    def begin(self) -> None:
+        """Note what is taken from now on, so that it can be put back."""
+        self._before.clear()
+
+    def undo(self) -> None:
+        """Put back what was taken since the beginning."""
+        for key_id, bucket in self._before.items():
+            if bucket is None:
+                del self._buckets[key_id]
+            else:
+                self._buckets[key_id] = bucket
+        self._before.clear()
 
     def wait_s(self, key_id: str, requests_per_minute: int, now: float) -> float:
         """Take one request from the bucket; return 0, or the seconds until there is one to take."""
-        tokens, then = self._buckets.get(key_id, (float(requests_per_minute), now))
+        known = self._buckets.get(key_id)
+        self._before.setdefault(key_id, known)
+        tokens, then = known or (float(requests_per_minute), now)
         tokens = min(float(requests_per_minute), tokens + (now - then) * requests_per_minute / 60)
         if tokens < 1:
             self._buckets[key_id] = (tokens, now)

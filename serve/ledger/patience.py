@@ -15,12 +15,8 @@ _AGAIN_S = 0.2
 T = TypeVar("T")
 
 
-async def patiently(do: Callable[[], T], on_away: Callable[[], object] | None = None) -> T:
+async def patiently(do: Callable[[], T]) -> T:
     """Do what may be done again without harm, and again as long as the database is away.
-
-    Args:
-        do: what is done.
-        on_away: called before each further time.
 
     Raises:
         LedgerAwayError: it is away for long.
@@ -32,6 +28,4 @@ async def patiently(do: Callable[[], T], on_away: Callable[[], object] | None = 
         except LedgerAwayError:
             if time.monotonic() > ends:
                 raise
-        if on_away is not None:
-            on_away()
         await asyncio.sleep(_AGAIN_S)

@@ -339,3 +339,29 @@ def test_an_entry_that_cannot_be_written_is_told_to_its_own_caller(tmp_path, led
         Reservation("r2", caller, (0.5,)),
     )
     assert [type(written) for written in told] == [Reserved, Unbooked, Reserved]
+
+
+def test_an_entry_that_cannot_be_written_costs_the_others_nothing_in_memory(tmp_path, ledger):
+    """They are written again apart: a request is counted once, and a process that was heard stays so."""
+    key_id, _ = ledger.create_key("ann")
+    often, odd_entry = Caller(key_id, requests_per_minute=1), Reservation("\ud800", Caller(key_id), (0.5,))
+    bookkeeper = bookkeeper_in(tmp_path)
+    told = run(bookkeeper, Reservation("r1", often, (0.5,), owner="a"), odd_entry, Heartbeat("b"))
+    assert isinstance(told[0].grant, Grant)
+    assert isinstance(told[1], Unbooked)
+    assert ledger.beats().keys() >= {"a", "b"}
+    assert all(ledger.beats().values())
+    (again,) = run(bookkeeper, Reservation("r2", often, (0.5,)))
+    assert isinstance(again.grant, Refusal)
+
+
+def test_a_process_that_was_heard_once_is_waited_for(tmp_path, ledger):
+    """Also where its beat was written twice, since another entry could not be written."""
+    key_id, _ = ledger.create_key("ann")
+    bookkeeper = bookkeeper_in(tmp_path)
+    run(bookkeeper, Heartbeat("a", 1))
+    asyncio.run(bookkeeper.drain(5.0))
+    run(bookkeeper, Heartbeat("a", 0), Reservation("\ud800", Caller(key_id), (0.5,)))
+    assert asyncio.run(bookkeeper.drain(5.0)).under_way == 1
+    run(bookkeeper, Heartbeat("a", 0))
+    assert asyncio.run(bookkeeper.drain(5.0)).under_way == 0
