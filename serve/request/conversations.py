@@ -2,8 +2,8 @@
 
 Its replica may still hold the conversation's prefix in its cache, and answers keep one voice. What an API
 asks less for a prefix that it still has is counted: a conversation that stays is cheaper than one that moves.
-An agent's turn with the results of tools goes to
-the expert that called them, unless it may not answer: a plan in the middle is no place to change heads.
+An agent's turn with the results of tools goes to the expert that called them, unless it may not answer: the
+middle of a plan is no place to change heads.
 It is recognised by its content: the turns up to the last answer. Only digests are kept, in the ledger, so
 that every replica of the ingress knows them.
 """

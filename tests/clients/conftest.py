@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,6 +17,7 @@ from able_api import AbleHandler  # noqa: E402
 from fake_experts import FixedRouter, LocalLedger  # noqa: E402
 
 from tests.scripted_api import serve_chat  # noqa: E402
+from tests.web_server import serve_app  # noqa: E402
 
 _BUDGET_USD = 5.0
 
@@ -48,8 +47,6 @@ class Endpoint(NamedTuple):
 @pytest.fixture(scope="session")
 def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     """The endpoint, closed to callers without the key, which has a budget."""
-    import uvicorn
-
     from experts import ExpertSpec
     from serve.config import ServeConfig
     from serve.experts.direct import DirectClient
@@ -77,18 +74,10 @@ def endpoint(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
         ]
         experts = {spec.name: DirectClient(spec) for spec in specs}
         gateway = Gateway(config, FixedRouter("able", "other"), LocalLedger(config), experts)
-        server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
 
-        async def run() -> None:
-            await server.serve()
+        async def close() -> None:
             for expert in experts.values():
                 await expert.aclose()
 
-        thread = threading.Thread(target=asyncio.run, args=(run(),))
-        thread.start()
-        while not server.started:
-            time.sleep(0.02)
-        port = server.servers[0].sockets[0].getsockname()[1]
-        yield Endpoint(f"http://127.0.0.1:{port}", key, home)
-        server.should_exit = True
-        thread.join()
+        with serve_app(create_api(gateway), on_end=close) as url:
+            yield Endpoint(url, key, home)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import importlib
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -15,6 +13,8 @@ sys.path.append(str(ROOT / "tests/serve"))
 
 from fake_experts import LocalLedger, LocalRouter, ScriptedExpert  # noqa: E402
 from maps_and_sums import EXPERTS, make_outcomes  # noqa: E402
+
+from tests.web_server import serve_app  # noqa: E402
 
 
 @pytest.fixture
@@ -43,8 +43,6 @@ def test_universe_for_a_budget(example, capsys):
 
 
 def test_ask_the_endpoint(example, capsys, tmp_path):
-    import uvicorn
-
     from orchestrator import train_router
     from serve.config import ServeConfig
     from serve.http.api import create_api
@@ -54,17 +52,8 @@ def test_ask_the_endpoint(example, capsys, tmp_path):
     config = ServeConfig(home=tmp_path, access="auto")
     experts = {name: ScriptedExpert(name) for name in EXPERTS}
     gateway = Gateway(config, LocalRouter(router), LocalLedger(config), experts)
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    port = server.servers[0].sockets[0].getsockname()[1]
-    try:
-        example("ask_the_endpoint").main(f"http://127.0.0.1:{port}/v1")
-    finally:
-        server.should_exit = True
-        thread.join()
+    with serve_app(create_api(gateway)) as url:
+        example("ask_the_endpoint").main(f"{url}/v1")
     answer, who, *_, streamed = capsys.readouterr().out.splitlines()
     assert "says hello" in answer
     assert "smollm2-135m" in who or "gemma-3-270m" in who

@@ -1,7 +1,5 @@
 import os
 import sys
-import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,8 @@ from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
 from hostile_upstream import serve_hostile
 from local_postgres import LocalPostgres
 from maps_and_sums import EXPERTS, make_outcomes
+
+from tests.web_server import serve_app
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -85,19 +85,11 @@ def local_experts():
 @pytest.fixture
 def local_url(orchestrator, tmp_path, local_experts):
     """The web application on a port of its own, with scripted experts and no Ray."""
-    import uvicorn
-
     from serve.config import ServeConfig
     from serve.http.api import create_api
     from serve.request.gateway import Gateway
 
     config = ServeConfig(home=tmp_path, access="auto")
     gateway = Gateway(config, LocalRouter(orchestrator), LocalLedger(config), local_experts)
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serve_app(create_api(gateway)) as url:
+        yield url

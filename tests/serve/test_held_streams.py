@@ -3,13 +3,11 @@
 import asyncio
 import json
 import logging
-import threading
 import time
 
 import httpx
 import openai
 import pytest
-import uvicorn
 from fake_experts import FixedRouter, LocalLedger
 from hostile_upstream import Plan
 from test_falling_through import SCHEMA, SOUND, under
@@ -22,6 +20,7 @@ from serve.http.api import create_api
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
 from serve.wire.protocol import ChatRequest
+from tests.web_server import serve_app
 
 HELD = "serve.request.usable.held_stream"
 
@@ -46,20 +45,13 @@ def url(upstream, tmp_path):
     specs = [spec_of(name, upstream, timeout_s=2) for name in ("alpha", "beta")]
     experts = {spec.name: DirectClient(spec) for spec in specs}
     gateway = Gateway(config, FixedRouter("alpha", "beta"), LocalLedger(config), experts)
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
 
-    async def run():
-        await server.serve()
+    async def close():
         for expert in experts.values():
             await expert.aclose()
 
-    thread = threading.Thread(target=asyncio.run, args=(run(),))
-    thread.start()
-    while not server.started:
-        time.sleep(0.01)
-    yield f"http://localhost:{server.servers[0].sockets[0].getsockname()[1]}"
-    server.should_exit = True
-    thread.join()
+    with serve_app(create_api(gateway), on_end=close) as url:
+        yield url
 
 
 def body_of(name, **fields):

@@ -1,8 +1,5 @@
 """An OTLP receiver that is not ours: the `/v1/traces` of an MLflow server, over HTTP."""
 
-import threading
-import time
-
 import pytest
 from fake_experts import BUSY, ScriptedExpert
 from local_traces import LocalTraces
@@ -10,6 +7,7 @@ from test_tracing import NAMES, asked, check_shape, make_gateway, post
 
 from serve.tracing.opening import open_destination
 from serve.tracing.places import VARIABLES
+from tests.web_server import serve_app
 from warehouse.mlflow_places import sqlite_uri
 from warehouse.mlflow_store import open_store
 
@@ -17,7 +15,6 @@ from warehouse.mlflow_store import open_store
 @pytest.fixture
 def server(tmp_path, monkeypatch):
     """The address at which MLflow's own handler of OTLP listens, and the store that it writes to."""
-    import uvicorn
     from fastapi import FastAPI
     from mlflow.server import BACKEND_STORE_URI_ENV_VAR, handlers
     from mlflow.server.otel_api import otel_router
@@ -30,14 +27,8 @@ def server(tmp_path, monkeypatch):
     handlers._get_tracking_store()
     app = FastAPI()
     app.include_router(otel_router)
-    running = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning"))
-    thread = threading.Thread(target=running.run)
-    thread.start()
-    while not running.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{running.servers[0].sockets[0].getsockname()[1]}", uri
-    running.should_exit = True
-    thread.join()
+    with serve_app(app) as url:
+        yield url, uri
 
 
 def test_an_mlflow_server_takes_in_a_request_with_its_parents_and_attributes(

@@ -2,8 +2,6 @@
 
 import json
 import sys
-import threading
-import time
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -27,6 +25,7 @@ from serve.ledger.overview.seen import (
     Tally,
 )
 from serve.request.gateway import Gateway
+from tests.web_server import serve_app
 
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")]
 
@@ -106,20 +105,12 @@ class ShownLedger(LocalLedger):
 @pytest.fixture(scope="module")
 def served(tmp_path_factory):
     """The address of an endpoint with scripted experts, and its ledger."""
-    import uvicorn
-
     config = ServeConfig(home=tmp_path_factory.mktemp("home"), access="auto")
     names = "gemma-3-270m", "smollm2-135m"
     ledger = ShownLedger(config)
     gateway = Gateway(config, FixedRouter(*names), ledger, {name: ScriptedExpert(name) for name in names})
-    server = uvicorn.Server(uvicorn.Config(create_api(gateway), port=0, log_config=None))
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    while not server.started:
-        time.sleep(0.02)
-    yield f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}", ledger
-    server.should_exit = True
-    thread.join()
+    with serve_app(create_api(gateway)) as url:
+        yield url, ledger
 
 
 @pytest.fixture(scope="module")

@@ -2,11 +2,10 @@
 
 import json
 import os
-import subprocess
 import tempfile
 from pathlib import Path
 
-from tried import KEY, URL, V1, tries
+from tried import KEY, URL, V1, tries, write_hello
 
 TASK = 'use the tool write with {"path": "hello.txt", "content": "hello"}'
 DIALECTS = {"openai-completions": V1, "openai-responses": V1, "anthropic-messages": URL}
@@ -19,19 +18,7 @@ def complete_task(api: str) -> None:
         Path(home, "models.json").write_text(json.dumps({"providers": {"leeroo": provider}}))
         env = {"PATH": os.environ["PATH"], "HOME": home, "PI_CODING_AGENT_DIR": home, "PI_TELEMETRY": "0"}
         options = ["-p", "--no-session", "--offline", "--provider", "leeroo", "--model", "leeroo"]
-        done = subprocess.run(
-            ["pi", *options, TASK],
-            cwd=work,
-            env=env,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=120,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr[-1500:]
-        assert Path(work, "hello.txt").read_text() == "hello"
-        assert "The tool said:" in done.stdout
+        write_hello(["pi", *options, TASK], work, env)
 
 
 for dialect in DIALECTS:

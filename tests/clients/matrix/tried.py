@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel
@@ -47,3 +49,20 @@ def refusal(kind: type[Exception], ask: Callable[[], Any]) -> Any:
     except kind as error:
         return error
     raise AssertionError("it was not refused")
+
+
+def write_hello(agent: list[str], work: str, env: dict[str, str]) -> None:
+    """Have an agent write ``hello.txt`` into its working directory, and end well."""
+    done = subprocess.run(
+        agent,
+        cwd=work,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert Path(work, "hello.txt").read_text() == "hello"
+    assert "The tool said:" in done.stdout
