@@ -162,14 +162,15 @@ def make_plan(
         return Plan(named, "named by the request")
     decision = ruling.decision
     order = (decision.expert, *decision.fallbacks)
-    plan = Plan(order, decision.reason, ruling, may_explore=ruling.habits is None)
-    if ruling.habits is not None:
-        pass
-    elif brings_results and held_by in order and not falls_short(decision, held_by, min_success):
+    may_stay = ruling.habits is None  # else a plan of several experts is being followed
+    plan = Plan(order, decision.reason, ruling, may_explore=may_stay)
+    if may_stay and brings_results and held_by in order and not falls_short(decision, held_by, min_success):
         others = tuple(name for name in order if name != held_by)
         reason = f"a tool's result goes to {held_by}, which called the tool"
         plan = Plan((held_by, *others), reason, ruling, may_explore=False)
-    elif held_by in decision.fallbacks and loses_little(decision, held_by, min_success, saved_usd):
+    elif (
+        may_stay and held_by in decision.fallbacks and loses_little(decision, held_by, min_success, saved_usd)
+    ):
         others = tuple(name for name in plan.order if name != held_by)
         reason = f"the conversation stays with {held_by}: {decision.expert} promises little more"
         reason += f", and what {held_by} has cached saves ${saved_usd:.3g}" if saved_usd else ""
