@@ -80,13 +80,17 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         "pipelines/questions/sources",
     },
+    "pipelines/forge": {
+        *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
+        *("pipelines/questions/sources", "pipelines/selfplay/round_record"),
+    },
     "pipelines/traffic": {
         *("pipelines", "pipelines/answering", "pipelines/learning"),
         *("pipelines/selfplay/panel", "pipelines/selfplay/round_record"),
     },
     "pipelines/commands": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
-        *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
+        *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic", "pipelines/forge"),
     },
     "pipelines/report": {
         *("pipelines", "pipelines/answering", "pipelines/learning"),
