@@ -18,10 +18,10 @@ from experts.backends.likelihood import (
     read_logprobs,
     sum_logprobs,
 )
-from experts.backends.prompt_tokens import encode_answer, encode_prompt, question_text
 from experts.backends.spend_cap import Purse, reserve_batch
 from experts.backends.vllm_engine import SharedEngine
 from experts.catalogue.pricing import Price
+from experts.catalogue.prompt_tokens import encode_answer, encode_prompt, question_text
 from experts.catalogue.prompts import LETTERS
 from experts.catalogue.spec import ExpertSpec
 from experts.grading.parsing import parse_choice

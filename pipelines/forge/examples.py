@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from experts import ExpertSpec
-from experts.backends.prompt_tokens import encode_answer, encode_prompt, question_text
+from experts.catalogue.prompt_tokens import encode_answer, encode_prompt, question_text
 from experts.catalogue.prompts import LETTERS
 from pipelines.forge.leaks import answer_text
 

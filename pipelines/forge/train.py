@@ -59,7 +59,7 @@ def adapt(base: Any, recipe: TrainRecipe) -> Any:
         raise InputError(
             f"the model has no layers called {', '.join(recipe.targets)}",
             where="recipe, targets",
-            fix="name its linear layers, as `print(model)` shows them",
+            fix="name its linear layers, such as c_attn or qkv_proj",
         ) from error
     return model
 

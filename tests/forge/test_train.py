@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +22,7 @@ from pipelines.forge.base import count_parameters, load_base
 from pipelines.forge.examples import Choice, Example, encode_choices, encode_examples
 from pipelines.forge.likelihood import answer_scores, right_choices, rows_of
 from pipelines.forge.recipe import TrainRecipe
-from pipelines.forge.train import TrainedAdapter, batch_rows, learning_rate, train_adapter
+from pipelines.forge.train import Measured, TrainedAdapter, batch_rows, learning_rate, train_adapter
 from pipelines.questions.make import make_questions
 from tests.forge.conftest import spec_of
 from warehouse import InputError
@@ -33,7 +35,13 @@ RECIPE = TrainRecipe(
 WORDS = st.lists(st.integers(2, 90), min_size=1, max_size=12).map(tuple)
 
 
-def train(model: Path, folder: Path, recipe: TrainRecipe = RECIPE, identity: str = "data") -> TrainedAdapter:
+def train(
+    model: Path,
+    folder: Path,
+    recipe: TrainRecipe = RECIPE,
+    identity: str = "data",
+    tell: Callable[[Measured], None] = lambda measured: None,
+) -> TrainedAdapter:
     spec = spec_of(model)
     base, tokenizer = load_base(spec, recipe)
     learned, watched = QUESTIONS.slice(0, 40), QUESTIONS.slice(40)
@@ -45,6 +53,7 @@ def train(model: Path, folder: Path, recipe: TrainRecipe = RECIPE, identity: str
         recipe,
         folder,
         identity=identity,
+        tell=tell,
     )
 
 
@@ -140,6 +149,31 @@ def curve(done: TrainedAdapter) -> list[str]:
     return [json.dumps({k: round(v, 6) for k, v in m.items()}) for m in done.history]
 
 
+class Stopped(BaseException):
+    """As a kill comes: nothing on the way catches it."""
+
+
+@given(moments=st.lists(st.integers(1, 25), min_size=1, max_size=3))
+@settings(max_examples=4, deadline=None)
+def test_a_training_that_is_stopped_at_any_moments_ends_the_same(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, moments: list[int]
+) -> None:
+    whole = train(tiny_model, tmp_path_factory.mktemp("whole"))
+    broken = tmp_path_factory.mktemp("broken")
+    for moment in moments:
+        told: list[Measured] = []
+
+        def stop(measured: Measured, told: list[Measured] = told, moment: int = moment) -> None:
+            told.append(measured)
+            if len(told) > moment:
+                raise Stopped
+
+        with contextlib.suppress(Stopped):
+            train(tiny_model, broken, tell=stop)
+    assert curve(train(tiny_model, broken)) == curve(whole)
+
+
+@pytest.mark.kills
 def test_a_training_that_is_killed_three_times_ends_the_same(tiny_model: Path, tmp_path: Path) -> None:
     """The same losses at every step, the same evaluations, the same weights."""
     from safetensors.numpy import load_file
