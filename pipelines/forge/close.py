@@ -101,9 +101,10 @@ def close_gap(
         }  # fmt: skip
 
     added = record.step("add", add)
+    price, worth = (1000 * added[name] for name in ("price_usd", "break_even_usd"))
     tell(
-        f"the universe {'takes' if added['chosen'] else 'leaves'} it at {1000 * added['price_usd']:.6f}"
-        f" USD per 1,000 queries (worth up to {1000 * added['break_even_usd']:.6f}), score {added['gain']:+.4f}"
+        f"the universe {'takes' if added['chosen'] else 'leaves'} it at {price:.6f} USD per 1,000 queries"
+        f" (worth up to {worth:.6f}), score {added['gain']:+.4f}"
     )
     if not added["chosen"]:
         return Closed(forged, test, "the universe does not take it at its price", added, None, None)

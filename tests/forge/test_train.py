@@ -76,9 +76,9 @@ def test_a_row_scores_as_the_model_itself_does(tiny_model: Path) -> None:
     example = Example((5, 6, 7, 8), (9, 10, 11))
     logits = base(torch.tensor([[*example.prompt, *example.answer]])).logits[0]
     own = torch.log_softmax(logits, -1)
-    expected = sum(float(own[3 + i, token]) for i, token in enumerate(example.answer))
+    expected = sum(own[3 + i, token].item() for i, token in enumerate(example.answer))
     assert answer_scores(base, [example])[0] == pytest.approx(expected, abs=1e-4)
-    choice = Choice(example.prompt, ((9,), (10,), (11,)), int(own[3, 9:12].argmax()))
+    choice = Choice(example.prompt, ((9,), (10,), (11,)), own[3, 9:12].argmax().item())
     assert right_choices(base, [choice]).tolist() == [True]
 
 
@@ -154,7 +154,7 @@ class Stopped(BaseException):
 
 
 @given(moments=st.lists(st.integers(1, 25), min_size=1, max_size=3))
-@settings(max_examples=4, deadline=None)
+@settings(max_examples=3, deadline=None)
 def test_a_training_that_is_stopped_at_any_moments_ends_the_same(
     tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, moments: list[int]
 ) -> None:
@@ -221,10 +221,8 @@ def test_checkpoints_of_another_training_are_refused(tiny_model: Path, tmp_path:
         train(tiny_model, tmp_path, TrainRecipe(**{**RECIPE.to_params(), "rank": 8}))  # type: ignore[arg-type]
 
 
-def test_it_stops_early_when_validation_gets_no_better_and_keeps_the_best(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    wild = TrainRecipe(**{**RECIPE.to_params(), "learning_rate": 3.0, "patience": 1})  # type: ignore[arg-type]
+def test_it_stops_early_and_keeps_the_best(tiny_model: Path, tmp_path: Path) -> None:
+    wild = TrainRecipe(**{**RECIPE.to_params(), "learning_rate": 100.0, "patience": 1})  # type: ignore[arg-type]
     done = train(tiny_model, tmp_path, wild)
     assert done.stopped == "early"
     assert done.steps < wild.steps
@@ -233,7 +231,8 @@ def test_it_stops_early_when_validation_gets_no_better_and_keeps_the_best(
 
 def test_it_stops_at_the_cap_of_minutes(tiny_model: Path, tmp_path: Path) -> None:
     done = train(tiny_model, tmp_path, TrainRecipe(**{**RECIPE.to_params(), "minutes": 1e-6}))  # type: ignore[arg-type]
-    assert (done.stopped, done.steps) == ("time", 0)
+    assert done.stopped == "time"
+    assert done.steps <= 1
     again = train(tiny_model, tmp_path)  # with more time it goes on
     assert again.stopped == "done"
 
