@@ -174,7 +174,8 @@ def train_adapter(
 def _why_stop(recipe: TrainRecipe, step: int, losses: Sequence[float], is_late: bool) -> str:
     if step >= recipe.steps:
         return "done"
-    if len(losses) > recipe.patience and min(losses[-recipe.patience :]) >= min(losses[: -recipe.patience]):
+    late, before = losses[-recipe.patience :], losses[: -recipe.patience]
+    if before and not min(late) < min(before):  # a loss that is no number is not lower either
         return "early"
     return "time" if is_late else ""
 
