@@ -29,6 +29,7 @@ from serve.request.candidates.permissions import permitted
 from serve.request.candidates.service import ReadAgain, Service
 from serve.request.clients import LedgerClient, RouterClient, TraceClient
 from serve.request.in_flight import CompletionRequest, InFlight, Visit
+from serve.request.overview.expert_gauges import render_gauges
 from serve.request.overview.telling import tell_overview
 from serve.request.planning import Offered, offered_models
 from serve.request.recording.feedback import add_feedback
@@ -76,7 +77,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.service = Service(self.config.home, self.read_again)
         self.one_expert = OneExpert(self.service, self.latencies)
-        self.one_expert.prepare(self.experts, {})
+        self._use(self.experts)
         self._visitors = Visitors(self.background, self.ledger.life)
         self._recorder = Recorder(self.config, f"ingress-{uuid.uuid4().hex}", self.keep_text)
         self._answering = Answering(
@@ -93,10 +94,15 @@ class Gateway:
         self._door = Turns(_LET_IN_AT_ONCE, self.config.max_in_flight, one_each=True)
 
     async def follow_orders(self) -> None:
-        """Do what an operator has ordered since the last look; requests under way keep their experts."""
+        """Do what an operator has ordered since the last look."""
         if (experts := await self.service.look(self.experts)) is not None:
-            self.one_expert.prepare(experts, self.experts)
-            self.experts = experts
+            self._use(experts)
+
+    def _use(self, experts: Mapping[str, ExpertClient]) -> None:
+        """Use these experts for requests to come; those under way keep the ones that they began with."""
+        self.one_expert.prepare(experts, self.experts)
+        self.breaker.cooldowns = {name: client.spec.cooldown for name, client in experts.items()}
+        self.experts = experts
 
     @property
     def _admission(self) -> Admission:
@@ -143,8 +149,10 @@ class Gateway:
         return self.background.count() + (0 if self.traces is None else self.traces.pending)
 
     async def figures(self) -> bytes:
-        """Return what was counted, in Prometheus's text format."""
+        """Return what was counted, and how the experts are, in Prometheus's text format."""
         counted = await self.ledger.figures()
+        states = await self.expert_states()
+        counted += render_gauges(states, {name: self.breaker.rests_for_s(name) for name in states})
         return counted if self.traces is None else counted + await self.traces.figures()
 
     async def drain(self, timeout_s: float) -> int:
