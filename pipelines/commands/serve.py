@@ -9,6 +9,7 @@ import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption, LedgerOption
 from serve.wire.recording import Recording
+from serve.wire.request_headers import SESSION_HEADER
 from warehouse.home import Home, warehouse_elsewhere
 from warehouse.traffic.retention import DEFAULT_DAYS
 
@@ -64,6 +65,12 @@ def serve(
         typer.Option(
             "--redact", help="Take addresses, numbers and the like out of texts before they are kept."
         ),
+    ] = False,
+    session_header: Annotated[
+        str, typer.Option(help="Header that names a client's session, which stays with its expert; '' none.")
+    ] = SESSION_HEADER,
+    session_by_user: Annotated[
+        bool, typer.Option("--session-by-user", help="Let the requests of one `user` be a session too.")
     ] = False,
     explore_share: Annotated[
         float,
@@ -125,6 +132,7 @@ def serve(
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
+    settings |= {"session_header": session_header, "session_by_user": session_by_user}
     settings |= {"trace": trace, "trace_share": trace_share, "trace_to": tuple(trace_to or ())}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}

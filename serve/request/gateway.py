@@ -44,6 +44,7 @@ from serve.wire.api_errors import ApiError
 from serve.wire.feedback import FeedbackReply, FeedbackRequest
 from serve.wire.overview import ExpertState, OverviewReply
 from serve.wire.protocol import RouteReply, RouteRequest
+from serve.wire.request_headers import NO_HEADERS, RequestHeaders
 
 logger = logging.getLogger("ray.serve")
 _LET_IN_AT_ONCE = 4  # more than one, for the ledger and the router to be asked for several together
@@ -165,7 +166,7 @@ class Gateway:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
-        await self.follow_orders()
+        await self._come_in()
         visible = None if caller.experts is None else permitted(self.experts, caller)
         async with self._turn(caller):
             ruling = await self._admission.rule(request, caller)
@@ -177,27 +178,28 @@ class Gateway:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
+        await self._come_in()
         async with self._turn(caller):
             return await self._admission.count_tokens(request, caller)
 
     async def answer(
-        self, request: CompletionRequest, caller: Caller, traceparent: str | None = None
+        self, request: CompletionRequest, caller: Caller, headers: RequestHeaders = NO_HEADERS
     ) -> Body:
         """Answer in one piece; the answer has a ``leeroo`` object.
 
         Args:
             request: what is asked.
             caller: who asks.
-            traceparent: the caller's span, as the W3C's header words it.
+            headers: what it says beside its body.
 
         Raises:
             ApiError: the request is refused, or nobody could answer it.
         """
-        visit = Visit(self._notes(request, caller, traceparent))
+        visit = Visit(self._notes(request, caller, headers.traceparent), headers)
         return await self._visitors.attend(visit.notes.watch(self._answer(request, caller, visit)), visit)
 
     async def stream(
-        self, request: CompletionRequest, caller: Caller, traceparent: str | None = None
+        self, request: CompletionRequest, caller: Caller, headers: RequestHeaders = NO_HEADERS
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
         """Begin to answer; returns what is known of it, and its pieces, which are to be closed.
 
@@ -207,7 +209,7 @@ class Gateway:
         Raises:
             ApiError: the request is refused, or nobody could begin to answer it.
         """
-        visit = Visit(self._notes(request, caller, traceparent))
+        visit = Visit(self._notes(request, caller, headers.traceparent), headers)
         return await self._visitors.attend(visit.notes.watch(self._open(request, caller, visit)), visit)
 
     async def expert_states(self) -> dict[str, ExpertState]:
@@ -242,29 +244,38 @@ class Gateway:
         return await add_feedback(self.ledger, request, caller)
 
     async def _answer(self, request: CompletionRequest, caller: Caller, visit: Visit) -> Body:
-        job = visit.job = await self._let_in(request, caller, visit.notes)
+        job = visit.job = await self._let_in(request, caller, visit)
         reply = await self._answering.whole(job)
         return reply.answer.body | {"leeroo": reply.report}
 
     async def _open(
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
-        job = visit.job = await self._let_in(request, caller, visit.notes)
+        job = visit.job = await self._let_in(request, caller, visit)
         return await self._answering.streamed(job)
 
-    async def _let_in(self, request: CompletionRequest, caller: Caller, notes: Notes) -> InFlight:
+    async def _let_in(self, request: CompletionRequest, caller: Caller, visit: Visit) -> InFlight:
         """Decide on a request and set money aside for it, once it is this caller's turn at the door.
 
         What takes the processor lies behind it: of a crowd of one key's requests a few are inside, and those
         of other keys need not get through all of them.
         """
         arrived = time.monotonic()
-        await self.follow_orders()
+        await self._come_in()
         longest_s = [one for one in (request.max_latency_s, caller.max_latency_s) if one]
         async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s])):
-            job = await self._admission.begin(request, caller, notes)
+            job = await self._admission.begin(request, caller, visit)
         job.began = arrived
         return job
+
+    async def _come_in(self) -> None:
+        """Follow the orders, and turn away who may not come in now.
+
+        Raises:
+            ApiError: 503, the endpoint is closed for maintenance.
+        """
+        await self.follow_orders()
+        self.service.refuse_if_closed()
 
     def _notes(self, request: CompletionRequest, caller: Caller, traceparent: str | None) -> Notes:
         if self.traces is None or (sampled := self.traces.begin(traceparent)) is None:

@@ -12,6 +12,7 @@ from serve.request.charges import Purse
 from serve.request.tracing.notes import UNTRACED, Notes
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, TextRequest
+from serve.wire.request_headers import NO_HEADERS, RequestHeaders
 from serve.wire.vectors import EmbeddingsRequest, RerankRequest
 
 CompletionRequest = ChatRequest | TextRequest | EmbeddingsRequest | RerankRequest
@@ -55,6 +56,7 @@ class InFlight:
     form: AnswerForm  # that an answer has to have
     dice: Dice  # whether it explores
     preset: str | None = None  # what it is routed by, if not by a multiplier
+    session: bytes | None = None  # stands for the session that it belongs to, where it names one
     decide_s: float | None = None  # from its admission to the router's decision
     failures: list[tuple[str, int]] = field(default_factory=list)  # expert and status, as they come
     verdicts: list[Verdict] = field(default_factory=list)  # on the answers that came
@@ -81,4 +83,5 @@ class Visit:
     """Somebody who waits for a request, and what is noted of it; it is in flight once it was let in."""
 
     notes: Notes = UNTRACED
+    headers: RequestHeaders = NO_HEADERS
     job: InFlight | None = None

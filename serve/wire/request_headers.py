@@ -1,0 +1,25 @@
+"""What a request says in its headers beside its body."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+SESSION_HEADER = "x-session-id"
+
+
+class RequestHeaders(BaseModel):
+    """The headers that the paths which experts answer heed, beside the key."""
+
+    model_config = ConfigDict(frozen=True)
+
+    traceparent: str | None = Field(
+        None, description="the caller's span (W3C Trace Context), where the endpoint traces"
+    )
+    session: str | None = Field(
+        None,
+        alias=SESSION_HEADER,
+        description="the client's session, which stays with one expert; the operator may name another header",
+    )
+
+
+NO_HEADERS = RequestHeaders()
