@@ -41,7 +41,7 @@ from serve.request.conversations import (
     saved_by_staying_usd,
     session_of,
 )
-from serve.request.cost_bounds import asks_of
+from serve.request.cost_bounds import asks_of, hedged_costs
 from serve.request.in_flight import CompletionRequest, Dice, InFlight, Visit
 from serve.request.planning import CanServe, make_plan, read_request, rule
 from serve.request.recording.recorder import recording_of
@@ -205,12 +205,15 @@ class Admission:
         is_routed: bool,
     ) -> Reservation:
         turns = request.messages if is_routed and isinstance(request, ChatRequest) else ()
+        likely = {name: likely_usd(ask, self.counters[name]) for name, ask in asks.items()}
+        may_hedge = not dice.explores and 1 not in (request.max_experts_asked, caller.max_experts_asked)
+        pairs = hedged_costs(asks, likely) if may_hedge else ()
         return Reservation(
             _new_request_id(),
             caller,
-            tuple(ask.most_usd for ask in asks.values()),
+            (*(ask.most_usd for ask in asks.values()), *(most_usd for most_usd, _ in pairs)),
             session or answered_so_far(caller.key_id, turns),
-            likely_usd=tuple(likely_usd(ask, self.counters[name]) for name, ask in asks.items()),
+            likely_usd=(*likely.values(), *(pair_usd for _, pair_usd in pairs)),
             explores=dice.explores,
         )
 
