@@ -98,6 +98,26 @@ class ServeConfig(BaseModel):
     session_by_user: bool = Field(
         False, description="whether the requests of one `user` are a session too, where no header names one"
     )
+    cache: Literal["off", "exact", "semantic"] = Field(
+        "off",
+        description="answers that are given again: to the same request of the same key, or also to one whose"
+        " last question means the same",
+    )
+    cache_ttl_s: float = Field(
+        300.0, gt=0, le=30 * 86_400, description="seconds for which an answer is given again"
+    )
+    cache_mb: float = Field(
+        64.0, ge=1, le=65_536, description="room for such answers in each ingress, in megabytes"
+    )
+    cache_sampled: bool = Field(
+        False, description="whether answers drawn at a temperature above 0 are given again too"
+    )
+    cache_similarity: float = Field(
+        0.95,
+        ge=0.8,
+        le=1,
+        description="cosine of the router's embeddings from which on two questions mean the same",
+    )
     explore_share: float = Field(
         0.0,
         ge=0,

@@ -57,7 +57,9 @@ def read_headers(request: Request) -> RequestHeaders:
     """Return what a request says in its headers; whatever stands in them is taken as it is."""
     told = request.headers.get
     return RequestHeaders.model_construct(
-        traceparent=told("traceparent"), session=told(request.app.state.session_header) or None
+        traceparent=told("traceparent"),
+        session=told(request.app.state.session_header) or None,
+        cache_control=told("cache-control"),
     )
 
 

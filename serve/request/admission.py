@@ -72,7 +72,7 @@ class Admission:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
-        reserved = await self._count_request(caller)
+        reserved = await self.count_request(caller)
         preset = request.preset or caller.preset
         body: dict[str, Any] = {"prompt": request.query}
         if request.messages is not None:
@@ -89,7 +89,7 @@ class Admission:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
-        await self._count_request(caller)
+        await self.count_request(caller)
         # Whoever asks may want to know by how much it is too long.
         _, names = await read_request(request, caller, self.experts, self.breaker, _all)
         asks = asks_of((self.experts[name].spec for name in names), request.for_expert())
@@ -187,8 +187,12 @@ class Admission:
             notes=notes,
         )
 
-    async def _count_request(self, caller: Caller) -> Reserved:
-        """Count a request that costs nothing in the key's minute."""
+    async def count_request(self, caller: Caller) -> Reserved:
+        """Count a request that costs nothing in the key's minute.
+
+        Raises:
+            ApiError: the key asks too often, or the endpoint stops.
+        """
         reserved = await self.ledger.reserve(Reservation(_new_request_id(), caller, ()))
         if isinstance(reserved.grant, Refusal):
             raise _refused(reserved.grant)

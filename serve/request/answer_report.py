@@ -52,6 +52,8 @@ def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str
         "expert_s": round(answered.took_s, 4),
         "latency_s": round(time.monotonic() - job.began, 4),
     }
+    if job.keep_answer is not None:
+        report["cache"] = {"kind": "miss"}
     if answered.agreement is not None:
         report |= _agreement_told(answered.agreement)
     if job.plan.ruling is None:

@@ -10,21 +10,24 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from serve.config import ServeConfig
 from serve.experts.client import Body, ExpertClient
-from serve.ledger.messages import Caller
+from serve.ledger.messages import Caller, Settlement
 from serve.request.admission import Admission
 from serve.request.answer_report import route_reply
 from serve.request.asking.answering import Answering
 from serve.request.asking.latencies import Latencies
 from serve.request.asking.one_expert import OneExpert
 from serve.request.background import Background
-from serve.request.books import RequestBooks
+from serve.request.books import RequestBooks, settle_surely
 from serve.request.breaker import Breaker
+from serve.request.cache.kept_answers import Hit
+from serve.request.cache.response_cache import ResponseCache, figures_of, new_request_id, replayed, reply_from
 from serve.request.candidates.permissions import permitted
 from serve.request.candidates.service import ReadAgain, Service
 from serve.request.clients import LedgerClient, RouterClient, TraceClient
@@ -35,10 +38,11 @@ from serve.request.planning import Offered, offered_models
 from serve.request.recording.feedback import add_feedback
 from serve.request.recording.recorder import Recorder
 from serve.request.recording.texts import TextKeeper
-from serve.request.tracing.about_request import about_asked, operation_of
+from serve.request.tracing.about_request import about_asked, about_settled, operation_of
 from serve.request.tracing.notes import UNTRACED, Notes
 from serve.request.tracing.request_trace import RequestTrace
 from serve.request.turns import Turn, Turns
+from serve.request.usable.whole_answer import WholeReply
 from serve.request.visitors import Visitors
 from serve.wire.api_errors import ApiError
 from serve.wire.feedback import FeedbackReply, FeedbackRequest
@@ -78,6 +82,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.service = Service(self.config.home, self.read_again)
         self.one_expert = OneExpert(self.service, self.latencies)
+        self._cache = ResponseCache(self.config)
         self._use(self.experts)
         self._visitors = Visitors(self.background, self.ledger.life)
         self._recorder = Recorder(self.config, f"ingress-{uuid.uuid4().hex}", self.keep_text)
@@ -104,6 +109,7 @@ class Gateway:
         self.one_expert.prepare(experts, self.experts)
         self.breaker.cooldowns = {name: client.spec.cooldown for name, client in experts.items()}
         self.experts = experts
+        self._cache.clear()  # it has answers of experts that may have changed
 
     @property
     def _admission(self) -> Admission:
@@ -244,15 +250,49 @@ class Gateway:
         return await add_feedback(self.ledger, request, caller)
 
     async def _answer(self, request: CompletionRequest, caller: Caller, visit: Visit) -> Body:
-        job = visit.job = await self._let_in(request, caller, visit)
-        reply = await self._answering.whole(job)
+        found = await self._find_or_let_in(request, caller, visit)
+        reply = await self._answering.whole(found) if isinstance(found, InFlight) else found
         return reply.answer.body | {"leeroo": reply.report}
 
     async def _open(
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
+        found = await self._find_or_let_in(request, caller, visit)
+        if isinstance(found, InFlight):
+            return await self._answering.streamed(found)
+        return found.report, replayed(found, wants_usage=request.wants_usage)
+
+    async def _find_or_let_in(
+        self, request: CompletionRequest, caller: Caller, visit: Visit
+    ) -> WholeReply | InFlight:
+        """Return an answer that was given before, or the request let in."""
+        wanted = self._cache.read(request, caller, visit.headers)
+        if wanted is None:
+            visit.job = await self._let_in(request, caller, visit)
+            return visit.job
+        hit = self._cache.find(wanted)
+        if hit is not None:
+            return await self._give_again(hit, caller, visit)
         job = visit.job = await self._let_in(request, caller, visit)
-        return await self._answering.streamed(job)
+        hit = self._cache.find_near(wanted, job)
+        if hit is not None:
+            self._books(job).settle(answer=figures_of(hit, job.began))
+            return reply_from(hit, job.request_id, job.began)
+        job.keep_answer = partial(self._cache.keep, wanted, job)
+        return job
+
+    async def _give_again(self, hit: Hit, caller: Caller, visit: Visit) -> WholeReply:
+        """Return an answer that was given before: a request of the key's minute that costs nothing."""
+        began, request_id = time.monotonic(), new_request_id()
+        await self._come_in()
+        async with self._turn(caller):
+            await self._admission.count_request(caller)
+        reply = reply_from(hit, request_id, began)
+        visit.notes.ended(lambda: ({"leeroo.request_id": request_id, "leeroo.cost_usd": 0.0}, None, None))
+        settlement = Settlement(request_id, caller, 0.0, answer=figures_of(hit, began))
+        settling = visit.notes.during("settle", settle_surely(self.ledger, settlement), about_settled)
+        self.background.start(settling, is_booking=True).add_done_callback(lambda _: visit.notes.settled())
+        return reply
 
     async def _let_in(self, request: CompletionRequest, caller: Caller, visit: Visit) -> InFlight:
         """Decide on a request and set money aside for it, once it is this caller's turn at the door.

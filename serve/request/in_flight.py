@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from experts.forms import AnswerForm
@@ -10,6 +11,7 @@ from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller, Verdict
 from serve.request.charges import Purse
 from serve.request.tracing.notes import UNTRACED, Notes
+from serve.request.usable.whole_answer import WholeReply
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, TextRequest
 from serve.wire.request_headers import NO_HEADERS, RequestHeaders
@@ -64,6 +66,7 @@ class InFlight:
     asked_at: float = 0.0  # when it was sent to an expert last, on the clock of time.monotonic
     has_left: bool = False  # its caller is gone: nobody else is to be asked
     notes: Notes = UNTRACED
+    keep_answer: Callable[[WholeReply], None] | None = None  # takes its answer into the cache
 
     @property
     def most_answers(self) -> int:

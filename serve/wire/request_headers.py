@@ -20,6 +20,11 @@ class RequestHeaders(BaseModel):
         alias=SESSION_HEADER,
         description="the client's session, which stays with one expert; the operator may name another header",
     )
+    cache_control: str | None = Field(
+        None,
+        alias="cache-control",
+        description="where answers are cached: no-cache asks anew, no-store keeps nothing, max-age=60",
+    )
 
 
 NO_HEADERS = RequestHeaders()

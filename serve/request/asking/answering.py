@@ -77,7 +77,10 @@ class Answering:
         finally:
             books.settle(ending, **kept)
         report = answer_report(job, answered, self.visible(job.caller))
-        return WholeReply(value, report | costs(job, answered.cost_usd))
+        reply = WholeReply(value, report | costs(job, answered.cost_usd))
+        if job.keep_answer is not None:
+            job.keep_answer(reply)
+        return reply
 
     async def streamed(self, job: InFlight) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
         """Begin to answer; returns what is known of it, and its pieces, which are to be closed.
