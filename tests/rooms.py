@@ -90,7 +90,7 @@ ROOMS: dict[str, set[str]] = {
     },
     "pipelines/commands": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
-        *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic", "pipelines/forge"),
+        *("pipelines/questions/sources", "pipelines/selfplay", "pipelines/traffic"),
     },
     "pipelines/report": {
         *("pipelines", "pipelines/answering", "pipelines/learning"),
@@ -101,6 +101,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/commands/data": {
         *("pipelines", "pipelines/commands", "pipelines/importing", "pipelines/selfplay/round_record"),
     },
+    "pipelines/commands/forge": {"pipelines", "pipelines/commands", "pipelines/forge"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),
