@@ -102,6 +102,10 @@ def serve(
         str,
         typer.Option(help="HTTP front: haproxy, python (Ray Serve's proxy) or auto."),
     ] = "auto",
+    ingress_replicas: Annotated[
+        int,
+        typer.Option(help="Processes that take requests; on a cluster they spread over the nodes.", min=1),
+    ] = 1,
     write_config: Annotated[
         Path | None,
         typer.Option(help="Write a configuration file for `serve deploy` instead of starting anything."),
@@ -125,6 +129,7 @@ def serve(
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
+    settings |= {"ingress_replicas": ingress_replicas}
     settings |= {"trace": trace, "trace_share": trace_share, "trace_to": tuple(trace_to or ())}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
