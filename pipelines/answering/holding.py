@@ -82,7 +82,7 @@ class NodeWatch:
         for node_id in self._known.keys() - alive.keys() - _told:
             _told.add(node_id)
             _log.warning(
-                "node %s was lost: what ran there starts again elsewhere, and asks again what it had in flight",
+                "node %s was lost: its work goes on elsewhere, and what was in flight there is asked again",
                 self._known[node_id],
             )
         self._known |= alive

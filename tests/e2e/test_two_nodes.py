@@ -1,13 +1,12 @@
 """Rounds on two Ray nodes, one of which is killed: complete, nothing twice, and told in a line.
 
-The experts are an API that bills; labels pin one to each node. What an API has sold twice was in flight on the
-node that was killed.
+The experts are an API that bills; labels pin one to each node. What an API has sold twice was in flight on
+the node that was killed.
 """
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -62,9 +61,9 @@ def billed_usd(books: Books) -> float:
 
 
 @pytest.fixture
-def nodes(ray_nodes: RayNodes) -> Iterator[RayNodes]:
+def nodes(ray_nodes: RayNodes) -> RayNodes:
     ray_nodes.restore()
-    yield ray_nodes
+    return ray_nodes
 
 
 @pytest.mark.timeout(420)
