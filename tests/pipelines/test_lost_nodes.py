@@ -51,9 +51,9 @@ def test_what_no_node_can_hold_is_refused_in_one_line() -> None:
     with pytest.raises(CannotRunError) as refused:
         check_holdable([expert(), expert("big", num_gpus=8, node_labels={"zone": "x"})], world.look)
     assert str(refused.value) == (
-        "expert 'big': no node can hold it: it takes 1 CPUs, 8 GPUs, a label zone=x, and the nodes are 10.0.0.1"
-        " (4 CPUs, 0 GPUs), 10.0.0.2 (4 CPUs, 0 GPUs, zone=x). To fix it: start such a node, or change its"
-        " `resources:` in the catalogue"
+        "expert 'big': no node can hold it: it takes 1 CPUs, 8 GPUs, a label zone=x, and the nodes are"
+        " 10.0.0.1 (4 CPUs, 0 GPUs), 10.0.0.2 (4 CPUs, 0 GPUs, zone=x). To fix it: start such a node, or"
+        " change its `resources:` in the catalogue"
     )
     world.can_grow = True
     check_holdable([expert("big", num_gpus=8)], world.look)
