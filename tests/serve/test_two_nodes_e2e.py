@@ -1,7 +1,9 @@
 """An endpoint on two Ray nodes, its books on PostgreSQL: the bookkeeper's node is killed under load."""
 
+import contextlib
 import itertools
 import json
+import re
 import signal
 import sys
 import threading
@@ -93,14 +95,13 @@ class Load:
 
 
 def parts_on(nodes, node):
-    """The replicas that run on a node, by what they are called."""
-    names = []
+    """The replicas that run on a node, by the names of their deployments."""
+    titles = []
     for pid in nodes.processes(node):
-        try:
-            names.append("".join(psutil.Process(pid).cmdline()[:1]))
-        except psutil.Error:
-            continue
-    return [name.split(":")[-1] for name in names if name.startswith("ray::ServeReplica:leeroo")]
+        with contextlib.suppress(psutil.Error):
+            titles += psutil.Process(pid).cmdline()[:1]
+    found = (re.match(r"ray::ServeReplica:leeroo:([\w:-]+)", title) for title in titles)
+    return sorted(one[1] for one in found if one)
 
 
 def refused_well(text):
