@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from pipelines.answering.holding import check_holdable
+from pipelines.answering.holding import LostNodeError, check_holdable
 from pipelines.answering.open_work import OpenWork, find_open_work
 from pipelines.answering.receipt import AnswerReceipt, Course, count_answers
 from pipelines.answering.round_cap import hold_cap, holder_prefix
@@ -175,6 +175,8 @@ def answer_as_group(run: Work, group: OpenWork, on_progress: Progress) -> list[A
                 course.problems.setdefault(receipt["expert"], []).append(receipt["problem"])
     except LeerooError:
         raise
+    except LostNodeError as error:
+        course.broken = str(error)
     except Exception as error:  # an engine that cannot start or keeps dying must not end the others' round
         course.broken = _reason(error)
     finally:
