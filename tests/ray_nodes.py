@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipelines.ray_session import CLUSTER_SETTINGS
+from pipelines.ray_session import CLUSTER_SETTINGS, SERVING_SETTINGS
 
 MISSING = "nodes of their own take network namespaces: root, and the program `ip`"
 ROOT = Path(__file__).parents[1]
@@ -106,7 +106,7 @@ class RayNodes:
         else:
             command += ["--address", self.address]
         self._logs[node] = temporary / "start.log"
-        own = {"TMPDIR": str(temporary), **CLUSTER_SETTINGS, **self.environment}
+        own = {"TMPDIR": str(temporary), **CLUSTER_SETTINGS, **SERVING_SETTINGS, **self.environment}
         self._started[node] = self.run(node, command, log=self._logs[node], environment=own)
         if number == 1:
             self.wait(node)
