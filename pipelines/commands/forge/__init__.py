@@ -1,0 +1,1 @@
+"""``leeroo forge``: a file per part of it."""
