@@ -53,6 +53,7 @@ class RayNodes:
         self._net = f"10.{64 + number // 256}.{number % 256}"
         self._bridge = f"lrb{os.getpid()}"
         self._numbers: dict[str, int] = {}
+        self._wanted: dict[str, dict[str, Any]] = {}
         self._logs: dict[str, Path] = {}
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self.folder = Path(tempfile.mkdtemp(prefix="lrn-", dir="/tmp"))  # paths of sockets have to be short
@@ -83,6 +84,7 @@ class RayNodes:
         resources: Mapping[str, float] | None = None,
     ) -> None:
         """Start a node, the head if it is the first; see :meth:`wait`."""
+        self._wanted[node] = {"cpus": cpus, "resources": resources}
         number = self._numbers.setdefault(node, len(self._numbers) + 1)
         name, temporary = self._namespace(node), Path(tempfile.mkdtemp(prefix=f"{number}-", dir=self.folder))
         inner, outer = "eth0", f"lr{number}v{os.getpid()}"
@@ -120,11 +122,15 @@ class RayNodes:
 
     def wait(self, *nodes: str) -> None:
         """Wait until nodes take work."""
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 240
         while not set(nodes) <= set(self.alive()):
             for node in nodes:
-                assert self._started[node].poll() is None, self._logs[node].read_text()
-                assert time.monotonic() < deadline, self._logs[node].read_text()
+                said = self._logs[node].read_text()
+                assert time.monotonic() < deadline, said
+                if self._started[node].poll() is not None:
+                    assert "timed out during startup" in said, said  # Ray waits 30 s, however busy all is
+                    self.kill(node)
+                    self.start(node, **self._wanted[node])
             time.sleep(0.2)
 
     def run(
