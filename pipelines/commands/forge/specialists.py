@@ -1,4 +1,4 @@
-"""``leeroo forge``: from a gap to a specialist."""
+"""``leeroo forge run`` and ``leeroo forge close``."""
 
 from __future__ import annotations
 
@@ -42,15 +42,10 @@ LicenceOption = Annotated[
 Number = TypeVar("Number", int, float)
 
 
-def register(app: typer.Typer) -> None:
-    """Add the commands to the command line."""
-    group = typer.Typer(
-        help="Make a specialist for a gap: a LoRA adapter of a small model, tested before it is used.",
-        no_args_is_help=True,
-    )
+def register(group: typer.Typer) -> None:
+    """Add the commands to ``leeroo forge``."""
     group.command("run")(run)
     group.command("close")(close)
-    app.add_typer(group, name="forge")
 
 
 def run(
