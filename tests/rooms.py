@@ -97,6 +97,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/commands/data": {
         *("pipelines", "pipelines/commands", "pipelines/importing", "pipelines/selfplay/round_record"),
     },
+    "pipelines/commands/accounts": {"pipelines", "pipelines/commands"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),

@@ -1,7 +1,7 @@
 """The ledger: keys, budgets and what was spent, in a store that survives any crash.
 
 Money is kept in whole picodollars (1e-12 USD), so that sums are exact; ``calls.py`` says what is charged,
-``keys.py`` who may ask, ``store/`` where all this is kept.
+``accounts/`` who may ask and within which budgets, ``store/`` where all this is kept.
 """
 
 from __future__ import annotations
@@ -12,17 +12,17 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from serve.ledger.accounts.keys import KeyBook, KeyRecord
+from serve.ledger.accounts.teams import TeamBook, TeamRecord
 from serve.ledger.ahead import Ahead, Needs, read_ahead
 from serve.ledger.calls import CallBook
 from serve.ledger.exploring import ExploringBook
-from serve.ledger.keys import KeyBook, KeyRecord
 from serve.ledger.messages import Grant, Period, Refusal, Settled
 from serve.ledger.overview.tallies import TallyBook
-from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.store.place import LEDGER_FILE, Place, open_store
 from serve.ledger.traffic.waiting import WaitingTraffic
 
-__all__ = ["LEDGER_FILE", "KeyRecord", "Ledger", "Period"]
+__all__ = ["LEDGER_FILE", "KeyRecord", "Ledger", "Period", "TeamRecord"]
 
 
 class Ledger:
@@ -37,6 +37,9 @@ class Ledger:
         self.create_key, self.revoke_key = keys.create_key, keys.revoke_key
         self.change_key, self.list_keys, self.identify = keys.change_key, keys.list_keys, keys.identify
         self.find_key, self.fullest_keys, self.key_names = keys.find_key, keys.fullest_keys, keys.key_names
+        teams = TeamBook(self._db)
+        self.create_team, self.change_team = teams.create_team, teams.change_team
+        self.remove_team, self.list_teams = teams.remove_team, teams.list_teams
         self.traffic = WaitingTraffic(self._db)
         self.exploring = ExploringBook(self._db)
         self.tallies = TallyBook(self._db)
@@ -82,11 +85,7 @@ class Ledger:
 
     def allowance_usd(self, key_id: str) -> float | None:
         """The budget of a paced key that is left per remaining request; None if the key is not paced."""
-        key = self._db.one("select * from keys where key_id = ?", (key_id,))
-        if key is None or key["budget"] is None:
-            return None
-        spent, reserved, requests = self._calls.spending(key_id, period_start(key["period"], time.time()))
-        return allowance_usd(key["paced_over"], key["budget"] - spent - reserved, requests)
+        return self._calls.allowance_usd(key_id, time.time())
 
     def settle(
         self,

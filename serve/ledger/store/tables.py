@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT = 1  # kept in the database; a later version of the tables may mean other things by its rows
+FORMAT = 2  # kept in the database; a later version of the tables may mean other things by its rows
 
 TABLES = """
 create table if not exists keys (
@@ -10,18 +10,21 @@ create table if not exists keys (
   period text not null, requests_per_minute integer, experts text, preset text,
   created_at real not null, revoked_at real, paced_over integer, max_experts_asked integer,
   max_latency_s real, record text, explore_share real, explore_usd_per_day real,
-  operator integer not null default 0);
+  operator integer not null default 0, team_id text);
+create table if not exists teams (
+  team_id text primary key, name text not null, parent_id text, budget integer, period text not null,
+  created_at real not null, removed_at real);
 create table if not exists spending (
   key_id text not null, period_start text not null, spent integer not null default 0,
   reserved integer not null default 0, requests integer not null default 0,
   disputed integer not null default 0, forgotten_spent integer not null default 0,
-  forgotten_disputed integer not null default 0,
+  forgotten_disputed integer not null default 0, excused integer not null default 0,
   primary key (key_id, period_start)) without rowid;
 create table if not exists calls (
   request_id text primary key, key_id text not null, period_start text not null, reserved integer not null,
   cost integer, state text not null, expires_at real not null, created_at real not null,
   owner text not null default '', likely integer not null default 0,
-  disputed integer not null default 0, extensions integer not null default 0);
+  disputed integer not null default 0, extensions integer not null default 0, teams text);
 create table if not exists owners (owner text primary key, beats integer not null) without rowid;
 create table if not exists decisions (
   request_id text primary key, key_id text, content text not null, feedback_score real,
@@ -50,7 +53,7 @@ create index if not exists closed_calls on calls (expires_at) where state <> 'op
 create index if not exists owned_calls on calls (owner) where state = 'open';
 """
 
-#: Columns that older files lack.
+#: Columns that older ledgers lack.
 ADDED = {
     "keys": (
         "paced_over integer",
@@ -60,17 +63,20 @@ ADDED = {
         "explore_share real",
         "explore_usd_per_day real",
         "operator integer not null default 0",
+        "team_id text",
     ),
     "spending": (
         "requests integer not null default 0",
         "disputed integer not null default 0",
         "forgotten_disputed integer not null default 0",
         "forgotten_spent integer not null default 0",
+        "excused integer not null default 0",
     ),
     "calls": (
         "owner text not null default ''",
         "likely integer not null default 0",
         "disputed integer not null default 0",
         "extensions integer not null default 0",
+        "teams text",
     ),
 }

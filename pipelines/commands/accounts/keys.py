@@ -10,21 +10,44 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from pipelines.commands.accounts.opened import (
+    BudgetOption,
+    ClearOption,
+    PeriodOption,
+    changes,
+    given,
+    open_ledger,
+    table_of_columns,
+)
 from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption, LedgerOption
-from serve.ledger.messages import Period
 from serve.wire.presets import Preset
 from serve.wire.recording import Recording
-from warehouse.home import Home
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from serve.ledger.keys import KeyRecord
-    from serve.ledger.ledger import Ledger
+    from serve.ledger.accounts.keys import KeyRecord
 
 #: Columns of the table of keys that are there even where no key has a value.
 ALWAYS_SHOWN = ("key", "name", "spent USD", "budget USD", "period", "requests", "state")
 
+TeamOption = Annotated[
+    str | None, typer.Option(help="Team whose budget it shares, by name or id (`leeroo teams`).")
+]
+PacedOption = Annotated[
+    int | None,
+    typer.Option(help="Pace the budget over this many requests per period: answers get cheaper, not fewer."),
+]
+RateOption = Annotated[int | None, typer.Option(help="Maximum requests per minute.")]
+ExpertOption = Annotated[list[str] | None, typer.Option(help="Allow this expert only; may be repeated.")]
+PresetOption = Annotated[Preset | None, typer.Option(help="Preset that the model name leeroo stands for.")]
+AskedOption = Annotated[
+    int | None, typer.Option(help="Maximum number of experts that may answer one request.")
+]
+LatencyOption = Annotated[float | None, typer.Option(help="Maximum seconds for one answer.")]
+CatalogueOfExperts = Annotated[
+    Path | None, typer.Option(help="Catalogue that --expert refers to; the default one if not given.")
+]
 RecordOption = Annotated[
     Recording | None,
     typer.Option(
@@ -60,61 +83,44 @@ def create_key(
     name: Annotated[str, typer.Argument(help="Owner of the key.")],
     home: HomeOption = DEFAULT_HOME,
     ledger: LedgerOption = None,
-    budget_usd: Annotated[
-        float | None, typer.Option(help="Maximum spend per period; unlimited by default.")
-    ] = None,
-    period: Annotated[Period, typer.Option(help="Period after which the budget is renewed.")] = "month",
-    paced_over: Annotated[
-        int | None,
-        typer.Option(
-            help="Pace the budget over this many requests per period: answers get cheaper, not fewer."
-        ),
-    ] = None,
-    requests_per_minute: Annotated[int | None, typer.Option(help="Maximum requests per minute.")] = None,
-    expert: Annotated[list[str] | None, typer.Option(help="Allow this expert only; may be repeated.")] = None,
-    preset: Annotated[
-        Preset | None, typer.Option(help="Preset that the model name leeroo stands for.")
-    ] = None,
-    max_experts_asked: Annotated[
-        int | None, typer.Option(help="Maximum number of experts that may answer one request.")
-    ] = None,
-    max_latency_s: Annotated[float | None, typer.Option(help="Maximum seconds for one answer.")] = None,
+    budget_usd: BudgetOption = None,
+    period: PeriodOption = None,
+    team: TeamOption = None,
+    paced_over: PacedOption = None,
+    requests_per_minute: RateOption = None,
+    expert: ExpertOption = None,
+    preset: PresetOption = None,
+    max_experts_asked: AskedOption = None,
+    max_latency_s: LatencyOption = None,
     record: RecordOption = None,
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
     operator: Annotated[
         bool, typer.Option("--operator", help="It sees all requests, keys and spending in the overview.")
     ] = False,
-    catalogue: Annotated[
-        Path | None, typer.Option(help="Catalogue that --expert refers to; the default one if not given.")
-    ] = None,
+    catalogue: CatalogueOfExperts = None,
 ) -> None:
     """Create a key. Its secret is shown once and never stored."""
     if expert:
         _check_experts(expert, catalogue)
-    key_id, secret = _open(home, ledger).create_key(
-        name,
-        budget_usd=budget_usd,
-        period=period,
-        requests_per_minute=requests_per_minute,
-        experts=expert,
-        preset=preset,
-        paced_over=paced_over,
-        max_experts_asked=max_experts_asked,
-        max_latency_s=max_latency_s,
-        record=record,
-        explore_share=explore_share,
-        explore_usd_per_day=explore_usd_per_day,
-        operator=operator,
+    settings = given(
+        {
+            "budget_usd": budget_usd,
+            "period": period,
+            "team": team,
+            "paced_over": paced_over,
+            "requests_per_minute": requests_per_minute,
+            "experts": expert,
+            "preset": preset,
+            "max_experts_asked": max_experts_asked,
+            "max_latency_s": max_latency_s,
+            "record": record,
+            "explore_share": explore_share,
+            "explore_usd_per_day": explore_usd_per_day,
+        }
     )
+    key_id, secret = open_ledger(home, ledger).create_key(name, operator=operator, **settings)
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
-
-
-def _open(home: Path, ledger: str | None) -> Ledger:
-    from serve.ledger.ledger import Ledger
-    from serve.ledger.store.place import ledger_place
-
-    return Ledger(ledger_place(Home.open(home).path, ledger))
 
 
 def _check_experts(names: list[str], catalogue: Path | None) -> None:
@@ -136,22 +142,43 @@ def set_key(
     name: Annotated[str, typer.Argument(help="Name or id of the key.")],
     home: HomeOption = DEFAULT_HOME,
     ledger: LedgerOption = None,
+    budget_usd: BudgetOption = None,
+    period: PeriodOption = None,
+    team: TeamOption = None,
+    paced_over: PacedOption = None,
+    requests_per_minute: RateOption = None,
+    expert: ExpertOption = None,
+    preset: PresetOption = None,
+    max_experts_asked: AskedOption = None,
+    max_latency_s: LatencyOption = None,
     record: RecordOption = None,
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
+    operator: Annotated[
+        bool | None, typer.Option("--operator/--no-operator", help="Whether it sees everybody's figures.")
+    ] = None,
+    clear: ClearOption = None,
+    catalogue: CatalogueOfExperts = None,
 ) -> None:
-    """Change what is recorded and explored for a key, from its next request on."""
-    from warehouse import InputError
-
-    if record is None and explore_share is None and explore_usd_per_day is None:
-        raise InputError(
-            "nothing is to be changed",
-            where=f"key {name!r}",
-            fix="give --record, --explore-share or --explore-usd-per-day",
-        )
-    key_id = _open(home, ledger).change_key(
-        name, record=record, explore_share=explore_share, explore_usd_per_day=explore_usd_per_day
-    )
+    """Change a key, from its next request on. What it spent stays booked where it was."""
+    if expert:
+        _check_experts(expert, catalogue)
+    told = {
+        "budget_usd": budget_usd,
+        "period": period,
+        "team": team,
+        "paced_over": paced_over,
+        "requests_per_minute": requests_per_minute,
+        "experts": expert,
+        "preset": preset,
+        "max_experts_asked": max_experts_asked,
+        "max_latency_s": max_latency_s,
+        "record": record,
+        "explore_share": explore_share,
+        "explore_usd_per_day": explore_usd_per_day,
+        "operator": operator,
+    }
+    key_id = open_ledger(home, ledger).change_key(name, **changes(f"key {name!r}", told, clear))
     typer.echo(f"{key_id} is changed.")
 
 
@@ -161,7 +188,7 @@ def revoke_key(
     ledger: LedgerOption = None,
 ) -> None:
     """Revoke a key at once and for good."""
-    typer.echo(f"{_open(home, ledger).revoke_key(name)} is revoked.")
+    typer.echo(f"{open_ledger(home, ledger).revoke_key(name)} is revoked.")
 
 
 def list_keys(
@@ -173,7 +200,7 @@ def list_keys(
     """List keys with their limits, their spend in the current period, and today's cost of exploring."""
     from pipelines.commands.terminal.console import Terminal, print_line
 
-    books = _open(home, ledger)
+    books = open_ledger(home, ledger)
     if as_json or as_csv:
         from pipelines.commands.terminal.query_output import write_records
 
@@ -186,11 +213,10 @@ def list_keys(
 
 def key_table(keys: Sequence[KeyRecord]) -> Table:
     """Lay keys out, with what they spent in their present period; settings that no key has are left out."""
-    from rich.table import Table
-
     columns: dict[str, Callable[[KeyRecord], str]] = {
         "key": lambda key: key.key_id,
         "name": lambda key: key.name,
+        "team": lambda key: key.team or "-",
         "spent USD": lambda key: f"{key.spent_usd:.6g}",
         "budget USD": lambda key: "-" if key.budget_usd is None else f"{key.budget_usd:g}",
         "period": lambda key: key.period,
@@ -205,9 +231,4 @@ def key_table(keys: Sequence[KeyRecord]) -> Table:
         "operator": lambda key: "yes" if key.operator else "-",
         "state": lambda key: "revoked" if key.revoked else "active",
     }
-    told = {name: [tell(key) for key in keys] for name, tell in columns.items()}
-    told = {name: cells for name, cells in told.items() if name in ALWAYS_SHOWN or set(cells) - {"-"}}
-    table = Table(*told)
-    for row in zip(*told.values(), strict=True):
-        table.add_row(*row)
-    return table
+    return table_of_columns(keys, columns, ALWAYS_SHOWN)

@@ -1,0 +1,82 @@
+"""The ledger that a command works on, and the options that commands for keys and teams share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+
+import typer
+
+from serve.ledger.messages import Period
+from warehouse.home import Home
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from serve.ledger.ledger import Ledger
+
+BudgetOption = Annotated[
+    float | None, typer.Option(help="Maximum spend per period; unlimited unless it is set.")
+]
+PeriodOption = Annotated[
+    Period | None, typer.Option(help="Period after which the budget is renewed; a month by default.")
+]
+ClearOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Take a limit away, by the name of its option: --clear budget-usd; may be repeated."),
+]
+T = TypeVar("T")
+
+
+def open_ledger(home: Path, ledger: str | None) -> Ledger:
+    """Return the ledger that the options name."""
+    from serve.ledger.ledger import Ledger
+    from serve.ledger.store.place import ledger_place
+
+    return Ledger(ledger_place(Home.open(home).path, ledger))
+
+
+def given(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return those of the options that were given."""
+    return {name: value for name, value in told.items() if value is not None}
+
+
+def changes(where: str, told: Mapping[str, Any], clear: Sequence[str] | None) -> dict[str, Any]:
+    """Return the settings to change; None for limits to take away.
+
+    Args:
+        where: whose they are, for messages.
+        told: the options, None where they were not given.
+        clear: names of options whose limits are taken away.
+
+    Raises:
+        InputError: nothing is to be changed, or a limit that is to go is none.
+    """
+    from warehouse import InputError
+
+    wanted = given(told)
+    for option in clear or ():
+        name = option.removeprefix("--").replace("-", "_")
+        if name not in told or name in {"period", "operator"}:
+            names = ", ".join(one.replace("_", "-") for one in told if one not in {"period", "operator"})
+            raise InputError(f"{option!r} is no limit to take away", where=where, fix=f"give one of {names}")
+        wanted[name] = None
+    if not wanted:
+        names = ", ".join(f"--{one.replace('_', '-')}" for one in told)
+        raise InputError("nothing is to be changed", where=where, fix=f"give one of {names}, --clear")
+    return wanted
+
+
+def table_of_columns(
+    rows: Sequence[T], columns: Mapping[str, Callable[[T], str]], always: Sequence[str]
+) -> Table:
+    """Lay rows out; columns that no row has a value for are left out, unless they are always shown."""
+    from rich.table import Table
+
+    told = {name: [tell(row) for row in rows] for name, tell in columns.items()}
+    told = {name: cells for name, cells in told.items() if name in always or set(cells) - {"-"}}
+    table = Table(*told)
+    for row in zip(*told.values(), strict=True):
+        table.add_row(*row)
+    return table

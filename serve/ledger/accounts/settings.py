@@ -1,0 +1,113 @@
+"""The settings of keys and teams: what may be given, how it is checked, and the columns that keep it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, TypedDict
+
+from serve.ledger.messages import Period
+from serve.ledger.periods import PERIODS
+from serve.ledger.picodollars import PICO_PER_USD
+from serve.wire.limits import SHORTEST_LATENCY_S
+from serve.wire.recording import RECORDINGS, Recording
+from warehouse import InputError
+
+MOST_BUDGET_USD = 1_000_000.0
+
+
+class TeamSettings(TypedDict, total=False):
+    """What a team may have; what is left out stays as it is, None takes a limit away."""
+
+    budget_usd: float | None
+    period: Period
+    parent: str | None  # name or id of the team that it lies in
+
+
+class KeySettings(TypedDict, total=False):
+    """What a key may have; what is left out stays as it is, None takes a limit away."""
+
+    budget_usd: float | None
+    period: Period
+    team: str | None  # name or id
+    requests_per_minute: int | None
+    experts: Sequence[str] | None
+    preset: str | None
+    paced_over: int | None
+    max_experts_asked: int | None
+    max_latency_s: float | None
+    record: Recording | None
+    explore_share: float | None
+    explore_usd_per_day: float | None
+    operator: bool
+
+
+def columns_of(where: str, told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns of settings that stand for themselves; who lies in which team is found elsewhere.
+
+    Args:
+        where: the key or team that they are of, for messages.
+        told: a :class:`KeySettings` or :class:`TeamSettings`.
+
+    Raises:
+        InputError: a setting is none.
+    """
+    found: dict[str, Any] = {}
+    for name, value in told.items():
+        if name in {"team", "parent"}:
+            continue
+        _check(name, value, where)
+        if name == "budget_usd":
+            found["budget"] = None if value is None else round(value * PICO_PER_USD)
+        elif name == "experts":
+            found[name] = json.dumps(list(value)) if value else None
+        elif name == "operator":
+            found[name] = int(value)
+        else:
+            found[name] = value
+    return found
+
+
+def check_pace(where: str, budget: int | None, paced_over: int | None) -> None:
+    """Refuse a pace without a budget to spread.
+
+    Raises:
+        InputError: there is none, or it is spread over nothing.
+    """
+    if paced_over is not None and (budget is None or paced_over < 1):
+        told = "no budget" if budget is None else f"{budget / PICO_PER_USD:g} USD"
+        raise InputError(
+            f"{told} cannot be spread over {paced_over} requests",
+            where=where,
+            fix="give a budget and 1 request or more",
+        )
+
+
+def _check(name: str, value: Any, where: str) -> None:
+    if value is None:
+        if name == "period":
+            raise InputError("a budget has a period", where=where, fix=f"give {', '.join(PERIODS)}")
+        return
+    what = fix = ""
+    if name == "budget_usd" and not 0 <= value <= MOST_BUDGET_USD:
+        what = f"{value:g} USD cannot be a budget"
+        fix = f"give 0 to {MOST_BUDGET_USD:,.0f}, or none for a key without a limit"
+    elif name == "period" and value not in PERIODS:
+        what, fix = f"{value!r} is no period", f"give {', '.join(PERIODS)}"
+    elif name == "requests_per_minute" and value < 1:
+        what = f"{value} requests a minute cannot be a limit"
+        fix = "give 1 or more, or none for a key without a limit"
+    elif name == "max_experts_asked" and value < 1:
+        what, fix = f"{value} experts cannot answer", "give 1 or more"
+    elif name == "max_latency_s" and not SHORTEST_LATENCY_S <= value < float("inf"):
+        what, fix = f"{value:g} s cannot be the time for an answer", f"give {SHORTEST_LATENCY_S:g} or more"
+    elif name == "record" and value not in RECORDINGS:
+        what, fix = f"{value!r} does not say what is recorded", f"give {', '.join(RECORDINGS)}"
+    elif name == "explore_share" and not 0 <= value <= 1:
+        what = f"{value:g} is no share of the requests to explore on"
+        fix = "give 0 (never) to 1 (all of them)"
+    elif name == "explore_usd_per_day" and not 0 <= value <= MOST_BUDGET_USD:
+        what = f"{value:g} USD cannot be what exploring may cost a day"
+        fix = f"give 0 to {MOST_BUDGET_USD:,.0f}"
+    if what:
+        raise InputError(what, where=where, fix=fix)
