@@ -102,6 +102,13 @@ def serve(
         str,
         typer.Option(help="HTTP front: haproxy, python (Ray Serve's proxy) or auto."),
     ] = "auto",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Network (CIDR) of a proxy before this endpoint that is believed to tell clients' addresses"
+            " (X-Forwarded-For); may be repeated."
+        ),
+    ] = None,
     write_config: Annotated[
         Path | None,
         typer.Option(help="Write a configuration file for `serve deploy` instead of starting anything."),
@@ -126,6 +133,7 @@ def serve(
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
     settings |= {"trace": trace, "trace_share": trace_share, "trace_to": tuple(trace_to or ())}
+    settings |= {"trusted_proxies": tuple(trusted_proxy or ())}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
     )

@@ -6,7 +6,7 @@ import ipaddress
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from experts import ExpertSpec, load_catalogue
 from experts.backends.registry import kind_of
@@ -44,6 +44,11 @@ class ServeConfig(BaseModel):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="networks (CIDR) of proxies before this endpoint whose X-Forwarded-For is believed, for "
+        "keys that may be used from some networks only",
+    )
     front: Literal["auto", "haproxy", "python"] = Field(
         "auto",
         description="the proxy before the ingresses: HAProxy, Ray Serve's proxy in Python, or "
@@ -131,6 +136,11 @@ class ServeConfig(BaseModel):
         "an http address; when not given: mlflow, and otlp if that is set",
     )
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, told: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(one, strict=False)) for one in told)
 
     @property
     def longest_request_s(self) -> float:

@@ -56,7 +56,9 @@ def create_api(gateway: Gateway) -> FastAPI:
     add_error_handlers(app)
     page, policy = read_page()
     app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
-    app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
+    # The outer one: no key, nothing read.
+    trusted = gateway.config.trusted_proxies
+    app.add_middleware(Authentication, identifier=gateway.ledger, trusted_proxies=trusted)
     if gateway.config.access == "open":
         app.add_middleware(LocalNames)
     gateway.ledger.life.count_background = gateway.count_background

@@ -21,6 +21,7 @@ from serve.ledger.ledger import Ledger
 from serve.ledger.messages import (
     Caller,
     Drained,
+    Ended,
     Entry,
     Extension,
     Feedback,
@@ -91,8 +92,8 @@ class Bookkeeper:
         """Keep on with what is done beside the requests; Ray Serve asks now and then."""
         self._carry_on()
 
-    async def identify(self, secret_hash: str | None) -> Caller | None:
-        """Return who asks, by the digest of the key; None when the request may not come in."""
+    async def identify(self, secret_hash: str | None) -> Caller | Ended | None:
+        """Return who asks, by the digest of a secret, or why it is none any more; None if it never was."""
         self._carry_on()
         return await patiently(lambda: self._identify(secret_hash))
 
@@ -134,11 +135,9 @@ class Bookkeeper:
         self._overview.write_down()
         return self._drain.begin(within_s, time.monotonic())
 
-    def _identify(self, secret_hash: str | None) -> Caller | None:
+    def _identify(self, secret_hash: str | None) -> Caller | Ended | None:
         caller = self._ledger.identify(secret_hash) if secret_hash else None
-        if isinstance(caller, Caller):
-            return caller
-        return None if caller == "revoked" or not self._is_open() else Caller()
+        return caller if caller is not None or not self._is_open() else Caller()
 
     def _write_all(self, entries: Sequence[Entry]) -> list[Written]:
         """Write all together, in few ways to the database and back; or else each apart from the others."""
@@ -223,6 +222,7 @@ class Bookkeeper:
             lifetime_s=self._config.longest_request_s,
             owner=entry.owner,
             likely_usd=entry.likely_usd,
+            rotation=caller.rotation,
         )
         return Reserved(grant, held_by, silent_s, ratio)
 

@@ -13,8 +13,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from serve.ledger.accounts.budgets import Budget, BudgetBook, places_of, teams_to_keep, tightest
+from serve.ledger.accounts.keys import why_ended
 from serve.ledger.ahead import Ahead
-from serve.ledger.messages import Grant, Refusal, Settled
+from serve.ledger.messages import ENDED, Grant, Refusal, Settled
 from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bounded, to_pico
 from serve.ledger.store.store import Row, Store
@@ -52,6 +53,7 @@ class CallBook:
         now: float,
         owner: str = "",
         likely_usd: Sequence[float] = (),
+        rotation: int | None = None,
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost."""
         with self._db.transaction():
@@ -59,6 +61,8 @@ class CallBook:
             key = self._valid_key(key_id)
             if isinstance(key, Refusal):
                 return key
+            if ended := why_ended(key, rotation, now):
+                return Refusal(ENDED[ended], "invalid_api_key")
             budgets = self._budgets.above(key, now)
             limit = tightest(budgets)
             left = None if limit is None else limit.left

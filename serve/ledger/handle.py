@@ -14,6 +14,7 @@ from ray.serve.handle import DeploymentHandle
 
 from serve.ledger.messages import (
     Caller,
+    Ended,
     Entry,
     Extension,
     Feedback,
@@ -64,10 +65,10 @@ class BookkeeperHandle:
         )
         self._ask = _refused_when_away(call)
 
-    async def identify(self, secret_hash: str | None) -> Caller | None:
-        """Return who asks."""
+    async def identify(self, secret_hash: str | None) -> Caller | Ended | None:
+        """Return who asks, or why the secret is none any more."""
         self.show_life()
-        caller: Caller | None = await self._ask(self._handle.identify, secret_hash)
+        caller: Caller | Ended | None = await self._ask(self._handle.identify, secret_hash)
         return caller
 
     async def reserve(self, reservation: Reservation) -> Reserved:

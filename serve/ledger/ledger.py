@@ -34,7 +34,7 @@ class Ledger:
         self._ahead = Ahead()
         self._calls = CallBook(self._db)
         keys = KeyBook(self._db)
-        self.create_key, self.revoke_key = keys.create_key, keys.revoke_key
+        self.create_key, self.rotate_key, self.revoke_key = keys.create_key, keys.rotate_key, keys.revoke_key
         self.change_key, self.list_keys, self.identify = keys.change_key, keys.list_keys, keys.identify
         self.find_key, self.fullest_keys, self.key_names = keys.find_key, keys.fullest_keys, keys.key_names
         teams = TeamBook(self._db)
@@ -54,6 +54,7 @@ class Ledger:
         now: float | None = None,
         owner: str = "",
         likely_usd: Sequence[float] = (),
+        rotation: int | None = None,
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost.
 
@@ -65,6 +66,7 @@ class Ledger:
             now: seconds since 1970; the present by default.
             owner: the process that works on the call.
             likely_usd: per expert, what is charged where the call ends without being settled.
+            rotation: which of the key's secrets the caller has; see :class:`serve.ledger.messages.Caller`.
         """
         now = time.time() if now is None else now
         return self._calls.reserve(
@@ -75,6 +77,7 @@ class Ledger:
             now=now,
             owner=owner,
             likely_usd=likely_usd,
+            rotation=rotation,
         )
 
     def extend(

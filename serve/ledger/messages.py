@@ -11,6 +11,14 @@ from typing import Any, Literal, NamedTuple
 from serve.wire.recording import Recording
 
 Period = Literal["day", "month", "total"]  # how long a budget lasts
+#: Why a secret that was a key's is none any more.
+Ended = Literal["revoked", "expired", "rotated"]
+#: The same for who asks with it.
+ENDED: dict[Ended, str] = {
+    "revoked": "this key is not valid",
+    "expired": "this key has expired",
+    "rotated": "this secret of the key has been replaced; use the new one",
+}
 MOST_USD = 10_000.0  # a bound, cost or claim of one call beyond this is cut to it
 
 
@@ -34,6 +42,11 @@ class Caller:
     explore_share: float | None = None  # of its requests, instead of the endpoint's
     explore_usd_per_day: float | None = None  # of its requests, within the endpoint's
     is_operator: bool = False  # may see what others ask and spend
+    models: tuple[str, ...] | None = None  # the only names that its requests may give as model
+    dialects: tuple[str, ...] | None = None  # the only ones that it may speak
+    networks: tuple[str, ...] | None = None  # the only ones that it may be used from, as CIDR
+    rotation: int = 0  # counts the secrets of the key before this one
+    valid_until: float | None = None  # of this secret, seconds since 1970
 
     @property
     def sees_all(self) -> bool:

@@ -8,6 +8,7 @@ from typing import Protocol
 from orchestrator.selection.presets import Preset
 from serve.ledger.messages import (
     Caller,
+    Ended,
     Extension,
     Feedback,
     Life,
@@ -50,7 +51,7 @@ class LedgerClient(Protocol):
 
     life: Life
 
-    async def identify(self, secret_hash: str | None) -> Caller | None: ...  # noqa: D102
+    async def identify(self, secret_hash: str | None) -> Caller | Ended | None: ...  # noqa: D102
     async def reserve(self, reservation: Reservation) -> Reserved: ...  # noqa: D102
     async def extend(self, extension: Extension) -> Reserved: ...  # noqa: D102
     async def settle(self, settlement: Settlement) -> Settled: ...  # noqa: D102

@@ -54,7 +54,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("warehouse", "experts", "universe", "orchestrator", "serve", "pipelines")
 THE_CONSOLE = "pipelines/commands/terminal/console.py"
 #: Not tables of their own: the look of some, a table's other form, and those of the HTML report.
-HELPERS = {"narrow_table", "_as_blocks", "table_of"}
+HELPERS = {"narrow_table", "_as_blocks", "table_of", "table_of_columns"}
 
 TEXTS = {
     "long": "helm/google_gemini-1.5-pro-preview-0409-with-a-very-long-name-indeed-" + "x" * 20,

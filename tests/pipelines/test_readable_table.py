@@ -104,6 +104,7 @@ ACTORS = {
     "judge": "asks a judge, and fills tables",
     "keys create": "makes a key",
     "keys revoke": "ends a key",
+    "keys rotate": "gives a key a new secret",
     "keys set": "changes a key",
     "ledger migrate": "moves the ledger",
     "learn": "asks experts, and makes a version",

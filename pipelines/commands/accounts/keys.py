@@ -17,9 +17,12 @@ from pipelines.commands.accounts.opened import (
     changes,
     given,
     open_ledger,
+    read_duration_s,
+    read_moment,
     table_of_columns,
 )
 from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption, LedgerOption
+from serve.wire.dialects import DIALECT_PATHS
 from serve.wire.presets import Preset
 from serve.wire.recording import Recording
 
@@ -45,6 +48,21 @@ AskedOption = Annotated[
     int | None, typer.Option(help="Maximum number of experts that may answer one request.")
 ]
 LatencyOption = Annotated[float | None, typer.Option(help="Maximum seconds for one answer.")]
+ExpiresOption = Annotated[
+    str | None, typer.Option(help="When it ends: 2027-01-31 (UTC), or how long from now, such as 30d.")
+]
+ModelOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Allow this model name only, such as leeroo:economy; may be repeated."),
+]
+DialectOption = Annotated[
+    list[str] | None,
+    typer.Option(help=f"Allow this dialect only ({', '.join(DIALECT_PATHS)}); may be repeated."),
+]
+NetworkOption = Annotated[
+    list[str] | None,
+    typer.Option(help="Allow requests from this network only, as CIDR (10.0.0.0/8); may be repeated."),
+]
 CatalogueOfExperts = Annotated[
     Path | None, typer.Option(help="Catalogue that --expert refers to; the default one if not given.")
 ]
@@ -74,6 +92,7 @@ def register(app: typer.Typer) -> None:
     )
     keys.command("create")(create_key)
     keys.command("set")(set_key)
+    keys.command("rotate")(rotate_key)
     keys.command("revoke")(revoke_key)
     keys.command("list")(list_keys)
     app.add_typer(keys, name="keys")
@@ -95,6 +114,10 @@ def create_key(
     record: RecordOption = None,
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
+    expires: ExpiresOption = None,
+    model: ModelOption = None,
+    dialect: DialectOption = None,
+    network: NetworkOption = None,
     operator: Annotated[
         bool, typer.Option("--operator", help="It sees all requests, keys and spending in the overview.")
     ] = False,
@@ -117,6 +140,10 @@ def create_key(
             "record": record,
             "explore_share": explore_share,
             "explore_usd_per_day": explore_usd_per_day,
+            "expires_at": None if expires is None else read_moment(expires, f"key {name!r}, --expires"),
+            "models": model,
+            "dialects": dialect,
+            "networks": network,
         }
     )
     key_id, secret = open_ledger(home, ledger).create_key(name, operator=operator, **settings)
@@ -154,6 +181,10 @@ def set_key(
     record: RecordOption = None,
     explore_share: ShareOption = None,
     explore_usd_per_day: PerDayOption = None,
+    expires: ExpiresOption = None,
+    model: ModelOption = None,
+    dialect: DialectOption = None,
+    network: NetworkOption = None,
     operator: Annotated[
         bool | None, typer.Option("--operator/--no-operator", help="Whether it sees everybody's figures.")
     ] = None,
@@ -176,10 +207,29 @@ def set_key(
         "record": record,
         "explore_share": explore_share,
         "explore_usd_per_day": explore_usd_per_day,
+        "expires_at": None if expires is None else read_moment(expires, f"key {name!r}, --expires"),
+        "models": model,
+        "dialects": dialect,
+        "networks": network,
         "operator": operator,
     }
     key_id = open_ledger(home, ledger).change_key(name, **changes(f"key {name!r}", told, clear))
     typer.echo(f"{key_id} is changed.")
+
+
+def rotate_key(
+    name: Annotated[str, typer.Argument(help="Name or id of the key.")],
+    home: HomeOption = DEFAULT_HOME,
+    ledger: LedgerOption = None,
+    grace: Annotated[
+        str, typer.Option(help="How long the old secret still works: 30m, 24h, 7d; 0 ends it now.")
+    ] = "24h",
+) -> None:
+    """Give a key a new secret, which is shown once. Its budget, its limits and what it spent stay."""
+    grace_s = read_duration_s(grace, f"key {name!r}, --grace")
+    key_id, secret = open_ledger(home, ledger).rotate_key(name, grace_s)
+    told = f"The old secret works for {grace} more." if grace_s else "The old secret is refused from now on."
+    typer.echo(f"{key_id} has a new secret. {told} Keep this one, it is not shown again:\n{secret}")
 
 
 def revoke_key(
@@ -228,7 +278,12 @@ def key_table(keys: Sequence[KeyRecord]) -> Table:
         "record": lambda key: key.record or "-",
         "explore": lambda key: "-" if key.explore_share is None else f"{key.explore_share:g}",
         "exploring USD": lambda key: f"{key.explored_usd:.6g}" if key.explored_usd else "-",
+        "models": lambda key: ", ".join(key.models or ()) or "-",
+        "dialects": lambda key: ", ".join(key.dialects or ()) or "-",
+        "networks": lambda key: ", ".join(key.networks or ()) or "-",
+        "expires": lambda key: key.expires_at or "-",
+        "old secret until": lambda key: key.old_secret_until or "-",
         "operator": lambda key: "yes" if key.operator else "-",
-        "state": lambda key: "revoked" if key.revoked else "active",
+        "state": lambda key: "revoked" if key.revoked else "expired" if key.is_expired else "active",
     }
     return table_of_columns(keys, columns, ALWAYS_SHOWN)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -27,6 +30,11 @@ ClearOption = Annotated[
     typer.Option(help="Take a limit away, by the name of its option: --clear budget-usd; may be repeated."),
 ]
 T = TypeVar("T")
+#: Options whose settings have other names.
+_SETTINGS = {"expert": "experts", "expires": "expires_at"} | {
+    one: f"{one}s" for one in ("model", "dialect", "network")
+}
+_UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def open_ledger(home: Path, ledger: str | None) -> Ledger:
@@ -58,6 +66,7 @@ def changes(where: str, told: Mapping[str, Any], clear: Sequence[str] | None) ->
     wanted = given(told)
     for option in clear or ():
         name = option.removeprefix("--").replace("-", "_")
+        name = _SETTINGS.get(name, name)
         if name not in told or name in {"period", "operator"}:
             names = ", ".join(one.replace("_", "-") for one in told if one not in {"period", "operator"})
             raise InputError(f"{option!r} is no limit to take away", where=where, fix=f"give one of {names}")
@@ -66,6 +75,38 @@ def changes(where: str, told: Mapping[str, Any], clear: Sequence[str] | None) ->
         names = ", ".join(f"--{one.replace('_', '-')}" for one in told)
         raise InputError("nothing is to be changed", where=where, fix=f"give one of {names}, --clear")
     return wanted
+
+
+def read_duration_s(told: str, where: str) -> float:
+    """Return the seconds of a duration: 90s, 30m, 12h, 7d; 0 is none at all.
+
+    Raises:
+        InputError: it is none.
+    """
+    from warehouse import InputError
+
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smhd])|0", told.strip())
+    if found is None:
+        raise InputError(f"{told!r} is no duration", where=where, fix="write 90s, 30m, 12h or 7d")
+    return float(found[1] or 0) * _UNITS_S[found[2] or "s"]
+
+
+def read_moment(told: str, where: str) -> float:
+    """Return a moment in seconds since 1970: a date or time (UTC unless it says), or a duration from now.
+
+    Raises:
+        InputError: it is none.
+    """
+    from warehouse import InputError
+
+    try:
+        moment = datetime.fromisoformat(told.strip())
+    except ValueError:
+        if not re.fullmatch(r"[\d.]+[smhd]", told.strip()):
+            fix = "write 2027-01-31, 2027-01-31T18:00, or how long from now: 12h, 30d"
+            raise InputError(f"{told!r} is no moment", where=where, fix=fix) from None
+        return time.time() + read_duration_s(told, where)
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def table_of_columns(

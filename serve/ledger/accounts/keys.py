@@ -7,16 +7,22 @@ import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, Unpack
+from datetime import UTC, datetime
+from typing import Unpack
 
 from serve.ledger.accounts.changing import find_row, insert_row, update_row
 from serve.ledger.accounts.settings import KeySettings, check_pace, columns_of
 from serve.ledger.exploring import ExploringBook
-from serve.ledger.messages import Caller, Period, hash_secret
+from serve.ledger.messages import Caller, Ended, Period, hash_secret
 from serve.ledger.periods import period_start
 from serve.ledger.picodollars import PICO_PER_USD
-from serve.ledger.store.store import Store
+from serve.ledger.store.store import Row, Store
 from serve.wire.recording import Recording
+from warehouse import InputError
+
+_DAY_S = 86_400.0
+DEFAULT_GRACE_S = _DAY_S  # in which the secret before a rotation still works
+MOST_GRACE_S = 90 * _DAY_S
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,12 @@ class KeyRecord:
     explored_usd: float = 0.0  # what exploring its requests came to today, beyond the greedy choice
     operator: bool = False  # sees everybody's figures in the overview
     team: str | None = None  # that it lies in, by name
+    expires_at: str | None = None  # in UTC
+    old_secret_until: str | None = None  # where it was rotated, as long as the secret before works
+    models: tuple[str, ...] | None = None
+    dialects: tuple[str, ...] | None = None
+    networks: tuple[str, ...] | None = None
+    is_expired: bool = False
 
 
 class KeyBook:
@@ -86,6 +98,36 @@ class KeyBook:
             check_pace(where, budget, columns["paced_over"] if "paced_over" in columns else key["paced_over"])
             update_row(self._db, "keys", key["key_id"], columns | self._team_of(settings))
         return str(key["key_id"])
+
+    def rotate_key(self, name_or_id: str, grace_s: float = DEFAULT_GRACE_S) -> tuple[str, str]:
+        """Give a key a new secret; return its id and the secret, which is shown this once.
+
+        The key stays what it is: its budget, its limits, what it spent.
+
+        Args:
+            name_or_id: of the key.
+            grace_s: how long the secret before still works. The one before that ends now.
+
+        Raises:
+            InputError: there is no such key, it is revoked, or that is no time.
+        """
+        if not 0 <= grace_s <= MOST_GRACE_S:
+            raise InputError(
+                f"{grace_s:g} s cannot be the grace of the old secret",
+                where=f"key {name_or_id!r}",
+                fix=f"give 0 (it ends now) to {MOST_GRACE_S / _DAY_S:.0f} days",
+            )
+        secret = f"lk-{secrets.token_urlsafe(32)}"
+        with self._db.transaction():
+            key = find_row(self._db, "keys", name_or_id)
+            columns: dict[str, object] = {
+                "secret_hash": hash_secret(secret),
+                "previous_hash": key["secret_hash"],
+                "previous_until": time.time() + grace_s,
+                "rotations": key["rotations"] + 1,
+            }
+            update_row(self._db, "keys", key["key_id"], columns)
+        return str(key["key_id"]), secret
 
     def revoke_key(self, name_or_id: str) -> str:
         """End a key; return its id.
@@ -150,7 +192,7 @@ class KeyBook:
                 budget_usd=None if row["budget"] is None else row["budget"] / PICO_PER_USD,
                 period=row["period"],
                 requests_per_minute=row["requests_per_minute"],
-                experts=tuple(json.loads(row["experts"])) if row["experts"] else None,
+                experts=_names(row["experts"]),
                 preset=row["preset"],
                 paced_over=row["paced_over"],
                 max_experts_asked=row["max_experts_asked"],
@@ -166,21 +208,32 @@ class KeyBook:
                 explored_usd=explored.get(row["key_id"], 0.0),
                 operator=bool(row["operator"]),
                 team=row["team"],
+                expires_at=_told(row["expires_at"]),
+                old_secret_until=_told(row["previous_until"]) if (row["previous_until"] or 0) > now else None,
+                models=_names(row["models"]),
+                dialects=_names(row["dialects"]),
+                networks=_names(row["networks"]),
+                is_expired=row["expires_at"] is not None and row["expires_at"] <= now,
             )
             for row in rows
         ]
 
-    def identify(self, secret_hash: str) -> Caller | Literal["revoked"] | None:
-        """Return the key with this digest; None if there is none."""
+    def identify(self, secret_hash: str) -> Caller | Ended | None:
+        """Return the key with this digest of a secret, or why it is none any more; None if it never was."""
+        now = time.time()
         row = self._db.one("select * from keys where secret_hash = ?", (secret_hash,))
+        is_old = row is None
+        if row is None:
+            row = self._db.one("select * from keys where previous_hash = ?", (secret_hash,))
         if row is None:
             return None
-        if row["revoked_at"] is not None:
-            return "revoked"
-        experts = tuple(json.loads(row["experts"])) if row["experts"] else None
+        rotation = row["rotations"] - is_old
+        if ended := why_ended(row, rotation, now):
+            return ended
+        ends = [row["expires_at"], row["previous_until"] if is_old else None]
         return Caller(
             row["key_id"],
-            experts,
+            _names(row["experts"]),
             row["preset"],
             row["requests_per_minute"],
             is_paced=row["paced_over"] is not None,
@@ -190,4 +243,35 @@ class KeyBook:
             explore_share=row["explore_share"],
             explore_usd_per_day=row["explore_usd_per_day"],
             is_operator=bool(row["operator"]),
+            models=_names(row["models"]),
+            dialects=_names(row["dialects"]),
+            networks=_names(row["networks"]),
+            rotation=rotation,
+            valid_until=min((one for one in ends if one is not None), default=None),
         )
+
+
+def why_ended(key: Row, rotation: int | None, now: float) -> Ended | None:
+    """Return why a key, or one of its secrets, lets nobody in any more; None if it does.
+
+    Args:
+        key: its row.
+        rotation: counts the key's secrets before the one in question; None for the key alone.
+        now: seconds since 1970.
+    """
+    if key["revoked_at"] is not None:
+        return "revoked"
+    if key["expires_at"] is not None and key["expires_at"] <= now:
+        return "expired"
+    if rotation is None or rotation == key["rotations"]:
+        return None
+    is_in_grace = rotation == key["rotations"] - 1 and now < key["previous_until"]
+    return None if is_in_grace else "rotated"
+
+
+def _names(told: str | None) -> tuple[str, ...] | None:
+    return tuple(json.loads(told)) if told else None
+
+
+def _told(moment: float | None) -> str | None:
+    return None if moment is None else f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Mapping, Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypedDict
 
 from serve.ledger.messages import Period
 from serve.ledger.periods import PERIODS
 from serve.ledger.picodollars import PICO_PER_USD
+from serve.wire.dialects import DIALECT_PATHS
 from serve.wire.limits import SHORTEST_LATENCY_S
 from serve.wire.recording import RECORDINGS, Recording
 from warehouse import InputError
 
 MOST_BUDGET_USD = 1_000_000.0
+_END_OF_TIME = 253_402_300_799.0  # the year 9999
 
 
 class TeamSettings(TypedDict, total=False):
@@ -40,6 +44,13 @@ class KeySettings(TypedDict, total=False):
     explore_share: float | None
     explore_usd_per_day: float | None
     operator: bool
+    expires_at: float | None  # seconds since 1970
+    models: Sequence[str] | None
+    dialects: Sequence[str] | None
+    networks: Sequence[str] | None
+
+
+_LISTS = {"experts", "models", "dialects", "networks"}
 
 
 def columns_of(where: str, told: Mapping[str, Any]) -> dict[str, Any]:
@@ -59,7 +70,9 @@ def columns_of(where: str, told: Mapping[str, Any]) -> dict[str, Any]:
         _check(name, value, where)
         if name == "budget_usd":
             found["budget"] = None if value is None else round(value * PICO_PER_USD)
-        elif name == "experts":
+        elif name == "networks":
+            found[name] = json.dumps([str(_network(one, where)) for one in value]) if value else None
+        elif name in _LISTS:
             found[name] = json.dumps(list(value)) if value else None
         elif name == "operator":
             found[name] = int(value)
@@ -81,6 +94,15 @@ def check_pace(where: str, budget: int | None, paced_over: int | None) -> None:
             where=where,
             fix="give a budget and 1 request or more",
         )
+
+
+def _network(told: str, where: str) -> IPv4Network | IPv6Network:
+    try:
+        return ip_network(told.strip(), strict=False)
+    except ValueError:
+        raise InputError(
+            f"{told!r} is no network", where=where, fix="write CIDR, such as 10.0.0.0/8 or 2001:db8::/32"
+        ) from None
 
 
 def _check(name: str, value: Any, where: str) -> None:
@@ -109,5 +131,14 @@ def _check(name: str, value: Any, where: str) -> None:
     elif name == "explore_usd_per_day" and not 0 <= value <= MOST_BUDGET_USD:
         what = f"{value:g} USD cannot be what exploring may cost a day"
         fix = f"give 0 to {MOST_BUDGET_USD:,.0f}"
+    elif name == "expires_at" and not time.time() < value < _END_OF_TIME:
+        what, fix = (
+            "it would have expired already",
+            "give a time to come, or revoke the key",
+        )
+    elif name == "dialects" and (unknown := set(value) - set(DIALECT_PATHS)):
+        what, fix = f"{min(unknown)!r} is no dialect", f"give {', '.join(DIALECT_PATHS)}"
+    elif name in _LISTS and not all(isinstance(one, str) and one.strip() for one in value):
+        what, fix = f"a name among {name} is empty", "leave it out"
     if what:
         raise InputError(what, where=where, fix=fix)

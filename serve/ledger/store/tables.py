@@ -10,7 +10,9 @@ create table if not exists keys (
   period text not null, requests_per_minute integer, experts text, preset text,
   created_at real not null, revoked_at real, paced_over integer, max_experts_asked integer,
   max_latency_s real, record text, explore_share real, explore_usd_per_day real,
-  operator integer not null default 0, team_id text);
+  operator integer not null default 0, team_id text, expires_at real,
+  previous_hash text, previous_until real, rotations integer not null default 0, models text, dialects text,
+  networks text);
 create table if not exists teams (
   team_id text primary key, name text not null, parent_id text, budget integer, period text not null,
   created_at real not null, removed_at real);
@@ -50,6 +52,7 @@ NAMES = tuple(line.split()[5] for line in TABLES.splitlines() if line.startswith
 INDEXES = """
 create index if not exists open_calls on calls (expires_at) where state = 'open';
 create index if not exists closed_calls on calls (expires_at) where state <> 'open';
+create index if not exists previous_secrets on keys (previous_hash) where previous_hash is not null;
 create index if not exists owned_calls on calls (owner) where state = 'open';
 """
 
@@ -64,6 +67,13 @@ ADDED = {
         "explore_usd_per_day real",
         "operator integer not null default 0",
         "team_id text",
+        "expires_at real",
+        "previous_hash text",
+        "previous_until real",
+        "rotations integer not null default 0",
+        "models text",
+        "dialects text",
+        "networks text",
     ),
     "spending": (
         "requests integer not null default 0",
