@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, FastAPI, Query
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
+from serve.http.admin.routes import add_admin
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
 from serve.http.described import REFUSALS, STREAM, FromKey, FromTrace, complete
@@ -117,6 +118,7 @@ def create_api(gateway: Gateway) -> FastAPI:
         return await carry_out(gateway, request, caller)
 
     app.include_router(asked)
+    add_admin(app, gateway.ledger)
 
     @app.get("/v1/models", responses={401: REFUSALS[401]})
     async def models(caller: FromKey) -> ModelList:

@@ -14,11 +14,18 @@ from dataclasses import replace
 from functools import partial
 
 from serve.config import ServeConfig, is_loopback
+from serve.ledger.accounts.administering import administer
+from serve.ledger.accounts.usage import Used, tokens_of
 from serve.ledger.ahead import needs_of
+from serve.ledger.alerts.figures import AlertFigures
+from serve.ledger.alerts.sending import AlertSender
+from serve.ledger.alerts.webhook import read_webhook
 from serve.ledger.drain import Drain
 from serve.ledger.key_limits import PriceRatios, RateLimiter
 from serve.ledger.ledger import Ledger
 from serve.ledger.messages import (
+    AdminAnswer,
+    AdminOrder,
     Caller,
     Drained,
     Ended,
@@ -71,7 +78,8 @@ class Bookkeeper:
         self._hash_key = read_hash_key(config.home)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
-        self._metrics = Metrics(DriftFigures(config.home))
+        self._metrics = Metrics(DriftFigures(config.home), AlertFigures(self._ledger.alerts))
+        self._alerts = AlertSender(self._ledger.alerts, read_webhook())
         self._overview = Overview(self._ledger)
         self._feedback = FeedbackDesk(config, self._ledger)
         self._upkeep = Upkeep(config)
@@ -81,6 +89,7 @@ class Bookkeeper:
         self._to_count: list[Callable[[], None]] = []  # once the entries are in the ledger
         self._carrying: asyncio.Task[None] | None = None
         self._burying: asyncio.Task[None] | None = None
+        self._alerting: asyncio.Task[None] | None = None
         self._local = LocalServer(self.write)
 
     async def address(self) -> Address:
@@ -118,6 +127,10 @@ class Bookkeeper:
     async def overview(self, caller: Caller, days: int) -> LedgerOverview:
         """Return what an operator sees of the last days, or what a key sees of its own requests."""
         return await patiently(lambda: self._overview.look(caller, days))
+
+    async def administer(self, caller: Caller, order: AdminOrder) -> AdminAnswer:
+        """Do what an admin wants, and note who wanted it."""
+        return await patiently(lambda: administer(self._ledger, caller, order))
 
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken:
         """Write down what a caller says of an answer of its own."""
@@ -238,7 +251,11 @@ class Bookkeeper:
     def _settle(self, entry: Settlement, *, is_apart: bool) -> Settled:
         caller = entry.caller
         settled = self._ledger.settle(
-            entry.request_id, entry.cost_usd, disputed_usd=entry.disputed_usd, key_id=caller.key_id
+            entry.request_id,
+            entry.cost_usd,
+            disputed_usd=entry.disputed_usd,
+            key_id=caller.key_id,
+            used=_used(entry),
         )
         if entry.explored is not None:
             beyond_usd = self._ledger.exploring.settle(entry.request_id, entry.explored)
@@ -290,6 +307,8 @@ class Bookkeeper:
             self._carrying = loop.create_task(self._carry())
         if self._burying is None or self._burying.done():
             self._burying = loop.create_task(self._bury_the_dead())
+        if self._alerting is None or self._alerting.done():
+            self._alerting = loop.create_task(self._alerts.run())
 
     async def _bury_the_dead(self) -> None:
         """End the calls of processes that died, and those whose time ran out, for ever."""
@@ -318,3 +337,10 @@ class Bookkeeper:
                 await asyncio.to_thread(self._upkeep.run_if_due)
             except Exception:  # the traffic stays in the ledger, and the next turn tries again
                 logger.exception("cannot write the traffic to the warehouse, or look after what is there")
+
+
+def _used(entry: Settlement) -> Used:
+    answer = entry.answer
+    if answer is not None:
+        return Used(answer.expert, 1, *tokens_of(answer.usage))
+    return Used(entry.failures[-1][0]) if entry.failures else Used()

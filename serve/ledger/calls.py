@@ -14,6 +14,7 @@ from typing import Any
 
 from serve.ledger.accounts.budgets import Budget, BudgetBook, places_of, teams_to_keep, tightest
 from serve.ledger.accounts.keys import why_ended
+from serve.ledger.accounts.usage import NOTHING_TOLD, UsageBook, Used
 from serve.ledger.ahead import Ahead
 from serve.ledger.messages import ENDED, Grant, Refusal, Settled
 from serve.ledger.periods import allowance_usd, period_start
@@ -40,6 +41,7 @@ class CallBook:
     def __init__(self, db: Store) -> None:
         self._db = db
         self._budgets = BudgetBook(db)
+        self._usage = UsageBook(db)
         self._expired_at = 0.0
         self._ahead = Ahead()
 
@@ -76,6 +78,7 @@ class CallBook:
                 if left is None or (bound <= left and is_bounded(bounds_usd[index]))
             ]
             if limit is not None and not affordable:
+                self._budgets.note_refusal(limit)
                 return Refusal(
                     f"{limit.told_left}, and this request may cost ${min(bounds) / PICO_PER_USD:.6g}",
                     "insufficient_quota",
@@ -139,6 +142,7 @@ class CallBook:
         now: float,
         disputed_usd: Any = 0.0,
         key_id: str | None = None,
+        used: Used = NOTHING_TOLD,
     ) -> Settled:
         """Charge what a call cost, within its reservation, and give the rest back.
 
@@ -160,6 +164,9 @@ class CallBook:
                 charged = min(charged, before + self._left(call))
             disputed += claimed - charged
             held = call["reserved"] if call["state"] == "open" else 0
+            if before:
+                self._note_usage(call, -before)
+            self._note_usage(call, charged, used)
             self._db.write(
                 "update calls set state = 'settled', cost = ?, disputed = ? where request_id = ?",
                 (charged, disputed, request_id),
@@ -259,6 +266,7 @@ class CallBook:
         ended = self._db.all(_END.format(which=which), (value,))
         for call in ended:
             self._budgets.add(places_of(call), spent=call["cost"], reserved=-call["reserved"])
+            self._note_usage(call, call["cost"])
         return len(ended)
 
     def _is_open_again(self, call: Row) -> bool:
@@ -272,7 +280,13 @@ class CallBook:
         )
         self._ahead.calls.pop(call["request_id"], None)
         self._budgets.add(places_of(call), spent=-call["cost"], reserved=call["reserved"])
+        self._note_usage(call, -call["cost"])
         return True
+
+    def _note_usage(self, call: Row, cost: int, used: Used = NOTHING_TOLD) -> None:
+        """Tell on which day, by whom and for whom something was charged: nobody, where its process died."""
+        (_, *teams) = places_of(call)
+        self._usage.add(call, teams[0][0] if teams else "", used, cost)
 
     def _left(self, call: Row) -> int:
         limit = tightest(self._budgets.of_call(call))

@@ -13,6 +13,8 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from serve.ledger.messages import (
+    AdminAnswer,
+    AdminOrder,
     Caller,
     Ended,
     Entry,
@@ -108,6 +110,11 @@ class BookkeeperHandle:
         """Return what an operator or a key sees of the last days."""
         seen: LedgerOverview = await self._ask(self._handle.overview, caller, days)
         return seen
+
+    async def administer(self, caller: Caller, order: AdminOrder) -> AdminAnswer:
+        """Have the ledger do what an admin wants."""
+        answer: AdminAnswer = await self._ask(self._handle.administer, caller, order)
+        return answer
 
     async def figures(self) -> bytes:
         """Return what was counted."""

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from serve.ledger.accounts.keys import KeyBook, KeyRecord
+from serve.ledger.accounts.log import AdminLog
 from serve.ledger.accounts.teams import TeamBook, TeamRecord
+from serve.ledger.accounts.usage import NOTHING_TOLD, UsageBook, Used
 from serve.ledger.ahead import Ahead, Needs, read_ahead
+from serve.ledger.alerts.outbox import AlertBook
 from serve.ledger.calls import CallBook
 from serve.ledger.exploring import ExploringBook
 from serve.ledger.messages import Grant, Period, Refusal, Settled
@@ -40,6 +43,9 @@ class Ledger:
         teams = TeamBook(self._db)
         self.create_team, self.change_team = teams.create_team, teams.change_team
         self.remove_team, self.list_teams = teams.remove_team, teams.list_teams
+        self.alerts = AlertBook(self._db)
+        self.usage, self.log, self.key_row = UsageBook(self._db), AdminLog(self._db), keys.key_row
+        self.note_keys = self._db.note_keys
         self.traffic = WaitingTraffic(self._db)
         self.exploring = ExploringBook(self._db)
         self.tallies = TallyBook(self._db)
@@ -97,6 +103,7 @@ class Ledger:
         *,
         disputed_usd: float = 0.0,
         key_id: str | None = None,
+        used: Used = NOTHING_TOLD,
     ) -> Settled:
         """Charge what a call cost, and give the rest of its reservation back.
 
@@ -106,7 +113,7 @@ class Ledger:
         """
         with self.transaction():
             return self._calls.settle(
-                request_id, cost_usd, disputed_usd=disputed_usd, key_id=key_id, now=time.time()
+                request_id, cost_usd, disputed_usd=disputed_usd, key_id=key_id, now=time.time(), used=used
             )
 
     def beat(self, owner: str) -> None:
@@ -207,6 +214,15 @@ class Ledger:
             finally:
                 self._ahead = Ahead()
                 self._calls.use(self._ahead)
+
+    @contextmanager
+    def noted(self, actor: str, action: str, target: str, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Note a change of keys or teams with what makes it, inside the block; together or not at all."""
+        with self.transaction():
+            yield
+            self.log.note(actor, action, target, settings)
+        if action == "keys.create":
+            self.note_keys()
 
     def carrying(self) -> AbstractContextManager[None]:
         """Carry the traffic away; of several nodes one at a time, or each would carry the same rows."""

@@ -7,6 +7,8 @@ from typing import Protocol
 
 from orchestrator.selection.presets import Preset
 from serve.ledger.messages import (
+    AdminAnswer,
+    AdminOrder,
     Caller,
     Ended,
     Extension,
@@ -56,6 +58,7 @@ class LedgerClient(Protocol):
     async def extend(self, extension: Extension) -> Reserved: ...  # noqa: D102
     async def settle(self, settlement: Settlement) -> Settled: ...  # noqa: D102
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken: ...  # noqa: D102
+    async def administer(self, caller: Caller, order: AdminOrder) -> AdminAnswer: ...  # noqa: D102
     async def figures(self) -> bytes: ...  # noqa: D102
     async def overview(self, caller: Caller, days: int) -> LedgerOverview: ...  # noqa: D102
 

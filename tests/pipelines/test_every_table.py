@@ -29,7 +29,7 @@ from orchestrator.versions.traffic_comparison import TrafficComparison
 from pipelines.answering.domains import DomainResult
 from pipelines.answering.receipt import AnswerReceipt
 from pipelines.commands import doctor, ledger, round_tables, route, router
-from pipelines.commands.accounts import keys, teams
+from pipelines.commands.accounts import keys, teams, usage
 from pipelines.commands.data import imports, prices
 from pipelines.commands.terminal import query_output
 from pipelines.commands.terminal.console import Terminal
@@ -41,6 +41,7 @@ from pipelines.selfplay.results import RoundResult
 from pipelines.traffic.watch import Group as TrafficGroup
 from serve.ledger.accounts.keys import KeyRecord
 from serve.ledger.accounts.teams import TeamRecord
+from serve.ledger.accounts.usage import UsageRecord
 from serve.ledger.audit import Audit
 from universe.analysis.explain import BindingLimit, MarginalValue
 from universe.analysis.frontier import Frontier
@@ -158,6 +159,7 @@ TABLES = {
     ),
     "key_table": lambda t, n: keys.key_table([make(KeyRecord, t, n)] * 2),
     "team_table": lambda t, n: teams.team_table([make(TeamRecord, t, n)] * 2),
+    "usage_table": lambda t, n: usage.usage_table([make(UsageRecord, t, n)] * 2),
     "books_table": lambda t, n: ledger.books_table(make(Audit, t, n)),
     "version_table": lambda t, n: router.version_table([make(Version, t, n)]),
     "routing_table": lambda t, n: route.routing_table(*routing(t, n)),

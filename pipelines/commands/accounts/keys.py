@@ -11,15 +11,18 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.accounts.opened import (
+    AlertOption,
     BudgetOption,
     ClearOption,
     PeriodOption,
     changes,
     given,
     open_ledger,
+    percents,
     read_duration_s,
     read_moment,
     table_of_columns,
+    whoever,
 )
 from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption, LedgerOption
 from serve.wire.dialects import DIALECT_PATHS
@@ -118,8 +121,12 @@ def create_key(
     model: ModelOption = None,
     dialect: DialectOption = None,
     network: NetworkOption = None,
+    alert_at: AlertOption = None,
     operator: Annotated[
         bool, typer.Option("--operator", help="It sees all requests, keys and spending in the overview.")
+    ] = False,
+    admin: Annotated[
+        bool, typer.Option("--admin", help="It manages keys and teams by the admin API, and asks nothing.")
     ] = False,
     catalogue: CatalogueOfExperts = None,
 ) -> None:
@@ -144,9 +151,13 @@ def create_key(
             "models": model,
             "dialects": dialect,
             "networks": network,
+            "alert_at": alert_at,
         }
     )
-    key_id, secret = open_ledger(home, ledger).create_key(name, operator=operator, **settings)
+    settings |= {"operator": operator} | ({"admin": True} if admin else {})
+    books = open_ledger(home, ledger)
+    with books.noted(whoever(), "keys.create", name, settings):
+        key_id, secret = books.create_key(name, **settings)
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
 
 
@@ -185,6 +196,7 @@ def set_key(
     model: ModelOption = None,
     dialect: DialectOption = None,
     network: NetworkOption = None,
+    alert_at: AlertOption = None,
     operator: Annotated[
         bool | None, typer.Option("--operator/--no-operator", help="Whether it sees everybody's figures.")
     ] = None,
@@ -211,9 +223,12 @@ def set_key(
         "models": model,
         "dialects": dialect,
         "networks": network,
+        "alert_at": alert_at,
         "operator": operator,
     }
-    key_id = open_ledger(home, ledger).change_key(name, **changes(f"key {name!r}", told, clear))
+    books, settings = open_ledger(home, ledger), changes(f"key {name!r}", told, clear)
+    with books.noted(whoever(), "keys.change", name, settings):
+        key_id = books.change_key(name, **settings)
     typer.echo(f"{key_id} is changed.")
 
 
@@ -227,7 +242,9 @@ def rotate_key(
 ) -> None:
     """Give a key a new secret, which is shown once. Its budget, its limits and what it spent stay."""
     grace_s = read_duration_s(grace, f"key {name!r}, --grace")
-    key_id, secret = open_ledger(home, ledger).rotate_key(name, grace_s)
+    books = open_ledger(home, ledger)
+    with books.noted(whoever(), "keys.rotate", name, {"grace_s": grace_s}):
+        key_id, secret = books.rotate_key(name, grace_s)
     told = f"The old secret works for {grace} more." if grace_s else "The old secret is refused from now on."
     typer.echo(f"{key_id} has a new secret. {told} Keep this one, it is not shown again:\n{secret}")
 
@@ -238,7 +255,10 @@ def revoke_key(
     ledger: LedgerOption = None,
 ) -> None:
     """Revoke a key at once and for good."""
-    typer.echo(f"{open_ledger(home, ledger).revoke_key(name)} is revoked.")
+    books = open_ledger(home, ledger)
+    with books.noted(whoever(), "keys.revoke", name, {}):
+        key_id = books.revoke_key(name)
+    typer.echo(f"{key_id} is revoked.")
 
 
 def list_keys(
@@ -283,7 +303,9 @@ def key_table(keys: Sequence[KeyRecord]) -> Table:
         "networks": lambda key: ", ".join(key.networks or ()) or "-",
         "expires": lambda key: key.expires_at or "-",
         "old secret until": lambda key: key.old_secret_until or "-",
+        "alert at %": lambda key: percents(key.alert_at),
         "operator": lambda key: "yes" if key.operator else "-",
+        "admin": lambda key: "yes" if key.admin else "-",
         "state": lambda key: "revoked" if key.revoked else "expired" if key.is_expired else "active",
     }
     return table_of_columns(keys, columns, ALWAYS_SHOWN)

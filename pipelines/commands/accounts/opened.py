@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import getpass
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -25,6 +26,10 @@ BudgetOption = Annotated[
 PeriodOption = Annotated[
     Period | None, typer.Option(help="Period after which the budget is renewed; a month by default.")
 ]
+AlertOption = Annotated[
+    list[int] | None,
+    typer.Option(help="Percent of the budget at which to alert; 50, 80 and 100 by default; may be repeated."),
+]
 ClearOption = Annotated[
     list[str] | None,
     typer.Option(help="Take a limit away, by the name of its option: --clear budget-usd; may be repeated."),
@@ -43,6 +48,19 @@ def open_ledger(home: Path, ledger: str | None) -> Ledger:
     from serve.ledger.store.place import ledger_place
 
     return Ledger(ledger_place(Home.open(home).path, ledger))
+
+
+def whoever() -> str:
+    """Return who gives a command, for the ledger's log."""
+    try:
+        return f"command line, {getpass.getuser()}"
+    except (KeyError, OSError):  # a user without a name
+        return "command line"
+
+
+def percents(told: Sequence[int] | None) -> str:
+    """Return the percents of a budget at which alerts are sent, as a cell of a table."""
+    return "-" if told is None else ", ".join(map(str, told)) or "never"
 
 
 def given(told: Mapping[str, Any]) -> dict[str, Any]:

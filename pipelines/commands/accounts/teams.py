@@ -10,13 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.commands.accounts.opened import (
+    AlertOption,
     BudgetOption,
     ClearOption,
     PeriodOption,
     changes,
     given,
     open_ledger,
+    percents,
     table_of_columns,
+    whoever,
 )
 from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption, LedgerOption
 
@@ -48,10 +51,14 @@ def create_team(
     budget_usd: BudgetOption = None,
     period: PeriodOption = None,
     parent: ParentOption = None,
+    alert_at: AlertOption = None,
 ) -> None:
     """Create a team. Everything that its keys and its teams spend counts against its budget."""
-    settings = given({"budget_usd": budget_usd, "period": period, "parent": parent})
-    typer.echo(f"{open_ledger(home, ledger).create_team(name, **settings)} is {name}.")
+    settings = given({"budget_usd": budget_usd, "period": period, "parent": parent, "alert_at": alert_at})
+    books = open_ledger(home, ledger)
+    with books.noted(whoever(), "teams.create", name, settings):
+        team_id = books.create_team(name, **settings)
+    typer.echo(f"{team_id} is {name}.")
 
 
 def set_team(
@@ -61,17 +68,24 @@ def set_team(
     budget_usd: BudgetOption = None,
     period: PeriodOption = None,
     parent: ParentOption = None,
+    alert_at: AlertOption = None,
     clear: ClearOption = None,
 ) -> None:
     """Change a team, from the next request of its keys on. What was spent stays booked where it was."""
-    told = {"budget_usd": budget_usd, "period": period, "parent": parent}
+    told = {"budget_usd": budget_usd, "period": period, "parent": parent, "alert_at": alert_at}
     settings = changes(f"team {name!r}", told, clear)
-    typer.echo(f"{open_ledger(home, ledger).change_team(name, **settings)} is changed.")
+    books = open_ledger(home, ledger)
+    with books.noted(whoever(), "teams.change", name, settings):
+        team_id = books.change_team(name, **settings)
+    typer.echo(f"{team_id} is changed.")
 
 
 def remove_team(name: NameArgument, home: HomeOption = DEFAULT_HOME, ledger: LedgerOption = None) -> None:
     """Remove a team that has no keys and no teams any more; its books stay."""
-    typer.echo(f"{open_ledger(home, ledger).remove_team(name)} is removed.")
+    books = open_ledger(home, ledger)
+    with books.noted(whoever(), "teams.remove", name, {}):
+        team_id = books.remove_team(name)
+    typer.echo(f"{team_id} is removed.")
 
 
 def list_teams(
@@ -103,5 +117,6 @@ def team_table(teams: Sequence[TeamRecord]) -> Table:
         "period": lambda team: team.period,
         "requests": lambda team: str(team.requests),
         "keys": lambda team: str(team.keys),
+        "alert at %": lambda team: percents(team.alert_at),
     }
     return table_of_columns(teams, columns, ALWAYS_SHOWN)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from serve.ledger.ahead import TEAMS_ABOVE, Ahead
+from serve.ledger.alerts.outbox import AlertBook
 from serve.ledger.periods import period_start
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD
 from serve.ledger.store.store import Row, Store
@@ -76,6 +77,7 @@ class BudgetBook:
     def __init__(self, db: Store) -> None:
         self._db = db
         self._ahead = Ahead()
+        self._alerts = AlertBook(db)
 
     def use(self, ahead: Ahead) -> None:
         """Take rows from there as long as it has them, until the next call of this."""
@@ -119,9 +121,21 @@ class BudgetBook:
         requests: int = 0,
     ) -> None:
         """Add amounts to each of some periods."""
-        for own_id, start in places:
+        for number, (own_id, start) in enumerate(places):
             self._db.write(_ADD, (own_id, start, spent, reserved, disputed, requests))
             self._ahead.add(own_id, start, spent, reserved, requests)
+            if spent > 0:
+                owner = self._team(own_id) if number else self.key(own_id)
+                if owner is not None and owner["budget"]:
+                    now = self.spending(own_id, start)[0]
+                    self._alerts.note_spending(owner, own_id, start, now - spent, now)
+
+    def note_refusal(self, limit: Budget) -> None:
+        """Note that a budget does not cover a request, for whoever looks after it."""
+        own_id, start = limit.place
+        owner = self._team(own_id) if own_id.startswith("team-") else self.key(own_id)
+        if owner is not None:
+            self._alerts.note_refusal(owner, own_id, start, limit.spent)
 
     def spending(self, own_id: str, start: str) -> tuple[int, int, int]:
         """Return what was spent and is set aside in a period, in picodollars, and its number of requests."""

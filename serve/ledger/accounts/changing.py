@@ -6,6 +6,8 @@ import secrets
 import time
 from typing import Literal
 
+from serve.ledger.alerts.outbox import AlertBook
+from serve.ledger.periods import period_start
 from serve.ledger.store.store import Row, Store
 from warehouse import InputError
 
@@ -44,6 +46,18 @@ def update_row(db: Store, table: Table, own_id: str, columns: dict[str, object])
         db.write(f"update {table} set {told} where {_ID[table]} = ?", (*columns.values(), own_id))
     if isinstance(budget := columns.get("budget"), int):
         db.write(_EXCUSE, (budget, budget, own_id))
+        _note_reached(db, table, own_id)
+
+
+def _note_reached(db: Store, table: Table, own_id: str) -> None:
+    """Note thresholds that what is spent has reached now that the budget is another one."""
+    owner = db.one(f"select * from {table} where {_ID[table]} = ?", (own_id,))
+    if owner is None:
+        return
+    start = period_start(owner["period"], time.time())
+    spent = db.one("select spent from spending where key_id = ? and period_start = ?", (own_id, start))
+    if spent is not None:
+        AlertBook(db).note_spending(owner, own_id, start, 0, int(spent["spent"]))
 
 
 def find_row(db: Store, table: Table, name_or_id: str) -> Row:

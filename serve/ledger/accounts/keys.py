@@ -56,6 +56,8 @@ class KeyRecord:
     dialects: tuple[str, ...] | None = None
     networks: tuple[str, ...] | None = None
     is_expired: bool = False
+    alert_at: tuple[int, ...] | None = None  # percent of its budget
+    admin: bool = False
 
 
 class KeyBook:
@@ -79,7 +81,8 @@ class KeyBook:
         with self._db.transaction():
             columns |= self._team_of(settings) | {"secret_hash": hash_secret(secret)}
             key_id = insert_row(self._db, "keys", name, columns)
-        self._db.note_keys()
+        if not self._db.in_transaction:  # else whoever began it notes that, once it is written
+            self._db.note_keys()
         return key_id, secret
 
     def change_key(self, name_or_id: str, **settings: Unpack[KeySettings]) -> str:
@@ -148,6 +151,10 @@ class KeyBook:
         """Return one key, with what it spent in its present period."""
         return next(iter(self._list("where keys.key_id = ?", key_id)), None)
 
+    def key_row(self, key_id: str) -> Row | None:
+        """Return the row of a key."""
+        return self._db.one("select * from keys where key_id = ?", (key_id,))
+
     def fullest_keys(self, most: int) -> tuple[list[KeyRecord], int]:
         """Return active keys, those first that have used most of their budget, and how many are left out."""
         used = "coalesce(spending.spent, 0) + coalesce(spending.reserved, 0)"
@@ -213,6 +220,8 @@ class KeyBook:
                 models=_names(row["models"]),
                 dialects=_names(row["dialects"]),
                 networks=_names(row["networks"]),
+                alert_at=None if row["alert_at"] is None else tuple(json.loads(row["alert_at"])),
+                admin=bool(row["admin"]),
                 is_expired=row["expires_at"] is not None and row["expires_at"] <= now,
             )
             for row in rows
@@ -243,6 +252,7 @@ class KeyBook:
             explore_share=row["explore_share"],
             explore_usd_per_day=row["explore_usd_per_day"],
             is_operator=bool(row["operator"]),
+            is_admin=bool(row["admin"]),
             models=_names(row["models"]),
             dialects=_names(row["dialects"]),
             networks=_names(row["networks"]),

@@ -26,6 +26,7 @@ class TeamSettings(TypedDict, total=False):
     budget_usd: float | None
     period: Period
     parent: str | None  # name or id of the team that it lies in
+    alert_at: Sequence[int] | None  # percent of its budget; None for 50, 80 and 100
 
 
 class KeySettings(TypedDict, total=False):
@@ -44,10 +45,12 @@ class KeySettings(TypedDict, total=False):
     explore_share: float | None
     explore_usd_per_day: float | None
     operator: bool
+    admin: bool  # only where a key is made
     expires_at: float | None  # seconds since 1970
     models: Sequence[str] | None
     dialects: Sequence[str] | None
     networks: Sequence[str] | None
+    alert_at: Sequence[int] | None  # percent of its budget; None for 50, 80 and 100
 
 
 _LISTS = {"experts", "models", "dialects", "networks"}
@@ -72,9 +75,11 @@ def columns_of(where: str, told: Mapping[str, Any]) -> dict[str, Any]:
             found["budget"] = None if value is None else round(value * PICO_PER_USD)
         elif name == "networks":
             found[name] = json.dumps([str(_network(one, where)) for one in value]) if value else None
+        elif name == "alert_at":
+            found[name] = None if value is None else json.dumps(sorted(set(value)))
         elif name in _LISTS:
             found[name] = json.dumps(list(value)) if value else None
-        elif name == "operator":
+        elif name in {"operator", "admin"}:
             found[name] = int(value)
         else:
             found[name] = value
@@ -135,6 +140,11 @@ def _check(name: str, value: Any, where: str) -> None:
         what, fix = (
             "it would have expired already",
             "give a time to come, or revoke the key",
+        )
+    elif name == "alert_at" and not all(isinstance(one, int) and 1 <= one <= 100 for one in value):
+        what, fix = (
+            f"{', '.join(map(str, value))} are no percents of a budget",
+            "give whole numbers, 1 to 100",
         )
     elif name == "dialects" and (unknown := set(value) - set(DIALECT_PATHS)):
         what, fix = f"{min(unknown)!r} is no dialect", f"give {', '.join(DIALECT_PATHS)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from dataclasses import dataclass
 from typing import Unpack
@@ -30,6 +31,7 @@ class TeamRecord:
     reserved_usd: float
     requests: int
     keys: int  # active ones directly in it
+    alert_at: tuple[int, ...] | None = None  # percent of its budget
 
 
 class TeamBook:
@@ -119,6 +121,7 @@ class TeamBook:
                 reserved_usd=row["reserved"] / PICO_PER_USD,
                 requests=row["requests"],
                 keys=row["keys"],
+                alert_at=None if row["alert_at"] is None else tuple(json.loads(row["alert_at"])),
             )
             for row in rows
         ]

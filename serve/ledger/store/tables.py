@@ -12,10 +12,22 @@ create table if not exists keys (
   max_latency_s real, record text, explore_share real, explore_usd_per_day real,
   operator integer not null default 0, team_id text, expires_at real,
   previous_hash text, previous_until real, rotations integer not null default 0, models text, dialects text,
-  networks text);
+  networks text, alert_at text, admin integer not null default 0);
 create table if not exists teams (
   team_id text primary key, name text not null, parent_id text, budget integer, period text not null,
-  created_at real not null, removed_at real);
+  created_at real not null, removed_at real, alert_at text);
+create table if not exists usage_days (
+  day text not null, key_id text not null, team_id text not null, expert text not null,
+  answers integer not null, prompt_tokens integer not null, completion_tokens integer not null,
+  cost integer not null, primary key (day, key_id, team_id, expert)) without rowid;
+create table if not exists admin_log (
+  deed_id text primary key, at real not null, actor text not null, action text not null, target text not null,
+  settings text not null);
+create table if not exists alerts (
+  alert_id text primary key, account_id text not null, kind text not null, name text not null,
+  period text not null, period_start text not null, event text not null, percent integer not null,
+  budget integer not null, spent integer not null, created_at real not null, state text not null,
+  attempts integer not null, next_at real not null, unique (account_id, period_start, event, percent));
 create table if not exists spending (
   key_id text not null, period_start text not null, spent integer not null default 0,
   reserved integer not null default 0, requests integer not null default 0,
@@ -53,6 +65,7 @@ INDEXES = """
 create index if not exists open_calls on calls (expires_at) where state = 'open';
 create index if not exists closed_calls on calls (expires_at) where state <> 'open';
 create index if not exists previous_secrets on keys (previous_hash) where previous_hash is not null;
+create index if not exists waiting_alerts on alerts (next_at) where state = 'waiting';
 create index if not exists owned_calls on calls (owner) where state = 'open';
 """
 
@@ -74,6 +87,8 @@ ADDED = {
         "models text",
         "dialects text",
         "networks text",
+        "alert_at text",
+        "admin integer not null default 0",
     ),
     "spending": (
         "requests integer not null default 0",

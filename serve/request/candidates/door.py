@@ -13,6 +13,7 @@ from serve.ledger.messages import Caller
 from serve.wire.api_errors import ApiError
 from serve.wire.dialects import dialect_of
 
+ADMIN_PATHS = "/v1/admin/"
 Address = IPv4Address | IPv6Address
 
 
@@ -32,6 +33,11 @@ def check_door(caller: Caller, path: str, address: Address | None) -> None:
     ):
         told = "an address that cannot be known" if address is None else f"the address {address}"
         raise ApiError(403, f"this key may not be used from {told}", code="address_not_allowed")
+    if caller.is_admin != path.startswith(ADMIN_PATHS):
+        told = "this key manages keys and teams, and may do nothing else"
+        if not caller.is_admin:
+            told = "only an admin's key may do this (`leeroo keys create NAME --admin`)"
+        raise ApiError(403, told, code="admins_only")
     dialect = dialect_of(path)
     if caller.dialects is not None and dialect is not None and dialect not in caller.dialects:
         raise ApiError(
