@@ -225,6 +225,8 @@ class Bookkeeper:
                 return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
         ratio = self._ratios.ratio(caller.key_id)
         if not entry.bounds_usd:
+            if refusal := self._ledger.refuse(caller.key_id, caller.rotation):
+                return Reserved(refusal)
             allowance_usd = self._ledger.allowance_usd(caller.key_id) if caller.is_paced else None
             return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, silent_s, ratio)
         self._note_life(entry.owner)

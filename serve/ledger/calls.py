@@ -60,11 +60,11 @@ class CallBook:
         """Set money aside for a call: the most that any expert the budget affords can cost."""
         with self._db.transaction():
             self.expire_if_due(now)
+            if refusal := self.refuse(key_id, rotation, now):
+                return refusal
             key = self._valid_key(key_id)
             if isinstance(key, Refusal):
                 return key
-            if ended := why_ended(key, rotation, now):
-                return Refusal(ENDED[ended], "invalid_api_key")
             budgets = self._budgets.above(key, now)
             limit = tightest(budgets)
             left = None if limit is None else limit.left
@@ -95,6 +95,12 @@ class CallBook:
             self._budgets.add(places, reserved=amount, requests=1)
             # Without what this one may cost at most: the last request must find as much again.
             return _grant(key, amount, None if left is None else left - amount, budgets)
+
+    def refuse(self, key_id: str, rotation: int | None, now: float) -> Refusal | None:
+        """Return why a key, or the secret of it that the caller has, may begin nothing; None if it may."""
+        key = self._budgets.key(key_id)
+        ended = "revoked" if key is None else why_ended(key, rotation, now)
+        return None if ended is None else Refusal(ENDED[ended], "invalid_api_key")
 
     def extend(
         self, request_id: str, extra_usd: float, *, number: int = 0, likely_usd: float = 0.0

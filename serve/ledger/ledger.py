@@ -92,6 +92,10 @@ class Ledger:
         """Set more aside for a call under way; see :meth:`CallBook.extend`."""
         return self._calls.extend(request_id, extra_usd, number=number, likely_usd=likely_usd)
 
+    def refuse(self, key_id: str, rotation: int | None) -> Refusal | None:
+        """Return why a key, or the secret of it that the caller has, may begin nothing; None if it may."""
+        return self._calls.refuse(key_id, rotation, time.time())
+
     def allowance_usd(self, key_id: str) -> float | None:
         """The budget of a paced key that is left per remaining request; None if the key is not paced."""
         return self._calls.allowance_usd(key_id, time.time())

@@ -107,6 +107,7 @@ ACTORS = {
     "keys rotate": "gives a key a new secret",
     "keys set": "changes a key",
     "ledger migrate": "moves the ledger",
+    "maintenance": "closes and opens the endpoint",
     "learn": "asks experts, and makes a version",
     "promote": "makes a version champion",
     "report": "writes a page",

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import httpx
 import pytest
 from fake_experts import LocalLedger, LocalRouter, ScriptedExpert
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -161,7 +161,9 @@ STEPS = st.lists(
 
 
 def test_usage_is_what_was_charged_to_the_picodollar_however_calls_end(either_store):
-    @settings(deadline=None, max_examples=10 if either_store else 60)
+    @settings(
+        deadline=None, max_examples=10 if either_store else 60, suppress_health_check=[HealthCheck.too_slow]
+    )
     @given(STEPS)
     def add_up(steps):
         with TemporaryDirectory() as home:

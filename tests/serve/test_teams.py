@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -188,7 +188,9 @@ STEPS = st.lists(
 
 
 def test_in_any_tree_of_budgets_none_is_exceeded_and_the_books_add_up(either_store):
-    @settings(deadline=None, max_examples=15 if either_store else 100)
+    @settings(
+        deadline=None, max_examples=15 if either_store else 100, suppress_health_check=[HealthCheck.too_slow]
+    )
     @given(TREES, STEPS)
     def add_up(tree, steps):
         with TemporaryDirectory() as home:
