@@ -25,6 +25,7 @@ from serve.request.gateway import Gateway
 EXPERT = "smollm2-135m"
 SAID = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
 PICO = 10**12
+CALM = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}  # a busy machine is no fault
 pytestmark = pytest.mark.usefixtures("either_store")
 
 
