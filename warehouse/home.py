@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,9 @@ HOME_VARIABLE = "LEEROO_HOME"
 TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 #: Where the tables are, when not in the home: a folder or the URL of an object store.
 WAREHOUSE_VARIABLE = "LEEROO_WAREHOUSE"
+
+
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/")
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,16 @@ class Home:
         Where no URL or URI is given, the environment's LEEROO_WAREHOUSE and MLFLOW_TRACKING_URI count.
 
         Raises:
-            InputError: a relative path inside a Ray job, whose working directory is thrown away; or no
-                folder is there and none can be made.
+            InputError: the URL of an object store; a relative path inside a Ray job, whose working directory
+                is thrown away; or no folder is there and none can be made.
         """
+        if url := _URL.match(str(path)):  # paths fold the slashes of a URL into one
+            raise InputError(
+                f"a home is a folder, not a place on {url[1]}",
+                where=f"--home {path}",
+                fix="put the tables there by --warehouse or LEEROO_WAREHOUSE, and the versions on an MLflow "
+                "server by --mlflow or MLFLOW_TRACKING_URI",
+            )
         if not path.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
             raise InputError(
                 "a Ray job runs in a throw-away copy of the working directory, so its results would be lost",

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pytest
 
 import warehouse.table
+from tests.object_store import object_store
 from tests.warehouse.killed_steps import killed_at
 from warehouse import Warehouse, load_outcomes
 from warehouse.files import FileStore
@@ -26,26 +26,8 @@ BUCKET = "leeroo-tables"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patch:
-        started = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        started.start()
-        host, port = started.get_host_and_port()
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "tests",
-            "AWS_SECRET_ACCESS_KEY": "tests",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            patch.setenv(name, value)
-        address = f"{host}:{port}"
-        pafs.S3FileSystem(scheme="http", endpoint_override=address, allow_bucket_creation=True).create_dir(
-            BUCKET
-        )
+    with object_store(BUCKET) as address:
         yield address
-        started.stop()
 
 
 @pytest.fixture
