@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -18,9 +17,16 @@ from pathlib import Path
 import pyarrow.fs as pafs
 import pytest
 
+from orchestrator.predictors.states import ARRAYS
+from orchestrator.versions.mlflow_registry import load_version
+from pipelines.questions.sources.base import QuestionSettings
+from pipelines.selfplay.run import run_selfplay
+from pipelines.selfplay.settings import RouterSettings, SelfplaySettings
 from tests.object_store import object_store
 from tests.ports import free_port
-from warehouse import Warehouse, load_outcomes
+from warehouse import load_outcomes
+from warehouse.home import Home
+from warehouse.keeping.integrity import inspect_tables
 
 pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
 BUCKET = "leeroo-round"
@@ -49,7 +55,8 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
             command,
             stdout=output,
             stderr=output,
-            env=os.environ | {"MLFLOW_S3_ENDPOINT_URL": f"http://{store}"},
+            start_new_session=True,
+            env=os.environ | {"MLFLOW_S3_ENDPOINT_URL": f"http://{store}"} | QUIET,
         )
     address = f"http://127.0.0.1:{port}"
     try:
@@ -68,26 +75,14 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
         server.wait()
 
 
-def leeroo(*arguments: str, environment: dict[str, str]) -> str:
-    done = subprocess.run(
-        [sys.executable, "-m", "pipelines.cli", *arguments],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment,
-        timeout=500,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.mark.timeout(900)
 def test_a_round_and_its_router_live_on_the_object_store(
-    tmp_path: Path, scripted_server: Callable[[Callable[[str, str], str]], str]
+    tmp_path: Path, ray_cluster: None, scripted_server: Callable[[Callable[[str, str], str]], str]
 ) -> None:
-    """From one folder the round is run; a home that is empty and has the same stores routes and goes on."""
+    """From one folder the round is run; a home that is empty and has the same stores has its champion."""
     url = scripted_server(script)
-    (tmp_path / "catalogue.yaml").write_text(
+    catalogue = tmp_path / "catalogue.yaml"
+    catalogue.write_text(
         "experts:\n"
         + "".join(
             f"  - {{name: {name}, backend: openai, model: {name}, base_url: '{url}', scoring: generate,"
@@ -95,36 +90,29 @@ def test_a_round_and_its_router_live_on_the_object_store(
             for name, price in (("cheap", 1), ("dear", 5))
         )
     )
+    config = SelfplaySettings(
+        questions=QuestionSettings(
+            domains=("geography/capital", "arithmetic/chain_sum"), per_domain=25, frozen_count=24
+        ),
+        router=RouterSettings(embedder="wordllama", seeds=1),
+        catalogue=str(catalogue),
+    )
     with object_store(BUCKET) as store, mlflow_server(tmp_path, store) as mlflow:
-        environment = {name: value for name, value in os.environ.items() if name != "RAY_ADDRESS"} | {
-            "LEEROO_WAREHOUSE": f"s3://{BUCKET}/tables",
-            "MLFLOW_TRACKING_URI": mlflow,
-            "AWS_ENDPOINT_URL": f"http://{store}",
-        }
-        round_of = [
-            *("selfplay", "--catalogue", str(tmp_path / "catalogue.yaml"), "--domain", "geography/capital"),
-            *("--domain", "arithmetic/chain_sum", "--per-domain", "25", "--frozen-questions", "24"),
-        ]
-        leeroo(*round_of, "--home", str(tmp_path / "home"), environment=environment)
-        names = [
-            info.path.split("/", 1)[1]
-            for info in pafs.S3FileSystem(scheme="http", endpoint_override=store).get_file_info(
-                pafs.FileSelector(BUCKET, recursive=True)
-            )
-            if info.is_file
-        ]
-        assert any(name.startswith("tables/answers/_manifest/") for name in names)
-        assert any(name.startswith("mlflow/") and name.endswith("states.safetensors") for name in names)
+        # The cluster that tests share was started before: its processes are told by the address.
+        tables = f"s3://tests:tests@{BUCKET}/tables?scheme=http&endpoint_override={store}&region=us-east-1"
+        home = Home.open(tmp_path / "home", warehouse_url=tables, mlflow_uri=mlflow)
+        result = run_selfplay(config, home)
+        bucket = pafs.S3FileSystem(scheme="http", endpoint_override=store)
+        names = [info.path for info in bucket.get_file_info(pafs.FileSelector(BUCKET, recursive=True))]
+        assert any(name.startswith(f"{BUCKET}/tables/answers/_manifest/") for name in names)
+        assert any(name.startswith(f"{BUCKET}/mlflow/") and name.endswith(ARRAYS) for name in names)
         assert not list((tmp_path / "home").rglob("*.parquet"))
-        tables = Warehouse(f"s3://{BUCKET}/tables?scheme=http&endpoint_override={store}")
-        outcomes = load_outcomes(tables)
+        outcomes = load_outcomes(home.warehouse())
         assert outcomes.experts == ("cheap", "dear")
-        answers = tables.scan("answers", ["question_id", "expert"]).to_pylist()
+        answers = home.warehouse().scan("answers", ["question_id", "expert"]).to_pylist()
         assert len(answers) == len({tuple(row.values()) for row in answers}) >= 100
+        assert not [found for seen in inspect_tables(home.warehouse()) for found in seen.findings]
 
-        elsewhere = ["--home", str(tmp_path / "elsewhere")]
-        (tmp_path / "queries.txt").write_text("What is the capital of Peru?\nWhat is 2 + 3?\n")
-        leeroo("route", str(tmp_path / "queries.txt"), *elsewhere, environment=environment)
-        routed = (tmp_path / "queries.routed.jsonl").read_text().splitlines()
-        assert [json.loads(line)["expert"] in ("cheap", "dear") for line in routed] == [True, True]
-        leeroo("warehouse", "check", *elsewhere, environment=environment)  # exits with 1 where one differs
+        elsewhere = Home.open(tmp_path / "elsewhere", warehouse_url=tables, mlflow_uri=mlflow)
+        router = load_version(result.rounds[-1].version, tracking_uri=elsewhere.mlflow_uri)
+        assert router.decide(["What is the capital of Peru?"])[0].expert in outcomes.experts

@@ -184,6 +184,16 @@ def test_outcomes_come_from_the_store(url: str) -> None:
     assert load_outcomes(Warehouse(url)).score.tolist() == [[1.0]] * 4
 
 
+def test_the_environment_names_the_store(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As people point to MinIO and others: both libraries that write follow it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
+    plain = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    for numbers in (range(5), range(3, 8)):
+        Warehouse(plain).append("answers", rows_of(numbers), round="r0", expert="x")
+    assert read(plain) == list(range(8))
+    assert findings(plain) == []
+
+
 def test_a_store_that_does_not_answer_is_told_soon() -> None:
     from tests.ports import free_port
     from warehouse import InputError
