@@ -56,11 +56,11 @@ def embed_in_bulk(
     from orchestrator.text.queries import take_ends
     from orchestrator.text.registry import is_static, load_cached
 
+    if len(texts) < fewest:
+        return 0
     done = 0
-    read = [take_ends(text) for text in texts] if len(texts) >= fewest else []
-    for part, cached in zip(
-        embedder.split("+"), load_cached(embedder, cache_dir) if read else [], strict=True
-    ):
+    read = [take_ends(text) for text in texts]
+    for part, cached in zip(embedder.split("+"), load_cached(embedder, cache_dir), strict=True):
         if is_static(part) or len(lacking := cached.lacking(read)) < max(fewest, 1):
             continue
         blocks = [
