@@ -18,7 +18,6 @@ import pyarrow.fs as pafs
 import pytest
 
 from orchestrator.predictors.states import ARRAYS
-from orchestrator.versions.mlflow_registry import load_version
 from pipelines.questions.sources.base import QuestionSettings
 from pipelines.selfplay.run import run_selfplay
 from pipelines.selfplay.settings import RouterSettings, SelfplaySettings
@@ -79,7 +78,7 @@ def mlflow_server(folder: Path, store: str) -> Iterator[str]:
 def test_a_round_and_its_router_live_on_the_object_store(
     tmp_path: Path, ray_cluster: None, scripted_server: Callable[[Callable[[str, str], str]], str]
 ) -> None:
-    """From one folder the round is run; a home that is empty and has the same stores has its champion."""
+    """Neither tables nor the router's files are left at home, and each answer is there once."""
     url = scripted_server(script)
     catalogue = tmp_path / "catalogue.yaml"
     catalogue.write_text(
@@ -101,7 +100,7 @@ def test_a_round_and_its_router_live_on_the_object_store(
         # The cluster that tests share was started before: its processes are told by the address.
         tables = f"s3://tests:tests@{BUCKET}/tables?scheme=http&endpoint_override={store}&region=us-east-1"
         home = Home.open(tmp_path / "home", warehouse_url=tables, mlflow_uri=mlflow)
-        result = run_selfplay(config, home)
+        run_selfplay(config, home)
         bucket = pafs.S3FileSystem(scheme="http", endpoint_override=store)
         names = [info.path for info in bucket.get_file_info(pafs.FileSelector(BUCKET, recursive=True))]
         assert any(name.startswith(f"{BUCKET}/tables/answers/_manifest/") for name in names)
@@ -112,7 +111,3 @@ def test_a_round_and_its_router_live_on_the_object_store(
         answers = home.warehouse().scan("answers", ["question_id", "expert"]).to_pylist()
         assert len(answers) == len({tuple(row.values()) for row in answers}) >= 100
         assert not [found for seen in inspect_tables(home.warehouse()) for found in seen.findings]
-
-        elsewhere = Home.open(tmp_path / "elsewhere", warehouse_url=tables, mlflow_uri=mlflow)
-        router = load_version(result.rounds[-1].version, tracking_uri=elsewhere.mlflow_uri)
-        assert router.decide(["What is the capital of Peru?"])[0].expert in outcomes.experts
