@@ -10,8 +10,9 @@ import typer
 
 #: One module per group, in the order of ``leeroo --help``.
 GROUPS = (
-    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
-    *("ledger", "traffic", "doctor"),
+    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask"),
+    *("accounts.keys", "accounts.teams", "accounts.usage"),
+    *("maintenance", "ledger", "traffic", "doctor", "forge"),
     *("pages.ui", "pages.report", "data.prices", "data.imports"),
 )
 

@@ -6,17 +6,22 @@ import ipaddress
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from experts import ExpertSpec, load_catalogue
 from experts.backends.registry import kind_of
 from orchestrator.selection.exploration import DEFAULT_TEMPERATURE
 from serve.wire.recording import Recording
+from serve.wire.request_headers import SESSION_HEADER
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 from warehouse.home import default_path
 from warehouse.traffic.retention import DEFAULT_DAYS
 
+_TAKEN_HEADERS = {
+    *("accept", "authorization", "cache-control", "connection", "content-length", "content-type", "cookie"),
+    *("expect", "host", "origin", "traceparent", "transfer-encoding", "user-agent", "x-api-key"),
+}
 _SETTLING_S = 60.0  # more than the ingress takes to reach a bookkeeper that is starting again
 
 
@@ -44,6 +49,11 @@ class ServeConfig(BaseModel):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="networks (CIDR) of proxies before this endpoint whose X-Forwarded-For is believed, for "
+        "keys that may be used from some networks only",
+    )
     front: Literal["auto", "haproxy", "python"] = Field(
         "auto",
         description="the proxy before the ingresses: HAProxy, Ray Serve's proxy in Python, or "
@@ -84,6 +94,34 @@ class ServeConfig(BaseModel):
     )
     redact: bool = Field(
         False, description="remove personal data of a known format from texts before they are written"
+    )
+    session_header: str = Field(
+        SESSION_HEADER,
+        pattern=r"^[A-Za-z0-9_-]{0,100}$",
+        description="header that names a client's session, which stays with its expert; empty: none does",
+    )
+    session_by_user: bool = Field(
+        False, description="whether the requests of one `user` are a session too, where no header names one"
+    )
+    cache: Literal["off", "exact", "semantic"] = Field(
+        "off",
+        description="answers that are given again: to the same request of the same key, or also to one whose"
+        " last question means the same",
+    )
+    cache_ttl_s: float = Field(
+        300.0, gt=0, le=30 * 86_400, description="seconds for which an answer is given again"
+    )
+    cache_mb: float = Field(
+        64.0, ge=1, le=65_536, description="room for such answers in each ingress, in megabytes"
+    )
+    cache_sampled: bool = Field(
+        False, description="whether answers drawn at a temperature above 0 are given again too"
+    )
+    cache_similarity: float = Field(
+        0.95,
+        ge=0.8,
+        le=1,
+        description="cosine of the router's embeddings from which on two questions mean the same",
     )
     explore_share: float = Field(
         0.0,
@@ -130,7 +168,27 @@ class ServeConfig(BaseModel):
         description="where traces go: mlflow, otlp (the receiver that OTEL_EXPORTER_OTLP_ENDPOINT names), or "
         "an http address; when not given: mlflow, and otlp if that is set",
     )
-    ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
+    ingress_replicas: int = Field(
+        1, ge=1, description="processes that take HTTP requests, spread over the nodes"
+    )
+    node_labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="labels of the nodes that may get a part of the endpoint (ingress, router, bookkeeper), "
+        "all of which have to see the home; experts have labels of their own",
+    )
+    home_mark: str | None = Field(None, description="mark of the home; set when the endpoint is built")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, told: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(one, strict=False)) for one in told)
+
+    @field_validator("session_header")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name.lower() in _TAKEN_HEADERS:
+            raise ValueError(f"the header {name!r} says something else; name another for sessions")
+        return name
 
     @property
     def longest_request_s(self) -> float:
