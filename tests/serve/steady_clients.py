@@ -29,6 +29,7 @@ class SteadyClients:
         self._headers = {"authorization": f"Bearer {secret}", "traceparent": UNTRACED}
         self._until = threading.Event()
         self._threads = [threading.Thread(target=self._run, args=(place,)) for place in range(count)]
+        self._counts = [0] * count
         self.told = []
         self.broken = []
 
@@ -43,13 +44,13 @@ class SteadyClients:
             thread.join(60)
 
     def more(self, within_s=60):
-        """Wait until those under way are over, and as many again; return what the latter were told."""
-        start = self._wait(len(self.told) + len(self._threads), within_s)
-        return self.told[start : self._wait(start + 2 * len(self._threads), within_s)]
+        """Wait until all that is under way is over, and each asked twice more; return what was told then."""
+        start = self._wait(1, within_s)
+        return self.told[start : self._wait(2, within_s)]
 
-    def _wait(self, count, within_s):
-        until = time.monotonic() + within_s
-        while len(self.told) < count and not self.broken:
+    def _wait(self, times, within_s):
+        until, goal = time.monotonic() + within_s, [count + times for count in self._counts]
+        while any(count < its for count, its in zip(self._counts, goal, strict=True)) and not self.broken:
             assert time.monotonic() < until, "the clients are stuck"
             time.sleep(0.01)
         return len(self.told)
@@ -61,6 +62,7 @@ class SteadyClients:
                 number += 1
                 try:
                     self.told.append(self._ask(client, stream=bool(number % 2)))
+                    self._counts[place] += 1
                 except Exception as error:
                     self.broken.append(error)
                     return

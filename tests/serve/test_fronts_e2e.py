@@ -182,11 +182,9 @@ def test_no_request_fails_while_experts_drain_and_the_catalogue_changes_under_lo
         assert reply.status_code == 200, reply.text
         return reply.json()["experts"]
 
-    def change(text, experts=None):
+    def change(text, experts=NAMES):
         catalogue.write_text(text)
-        pool.unlink(missing_ok=True)
-        if experts:
-            pool.write_text(json.dumps({"experts": list(experts)}))
+        pool.write_text(json.dumps({"experts": list(experts)}))
         return order(action="reload")
 
     with SteadyClients(served.url, secret, "Say it. #steady# ~0.05~") as clients:
@@ -224,8 +222,17 @@ def test_no_request_fails_while_experts_drain_and_the_catalogue_changes_under_lo
     assert set(closed) <= set(refused)
     first, last = clients.told.index(refused[0]), len(clients.told) - clients.told[::-1].index(refused[-1])
     assert last - first <= len(refused) + 6  # answers under way when it closed came to their end
-    for phase in (usual, resumed, dear, named, back, opened):
-        assert {told.expert for told in phase} == {best}
+    phases = {
+        "usual": usual,
+        "resumed": resumed,
+        "dear": dear,
+        "named": named,
+        "back": back,
+        "opened": opened,
+    }
+    assert {name: {told.expert for told in phase} for name, phase in phases.items()} == {
+        name: {best} for name in phases
+    }
     assert best not in instead | removed
     usual_usd = usual[0].cost_usd
     assert {told.cost_usd for told in (*usual, *back, *opened)} == {usual_usd}
