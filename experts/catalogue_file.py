@@ -12,7 +12,9 @@ from pydantic import BaseModel, ValidationError
 
 from experts.backends.registry import BACKENDS, is_known
 from experts.catalogue.capabilities import Capabilities
+from experts.catalogue.cooldown import Cooldown
 from experts.catalogue.dialect import Dialect
+from experts.catalogue.hedge import Hedge
 from experts.catalogue.pricing import ContextTier, Price
 from experts.catalogue.retries import Retries
 from experts.catalogue.spec import ExpertSpec, Resources
@@ -121,6 +123,8 @@ def _explain(error: Any, loc: tuple[int | str, ...]) -> tuple[str, str]:
         "dialect": Dialect,
         "capabilities": Capabilities,
         "retries": Retries,
+        "cooldown": Cooldown,
+        "hedge": Hedge,
     }
     fields = nested.get(str(loc[0]), ExpertSpec).model_fields if len(loc) > 1 else ExpertSpec.model_fields
     if "tiers" in loc[:-1]:

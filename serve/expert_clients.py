@@ -15,7 +15,10 @@ from serve.experts.handle import HandleClient
 from warehouse import CannotRunError
 
 #: What an engine need not be started anew for.
-_FREE = ("prices", "capabilities", "tags", "timeout_s", "first_token_s", "retries")
+_FREE = (
+    *("prices", "capabilities", "tags", "timeout_s"),
+    *("first_token_s", "retries", "cooldown", "hedge"),
+)
 
 
 class ExpertClients:

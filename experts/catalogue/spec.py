@@ -13,7 +13,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from experts.catalogue.bundled_models import BUNDLED_MODELS, BUNDLED_PREFIX
 from experts.catalogue.capabilities import Capabilities, YesNo
+from experts.catalogue.cooldown import Cooldown
 from experts.catalogue.dialect import Dialect
+from experts.catalogue.hedge import Hedge
 from experts.catalogue.pricing import Price, price_at
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, check_template
 from experts.catalogue.retries import Retries
@@ -108,6 +110,12 @@ class ExpertSpec(BaseModel):
         gt=0,
         allow_inf_nan=False,
         description="seconds in which a stream shows something, before the endpoint asks the next expert",
+    )
+    cooldown: Cooldown = Field(
+        default_factory=Cooldown, description="after how many failures it is left alone, and for how long"
+    )
+    hedge: Hedge = Field(
+        default_factory=Hedge, description="how long it may take before another is asked beside it"
     )
     dialect: Dialect = Field(
         default_factory=Dialect, description="openai: how the API words requests; a preset's name, or fields"

@@ -72,6 +72,12 @@ def add(
 
     place = Home.open(home)
     known = load_catalogue(catalogue)
+    if name in known.names and "chat" not in (offers := known.get(name).offers):
+        raise InputError(
+            f"an expert that offers {' and '.join(offers)} alone answers no questions",
+            where=f"{known.path}, expert {name!r}, field offers",
+            fix="add `chat` if it answers them; else requests name it in `model`, without a router",
+        )
     candidate = choose_candidate(place, name, probes=probes, test_questions=test_questions)
     champion, held_out = candidate.champion_version, len(candidate.test_ids)
     if held_out < MIN_QUESTIONS:

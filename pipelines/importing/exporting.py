@@ -46,11 +46,11 @@ def read_export(
     return rows
 
 
-def write_export(rows: pa.Table, path: Path) -> None:
-    """Write a table as Parquet or JSON Lines, by the file's name; whole or not at all.
+def check_target(path: Path, *, force: bool = False) -> None:
+    """See that an export may be written under this name.
 
     Raises:
-        InputError: another kind of file, or a folder that may not be written to.
+        InputError: another kind of file, a folder, or a file that is there already, without ``force``.
     """
     if path.suffix not in WRITTEN:
         raise InputError(
@@ -60,6 +60,17 @@ def write_export(rows: pa.Table, path: Path) -> None:
         )
     if os.path.isdir(path):  # Path.is_dir raises for a name that is too long
         raise InputError("cannot be written: it is a folder", where=str(path), fix="name a file in it")
+    if os.path.lexists(path) and not force:
+        raise InputError("is there already", where=str(path), fix="name another, or replace it with --force")
+
+
+def write_export(rows: pa.Table, path: Path, *, force: bool = False) -> None:
+    """Write a table as Parquet or JSON Lines, by the file's name; whole or not at all.
+
+    Raises:
+        InputError: as :func:`check_target`, or a folder that may not be written to.
+    """
+    check_target(path, force=force)
     try:
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}-")
     except OSError as error:
@@ -77,6 +88,23 @@ def write_export(rows: pa.Table, path: Path) -> None:
                     stream.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
             stream.flush()
             os.fsync(stream.fileno())
-        made.replace(path)
+        if force:
+            made.replace(path)
+        else:
+            _put_beside(made, path)
     finally:
         made.unlink(missing_ok=True)
+
+
+def _put_beside(made: Path, path: Path) -> None:
+    """Give a finished file its name; a file that came there meanwhile stays.
+
+    A link fails where the name is taken, a rename replaces; some file systems have no links.
+    """
+    try:
+        os.link(made, path)
+    except FileExistsError:
+        check_target(path)
+    except OSError:
+        check_target(path)
+        made.replace(path)

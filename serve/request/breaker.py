@@ -10,14 +10,14 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
+from experts.catalogue.cooldown import Cooldown
 from experts.upstream import Failure, FailureKind
 
-FAILURES_TO_REST = 3
-FIRST_REST_S = 5.0
-LONGEST_REST_S = 120.0
+_USUAL = Cooldown()
+FAILURES_TO_REST, FIRST_REST_S, LONGEST_REST_S = _USUAL.after_failures, _USUAL.first_s, _USUAL.longest_s
 LONGEST_RETRY_AFTER_S = 3_600.0  # that an upstream is left alone for at its own wish
 _MOST_CALLERS = 10_000
 
@@ -47,12 +47,11 @@ class _Row:
     def strikes(self) -> int:
         return self.failures + len(self.callers)
 
-    def strike(self, now: float, least_s: float, *, at_once: bool) -> None:
+    def strike(self, cooldown: Cooldown, now: float, least_s: float, *, at_once: bool) -> None:
         """Rest if that was one failure too many, each time twice as long."""
-        over = self.strikes - FAILURES_TO_REST
-        if over < 0 and not at_once:
+        rest_s = cooldown.rest_s(self.strikes)
+        if not rest_s and not at_once:
             return
-        rest_s = min(FIRST_REST_S * 2.0 ** min(over, 16), LONGEST_REST_S) if over >= 0 else 0.0
         # After the rest a failure of anyone is one more.
         self.failures, self.callers = self.strikes, set()
         self.rests_since = now
@@ -66,11 +65,13 @@ class _Row:
 class Breaker:
     """Counts failures in a row. From the third on an expert rests, each time twice as long.
 
+    How many failures and how long is its own setting: :class:`experts.catalogue.cooldown.Cooldown`.
     It rests at once where the operator's account is to blame, or where the upstream asks for it. When its
     rest is over the next request tries it: one success clears it, one failure sends it back.
     """
 
     clock: Callable[[], float] = time.monotonic
+    cooldowns: Mapping[str, Cooldown] = field(default_factory=dict)  # by expert; the usual one for others
     _for_all: dict[str, _Row] = field(default_factory=dict)
     _for_one: OrderedDict[tuple[str, str], _Row] = field(default_factory=OrderedDict)
     _last_failed: dict[str, str] = field(default_factory=dict)  # who met an expert's last failure
@@ -100,10 +101,11 @@ class Breaker:
             self._overruns.pop(expert, None)
             return
         self._overruns[expert] = count = self._overruns.get(expert, 0) + 1
-        if count >= FAILURES_TO_REST:
+        cooldown = self._cooldown_of(expert)
+        if count >= cooldown.after_failures:
             row = self._for_all.setdefault(expert, _Row())
             row.failures = max(row.failures, count)
-            row.strike(self.clock(), 0.0, at_once=False)
+            row.strike(cooldown, self.clock(), 0.0, at_once=False)
 
     def resting(self, experts: Iterable[str], caller: str | None) -> tuple[str, ...]:
         """Return those of the experts that should be left alone now by this caller."""
@@ -114,6 +116,14 @@ class Breaker:
         """Return those of the experts that rest for all, or for who asked last (unless for being slow)."""
         now = self.clock()
         return tuple(name for name in experts if self._rests(name, self._last_failed.get(name), now))
+
+    def rests_for_s(self, expert: str) -> float:
+        """Return for how many seconds an expert is still left alone by all; 0 where it is not."""
+        row = self._for_all.get(expert)
+        return 0.0 if row is None else max(0.0, row.rests_until - self.clock())
+
+    def _cooldown_of(self, expert: str) -> Cooldown:
+        return self.cooldowns.get(expert, _USUAL)
 
     def _rests(self, expert: str, caller: str | None, now: float) -> bool:
         rows = [self._for_all.get(expert), self._for_one.get((expert, caller or ""))]
@@ -144,7 +154,7 @@ class Breaker:
             if caller in row.callers and not at_once:
                 return
             row.callers.add(caller)
-        row.strike(now, least_s, at_once=at_once)
+        row.strike(self._cooldown_of(expert), now, least_s, at_once=at_once)
 
     def _fail_one(self, expert: str, caller: str, failure: Failure, now: float, least_s: float) -> None:
         own = self._for_one.setdefault((expert, caller), _Row())
@@ -153,6 +163,6 @@ class Breaker:
             self._for_one.popitem(last=False)
         if not own.is_resting(now):
             own.failures += 1
-            own.strike(now, least_s, at_once=False)
+            own.strike(self._cooldown_of(expert), now, least_s, at_once=False)
         if failure.kind not in _OF_TIME:
             self._last_failed[expert] = caller

@@ -13,7 +13,7 @@ from orchestrator.predictors.registry import offered_predictors
 from pipelines.cli import app
 from pipelines.commands.options import PREDICTOR_KINDS
 from tests.pipelines.recorded_home import import_recorded, train
-from warehouse import LeerooError
+from warehouse import InputError, LeerooError
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +99,20 @@ def test_what_cannot_be_done_is_said_before_any_work(
     assert says in str(run.exception)
     assert "To fix it" in str(run.exception)
     assert not (tmp_path / "home" / "ledger.db").exists()
+
+
+@pytest.mark.parametrize("offers", [["embeddings"], ["rerank"], ["embeddings", "rerank"]])
+def test_an_expert_that_answers_nothing_is_not_added(tmp_path: Path, offers: list[str]) -> None:
+    catalogue = tmp_path / "experts.yaml"
+    catalogue.write_text(
+        "experts:\n  - {name: vectors, backend: openai, model: m, base_url: 'http://x.example/v1',"
+        f" offers: {offers}, price: {{usd_per_mtok_in: 1, usd_per_mtok_out: 1}}}}\n"
+    )
+    words = ["experts", "add", "vectors", "--catalogue", str(catalogue), "--home", str(tmp_path / "home")]
+    run = CliRunner().invoke(app, words)
+    assert isinstance(run.exception, InputError), run.output
+    assert f"offers {' and '.join(offers)} alone" in str(run.exception)
+    assert "expert 'vectors', field offers" in str(run.exception)
 
 
 def test_a_key_may_be_for_an_expert_of_a_named_catalogue(tmp_path: Path) -> None:

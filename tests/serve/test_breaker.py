@@ -5,6 +5,7 @@ from fake_experts import BROKEN, BUSY, SLOW, TOO_LONG
 from hypothesis import given
 from hypothesis import strategies as st
 
+from experts.catalogue.cooldown import Cooldown
 from experts.upstream import CONSEQUENCES, Failure, FailureKind
 from serve.request.breaker import (
     FAILURES_TO_REST,
@@ -153,3 +154,26 @@ def test_what_is_remembered_of_callers_is_bounded():
         breaker.record("b", SLOW, f"key-{number}")
     assert len(breaker._for_one) <= 10_000
     assert len(breaker._for_all["b"].callers) < 10_000
+
+
+@given(
+    after=st.integers(1, 6),
+    first_s=st.floats(0.01, 100),
+    times=st.floats(1, 50),
+    failures=st.integers(1, 40),
+)
+def test_an_expert_rests_as_its_own_entry_says_and_others_as_usual(after, first_s, times, failures):
+    own = Cooldown(after_failures=after, first_s=first_s, longest_s=first_s * times)
+    clock = Clock()
+    breaker = Breaker(clock, {"a": own})
+    for number in range(1, failures + 1):
+        breaker.record("a", BROKEN, None)
+        rest_s = breaker.rests_for_s("a")
+        expected_s = min(first_s * 2.0 ** (number - after), first_s * times) if number >= after else 0.0
+        assert rest_s == pytest.approx(expected_s, abs=1e-6)
+        assert bool(breaker.resting(["a"], "ann")) == (number >= after)
+        clock.now += rest_s
+    assert breaker.resting(["a"], "ann") == ()
+    for number in range(1, FAILURES_TO_REST + 1):
+        breaker.record("b", BROKEN, None)
+        assert bool(breaker.resting(["b"], None)) == (number >= FAILURES_TO_REST)

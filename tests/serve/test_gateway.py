@@ -347,6 +347,7 @@ def test_an_expert_that_keeps_failing_rests_and_readyz_tells(orchestrator):
     alone = ask(gateway, model="leeroo:quality", experts=["gemma-3-270m"])
     assert alone.status_code == 200  # who is the only one allowed is asked all the same
     figures = asyncio.run(get("/metrics")).text
+    assert 'leeroo_expert_rests_seconds{expert="' in figures
     assert 'leeroo_expert_failures_total{expert="gemma-3-270m",status="502"} 3.0' in figures
     assert 'leeroo_answers_total{expert="smollm2-135m"} 5.0' in figures
     assert 'leeroo_tokens_total{expert="smollm2-135m",kind="prompt"} 650.0' in figures

@@ -234,7 +234,7 @@ def test_who_leaves_the_queue_frees_its_place_and_pays_nothing(upstream, on_leav
         working = asking(gateway, ann, "slow")
         await until(lambda: upstream.requests)
         waiting = [asking(gateway, bob, "quick", stream=stream) for stream in (False, True)]
-        turns = gateway._turns["alpha"]
+        turns = gateway.one_expert.turns["alpha"]
         await until(lambda: turns.waiting == 2)
         for task in waiting:
             task.cancel()
@@ -259,7 +259,7 @@ def test_time_in_the_queue_is_part_of_the_deadline_and_says_nothing_of_the_exper
         gateway = make_gateway(upstream, concurrency=1)
         object.__setattr__(gateway.config, "deadline_s", 0.5)
         ann, bob = await caller_of(gateway, "ann"), await caller_of(gateway, "bob")
-        turns = gateway._turns["alpha"]
+        turns = gateway.one_expert.turns["alpha"]
         await turns.take("somebody")
         tasks = [asking(gateway, bob, "quick", stream=stream) for _ in range(4)]
         began = time.monotonic()
@@ -286,7 +286,7 @@ def test_a_stream_holds_its_place_to_its_end_however_it_ends(upstream):
     async def go():
         gateway = make_gateway(upstream, concurrency=2)
         ann = await caller_of(gateway, "ann")
-        turns = gateway._turns["alpha"]
+        turns = gateway.one_expert.turns["alpha"]
         for plan, reads in (("paced", 99), ("paced", 1), ("cut", 99), ("paced", 0)):
             _, pieces = await asking(gateway, ann, plan, stream=True)
             assert turns.at_once == 1
@@ -308,7 +308,7 @@ def test_an_upstream_never_sees_more_at_once_than_it_takes(upstream):
     async def go():
         gateway = make_gateway(upstream, concurrency=3)
         callers = [await caller_of(gateway, name) for name in ("ann", "bob")]
-        turns, seen = gateway._turns["alpha"], []
+        turns, seen = gateway.one_expert.turns["alpha"], []
 
         async def watch():
             while True:

@@ -57,7 +57,7 @@ def test_who_takes_nothing_of_a_stream_holds_no_place(upstream, tmp_path, monkey
             while not gateway._in_flight:
                 await asyncio.sleep(0.01)
             async with asyncio.timeout(8):
-                while gateway._in_flight or gateway._turns["alpha"].at_once:
+                while gateway._in_flight or gateway.one_expert.turns["alpha"].at_once:
                     await asyncio.sleep(0.05)
             assert await gateway.drain(5) == 0
         server.should_exit = True

@@ -196,12 +196,14 @@ def export(
     home: HomeOption = DEFAULT_HOME,
     experts: ExpertsLists = None,
     source: SourcesLists = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
 ) -> None:
     """Write answers with their questions into one file, which `leeroo import table` reads back."""
     from pipelines.commands.terminal.console import print_line
-    from pipelines.importing.exporting import read_export, write_export
+    from pipelines.importing.exporting import check_target, read_export, write_export
     from warehouse import split_names
 
+    check_target(path, force=force)
     rows = read_export(Home.open(home).warehouse(), experts=split_names(experts), sources=split_names(source))
-    write_export(rows, path)
+    write_export(rows, path, force=force)
     print_line(f"{path}: {rows.num_rows:,} answers")

@@ -462,6 +462,15 @@ def test_an_export_into_a_folder_or_nowhere_is_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["folder.jsonl"]
 
 
+def test_an_export_leaves_a_file_that_came_meanwhile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.jsonl"
+    monkeypatch.setattr("pipelines.importing.exporting.os.fsync", lambda _: path.write_text("another's\n"))
+    with pytest.raises(InputError, match="is there already"):
+        write_export(pa.table({"created_at": []}), path)
+    assert path.read_text() == "another's\n"
+    assert [one.name for one in tmp_path.iterdir()] == ["a.jsonl"]
+
+
 def test_an_export_is_of_the_experts_and_sources_asked_for(tmp_path: Path) -> None:
     warehouse = Warehouse(tmp_path / "warehouse")
     with pytest.raises(NotReadyError):
@@ -556,6 +565,15 @@ def test_the_commands(tmp_path: Path) -> None:
     assert "7 questions (0 new), 7 answers (0 new)" in run("import", "lm-eval", folder, *own).output
     out = tmp_path / "all.jsonl"
     assert f"{out}: 7 answers" in run("export", str(out)).output
+    out.write_text("mine\n")
+    taken = run("export", str(out))
+    assert isinstance(taken.exception, InputError)
+    assert "is there already" in str(taken.exception)
+    assert "--force" in str(taken.exception)
+    assert out.read_text() == "mine\n"
+    assert f"{out}: 7 answers" in run("export", str(out), "--force").output
+    assert len(out.read_text().splitlines()) == 7
+    assert not list(tmp_path.glob(".all.jsonl-*"))
     bad = lines(tmp_path / "bad.jsonl", [GOOD | {"score": 7}, GOOD | {"prompt": ""}])
     refused = run("import", "table", str(bad))
     assert isinstance(refused.exception, InputError)
