@@ -6,12 +6,14 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from warehouse import Warehouse, load_outcomes
+from warehouse.schemas import conform, fill_round
 
 BATCH_ROWS, REPEATS = 1_000, 33
 PART_ROWS = 1_000_000
@@ -49,17 +51,8 @@ def measure_append(rows: int, folder: str) -> dict[str, float]:
 
 
 def measure_outcomes(size: int, folder: str) -> dict[str, float]:
-    """Sum up all answers by expert, and read the outcomes of one pool among them."""
-    store, each = Warehouse(folder), size // EXPERTS
-    pool = min(POOL_QUESTIONS, each)
-    for source, first, count in (("pool", 0, pool), ("rest", pool, each - pool)):
-        for start, rows in parts_of(count):
-            store.append("questions", questions(first + start, rows, source), round=source)
-    for expert in range(EXPERTS):
-        name = f"expert-{expert:02}"
-        for source, first, count in (("pool", 0, pool), ("rest", pool, each - pool)):
-            for start, rows in parts_of(count):
-                store.append("answers", answers(first + start, rows, name), round=source, expert=name)
+    """Sum up all answers by expert, and read the outcomes of one pool among them, by round and by source."""
+    making_s = timed(lambda: make_pools(size, folder))
     made_mib = peak_mib()
     store = Warehouse(folder)
     connection = store.connect()
@@ -68,13 +61,32 @@ def measure_outcomes(size: int, folder: str) -> dict[str, float]:
             "select expert, count(*), avg(score), sum(cost_usd) from answers group by expert"
         ).fetchall()
     )
-    outcomes_s = timed(lambda: load_outcomes(store, rounds=["pool"]))
     return {
         "summary_s": summary_s,
-        "outcomes_s": outcomes_s,
+        "outcomes_s": timed(lambda: load_outcomes(store, rounds=["pool"])),
+        "outcomes_of_a_source_s": timed(lambda: load_outcomes(store, sources=["pool"])),
+        "making_s": making_s,
         "making_peak_mib": made_mib,
         "peak_mib": peak_mib(),
     }
+
+
+def make_pools(size: int, folder: str) -> None:
+    """Write so many answers to the questions of two pools, one of them small.
+
+    Answers are not looked up before they are written, as an append would: it has a part of its own.
+    """
+    store, each = Warehouse(folder), size // EXPERTS
+    table, pool = store.table("answers"), min(POOL_QUESTIONS, each)
+    for source, first, count in (("pool", 0, pool), ("rest", pool, each - pool)):
+        for start, rows in parts_of(count):
+            store.append("questions", questions(first + start, rows, source), round=source)
+            for expert in (f"expert-{number:02}" for number in range(EXPERTS)):
+                part = fill_round(conform("answers", answers(first + start, rows, expert)), source)
+                name = f"{source} {expert} {start}"
+                entry = table.write(part, round=source, expert=expert, parts=[name], is_new=True)
+                table.entries()
+                table.manifest.commit([entry])
 
 
 def parts_of(count: int) -> Iterator[tuple[int, int]]:
@@ -82,6 +94,7 @@ def parts_of(count: int) -> Iterator[tuple[int, int]]:
         yield start, min(PART_ROWS, count - start)
 
 
+@lru_cache(maxsize=1)
 def ids_of(start: int, count: int) -> pa.Array:
     """Ids as they are: 16 hex digits without an order."""
     numbers = (np.arange(start, start + count, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)).tolist()

@@ -17,7 +17,7 @@ from warehouse.errors import InputError, NotReadyError
 from warehouse.schemas import router_text
 
 if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+    from duckdb import DuckDBPyConnection, DuckDBPyRelation
 
     from warehouse.store import Warehouse
 
@@ -139,60 +139,36 @@ def load_outcomes(
         NotReadyError: there is no graded answer at all, or the filters leave none: the message names which.
         InputError: a name or glob of ``experts`` matches nobody.
     """
+    filters: Filters = {"source": sources, "round": rounds}
     connection = warehouse.connect()
-    # Found once, from all answers, for the three queries that ask for it.
-    connection.execute("create table newest as from newest_versions")
-    connection.execute("drop view newest_versions")
-    connection.execute("alter table newest rename to newest_versions")
-    conditions: list[str] = []
-    parameters: list[str | list[str]] = []
-    if sources:  # a question may have been brought under several
-        conditions.append("list_has_any(sources, ?)")
-        parameters.append(list(sources))
-    if rounds:
-        # Value by value: files of other rounds tell by their statistics that they have none of these.
-        conditions.append(f"round in ({', '.join('?' * len(rounds))})")
-        parameters.extend(rounds)
-    where = f"where {' and '.join(conditions)}" if conditions else ""
-    found = connection.sql(f"select distinct expert from outcomes {where} order by 1", params=parameters)
-    names = tuple(str(name) for (name,) in found.fetchall())
-    if not names:
-        raise _name_empty_filter(connection, warehouse.url, {"source": sources, "round": rounds})
-    if experts:
-        if where:
-            _refuse_experts_elsewhere(connection, names, experts, {"source": sources, "round": rounds})
-        names = match_names(names, experts)
-    # The answers are never held whole: their questions are listed, then the cells come in blocks.
-    if experts:
-        where = f"{where} {'and' if where else 'where'} list_contains(?, expert)"
-        parameters.append(list(names))
-    ids = (
-        connection.sql(f"select distinct question_id from outcomes {where} order by 1", params=parameters)
-        .to_arrow_table()["question_id"]
-        .combine_chunks()
-    )
-    cells = {name: np.full((len(ids), len(names)), np.nan, kind) for name, kind in _MATRICES.items()}
+    # It cannot know how many rows the files have, and would keep all answers to look a few questions up in.
+    connection.execute("set disabled_optimizers = 'join_order,build_side_probe_side'")
+    candidates = _find_candidates(connection, warehouse, experts)
+    questions = _read_questions(connection, warehouse, filters)
+    # The answers are never held whole: their questions are listed, the cells come in blocks.
+    shape = len(questions), len(candidates)
+    cells = {name: np.full(shape, np.nan, kind) for name, kind in _MATRICES.items()}
+    is_asked = np.zeros(shape, bool)
     connection.execute("set preserve_insertion_order = false")  # else blocks that came early wait
-    blocks = connection.sql(
-        f"select question_id, expert, {', '.join(_MATRICES)} from outcomes {where}", params=parameters
-    ).to_arrow_reader(_BLOCK_ROWS)
-    columns = pa.array(names)
-    for block in blocks:
-        place = (
-            pc.index_in(block["question_id"], value_set=ids).to_numpy(),
-            pc.index_in(block["expert"], value_set=columns).to_numpy(),
-        )
+    for block in _select_cells(connection, rounds).to_arrow_reader(_BLOCK_ROWS):
+        place = block["position"].to_numpy(), block["place"].to_numpy()
+        is_asked[place] = True
         for name, matrix in cells.items():
             matrix[place] = block[name].cast(pa.float64()).to_numpy(zero_copy_only=False)
-    connection.execute("set preserve_insertion_order = true")
-    connection.register("wanted_ids", pa.table({"question_id": ids, "position": np.arange(len(ids))}))
-    questions = connection.sql(
-        "select q.prompt, q.choices, q.source, q.domain, q.subject"
-        " from questions q join wanted_ids using (question_id) order by position"
-    ).to_arrow_table()
+    names = tuple(candidates[place] for place in np.flatnonzero(is_asked.any(axis=0)))
+    if not names or not all(_matching(names, pattern) for pattern in experts or ()):
+        _refuse_absence(warehouse, experts, filters)
+    if experts:
+        names = match_names(names, experts)
+    rows = np.flatnonzero(is_asked.any(axis=1))
+    if len(rows) < len(questions) or names != candidates:
+        questions = questions.take(rows)
+        columns = np.array([candidates.index(name) for name in names])
+        for name in _MATRICES:  # one after the other: two of one kind at most are held
+            cells[name] = cells[name][np.ix_(rows, columns)]
     prompts, choices = (questions[name].to_pylist() for name in ("prompt", "choices"))
     return Outcomes(
-        question_ids=np.array(ids.to_pylist()),
+        question_ids=_strings(questions["question_id"]),
         texts=tuple(router_text(*pair) for pair in zip(prompts, choices, strict=True)),
         prompts=tuple(prompts),
         sources=_strings(questions["source"]),
@@ -204,8 +180,86 @@ def load_outcomes(
     )
 
 
+def _find_candidates(
+    connection: DuckDBPyConnection, warehouse: Warehouse, experts: Sequence[str] | None
+) -> tuple[str, ...]:
+    """Name the experts that have answers, by name, and give their newest versions a table ``newest``."""
+    from warehouse.views import find_newest  # here, because it loads DuckDB
+
+    newest = find_newest(warehouse.dataset("answers")).sort_by("expert")
+    if experts:
+        wanted = {name for pattern in experts for name in _matching(newest["expert"].to_pylist(), pattern)}
+        newest = newest.filter(pc.is_in(newest["expert"], value_set=pa.array(sorted(wanted), pa.string())))
+    connection.register("newest", newest.append_column("place", pa.array(np.arange(len(newest)))))
+    return tuple(newest["expert"].to_pylist())
+
+
+def _read_questions(connection: DuckDBPyConnection, warehouse: Warehouse, filters: Filters) -> pa.Table:
+    """Read the questions that may have answers, by id, and give their positions a table ``listed``."""
+    columns = "question_id, prompt, choices, source, domain, subject"
+    if sources := filters["source"]:  # a question may have been brought under several
+        questions = connection.sql(
+            f"select {columns} from questions"
+            " where list_has_any(coalesce(sources, [source]), ?) order by question_id",
+            params=[list(sources)],
+        ).to_arrow_table()
+    else:
+        ids = connection.sql(
+            "select distinct question_id from answers semi join newest using (expert, expert_version)"
+            f" {_where_round(filters['round'])}"
+        ).to_arrow_table()
+        connection.register("asked", ids)
+        # Files without one of them are not read: the digests of their keys say so.
+        files = warehouse.files_with("questions", ids)
+        connection.register("theirs", warehouse.table("questions").dataset(files))
+        questions = connection.sql(
+            f"select {columns} from theirs semi join asked using (question_id) order by question_id"
+        ).to_arrow_table()
+    positions = pa.array(np.arange(len(questions)))
+    connection.register("listed", questions.select(["question_id"]).append_column("position", positions))
+    return questions
+
+
+def _select_cells(connection: DuckDBPyConnection, rounds: Sequence[str] | None) -> DuckDBPyRelation:
+    """Select what goes into the matrices, by the positions of its question and its expert."""
+    from warehouse.views import JUDGED
+
+    values = ", ".join(f"a.{name}" for name in _MATRICES if name != "score")
+    return connection.sql(
+        f"with judged as ({JUDGED}) select position, place, coalesce(a.score, j.score) as score, {values}"
+        " from answers a join listed using (question_id) join newest using (expert, expert_version)"
+        " left join judged j on j.question_id = a.question_id and j.expert = a.expert"
+        f" and j.expert_version = a.expert_version {_where_round(rounds)}"
+    )
+
+
+def _where_round(rounds: Sequence[str] | None) -> str:
+    """Value by value: files of other rounds tell by their statistics that they have none of these."""
+    named = ", ".join("'" + name.replace("'", "''") + "'" for name in rounds or ())
+    return f"where round in ({named})" if named else ""
+
+
 def _strings(column: pa.ChunkedArray) -> NDArray[np.str_]:
     return np.array(column.fill_null("").to_pylist(), dtype=str)
+
+
+def _refuse_absence(warehouse: Warehouse, experts: Sequence[str] | None, filters: Filters) -> None:
+    """Say which filter leaves no graded answer, or which expert has none that passes the filters."""
+    connection = warehouse.connect()
+    sources, rounds = (list(filters[name] or ()) for name in ("source", "round"))
+    conditions = [
+        *(["list_has_any(sources, $sources)"] if sources else []),
+        *(["list_contains($rounds, round)"] if rounds else []),
+    ]
+    where = f"where {' and '.join(conditions)}" if conditions else ""
+    parameters = {name: values for name, values in (("sources", sources), ("rounds", rounds)) if values}
+    found = connection.sql(f"select distinct expert from outcomes {where} order by 1", params=parameters)
+    names = [str(name) for (name,) in found.fetchall()]
+    if not names:
+        raise _name_empty_filter(connection, warehouse.url, filters)
+    if conditions:
+        _refuse_experts_elsewhere(connection, names, experts or (), filters)
+    match_names(names, experts or ())
 
 
 def _name_empty_filter(connection: DuckDBPyConnection, url: str, filters: Filters) -> NotReadyError:

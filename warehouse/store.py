@@ -166,6 +166,18 @@ class Warehouse:
             there = table.keys.contains(_of(table.entries(), expert), digests)
         return pa.chunked_array([pa.array(~there)])
 
+    def files_with(self, table_name: str, keys: pa.Table) -> list[ManifestEntry]:
+        """List the committed data files that hold at least one of these keys.
+
+        Args:
+            table_name: a name in ``warehouse.schemas.TABLES``.
+            keys: the columns of the table's key (``warehouse.schemas.KEYS``).
+        """
+        digests = digest_keys(table_name, keys)
+        table = self.table(table_name)
+        with self._turn:
+            return [entry for entry in table.entries() if table.keys.of(entry, digests).any()]
+
     def compact(self, table_name: str, *, but: str | None = None) -> int:
         """Merge the many small files of each partition into few, ``but`` of that round; return how many were.
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 import duckdb
+import pyarrow as pa
 
 from warehouse.schemas import TABLES
 
@@ -18,15 +20,18 @@ create view newest_versions as
 select expert, arg_max(expert_version, created_at) as expert_version from answers group by expert
 """
 
+#: The newest judgement of each answer.
+JUDGED = """
+select question_id, expert, expert_version, arg_max(score, created_at) as score,
+    arg_max(grader, created_at) as grader
+from judgements group by question_id, expert, expert_version
+"""
+
 #: Graded answers beside their questions, for the newest version of each expert only: scores of two prompts
 #: or two model revisions are never mixed. What no rule could grade has the newest judgement's score.
-OUTCOMES_VIEW = """
+OUTCOMES_VIEW = f"""
 create view outcomes as
-with judged as (
-    select question_id, expert, expert_version, arg_max(score, created_at) as score,
-        arg_max(grader, created_at) as grader
-    from judgements group by question_id, expert, expert_version
-)
+with judged as ({JUDGED})
 select
     a.question_id, q.source, coalesce(q.sources, [q.source]) as sources, q.domain, q.subject, q.kind,
     q.difficulty, a.expert, a.expert_version,
@@ -126,3 +131,48 @@ def open_connection(dataset_of: Callable[[str], pads.Dataset]) -> duckdb.DuckDBP
     for view in (NEWEST_VIEW, OUTCOMES_VIEW, SAID_VIEW, LABELS_VIEW, RATINGS_VIEW, DECISIONS_VIEW):
         connection.execute(view)
     return connection
+
+
+def find_newest(answers: pads.Dataset) -> pa.Table:
+    """Return the version of each expert that answered last, as the view ``newest_versions`` does.
+
+    Parts of files that hold one version of one expert tell it by their statistics. The answers are read of
+    other parts alone.
+    """
+    import pyarrow.dataset as pads
+
+    said: list[tuple[str, str, datetime]] = []
+    unclear: list[pads.Fragment] = []
+    for fragment in answers.get_fragments():
+        if not isinstance(fragment, pads.ParquetFileFragment):
+            continue  # there are no files
+        for group in fragment.row_groups:
+            told = group.statistics or {}
+            expert, version = (_only_value(told.get(name)) for name in ("expert", "expert_version"))
+            if expert is None or version is None or "created_at" not in told:
+                unclear.append(fragment.subset(row_group_ids=[group.id]))
+            else:
+                said.append((expert, version, told["created_at"]["max"]))
+    connection = duckdb.connect()
+    connection.execute("set TimeZone = 'UTC'")
+    schema = pa.schema([answers.schema.field(name) for name in ("expert", "expert_version", "created_at")])
+    columns = zip(*said, strict=True) if said else [[], [], []]
+    table = pa.table(
+        [pa.array(column, field.type) for column, field in zip(columns, schema, strict=True)], schema
+    )
+    connection.register("said", table)
+    connection.register(
+        "unclear",
+        pads.FileSystemDataset(unclear, answers.schema, unclear[0].format, answers.filesystem)
+        if unclear
+        else table,
+    )
+    return connection.sql(
+        "select expert, arg_max(expert_version, created_at) as expert_version from"
+        " (from said union all select expert, expert_version, created_at from unclear) group by expert"
+    ).to_arrow_table()
+
+
+def _only_value(told: dict[str, str] | None) -> str | None:
+    """The value that all rows of a part have, if its statistics say that there is but one."""
+    return told["min"] if told and told["min"] == told["max"] else None

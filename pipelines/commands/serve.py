@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption, LedgerOption
 from serve.wire.recording import Recording
+from serve.wire.request_headers import SESSION_HEADER
 from warehouse.home import Home, warehouse_elsewhere
 from warehouse.traffic.retention import DEFAULT_DAYS
+
+CacheKind = Literal["off", "exact", "semantic"]
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +68,24 @@ def serve(
             "--redact", help="Take addresses, numbers and the like out of texts before they are kept."
         ),
     ] = False,
+    session_header: Annotated[
+        str, typer.Option(help="Header that names a client's session, which stays with its expert; '' none.")
+    ] = SESSION_HEADER,
+    session_by_user: Annotated[
+        bool, typer.Option("--session-by-user", help="Let the requests of one `user` be a session too.")
+    ] = False,
+    cache: Annotated[
+        CacheKind,
+        typer.Option(help="Answers given again: off, exact (same request), semantic (same meaning too)."),
+    ] = "off",
+    cache_ttl_s: Annotated[float, typer.Option(help="Seconds for which they are.", min=0.001)] = 300.0,
+    cache_mb: Annotated[float, typer.Option(help="Room for them in each ingress.", min=1)] = 64.0,
+    cache_sampled: Annotated[
+        bool, typer.Option("--cache-sampled", help="Also answers drawn at a temperature above 0.")
+    ] = False,
+    cache_similarity: Annotated[
+        float, typer.Option(help="Cosine from which on two questions mean the same.", min=0.8, max=1)
+    ] = 0.95,
     explore_share: Annotated[
         float,
         typer.Option(
@@ -125,6 +146,9 @@ def serve(
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
+    settings |= {"cache": cache, "cache_ttl_s": cache_ttl_s, "cache_mb": cache_mb}
+    settings |= {"cache_sampled": cache_sampled, "cache_similarity": cache_similarity}
+    settings |= {"session_header": session_header, "session_by_user": session_by_user}
     settings |= {"trace": trace, "trace_share": trace_share, "trace_to": tuple(trace_to or ())}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}

@@ -6,17 +6,22 @@ import ipaddress
 from pathlib import Path
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from experts import ExpertSpec, load_catalogue
 from experts.backends.registry import kind_of
 from orchestrator.selection.exploration import DEFAULT_TEMPERATURE
 from serve.wire.recording import Recording
+from serve.wire.request_headers import SESSION_HEADER
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 from warehouse.home import default_path
 from warehouse.traffic.retention import DEFAULT_DAYS
 
+_TAKEN_HEADERS = {
+    *("accept", "authorization", "cache-control", "connection", "content-length", "content-type", "cookie"),
+    *("expect", "host", "origin", "traceparent", "transfer-encoding", "user-agent", "x-api-key"),
+}
 _SETTLING_S = 60.0  # more than the ingress takes to reach a bookkeeper that is starting again
 
 
@@ -85,6 +90,34 @@ class ServeConfig(BaseModel):
     redact: bool = Field(
         False, description="remove personal data of a known format from texts before they are written"
     )
+    session_header: str = Field(
+        SESSION_HEADER,
+        pattern=r"^[A-Za-z0-9_-]{0,100}$",
+        description="header that names a client's session, which stays with its expert; empty: none does",
+    )
+    session_by_user: bool = Field(
+        False, description="whether the requests of one `user` are a session too, where no header names one"
+    )
+    cache: Literal["off", "exact", "semantic"] = Field(
+        "off",
+        description="answers that are given again: to the same request of the same key, or also to one whose"
+        " last question means the same",
+    )
+    cache_ttl_s: float = Field(
+        300.0, gt=0, le=30 * 86_400, description="seconds for which an answer is given again"
+    )
+    cache_mb: float = Field(
+        64.0, ge=1, le=65_536, description="room for such answers in each ingress, in megabytes"
+    )
+    cache_sampled: bool = Field(
+        False, description="whether answers drawn at a temperature above 0 are given again too"
+    )
+    cache_similarity: float = Field(
+        0.95,
+        ge=0.8,
+        le=1,
+        description="cosine of the router's embeddings from which on two questions mean the same",
+    )
     explore_share: float = Field(
         0.0,
         ge=0,
@@ -131,6 +164,13 @@ class ServeConfig(BaseModel):
         "an http address; when not given: mlflow, and otlp if that is set",
     )
     ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
+
+    @field_validator("session_header")
+    @classmethod
+    def _is_free(cls, name: str) -> str:
+        if name.lower() in _TAKEN_HEADERS:
+            raise ValueError(f"the header {name!r} says something else; name another for sessions")
+        return name
 
     @property
     def longest_request_s(self) -> float:

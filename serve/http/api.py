@@ -12,7 +12,7 @@ from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
-from serve.http.described import REFUSALS, STREAM, FromKey, FromTrace, complete
+from serve.http.described import REFUSALS, STREAM, FromHeaders, FromKey, complete
 from serve.http.dialect_routes import add_dialects, add_vectors
 from serve.http.draining import Draining
 from serve.http.error_replies import add_error_handlers
@@ -39,6 +39,7 @@ from serve.wire.protocol import (
     TextReply,
     TextRequest,
 )
+from serve.wire.request_headers import NO_HEADERS
 
 logger = logging.getLogger("ray.serve")
 
@@ -53,6 +54,7 @@ def create_api(gateway: Gateway) -> FastAPI:
         redoc_url=None,
         docs_url=None,
     )
+    app.state.session_header = gateway.config.session_header
     add_error_handlers(app)
     page, policy = read_page()
     app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
@@ -70,19 +72,19 @@ def create_api(gateway: Gateway) -> FastAPI:
         response_model=None,
     )
     async def chat_completions(
-        request: Annotated[ChatRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+        request: Annotated[ChatRequest, Body()], caller: FromKey, headers: FromHeaders = NO_HEADERS
     ) -> Response:
         """Answer a conversation: routed if ``model`` is leeroo, else by the expert it names."""
-        return await complete(gateway, request, caller, traceparent)
+        return await complete(gateway, request, caller, headers)
 
     @asked.post(
         "/v1/completions", responses={200: {"model": TextReply, **STREAM}, **REFUSALS}, response_model=None
     )
     async def completions(
-        request: Annotated[TextRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+        request: Annotated[TextRequest, Body()], caller: FromKey, headers: FromHeaders = NO_HEADERS
     ) -> Response:
         """Continue a text: routed if ``model`` is leeroo, else by the expert it names."""
-        return await complete(gateway, request, caller, traceparent)
+        return await complete(gateway, request, caller, headers)
 
     @asked.post("/v1/route", responses=REFUSALS)
     async def route(request: Annotated[RouteRequest, Body()], caller: FromKey) -> RouteReply:
@@ -108,7 +110,7 @@ def create_api(gateway: Gateway) -> FastAPI:
 
     @asked.post("/v1/operate", responses={code: REFUSALS[code] for code in (400, 401, 403, 404, 413)})
     async def operate(request: Annotated[Order, Body()], caller: FromKey) -> Readiness:
-        """Take an expert out of service, put it back, or read the catalogue again, while requests are served.
+        """Take an expert out of service, put it back; read the catalogue again; close and open the endpoint.
 
         For operators (`leeroo keys create --operator`), and for every caller of an open endpoint.
         """
@@ -151,7 +153,7 @@ def create_api(gateway: Gateway) -> FastAPI:
     async def readyz(response: Response) -> Readiness:
         """Say whether requests can be answered now."""
         states = await gateway.expert_states()
-        ready = "ok" in states.values()
+        ready = "ok" in states.values() and not gateway.service.is_closed
         response.status_code = 200 if ready else 503
         return Readiness(ready=ready, experts=states)
 

@@ -16,6 +16,7 @@ from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
 from serve.request.in_flight import CompletionRequest
 from serve.wire.protocol import ErrorReply
+from serve.wire.request_headers import NO_HEADERS, RequestHeaders
 
 REFUSALS: dict[int | str, dict[str, Any]] = {
     400: {"model": ErrorReply, "description": "the request does not hold together, or nobody may answer it"},
@@ -41,16 +42,14 @@ async def _caller(request: Request) -> Caller:  # async, or FastAPI would hand i
 
 
 FromKey = Annotated[Caller, Depends(_caller)]
-FromTrace = Annotated[
-    str | None, Header(description="the caller's span (W3C Trace Context), where the endpoint traces")
-]
+FromHeaders = Annotated[RequestHeaders, Header()]
 
 
 async def complete(
     gateway: Gateway,
     request: CompletionRequest,
     caller: Caller,
-    traceparent: str | None = None,
+    headers: RequestHeaders = NO_HEADERS,
     *,
     shape: Callable[[dict[str, Any]], dict[str, Any]] | None = None,
     words: StreamWords | None = None,
@@ -62,11 +61,11 @@ async def complete(
     """
     if not request.stream:
         with gateway.admit(caller):
-            answer = await gateway.answer(request, caller, traceparent)
+            answer = await gateway.answer(request, caller, headers)
         told = answer if shape is None else shape(answer)
         return JsonReply(told, headers=report_headers(answer["leeroo"]))
     with ExitStack() as stack:
         stack.enter_context(gateway.admit(caller))
-        report, pieces = await gateway.stream(request, caller, traceparent)
+        report, pieces = await gateway.stream(request, caller, headers)
         held = stack.pop_all()  # the place is held until the last piece is sent
     return EventStream(pieces, held, report_headers(report), words)

@@ -17,9 +17,10 @@ from serve.dialects.messages_request import CountRequest, MessagesRequest
 from serve.dialects.responses_answer import ResponsesReply, response_of
 from serve.dialects.responses_events import ResponseEvents
 from serve.dialects.responses_request import ResponsesRequest
-from serve.http.described import REFUSALS, STREAM, FromKey, FromTrace, complete
+from serve.http.described import REFUSALS, STREAM, FromHeaders, FromKey, complete
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ApiError
+from serve.wire.request_headers import NO_HEADERS
 from serve.wire.vectors import EmbeddingsReply, EmbeddingsRequest, RerankReply, RerankRequest
 
 _ANTHROPICS: dict[int | str, dict[str, Any]] = {
@@ -40,12 +41,12 @@ def add_dialects(asked: APIRouter, gateway: Gateway) -> None:
         "/v1/responses", responses={200: {"model": ResponsesReply, **STREAM}, **REFUSALS}, response_model=None
     )
     async def responses(
-        request: Annotated[ResponsesRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+        request: Annotated[ResponsesRequest, Body()], caller: FromKey, headers: FromHeaders = NO_HEADERS
     ) -> Response:
         """Answer in OpenAI's Responses API. Nothing is kept: a conversation is sent whole each time."""
         shape, words = partial(response_of, request), ResponseEvents(request)
         with _fields_named(_NAMES_IN_RESPONSES):
-            return await complete(gateway, request.to_chat(), caller, traceparent, shape=shape, words=words)
+            return await complete(gateway, request.to_chat(), caller, headers, shape=shape, words=words)
 
     @asked.post(
         "/v1/messages",
@@ -53,11 +54,11 @@ def add_dialects(asked: APIRouter, gateway: Gateway) -> None:
         response_model=None,
     )
     async def messages(
-        request: Annotated[MessagesRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+        request: Annotated[MessagesRequest, Body()], caller: FromKey, headers: FromHeaders = NO_HEADERS
     ) -> Response:
         """Answer in Anthropic's Messages API; the key may come as ``x-api-key``."""
         shape, words = partial(message_of, request), MessageEvents(request)
-        return await complete(gateway, request.to_chat(), caller, traceparent, shape=shape, words=words)
+        return await complete(gateway, request.to_chat(), caller, headers, shape=shape, words=words)
 
     @asked.post("/v1/messages/count_tokens", responses=_ANTHROPICS)
     async def count_tokens(request: Annotated[CountRequest, Body()], caller: FromKey) -> TokenCount:
@@ -76,17 +77,17 @@ def add_vectors(asked: APIRouter, gateway: Gateway) -> None:
         "/v1/embeddings", responses={200: {"model": EmbeddingsReply}, **REFUSALS}, response_model=None
     )
     async def embeddings(
-        request: Annotated[EmbeddingsRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+        request: Annotated[EmbeddingsRequest, Body()], caller: FromKey, headers: FromHeaders = NO_HEADERS
     ) -> Response:
         """Return vectors of texts, by an expert whose catalogue entry ``offers`` embeddings."""
-        return await complete(gateway, request, caller, traceparent)
+        return await complete(gateway, request, caller, headers)
 
     @asked.post("/v1/rerank", responses={200: {"model": RerankReply}, **REFUSALS}, response_model=None)
     async def rerank(
-        request: Annotated[RerankRequest, Body()], caller: FromKey, traceparent: FromTrace = None
+        request: Annotated[RerankRequest, Body()], caller: FromKey, headers: FromHeaders = NO_HEADERS
     ) -> Response:
         """Order documents by a query, by an expert whose catalogue entry ``offers`` rerank."""
-        return await complete(gateway, request, caller, traceparent)
+        return await complete(gateway, request, caller, headers)
 
 
 @contextmanager

@@ -98,6 +98,7 @@ def report_headers(report: dict[str, Any]) -> dict[str, str]:
         "x-leeroo-predicted-success": report.get("predicted_success"),
         "x-leeroo-cost-usd": report.get("cost_usd"),
         "x-leeroo-remaining-usd": report.get("remaining_usd"),
+        "x-leeroo-cache": report.get("cache", {}).get("kind"),
         "x-leeroo-tried": ",".join(attempt["expert"] for attempt in report["tried"]) or None,
     }
     return {name: _header_value(value) for name, value in named.items() if value is not None}

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ValidationError
 
 from serve.http.error_replies import refuse_field
 from serve.wire.json_text import NotJsonError, read_json, write_json
+from serve.wire.request_headers import RequestHeaders
 
 Model = TypeVar("Model", bound=BaseModel)
 Handler = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -40,16 +41,26 @@ class ReadOnce(APIRoute):
         assert self.body_field is not None
         model: type[BaseModel] = self.body_field.field_info.annotation  # type: ignore[assignment]
         endpoint = self.endpoint
-        headers = [one.alias for one in self.dependant.header_params]
+        heeds_headers = bool(self.dependant.header_params)
 
         async def handle(request: Request) -> Response:
             if not is_called_json(request.headers.get("content-type", "")):
                 raise refuse_field((), "give a body of type application/json")
-            given = (request.headers.get(name) for name in headers)
+            given = [read_headers(request)] if heeds_headers else []
             reply = await endpoint(read_body(model, await request.body()), request.state.caller, *given)
             return reply if isinstance(reply, Response) else JsonReply(reply)
 
         return handle
+
+
+def read_headers(request: Request) -> RequestHeaders:
+    """Return what a request says in its headers; whatever stands in them is taken as it is."""
+    told = request.headers.get
+    return RequestHeaders.model_construct(
+        traceparent=told("traceparent"),
+        session=told(request.app.state.session_header) or None,
+        cache_control=told("cache-control"),
+    )
 
 
 def is_called_json(content_type: str) -> bool:

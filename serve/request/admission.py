@@ -35,13 +35,17 @@ from serve.request.candidates.permissions import allowed, offering, query_of
 from serve.request.candidates.service import Service
 from serve.request.charges import Purse, likely_usd
 from serve.request.clients import LedgerClient, RouterClient
-from serve.request.conversations import answered_so_far, brings_results, saved_by_staying_usd
-from serve.request.cost_bounds import asks_of
-from serve.request.in_flight import CompletionRequest, Dice, InFlight
+from serve.request.conversations import (
+    answered_so_far,
+    brings_results,
+    saved_by_staying_usd,
+    session_of,
+)
+from serve.request.cost_bounds import asks_of, hedged_costs
+from serve.request.in_flight import CompletionRequest, Dice, InFlight, Visit
 from serve.request.planning import CanServe, make_plan, read_request, rule
 from serve.request.recording.recorder import recording_of
 from serve.request.tracing.about_request import about_reserved, about_ruling
-from serve.request.tracing.notes import UNTRACED, Notes
 from serve.request.usable.judging import find_form
 from serve.router.messages import Ruling
 from serve.wire.api_errors import ApiError
@@ -68,7 +72,7 @@ class Admission:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
-        reserved = await self._count_request(caller)
+        reserved = await self.count_request(caller)
         preset = request.preset or caller.preset
         body: dict[str, Any] = {"prompt": request.query}
         if request.messages is not None:
@@ -85,21 +89,21 @@ class Admission:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
-        await self._count_request(caller)
+        await self.count_request(caller)
         # Whoever asks may want to know by how much it is too long.
         _, names = await read_request(request, caller, self.experts, self.breaker, _all)
         asks = asks_of((self.experts[name].spec for name in names), request.for_expert())
         return max(self.counters[name].prompt_tokens(ask.prompt_characters) for name, ask in asks.items())
 
-    async def begin(self, request: CompletionRequest, caller: Caller, notes: Notes = UNTRACED) -> InFlight:
+    async def begin(self, request: CompletionRequest, caller: Caller, visit: Visit) -> InFlight:
         """Decide who answers and, at the same time (a paced key's before), set aside what that can cost.
 
-        What is done is noted in ``notes``.
+        What is done is noted in the visit's notes.
 
         Raises:
             ApiError: the request is refused.
         """
-        began = time.monotonic()
+        began, notes = time.monotonic(), visit.notes
         body = request.for_expert()
         extent = measure(body)
         can_serve = self._can_serve(body, request.query, extent)
@@ -107,7 +111,11 @@ class Admission:
         form = find_form(body, request.query if query is None else query.text)
         asks = asks_of((self.experts[name].spec for name in names), body, extent)
         dice = throw_dice(self.config, caller, self.rng, is_routed=query is not None)
-        reservation = self._reservation(request, caller, asks, dice, is_routed=query is not None)
+        session = None
+        if query is not None:
+            by_user = self.config.session_by_user
+            session = session_of(caller.key_id, request, visit.headers, by_user=by_user)
+        reservation = self._reservation(request, caller, asks, dice, session, is_routed=query is not None)
         reserving = self.background.start(
             notes.during("reserve", self.ledger.reserve(reservation), about_reserved)
         )
@@ -143,6 +151,7 @@ class Admission:
                 grant,
                 saved_usd,
                 brings_results=brings_results(request.messages or ()),
+                in_session=session is not None,
             )
             affordable = _affordable(plan.order, asks, grant)
             if not affordable:
@@ -173,12 +182,17 @@ class Admission:
             form=form,
             dice=dice,
             preset=None if query is None else query.preset,
+            session=session,
             decide_s=decide_s,
             notes=notes,
         )
 
-    async def _count_request(self, caller: Caller) -> Reserved:
-        """Count a request that costs nothing in the key's minute."""
+    async def count_request(self, caller: Caller) -> Reserved:
+        """Count a request that costs nothing in the key's minute.
+
+        Raises:
+            ApiError: the key asks too often, or the endpoint stops.
+        """
         reserved = await self.ledger.reserve(Reservation(_new_request_id(), caller, ()))
         if isinstance(reserved.grant, Refusal):
             raise _refused(reserved.grant)
@@ -190,16 +204,20 @@ class Admission:
         caller: Caller,
         asks: Mapping[str, Ask],
         dice: Dice,
+        session: bytes | None,
         *,
         is_routed: bool,
     ) -> Reservation:
         turns = request.messages if is_routed and isinstance(request, ChatRequest) else ()
+        likely = {name: likely_usd(ask, self.counters[name]) for name, ask in asks.items()}
+        may_hedge = not dice.explores and 1 not in (request.max_experts_asked, caller.max_experts_asked)
+        pairs = hedged_costs(asks, likely) if may_hedge else ()
         return Reservation(
             _new_request_id(),
             caller,
-            tuple(ask.most_usd for ask in asks.values()),
-            answered_so_far(caller.key_id, turns),
-            likely_usd=tuple(likely_usd(ask, self.counters[name]) for name, ask in asks.items()),
+            (*(ask.most_usd for ask in asks.values()), *(most_usd for most_usd, _ in pairs)),
+            session or answered_so_far(caller.key_id, turns),
+            likely_usd=(*likely.values(), *(pair_usd for _, pair_usd in pairs)),
             explores=dice.explores,
         )
 

@@ -52,6 +52,8 @@ def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str
         "expert_s": round(answered.took_s, 4),
         "latency_s": round(time.monotonic() - job.began, 4),
     }
+    if job.keep_answer is not None:
+        report["cache"] = {"kind": "miss"}
     if answered.agreement is not None:
         report |= _agreement_told(answered.agreement)
     if job.plan.ruling is None:
@@ -78,15 +80,21 @@ def costs(job: InFlight, answer_usd: float) -> dict[str, Any]:
 
 def kept_of(job: InFlight, name: str, usage: Usage | None, text: str | None) -> dict[str, Any]:
     """Return what a settlement keeps of an answer, by its fields; ``text`` is None where it broke off."""
-    ruling, request, conversation = job.plan.ruling, job.request, None
-    if text is not None and ruling is not None and isinstance(request, ChatRequest) and request.may_be_kept:
-        conversation = with_answer(job.caller.key_id, request.messages, text)
+    ruling = job.plan.ruling
     told = {} if usage is None else usage.to_openai()
     return {
         "answer": Figures(name, told, time.monotonic() - job.began),
-        "conversation": conversation,
+        "conversation": None if text is None or ruling is None else _held_as(job, text),
         "expected_usd": ruling.decision.cost_usd.get(name) if ruling else None,
     }
+
+
+def _held_as(job: InFlight, text: str) -> bytes | None:
+    """Return what the expert of this answer now holds: the session, or the conversation with the answer."""
+    request = job.request
+    if job.session is not None or not isinstance(request, ChatRequest) or not request.may_be_kept:
+        return job.session
+    return with_answer(job.caller.key_id, request.messages, text)
 
 
 def _attempt_told(attempt: Attempt) -> dict[str, Any]:

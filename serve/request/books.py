@@ -8,8 +8,9 @@ from typing import Any
 
 from experts.forms import Unusable
 from experts.upstream import Failure, TokenCounter, Usage
-from serve.experts.client import ExpertClient, WholeAnswer
+from serve.experts.client import ExpertClient, OpenStream, WholeAnswer
 from serve.ledger.messages import MOST_USD, Extension, Grant, Settlement, Verdict
+from serve.request.asking.course import Answered
 from serve.request.asking.exploring import explored_cost
 from serve.request.background import Background
 from serve.request.breaker import Breaker
@@ -145,6 +146,13 @@ class RequestBooks:
         if usage is not None and has_overrun(ask, usage, written):
             self._breaker.record_overrun(name, overran=True)
         return charge.cost_usd
+
+    def dropped(self, came: Answered[OpenStream]) -> float:
+        """Charge a stream that began and is not read any further; returns what it cost by itself."""
+        name = came.expert.spec.name
+        self.answered(came.expert, came.value, None, came.asked_at)
+        written = sum(written_in(piece.body, "delta") for piece in came.value.opening)
+        return self.charge_cut(name, came.value.opening[-1].usage, written, came.took_s)
 
     def settle(self, ending: Ending | None = None, **kept: Any) -> None:
         """Record how the request ended, if it was answered, and settle it; nobody waits for that.

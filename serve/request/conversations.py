@@ -4,8 +4,9 @@ Its replica may still hold the conversation's prefix in its cache, and answers k
 asks less for a prefix that it still has is counted: a conversation that stays is cheaper than one that moves.
 An agent's turn with the results of tools goes to the expert that called them, unless it may not answer: the
 middle of a plan is no place to change heads.
-It is recognised by its content: the turns up to the last answer. Only digests are kept, in the ledger, so
-that every replica of the ingress knows them.
+A session that the client names stays with its expert as well, whatever the router prefers.
+A conversation is recognised by its content: the turns up to the last answer. Only digests are kept, in the
+ledger, so that every replica of the ingress knows them.
 """
 
 from __future__ import annotations
@@ -16,7 +17,9 @@ from collections.abc import Sequence
 from experts.upstream import Ask, TokenCounter, measure
 from orchestrator import Decision
 from orchestrator.selection.value import net_value
+from serve.request.in_flight import CompletionRequest
 from serve.wire.protocol import Message
+from serve.wire.request_headers import RequestHeaders
 
 #: Seconds for which all well-known APIs keep a prefix that they cached.
 CACHE_KEPT_S = 300.0
@@ -29,6 +32,24 @@ def answered_so_far(owner: str | None, messages: Sequence[Message]) -> bytes | N
     if not answered:
         return None
     return _digest(owner, [(message.role, message.text) for message in messages[: answered[-1] + 1]])
+
+
+def session_of(
+    owner: str | None, request: CompletionRequest, headers: RequestHeaders, *, by_user: bool
+) -> bytes | None:
+    """Return the digest of the session that a request names; None where it names none.
+
+    Args:
+        owner: the key; equal names of two keys are two sessions.
+        request: its ``user`` is a name too, unless nothing may be kept of it.
+        headers: a header is an express wish, and goes first.
+        by_user: whether ``user`` counts.
+    """
+    if headers.session is not None:
+        return _digest(owner, [("session", headers.session)])
+    if by_user and request.user and request.may_be_kept:
+        return _digest(owner, [("session of user", request.user)])
+    return None
 
 
 def with_answer(owner: str | None, messages: Sequence[Message], answer: str) -> bytes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from experts import ExpertSpec
@@ -19,3 +19,22 @@ def asks_of(
     """
     extent = extent or measure(body)
     return {spec.name: ask_of(spec, body, extent) for spec in specs}
+
+
+def hedged_costs(asks: Mapping[str, Ask], likely_usd: Mapping[str, float]) -> list[tuple[float, float]]:
+    """Return what each expert whose requests are hedged can come to together with the dearest other.
+
+    Args:
+        asks: by expert.
+        likely_usd: by expert, what its answer comes to by an estimate that errs upward.
+
+    Returns:
+        The most in USD, and the likely amount, of each pair.
+    """
+    pairs = []
+    for name, ask in asks.items():
+        others = [other for other in asks if other != name] if ask.spec.hedge.is_on else []
+        if others:
+            most_usd = ask.most_usd + max(asks[other].most_usd for other in others)
+            pairs.append((most_usd, likely_usd[name] + max(likely_usd[other] for other in others)))
+    return pairs

@@ -50,6 +50,7 @@ async def find_answer(
     books: Books,
     *,
     judge: Callable[[T], Unusable | None] = lambda _: None,
+    drop: Callable[[Answered[T]], float] | None = None,
 ) -> Answered[T]:
     """Ask experts along a course until it has the answer to give.
 
@@ -65,6 +66,7 @@ async def find_answer(
         deadline: on the clock of ``time.monotonic``.
         books: told of every attempt.
         judge: returns why an answer is not usable, None if it is.
+        drop: takes an answer that came beside the one given back and that goes on; returns what it cost.
 
     Raises:
         ApiError: no expert answered; see :func:`refusal`.
@@ -100,7 +102,12 @@ async def find_answer(
     finally:
         late, broken_off = work.leave()
         for came in late:
-            note(came)
+            if drop is None or isinstance(came.value, Failure):
+                note(came)
+                continue
+            took_s = time.monotonic() - came.asked_at
+            dropped_usd = drop(Answered(came.expert, came.value, (), came.asked_at, took_s))
+            attempts.append(Attempt(came.expert.spec.name, _NOT_NEEDED, dropped_usd))
         for expert in broken_off:
             cost_usd = books.abandoned(expert)
             if cost_usd is not None:

@@ -10,21 +10,24 @@ from collections import Counter
 from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 
 from serve.config import ServeConfig
 from serve.experts.client import Body, ExpertClient
-from serve.ledger.messages import Caller
+from serve.ledger.messages import Caller, Settlement
 from serve.request.admission import Admission
 from serve.request.answer_report import route_reply
 from serve.request.asking.answering import Answering
 from serve.request.asking.latencies import Latencies
 from serve.request.asking.one_expert import OneExpert
 from serve.request.background import Background
-from serve.request.books import RequestBooks
+from serve.request.books import RequestBooks, settle_surely
 from serve.request.breaker import Breaker
+from serve.request.cache.kept_answers import Hit
+from serve.request.cache.response_cache import ResponseCache, figures_of, new_request_id, replayed, reply_from
 from serve.request.candidates.permissions import permitted
 from serve.request.candidates.service import ReadAgain, Service
 from serve.request.clients import LedgerClient, RouterClient, TraceClient
@@ -35,15 +38,17 @@ from serve.request.planning import Offered, offered_models
 from serve.request.recording.feedback import add_feedback
 from serve.request.recording.recorder import Recorder
 from serve.request.recording.texts import TextKeeper
-from serve.request.tracing.about_request import about_asked, operation_of
+from serve.request.tracing.about_request import about_asked, about_settled, operation_of
 from serve.request.tracing.notes import UNTRACED, Notes
 from serve.request.tracing.request_trace import RequestTrace
 from serve.request.turns import Turn, Turns
+from serve.request.usable.whole_answer import WholeReply
 from serve.request.visitors import Visitors
 from serve.wire.api_errors import ApiError
 from serve.wire.feedback import FeedbackReply, FeedbackRequest
 from serve.wire.overview import ExpertState, OverviewReply
 from serve.wire.protocol import RouteReply, RouteRequest
+from serve.wire.request_headers import NO_HEADERS, RequestHeaders
 
 logger = logging.getLogger("ray.serve")
 _LET_IN_AT_ONCE = 4  # more than one, for the ledger and the router to be asked for several together
@@ -77,6 +82,7 @@ class Gateway:
     def __post_init__(self) -> None:
         self.service = Service(self.config.home, self.read_again)
         self.one_expert = OneExpert(self.service, self.latencies)
+        self._cache = ResponseCache(self.config)
         self._use(self.experts)
         self._visitors = Visitors(self.background, self.ledger.life)
         self._recorder = Recorder(self.config, f"ingress-{uuid.uuid4().hex}", self.keep_text)
@@ -103,6 +109,7 @@ class Gateway:
         self.one_expert.prepare(experts, self.experts)
         self.breaker.cooldowns = {name: client.spec.cooldown for name, client in experts.items()}
         self.experts = experts
+        self._cache.clear()  # it has answers of experts that may have changed
 
     @property
     def _admission(self) -> Admission:
@@ -165,7 +172,7 @@ class Gateway:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
-        await self.follow_orders()
+        await self._come_in()
         visible = None if caller.experts is None else permitted(self.experts, caller)
         async with self._turn(caller):
             ruling = await self._admission.rule(request, caller)
@@ -177,27 +184,28 @@ class Gateway:
         Raises:
             ApiError: the key asks too often, or nobody may answer.
         """
+        await self._come_in()
         async with self._turn(caller):
             return await self._admission.count_tokens(request, caller)
 
     async def answer(
-        self, request: CompletionRequest, caller: Caller, traceparent: str | None = None
+        self, request: CompletionRequest, caller: Caller, headers: RequestHeaders = NO_HEADERS
     ) -> Body:
         """Answer in one piece; the answer has a ``leeroo`` object.
 
         Args:
             request: what is asked.
             caller: who asks.
-            traceparent: the caller's span, as the W3C's header words it.
+            headers: what it says beside its body.
 
         Raises:
             ApiError: the request is refused, or nobody could answer it.
         """
-        visit = Visit(self._notes(request, caller, traceparent))
+        visit = Visit(self._notes(request, caller, headers.traceparent), headers)
         return await self._visitors.attend(visit.notes.watch(self._answer(request, caller, visit)), visit)
 
     async def stream(
-        self, request: CompletionRequest, caller: Caller, traceparent: str | None = None
+        self, request: CompletionRequest, caller: Caller, headers: RequestHeaders = NO_HEADERS
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
         """Begin to answer; returns what is known of it, and its pieces, which are to be closed.
 
@@ -207,7 +215,7 @@ class Gateway:
         Raises:
             ApiError: the request is refused, or nobody could begin to answer it.
         """
-        visit = Visit(self._notes(request, caller, traceparent))
+        visit = Visit(self._notes(request, caller, headers.traceparent), headers)
         return await self._visitors.attend(visit.notes.watch(self._open(request, caller, visit)), visit)
 
     async def expert_states(self) -> dict[str, ExpertState]:
@@ -242,29 +250,72 @@ class Gateway:
         return await add_feedback(self.ledger, request, caller)
 
     async def _answer(self, request: CompletionRequest, caller: Caller, visit: Visit) -> Body:
-        job = visit.job = await self._let_in(request, caller, visit.notes)
-        reply = await self._answering.whole(job)
+        found = await self._find_or_let_in(request, caller, visit)
+        reply = await self._answering.whole(found) if isinstance(found, InFlight) else found
         return reply.answer.body | {"leeroo": reply.report}
 
     async def _open(
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
-        job = visit.job = await self._let_in(request, caller, visit.notes)
-        return await self._answering.streamed(job)
+        found = await self._find_or_let_in(request, caller, visit)
+        if isinstance(found, InFlight):
+            return await self._answering.streamed(found)
+        return found.report, replayed(found, wants_usage=request.wants_usage)
 
-    async def _let_in(self, request: CompletionRequest, caller: Caller, notes: Notes) -> InFlight:
+    async def _find_or_let_in(
+        self, request: CompletionRequest, caller: Caller, visit: Visit
+    ) -> WholeReply | InFlight:
+        """Return an answer that was given before, or the request let in."""
+        wanted = self._cache.read(request, caller, visit.headers)
+        if wanted is None:
+            visit.job = await self._let_in(request, caller, visit)
+            return visit.job
+        hit = self._cache.find(wanted)
+        if hit is not None:
+            return await self._give_again(hit, caller, visit)
+        job = visit.job = await self._let_in(request, caller, visit)
+        hit = self._cache.find_near(wanted, job)
+        if hit is not None:
+            self._books(job).settle(answer=figures_of(hit, job.began))
+            return reply_from(hit, job.request_id, job.began)
+        job.keep_answer = partial(self._cache.keep, wanted, job)
+        return job
+
+    async def _give_again(self, hit: Hit, caller: Caller, visit: Visit) -> WholeReply:
+        """Return an answer that was given before: a request of the key's minute that costs nothing."""
+        began, request_id = time.monotonic(), new_request_id()
+        await self._come_in()
+        async with self._turn(caller):
+            await self._admission.count_request(caller)
+        reply = reply_from(hit, request_id, began)
+        visit.notes.ended(lambda: ({"leeroo.request_id": request_id, "leeroo.cost_usd": 0.0}, None, None))
+        settlement = Settlement(request_id, caller, 0.0, answer=figures_of(hit, began))
+        settling = visit.notes.during("settle", settle_surely(self.ledger, settlement), about_settled)
+        self.background.start(settling, is_booking=True).add_done_callback(lambda _: visit.notes.settled())
+        return reply
+
+    async def _let_in(self, request: CompletionRequest, caller: Caller, visit: Visit) -> InFlight:
         """Decide on a request and set money aside for it, once it is this caller's turn at the door.
 
         What takes the processor lies behind it: of a crowd of one key's requests a few are inside, and those
         of other keys need not get through all of them.
         """
         arrived = time.monotonic()
-        await self.follow_orders()
+        await self._come_in()
         longest_s = [one for one in (request.max_latency_s, caller.max_latency_s) if one]
         async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s])):
-            job = await self._admission.begin(request, caller, notes)
+            job = await self._admission.begin(request, caller, visit)
         job.began = arrived
         return job
+
+    async def _come_in(self) -> None:
+        """Follow the orders, and turn away who may not come in now.
+
+        Raises:
+            ApiError: 503, the endpoint is closed for maintenance.
+        """
+        await self.follow_orders()
+        self.service.refuse_if_closed()
 
     def _notes(self, request: CompletionRequest, caller: Caller, traceparent: str | None) -> Notes:
         if self.traces is None or (sampled := self.traces.begin(traceparent)) is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from experts.forms import AnswerForm
@@ -10,8 +11,10 @@ from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller, Verdict
 from serve.request.charges import Purse
 from serve.request.tracing.notes import UNTRACED, Notes
+from serve.request.usable.whole_answer import WholeReply
 from serve.router.messages import Ruling
 from serve.wire.protocol import ChatRequest, TextRequest
+from serve.wire.request_headers import NO_HEADERS, RequestHeaders
 from serve.wire.vectors import EmbeddingsRequest, RerankRequest
 
 CompletionRequest = ChatRequest | TextRequest | EmbeddingsRequest | RerankRequest
@@ -55,6 +58,7 @@ class InFlight:
     form: AnswerForm  # that an answer has to have
     dice: Dice  # whether it explores
     preset: str | None = None  # what it is routed by, if not by a multiplier
+    session: bytes | None = None  # stands for the session that it belongs to, where it names one
     decide_s: float | None = None  # from its admission to the router's decision
     failures: list[tuple[str, int]] = field(default_factory=list)  # expert and status, as they come
     verdicts: list[Verdict] = field(default_factory=list)  # on the answers that came
@@ -62,6 +66,7 @@ class InFlight:
     asked_at: float = 0.0  # when it was sent to an expert last, on the clock of time.monotonic
     has_left: bool = False  # its caller is gone: nobody else is to be asked
     notes: Notes = UNTRACED
+    keep_answer: Callable[[WholeReply], None] | None = None  # takes its answer into the cache
 
     @property
     def most_answers(self) -> int:
@@ -81,4 +86,5 @@ class Visit:
     """Somebody who waits for a request, and what is noted of it; it is in flight once it was let in."""
 
     notes: Notes = UNTRACED
+    headers: RequestHeaders = NO_HEADERS
     job: InFlight | None = None

@@ -152,11 +152,13 @@ def make_plan(
     saved_usd: float = 0.0,
     *,
     brings_results: bool = False,
+    in_session: bool = False,
 ) -> Plan:
     """Say who answers, in which order: as it was decided, unless a conversation may stay where it is.
 
-    ``saved_usd`` is what its next answer costs less there. A turn that ``brings_results`` of tools stays
-    as long as whoever called them may answer, and ``min_success`` does not speak against it.
+    ``saved_usd`` is what its next answer costs less there. A turn that ``brings_results`` of tools, or is
+    ``in_session`` with ``held_by``, stays as long as that expert may answer, and ``min_success`` does not
+    speak against it.
     """
     if ruling is None:
         return Plan(named, "named by the request")
@@ -164,9 +166,12 @@ def make_plan(
     order = (decision.expert, *decision.fallbacks)
     may_stay = ruling.habits is None  # else a plan of several experts is being followed
     plan = Plan(order, decision.reason, ruling, may_explore=may_stay)
-    if may_stay and brings_results and held_by in order and not falls_short(decision, held_by, min_success):
+    must_stay = brings_results or in_session
+    if may_stay and must_stay and held_by in order and not falls_short(decision, held_by, min_success):
         others = tuple(name for name in order if name != held_by)
         reason = f"a tool's result goes to {held_by}, which called the tool"
+        if in_session:
+            reason = f"the session stays with {held_by}"
         plan = Plan((held_by, *others), reason, ruling, may_explore=False)
     elif (
         may_stay and held_by in decision.fallbacks and loses_little(decision, held_by, min_success, saved_usd)

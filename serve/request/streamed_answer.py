@@ -20,6 +20,7 @@ from serve.request.recording.records import Ending
 from serve.request.streaming import Incoming, Tally, count_remainder, relay
 from serve.request.tracing.request_trace import CLIENT_LEFT
 from serve.request.usable.judging import judge_safely
+from serve.request.usable.whole_answer import WholeReply
 from serve.wire.api_errors import ApiError
 
 
@@ -77,6 +78,14 @@ class StreamedAnswer:
         self._books.judged(self._name, unusable)
         self._told["unusable"] = unusable and unusable.reason.value
 
+    def _keep(self) -> None:
+        """Keep the answer, which is all text, where answers are cached."""
+        job = self._job
+        if job.keep_answer is None or job.asks[self._name].body.get("logprobs"):
+            return
+        if (whole := self._tally.whole()) is not None:
+            job.keep_answer(WholeReply(whole, self._report | self._told))
+
     async def _close(self) -> None:
         """Stop the stream, charge what came of it, and settle."""
         job, books, tally, name = self._job, self._books, self._tally, self._name
@@ -96,6 +105,7 @@ class StreamedAnswer:
             self._cost_usd = cost_usd
             if is_whole and tally.written == characters_of(tally.text):  # of calls the pieces are not kept
                 self._judge()
+                self._keep()
             kept = kept_of(job, name, tally.usage, tally.text if is_whole else None)
             ending = self._ending(cost_usd)
         finally:

@@ -10,7 +10,7 @@ from typing import Any
 
 from experts.upstream import Failure, FailureKind, Usage
 from experts.upstream.shape.choices import written_in as written_in_choice
-from serve.experts.client import Body, OpenStream, StreamPiece
+from serve.experts.client import Body, OpenStream, StreamPiece, WholeAnswer
 from serve.request.background import Background
 
 LEAVING_S = 0.25  # in which what has been written for a caller who left is still counted
@@ -88,6 +88,15 @@ class Tally:
         if self.frame is None:
             self.frame = {name: piece.body.get(name) for name in ("id", "object", "created", "model")}
             self.is_chat = piece.body.get("object") != "text_completion"
+
+    def whole(self) -> WholeAnswer | None:
+        """Return the conversation's answer that the pieces make; None where they are not all of one."""
+        if self.frame is None or self.last is None or self.usage is None or not self.is_chat:
+            return None
+        reason = finish_of(self.last)
+        said = {"index": 0, "message": {"role": "assistant", "content": self.text}, "logprobs": None}
+        body = self.frame | {"object": "chat.completion", "choices": [{**said, "finish_reason": reason}]}
+        return WholeAnswer(body | {"usage": self.usage.to_openai()}, self.usage)
 
     def end(self, reason: str | None) -> Body:
         """Return a piece that ends the answer."""

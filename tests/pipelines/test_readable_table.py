@@ -105,6 +105,7 @@ ACTORS = {
     "keys revoke": "ends a key",
     "keys set": "changes a key",
     "ledger migrate": "moves the ledger",
+    "maintenance": "closes and opens the endpoint",
     "learn": "asks experts, and makes a version",
     "promote": "makes a version champion",
     "report": "writes a page",

@@ -184,18 +184,13 @@ def billed(upstream, name):
     return sum(bill.usd for bill in upstream.bills if bill.name == name)
 
 
-@given(visits=st.lists(VISITS, min_size=1, max_size=12), seed=st.integers(0, 10**6), stumbles=st.booleans())
-@settings(
-    max_examples=15,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
-def test_charged_and_disputed_cover_the_bill_and_nothing_stays_reserved(upstream, visits, seed, stumbles):
+def check_books_of(upstream, visits, seed, stumbles, **fields):
+    """Make requests at once; nothing stays reserved, and what is charged and disputed covers the bill."""
     upstream.plans.clear()
     upstream.bills.clear()
 
     async def go():
-        gateway = make_gateway(upstream, rng=random.Random(seed) if stumbles else None)
+        gateway = make_gateway(upstream, rng=random.Random(seed) if stumbles else None, **fields)
         keys = Ledger(gateway.config.home / LEDGER_FILE)
         secrets = [keys.create_key(name, budget_usd=BUDGET_USD)[1] for name in ("ann", "bob")]
         callers = [await gateway.ledger.identify(hash_secret(secret)) for secret in secrets]
@@ -219,3 +214,13 @@ def test_charged_and_disputed_cover_the_bill_and_nothing_stays_reserved(upstream
     assert covered >= upstream.billed_usd - 1e-12
     spent = sum(key.spent_usd for key in keys.list_keys())
     assert spent == pytest.approx(sum(s.cost_usd for s in ledger.settled.values()), abs=1e-11)
+
+
+@given(visits=st.lists(VISITS, min_size=1, max_size=12), seed=st.integers(0, 10**6), stumbles=st.booleans())
+@settings(
+    max_examples=15,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+def test_charged_and_disputed_cover_the_bill_and_nothing_stays_reserved(upstream, visits, seed, stumbles):
+    check_books_of(upstream, visits, seed, stumbles)

@@ -219,3 +219,68 @@ def test_damaged_orders_leave_those_that_hold(gateway, tmp_path):
     gateway.service.look_now()
     asyncio.run(gateway.follow_orders())
     assert gateway.service.drained == {"alpha"}
+
+
+SAID = {
+    "/v1/chat/completions": {"messages": [{"role": "user", "content": "Hi"}]},
+    "/v1/responses": {"input": "Hi"},
+    "/v1/messages": {"messages": [{"role": "user", "content": "Hi"}], "max_tokens": 9},
+    "/v1/messages/count_tokens": {"messages": [{"role": "user", "content": "Hi"}]},
+    "/v1/route": {"query": "Hi"},
+}
+
+
+def test_a_closed_endpoint_refuses_in_each_apis_shape_and_finishes_what_it_began(gateway, upstream):
+    """Requests under way end as they would have; whoever comes gets 503 with Retry-After, until it opens."""
+    upstream.plans["slow"] = Plan(words=5, pace_s=0.05)
+
+    async def run():
+        caller = await gateway.ledger.identify(None)
+        under_way = [asyncio.create_task(ask(gateway, caller, number)) for number in range(4)]
+        while len(upstream.requests) < 4:
+            await asyncio.sleep(0.005)
+        async with http(gateway) as web:
+
+            async def order(**order):
+                return (await web.post("/v1/operate", json=order)).json()["ready"]
+
+            assert not await order(action="close", retry_after_s=77)
+            refused = {}
+            for path, said in SAID.items():
+                body = said if path == "/v1/route" else said | {"model": "leeroo"}
+                refused[path] = await web.post(path, json=body)
+            stream = {"model": "leeroo", "stream": True, **SAID["/v1/chat/completions"]}
+            refused["stream"] = await web.post("/v1/chat/completions", json=stream)
+            assert (await web.get("/readyz")).status_code == 503
+            assert (await web.get("/healthz")).status_code == 200
+            begun = len(upstream.requests)
+            await asyncio.gather(*under_way)
+            assert await order(action="open")
+            again = await web.post("/v1/chat/completions", json=SAID["/v1/chat/completions"])
+            bad = await web.post("/v1/operate", json={"action": "open", "retry_after_s": 5})
+        await finish(gateway)
+        return refused, begun, again.status_code, bad.status_code
+
+    refused, begun, again, bad = asyncio.run(run())
+    for path, reply in refused.items():
+        assert (reply.status_code, reply.headers["retry-after"]) == (503, "77"), path
+        told = reply.json()
+        assert "maintenance" in told["error"]["message"]
+        assert (told.get("type") == "error") == path.startswith("/v1/messages")
+    assert (begun, again, bad) == (4, 200, 400)
+
+
+def test_a_closed_endpoint_stays_closed_through_a_restart_until_the_command_opens_it(gateway, tmp_path):
+    def leeroo(*words):
+        return CliRunner().invoke(app, ["maintenance", *words, "--home", str(tmp_path)]).exit_code
+
+    assert leeroo("on", "--retry-after-s", "0") != 0
+    assert leeroo("on") == 0
+    order_drain(tmp_path, "alpha")
+    again = service.Service(tmp_path, None)
+    with pytest.raises(ApiError) as refused:
+        again.refuse_if_closed()
+    assert (refused.value.status, refused.value.retry_after_s) == (503, 30.0)
+    assert leeroo("off") == 0
+    assert not service.Service(tmp_path, None).is_closed
+    assert read_orders(tmp_path).drained == {"alpha"}

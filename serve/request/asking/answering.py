@@ -14,6 +14,7 @@ from serve.ledger.messages import Caller
 from serve.request.answer_report import answer_report, costs, kept_of
 from serve.request.asking.by_plan import asks_several, course_of
 from serve.request.asking.course import Answered, Course, InOrder
+from serve.request.asking.hedging import hedging_of
 from serve.request.asking.latencies import Latencies
 from serve.request.asking.one_expert import OneExpert
 from serve.request.asking.retrying import open_in_time
@@ -76,7 +77,10 @@ class Answering:
         finally:
             books.settle(ending, **kept)
         report = answer_report(job, answered, self.visible(job.caller))
-        return WholeReply(value, report | costs(job, answered.cost_usd))
+        reply = WholeReply(value, report | costs(job, answered.cost_usd))
+        if job.keep_answer is not None:
+            job.keep_answer(reply)
+        return reply
 
     async def streamed(self, job: InFlight) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
         """Begin to answer; returns what is known of it, and its pieces, which are to be closed.
@@ -89,13 +93,15 @@ class Answering:
             work = job.notes.watch(self.whole(job))
             return await open_held(job, work, self.background, wants_usage=wants_usage)
         books = self.open_books(job)
-        course: InOrder[OpenStream] = InOrder(job.order, job.most_answers)
+        hedging = hedging_of(job, self.latencies, is_stream=True)
+        course: InOrder[OpenStream] = InOrder(job.order, job.most_answers, hedging=hedging)
         try:
             answered = await self._ask(
                 job,
                 books,
                 course,
                 lambda client, ask, left_s: open_in_time(client, ask, left_s, is_last=course.is_last),
+                drop=lambda came: self._drop(books, came),
             )
         except BaseException:
             books.settle()
@@ -113,9 +119,15 @@ class Answering:
         course: Course[T],
         ask: Callable[[ExpertClient, Ask, float], Awaitable[T | Failure]],
         judge: Callable[[T], Unusable | None] = lambda _: None,
+        drop: Callable[[Answered[T]], float] | None = None,
     ) -> Answered[T]:
         async def ask_one(client: ExpertClient, timeout_s: float) -> T | Failure:
             return await self.one_expert.ask(job, client, ask, timeout_s)
 
         longest_s = min(self.config.deadline_s, job.max_latency_s or self.config.deadline_s)
-        return await find_answer(course, ask_one, job.began + longest_s, books, judge=judge)
+        return await find_answer(course, ask_one, job.began + longest_s, books, judge=judge, drop=drop)
+
+    def _drop(self, books: RequestBooks, came: Answered[OpenStream]) -> float:
+        """Close a stream that began beside the one given back; return what it cost."""
+        self.background.start(came.value.rest.aclose())
+        return books.dropped(came)

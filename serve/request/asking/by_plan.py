@@ -25,6 +25,7 @@ from serve.request.asking.course import (
     Opinion,
     least_unusable,
 )
+from serve.request.asking.hedging import hedging_of
 from serve.request.asking.latencies import Latencies, TimeLeft
 from serve.request.in_flight import InFlight
 
@@ -48,7 +49,8 @@ def course_of(job: InFlight, latencies: Latencies) -> Course[WholeAnswer]:
     """Return the course of a request whose answer comes whole."""
     ruling = job.plan.ruling
     if ruling is None or ruling.habits is None or not asks_several(job):
-        return InOrder(job.order, job.most_answers, time_left_of(job, latencies))
+        hedging = hedging_of(job, latencies, is_stream=False)
+        return InOrder(job.order, job.most_answers, time_left_of(job, latencies), hedging)
     return ByPlan(job, ruling.decision, ruling.habits, latencies)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
@@ -9,6 +10,7 @@ from typing import Generic, Protocol, TypeVar
 from experts.forms import Unusable
 from experts.upstream import Failure
 from serve.experts.client import ExpertClient
+from serve.request.asking.hedging import Hedging
 from serve.request.asking.latencies import TimeLeft
 
 T = TypeVar("T")
@@ -98,7 +100,7 @@ class InOrder(Generic[T]):
 
     Where the time for the answer is bounded, the next one is asked beside one that is silent, at the last
     moment at which it is expected to be in time (a hedged request: Dean and Barroso, *The tail at scale*,
-    2013).
+    2013); and sooner where the catalogue entry of the silent one says so.
     """
 
     def __init__(
@@ -106,19 +108,20 @@ class InOrder(Generic[T]):
         experts: Sequence[ExpertClient],
         most_answers: int | None = None,
         time_left: TimeLeft | None = None,
+        hedging: Hedging | None = None,
     ) -> None:
         """Take ``experts`` in the order to try them; ``most_answers`` are paid at most, failures are none."""
         self._waiting = list(experts)
         self._left = len(experts) if most_answers is None else most_answers
-        self._time_left = time_left
-        self._at_work = 0
+        self._time_left, self._hedging = time_left, hedging
+        self._at_work: dict[str, tuple[ExpertClient, float]] = {}  # and since when
+        self._beside: ExpertClient | None = None
 
     def next_expert(self) -> ExpertClient | None:
         """Return the next in the order, while no answer is usable."""
         if not self._waiting or self._left <= 0:
             return None
-        self._at_work += 1
-        return self._waiting.pop(0)
+        return self._begin(self._waiting.pop(0))
 
     def awaits_s(self) -> float | None:
         """Wait until an answer is usable."""
@@ -126,18 +129,37 @@ class InOrder(Generic[T]):
 
     def beside_after_s(self) -> float | None:
         """Return when the next who would be in time is asked beside a silent one; two are at work at most."""
-        stand_in = self._stand_in()
-        if stand_in is None or self._time_left is None or not self._at_work < min(MOST_AT_WORK, self._left):
+        self._beside = None
+        if not len(self._at_work) < min(MOST_AT_WORK, self._left):
             return None
-        return self._time_left.last_moment_s(stand_in.spec.name)
+        wait_s, self._beside = self._hedge()
+        stand_in = self._stand_in()
+        if stand_in is not None and self._time_left is not None:
+            last_s = self._time_left.last_moment_s(stand_in.spec.name)
+            if wait_s is None or last_s < wait_s:
+                wait_s, self._beside = last_s, stand_in
+        return wait_s
 
     def next_beside(self) -> ExpertClient | None:
-        """Return the next who would be in time."""
-        stand_in = self._stand_in()
-        if stand_in is not None:
-            self._waiting.remove(stand_in)
-            self._at_work += 1
-        return stand_in
+        """Return the expert that :meth:`beside_after_s` would ask."""
+        if self._beside is None:
+            return None
+        self._waiting.remove(self._beside)
+        return self._begin(self._beside)
+
+    def _begin(self, expert: ExpertClient) -> ExpertClient:
+        self._at_work[expert.spec.name] = (expert, time.monotonic())
+        return expert
+
+    def _hedge(self) -> tuple[float | None, ExpertClient | None]:
+        """Return in how many seconds whom to ask beside the expert at work, as its entry says."""
+        if self._hedging is None or not self._at_work:
+            return None, None
+        (silent, asked_at), *_ = self._at_work.values()
+        wait_s = self._hedging.wait_s(silent, asked_at)
+        covers = self._hedging.covers
+        other = next((one for one in self._waiting if wait_s is not None and covers(silent, one)), None)
+        return (None, None) if other is None else (wait_s, other)
 
     def _stand_in(self) -> ExpertClient | None:
         if self._time_left is None:
@@ -152,11 +174,11 @@ class InOrder(Generic[T]):
 
     def excluded(self, expert: ExpertClient, cost_usd: float = 0.0) -> None:
         """The order goes on."""
-        self._at_work -= 1
+        self._at_work.pop(expert.spec.name)
 
     def answered(self, answered: Answered[T]) -> None:
         """A usable answer ends it."""
-        self._at_work -= 1
+        self._at_work.pop(answered.expert.spec.name)
         self._left = 0 if answered.unusable is None else self._left - 1
 
     def choose(self, answers: Sequence[Answered[T]]) -> Answered[T]:

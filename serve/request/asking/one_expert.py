@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TypeVar
@@ -57,7 +58,18 @@ class OneExpert:
             turns = self.turns.get(name)
             return await ask_in_turn(turns, job, name, lambda s: ask(client, job.asks[name], s), left_s)
 
-        value = await ask_with_retries(job, client.spec, self.counters[name], ask_once, timeout_s)
+        try:
+            value = await ask_with_retries(job, client.spec, self.counters[name], ask_once, timeout_s)
+        except asyncio.CancelledError:
+            self._note_recent(job, client, asked_at)
+            raise
         if isinstance(value, WholeAnswer):
             self._latencies.note(name, time.monotonic() - asked_at)
+        if not isinstance(value, Failure):
+            self._note_recent(job, client, asked_at)
         return value
+
+    def _note_recent(self, job: InFlight, client: ExpertClient, asked_at: float) -> None:
+        if client.spec.hedge.percentile is not None:
+            took_s, is_stream = time.monotonic() - asked_at, bool(job.request.stream)
+            self._latencies.note_recent(client.spec.name, took_s, is_stream=is_stream)

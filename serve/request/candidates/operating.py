@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import asyncio
 
-from serve.config.orders import order_drain, order_reload, order_resume
+from serve.config.orders import (
+    COME_BACK_S,
+    order_close,
+    order_drain,
+    order_open,
+    order_reload,
+    order_resume,
+)
 from serve.ledger.messages import Caller
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ApiError
@@ -28,6 +35,10 @@ async def carry_out(gateway: Gateway, order: Order, caller: Caller) -> Readiness
             raise ApiError(404, told, param="expert", code="unknown_expert")
         change = order_drain if order.action == "drain" else order_resume
         await asyncio.to_thread(change, home, order.expert)
+    elif order.action == "close":
+        await asyncio.to_thread(order_close, home, order.retry_after_s or COME_BACK_S)
+    elif order.action == "open":
+        await asyncio.to_thread(order_open, home)
     elif gateway.read_again is not None:
         try:  # here, for what is wrong to be told; the ingresses do it for themselves
             await asyncio.to_thread(gateway.read_again, gateway.experts)
@@ -36,4 +47,5 @@ async def carry_out(gateway: Gateway, order: Order, caller: Caller) -> Readiness
         await asyncio.to_thread(order_reload, home)
     gateway.service.look_now()
     states = await gateway.expert_states()
-    return Readiness(ready="ok" in states.values(), experts=states)
+    ready = "ok" in states.values() and not gateway.service.is_closed
+    return Readiness(ready=ready, experts=states)

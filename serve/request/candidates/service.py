@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serve.config.orders import ORDERS_NAME, Orders, read_orders
+from serve.config.orders import COME_BACK_S, ORDERS_NAME, Orders, read_orders
 from serve.experts.client import ExpertClient
 from serve.wire.api_errors import ApiError
 from warehouse import LeerooError
@@ -16,8 +16,6 @@ from warehouse import LeerooError
 logger = logging.getLogger("ray.serve")
 
 LOOK_EVERY_S = 0.5
-#: Told to a client whose experts are all out of service.
-_COME_BACK_S = 30.0
 
 ReadAgain = Callable[[Mapping[str, ExpertClient]], Mapping[str, ExpertClient]]
 
@@ -47,6 +45,21 @@ class Service:
     def drained(self) -> frozenset[str]:
         """The experts that no request is to be sent to."""
         return self._orders.drained
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether no new requests are taken."""
+        return self._orders.closed_for_s is not None
+
+    def refuse_if_closed(self) -> None:
+        """Turn a new request away while the endpoint is closed.
+
+        Raises:
+            ApiError: 503, it is.
+        """
+        if (wait_s := self._orders.closed_for_s) is not None:
+            told = "the endpoint is closed for maintenance; requests under way finish"
+            raise ApiError(503, told, code="maintenance", retry_after_s=wait_s)
 
     async def look(self, now: Mapping[str, ExpertClient]) -> Mapping[str, ExpertClient] | None:
         """Look whether there are new orders; return other experts to use, None where they stay.
@@ -88,7 +101,7 @@ class Service:
                 503,
                 f"out of service for maintenance: {', '.join(names)}",
                 code="unavailable",
-                retry_after_s=_COME_BACK_S,
+                retry_after_s=COME_BACK_S,
             )
         return left
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterator
 from typing import Any
 
 from experts.upstream import Answer
@@ -66,10 +66,22 @@ async def _pieces(
     except asyncio.CancelledError:
         yield ApiError(503, "the endpoint is shutting down", code="shutting_down").body()
         return
+    for piece in stream_of(reply, job.began, wants_usage=wants_usage):
+        yield piece
+
+
+def stream_of(reply: WholeReply, began: float, *, wants_usage: bool) -> Iterator[Body]:
+    """Yield an answer that is there as the pieces of a stream.
+
+    Args:
+        reply: the answer.
+        began: when its request came, on the clock of ``time.monotonic``.
+        wants_usage: whether the token counts come last.
+    """
     answer = reply.answer
     content, ends = (piece.body for piece in pieces_of(Answer(answer.body, answer.usage)))
     yield content | {"leeroo": reply.report}
-    yield ends | {"leeroo": reply.report | {"latency_s": round(time.monotonic() - job.began, 4)}}
+    yield ends | {"leeroo": reply.report | {"latency_s": round(time.monotonic() - began, 4)}}
     if wants_usage:
         frame = {name: value for name, value in content.items() if name not in ("choices", "leeroo")}
         yield frame | {"choices": [], "usage": answer.usage.to_openai()}
