@@ -17,9 +17,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from serve.config import ServeConfig
+from serve.ledger import moving
 from serve.ledger.audit import check_books
 from serve.ledger.bookkeeper import Bookkeeper
-from serve.ledger.ledger import Ledger
+from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, Grant, Reservation, Settlement
 from serve.ledger.store.place import postgres_place
 from warehouse import InputError, LedgerAwayError
@@ -174,6 +175,49 @@ def test_a_wire_that_breaks_anywhere_charges_nobody_twice_and_forgets_nothing(po
     assert check_books(postgres_place(url, "it")).faults == ()
     wire.close()
     here.cleanup()
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_who_comes_while_a_ledger_is_moved_writes_nothing_into_what_is_left(
+    place, tmp_path, monkeypatch, is_late
+):
+    """It waits for the file's lock, or (late) finds no file just before the mark says why."""
+    path = tmp_path / LEDGER_FILE
+    Ledger(path).close()
+    copying, opening = threading.Event(), threading.Event()
+    copy = moving._copy
+
+    def copy_slowly(*words):
+        copying.set()
+        opening.wait(10)
+        time.sleep(0.3)  # by now it waits for the lock
+        return copy(*words)
+
+    monkeypatch.setattr(moving, "_copy", copy_slowly)
+    if is_late:
+        monkeypatch.setattr(
+            "serve.ledger.store.sqlite_store.refuse_network_disk",
+            lambda _: mover.join() if threading.current_thread() is maker else None,
+        )
+    failed = []
+
+    def make_key():
+        copying.wait(10)
+        opening.set()
+        try:
+            Ledger(path).create_key("lost")
+        except InputError as error:
+            failed.append(str(error))
+
+    mover = threading.Thread(target=lambda: moving.move_ledger(path, place))
+    maker = threading.Thread(target=make_key)
+    mover.start()
+    maker.start()
+    maker.join()
+    mover.join()
+    assert len(failed) == 1
+    assert "moved to" in failed[0]
+    assert not path.exists()
 
 
 @settings(max_examples=12, deadline=None)
