@@ -11,7 +11,7 @@ import typer
 #: One module per group, in the order of ``leeroo --help``.
 GROUPS = (
     *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
-    *("maintenance", "ledger", "traffic", "doctor"),
+    *("maintenance", "ledger", "traffic", "doctor", "forge"),
     *("pages.ui", "pages.report", "data.prices", "data.imports"),
 )
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import ray
 from ray import serve as ray_serve
 
 from experts.upstream import hand_over_keys
 from serve.checks import check_settings
 from serve.config import ServeConfig, served_experts
+from serve.config.home_mark import mark_home
 from serve.experts.deployments import bind_expert, called
 from serve.ingress import Ingress
 from serve.ledger.bookkeeper import Bookkeeper
@@ -18,6 +20,7 @@ from serve.ledger.store.place import (
     PostgresPlace,
     ledger_place,
 )
+from serve.placing import PART_CPUS, check_nodes
 from serve.router.champion import load_router, tracking_uri
 from serve.router.deployment import Router
 from serve.tracing.places import VARIABLES, trace_destinations
@@ -29,7 +32,7 @@ ONE_LOOP = {"RAY_SERVE_RUN_USER_CODE_IN_SEPARATE_THREAD": "0", "RAY_SERVE_RUN_RO
 #: A decision is smaller than what it takes to share one out.
 ONE_CORE = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 LIGHT: dict[str, Any] = {
-    "ray_actor_options": {"num_cpus": 0.1, "runtime_env": {"env_vars": ONE_LOOP | ONE_CORE}},
+    "ray_actor_options": {"num_cpus": PART_CPUS, "runtime_env": {"env_vars": ONE_LOOP | ONE_CORE}},
     "max_ongoing_requests": 10_000,
     "logging_config": {"enable_access_log": False},
 }
@@ -62,21 +65,24 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
         config = config.model_copy(update={"tracking_uri": tracking_uri(config)})
     _, orchestrator = load_router(config)
     specs = served_experts(config, orchestrator.experts)
+    config = config.model_copy(update={"home_mark": mark_home(home)})
+    if ray.is_initialized():
+        check_nodes(config, specs)
     from_ingress = [
         spec for spec in specs if (row := called(spec)) and row.share(spec, config.ingress_replicas)
     ]
-    router = ray_serve.deployment(Router, name="router", **LIGHT).bind(config)
+    router = ray_serve.deployment(Router, name="router", **_part(config)).bind(config)
     bookkeeper = ray_serve.deployment(
         Bookkeeper,
         name="bookkeeper",
-        **_with_env(hand_over_keys((), also=(LEDGER_VARIABLE, PASSWORD_VARIABLE))),
+        **_part(config, hand_over_keys((), also=(LEDGER_VARIABLE, PASSWORD_VARIABLE))),
     ).bind(config)
     traces = _bind_traces(config) if config.trace else None
     ingress = ray_serve.deployment(
         Ingress,
         name="ingress",
         num_replicas=config.ingress_replicas,
-        **_with_env(hand_over_keys(from_ingress, also=(KEY_VARIABLE,))) | QUIET,
+        **_part(config, hand_over_keys(from_ingress, also=(KEY_VARIABLE,))) | QUIET,
     )
     return ingress.bind(config, specs, router, bookkeeper, [bind_expert(spec) for spec in specs], traces)
 
@@ -87,10 +93,15 @@ def _bind_traces(config: ServeConfig) -> Any:
 
     uri = Home.open(config.home, mlflow_uri=config.tracking_uri).mlflow_uri
     settled = config.model_copy(update={"tracking_uri": uri, "trace_to": trace_destinations(config)})
-    traces = ray_serve.deployment(Traces, name="traces", **_with_env(hand_over_keys((), also=VARIABLES)))
+    variables = hand_over_keys((), also=VARIABLES)
+    traces = ray_serve.deployment(Traces, name="traces", **_part(config, variables))
     return traces.bind(settled)
 
 
-def _with_env(variables: dict[str, str]) -> dict[str, Any]:
-    actor = {**LIGHT["ray_actor_options"], "runtime_env": {"env_vars": ONE_LOOP | ONE_CORE | variables}}
+def _part(config: ServeConfig, variables: dict[str, str] | None = None) -> dict[str, Any]:
+    """Return what Ray Serve should know of a part of the endpoint: where it may run, and with what."""
+    env = ONE_LOOP | ONE_CORE | (variables or {})
+    actor: dict[str, Any] = {**LIGHT["ray_actor_options"], "runtime_env": {"env_vars": env}}
+    if config.node_labels:
+        actor["label_selector"] = dict(config.node_labels)
     return {**LIGHT, "ray_actor_options": actor}

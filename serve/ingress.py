@@ -8,6 +8,7 @@ from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec
 from serve.config import ServeConfig
+from serve.config.home_mark import check_home
 from serve.expert_clients import ExpertClients
 from serve.http.api import create_api
 from serve.http.short_way import DESTINATION
@@ -34,6 +35,7 @@ class Ingress:
         traces: DeploymentHandle | None = None,
     ) -> None:
         keep_port_on_this_machine()
+        check_home(config.home, config.home_mark)
         handles = {spec.name: one for spec, one in zip(specs, experts, strict=True) if one is not None}
         clients = ExpertClients(config, handles)
         self._gateway = Gateway(

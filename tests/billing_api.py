@@ -58,7 +58,7 @@ def wait_for_calls(books: Books, count: int, driver: subprocess.Popen[bytes], lo
 
 @contextmanager
 def serve_billing(
-    answer: Callable[[str, str], str], *, fault_rate: float = 0.0, seed: int = 0
+    answer: Callable[[str, str], str], *, fault_rate: float = 0.0, seed: int = 0, host: str = "127.0.0.1"
 ) -> Iterator[tuple[str, Books]]:
     """Serve ``answer(model, prompt)`` after a little while; yields the base URL and the books.
 
@@ -85,5 +85,5 @@ def serve_billing(
             else:
                 self.reply(completion(answer(model, prompt), model, tokens=(len(prompt), WRITTEN)))
 
-    with serve_chat(Handler) as url:
+    with serve_chat(Handler, host) as url:
         yield url, books

@@ -6,10 +6,14 @@ import functools
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+if TYPE_CHECKING:
+    from tests.ray_nodes import RayNodes
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
@@ -44,3 +48,22 @@ def ray_cluster() -> Iterator[None]:
 
     with ray_session():
         yield
+
+
+@pytest.fixture(scope="session")
+def ray_nodes() -> Iterator[RayNodes]:
+    """A Ray cluster whose head does no work and whose nodes "a" and "b" do; they start in half a minute.
+
+    A test that kills one calls ``restore`` afterwards, or before.
+    """
+    from tests.ray_nodes import MISSING, RayNodes, can_make_nodes
+
+    if not can_make_nodes():
+        pytest.skip(MISSING)
+    nodes = RayNodes()
+    try:
+        nodes.start("head", cpus=0)
+        nodes.restore()
+        yield nodes
+    finally:
+        nodes.close()

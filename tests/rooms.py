@@ -80,6 +80,10 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         "pipelines/questions/sources",
     },
+    "pipelines/forge": {
+        *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
+        *("pipelines/questions/sources", "pipelines/selfplay/round_record"),
+    },
     "pipelines/traffic": {
         *("pipelines", "pipelines/answering", "pipelines/learning"),
         *("pipelines/selfplay/panel", "pipelines/selfplay/round_record"),
@@ -97,6 +101,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/commands/data": {
         *("pipelines", "pipelines/commands", "pipelines/importing", "pipelines/selfplay/round_record"),
     },
+    "pipelines/commands/forge": {"pipelines", "pipelines/commands", "pipelines/forge"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),

@@ -67,12 +67,12 @@ class _Server(ThreadingHTTPServer):
 
 
 @contextmanager
-def serve_chat(handler: type[ChatHandler]) -> Iterator[str]:
-    """Serve on a free port of the loopback; yields the base URL, ``http://127.0.0.1:PORT/v1``."""
-    server = _Server(("127.0.0.1", 0), handler)
+def serve_chat(handler: type[ChatHandler], host: str = "127.0.0.1") -> Iterator[str]:
+    """Serve on a free port of an address of this machine; yields the base URL, ``http://HOST:PORT/v1``."""
+    server = _Server((host, 0), handler)
     threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
     try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
+        yield f"http://{host}:{server.server_port}/v1"
     finally:
         server.shutdown()
         server.server_close()

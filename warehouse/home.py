@@ -19,6 +19,10 @@ TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 WAREHOUSE_VARIABLE = "LEEROO_WAREHOUSE"
 
 
+#: Where Ray puts the working directories of its jobs, somewhere below its temporary folder.
+_WORKING_DIRECTORIES = "working_dir_files"
+
+
 @dataclass(frozen=True)
 class Home:
     """The folder with an installation's warehouse, MLflow store and pool.
@@ -38,23 +42,23 @@ class Home:
         Where no URL or URI is given, the environment's LEEROO_WAREHOUSE and MLFLOW_TRACKING_URI count.
 
         Raises:
-            InputError: a relative path inside a Ray job, whose working directory is thrown away; or no
-                folder is there and none can be made.
+            InputError: a path in the working directory of a Ray job, which is thrown away; or no folder is
+                there and none can be made.
         """
-        if not path.is_absolute() and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
-            raise InputError(
-                "a Ray job runs in a throw-away copy of the working directory, so its results would be lost",
-                where=f"--home {path}",
-                fix="give an absolute path that every node sees, or set LEEROO_HOME to one",
-            )
+        tables = warehouse_url or os.environ.get(WAREHOUSE_VARIABLE)
+        tracked = mlflow_uri or os.environ.get(TRACKING_VARIABLE)
+        _check_kept(path, f"--home {path}")
+        if tables and "://" not in tables:
+            _check_kept(Path(tables), f"warehouse {tables}")
+        if tracked and tracked.startswith("sqlite"):
+            _check_kept(Path(tracked.partition(":///")[2]), f"MLflow {tracked}")
         path = path.expanduser().absolute()
         _check_folder(path)
         return cls(
             path,
             (absolute_url(warehouse_url) if warehouse_url else warehouse_elsewhere())
             or str(path / "warehouse"),
-            _absolute_store(mlflow_uri or os.environ.get(TRACKING_VARIABLE))
-            or sqlite_uri(path / "mlflow.db"),
+            _absolute_store(tracked) or sqlite_uri(path / "mlflow.db"),
         )
 
     @classmethod
@@ -117,6 +121,18 @@ def warehouse_elsewhere() -> str | None:
 def absolute_url(url: str) -> str:
     """A URL as it is; a path made absolute, because other processes work in other folders."""
     return url if "://" in url else str(Path(url).expanduser().absolute())
+
+
+def _check_kept(path: Path, where: str) -> None:
+    """See that a path outlives the Ray job in which this runs, if it runs in one."""
+    path = path.expanduser()
+    is_kept = path.is_absolute() and _WORKING_DIRECTORIES not in path.parts
+    if not is_kept and "RAY_JOB_CONFIG_JSON_ENV_VAR" in os.environ:
+        raise InputError(
+            "a Ray job runs in a throw-away copy of the working directory, so its results would be lost",
+            where=where,
+            fix="give an absolute path that every node sees; LEEROO_HOME names one for the home",
+        )
 
 
 def _check_folder(path: Path) -> None:

@@ -21,7 +21,8 @@ from experts.backends.likelihood import (
 from experts.backends.spend_cap import Purse, reserve_batch
 from experts.backends.vllm_engine import SharedEngine
 from experts.catalogue.pricing import Price
-from experts.catalogue.prompts import LETTERS, choose_template, render_prompt
+from experts.catalogue.prompt_tokens import encode_answer, encode_prompt, question_text
+from experts.catalogue.prompts import LETTERS
 from experts.catalogue.spec import ExpertSpec
 from experts.grading.parsing import parse_choice
 
@@ -106,17 +107,16 @@ class VllmBackend:
             raise ValueError(f"{len(choices)} options, and scoring {kind} takes at most {limit}")
         if kind == "cloze" and not all(choice.strip() for choice in choices):
             raise ValueError("an option is empty")
-        text = render_prompt(choose_template(self.spec.prompt, kind, source), question, choices)
+        text = question_text(self.spec, question, choices, source)
         # A text far over the context is refused before the tokeniser spends seconds on it: no tokeniser
         # in use makes fewer than one token of 64 characters on average.
         if len(text) > 64 * self._context_tokens:
             raise ValueError(f"{len(text)} characters exceed the context of {self._context_tokens} tokens")
-        prompt, joiner = self._encode_prompt(text)
+        prompt, joiner = encode_prompt(self._tokenizer, text, chat=self.spec.chat)
         options = None
         if scored:
             texts = LETTERS[: len(choices)] if kind == "letter" else choices
-            encoded = [self._tokenizer.encode(joiner + option, add_special_tokens=False) for option in texts]
-            options = [tuple(tokens) for tokens in encoded]
+            options = [encode_answer(self._tokenizer, joiner, option) for option in texts]
             if not all(options):
                 raise ValueError("an option has no tokens")
         room = max(map(len, options)) if options else 1
@@ -126,14 +126,6 @@ class VllmBackend:
                 f"{self._context_tokens} tokens"
             )
         return _Prepared(row, prompt, options, choices)
-
-    def _encode_prompt(self, text: str) -> tuple[list[int], str]:
-        """Return the prompt's tokens, and what goes between it and an option."""
-        if self.spec.chat:
-            message = [{"role": "user", "content": text}]
-            text = self._tokenizer.apply_chat_template(message, add_generation_prompt=True, tokenize=False)
-            return self._tokenizer.encode(text, add_special_tokens=False), ""
-        return self._tokenizer.encode(text), "" if text[-1:].isspace() else " "
 
     def _answer_safely(self, batch: list[_Prepared], ask: Any, answers: list[RawAnswer]) -> None:
         """Ask for a batch; if the engine refuses it, halve it until the refused question stands alone."""

@@ -40,6 +40,11 @@ class Resources(BaseModel):
     accelerator_type: str | None = Field(
         default=None, description="Ray accelerator type, such as A100 or H100"
     )
+    node_labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="labels that a node must have, as Ray's label selectors word them, such as "
+        "{region: eu} or {spot: '!true'}",
+    )
     replicas_min: int = Field(default=1, ge=0, description="replicas kept when idle; 0 scales to zero")
     replicas_max: int = Field(default=1, ge=1, description="replicas at full load")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from pipelines.answering.holding import LostNodeError, check_holdable
 from pipelines.answering.open_work import OpenWork, find_open_work
 from pipelines.answering.receipt import AnswerReceipt, Course, count_answers
 from pipelines.answering.round_cap import hold_cap, holder_prefix
@@ -61,8 +62,11 @@ def answer_questions(
 
     Raises:
         InputError: the budget is not a finite number of 0 or more.
+        CannotRunError: no node can hold the expert, and none will come; nothing was asked.
     """
     work = find_open_work(warehouse, [spec], questions)
+    if work:
+        check_holdable([spec])
     before_usd = unrecorded_usd(warehouse, round)
     with hold_cap(budget_usd, needed=bool(work)) as cap:
         run = Work(warehouse, round, run_id, batch_questions, cap)
@@ -133,6 +137,7 @@ def answer_open_work(
 
     Raises:
         InputError: the budget is not a finite number of 0 or more.
+        CannotRunError: no node can hold one of the experts, and none will come; nothing was asked.
     """
     from pipelines.answering.waves import engine_demand, plan_waves, probe_capacity, share_engines
 
@@ -140,6 +145,7 @@ def answer_open_work(
     groups = [work.of(specs) for specs in share_engines(work.specs)]
     # A round in which nothing is open needs no cluster.
     busy = [group for group in groups if group]
+    check_holdable([spec for group in busy for spec in group.specs])
     with hold_cap(budget_usd, needed=bool(busy)) as cap:
         run = Work(warehouse, round, run_id, batch_questions, cap)
         waves = [busy]
@@ -169,6 +175,8 @@ def answer_as_group(run: Work, group: OpenWork, on_progress: Progress) -> list[A
                 course.problems.setdefault(receipt["expert"], []).append(receipt["problem"])
     except LeerooError:
         raise
+    except LostNodeError as error:
+        course.broken = str(error)
     except Exception as error:  # an engine that cannot start or keeps dying must not end the others' round
         course.broken = _reason(error)
     finally:

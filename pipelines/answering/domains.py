@@ -68,7 +68,7 @@ def measure_domains(
         expert, domain, n, accuracy, chance, tokens_in, tokens_out, cost, unscored = row
         if not n:
             continue
-        low, high = _interval(accuracy, n)
+        low, high = accuracy_interval(accuracy, n)
         results.append(
             DomainResult(
                 expert, domain, n, accuracy, low, high, chance,
@@ -78,7 +78,7 @@ def measure_domains(
     return results
 
 
-def _interval(mean: float, n: int) -> tuple[float, float]:
+def accuracy_interval(mean: float, n: int) -> tuple[float, float]:
     """95% interval of a mean of n scores in [0, 1]; holds for few questions and where all or none are right.
 
     Source: Agresti and Coull, "Approximate is better than exact" (1998). Partial credit varies less than the

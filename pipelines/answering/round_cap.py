@@ -22,8 +22,11 @@ def hold_cap(budget_usd: float | None, *, needed: bool = True) -> Iterator[Any]:
         yield None
         return
     import ray
+    from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    cap = ray.remote(num_cpus=0)(SpendCap).remote(budget_usd)
+    # Beside the driver: another node's loss must not take the money of all experts with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    cap = ray.remote(num_cpus=0, scheduling_strategy=here)(SpendCap).remote(budget_usd)
     try:
         yield cap
     finally:

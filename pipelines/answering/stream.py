@@ -8,12 +8,14 @@ import uuid
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from pipelines.answering.actor import EXPERT_COLUMN, ExpertActor
 from pipelines.answering.driver_watch import this_driver
+from pipelines.answering.holding import NodeWatch
 from warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -62,6 +64,8 @@ def stream_receipts(
         actor_options["runtime_env"] = {"env_vars": env}
     if resources.accelerator_type:
         actor_options["accelerator_type"] = resources.accelerator_type
+    if resources.node_labels:
+        actor_options["label_selector"] = resources.node_labels
     replicas = min(kind.most_replicas(specs[0]), len(blocks))
     # Enough blocks for the engine, and not so many that one replica takes those of the others.
     calls = math.ceil(min(in_flight_questions(specs) / work.batch_questions, len(blocks) / replicas))
@@ -94,6 +98,7 @@ def stream_receipts(
             max_restarts=ACTOR_RESTARTS,
             **actor_options,
         )
+    receipts.context.custom_execution_callback_classes = [partial(NodeWatch, specs[0])]
     yield from receipts.iter_rows()
 
 

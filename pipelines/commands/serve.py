@@ -123,6 +123,10 @@ def serve(
         str,
         typer.Option(help="HTTP front: haproxy, python (Ray Serve's proxy) or auto."),
     ] = "auto",
+    ingress_replicas: Annotated[
+        int,
+        typer.Option(help="Processes that take requests; on a cluster they spread over the nodes.", min=1),
+    ] = 1,
     write_config: Annotated[
         Path | None,
         typer.Option(help="Write a configuration file for `serve deploy` instead of starting anything."),
@@ -146,6 +150,7 @@ def serve(
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
+    settings |= {"ingress_replicas": ingress_replicas}
     settings |= {"cache": cache, "cache_ttl_s": cache_ttl_s, "cache_mb": cache_mb}
     settings |= {"cache_sampled": cache_sampled, "cache_similarity": cache_similarity}
     settings |= {"session_header": session_header, "session_by_user": session_by_user}

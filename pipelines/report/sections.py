@@ -19,6 +19,7 @@ from pipelines.report.method import tell_method
 from pipelines.report.parts import Section
 from pipelines.report.savings import tell_savings
 from pipelines.report.sources import Sources
+from pipelines.report.specialists import read_stories, tell_specialists
 from pipelines.report.traffic import read_kept, read_said, tell_traffic
 from pipelines.selfplay.round_record import FROZEN
 from universe.pool_file import read_frontier
@@ -33,6 +34,7 @@ SECTIONS: tuple[Teller, ...] = (
     lambda s, n: tell_calibration(s.evaluation, s.version.predictor),
     lambda s, n: tell_universe(_learned(s), _choice(s), s.version.embedder, s.home.embeddings),
     lambda s, n: tell_gaps(s.round.steps["gaps"] if s.round else None, _examples(s), s.domain_results),
+    lambda s, n: tell_specialists(read_stories(s.home.path)),
     lambda s, n: tell_traffic(read_kept(s.home.path), read_said(s.warehouse)),
     lambda s, n: tell_bill(s.rounds, _spent(s)),
     lambda s, n: tell_asked(s.version, s.rounds, len(s.frozen_ids), _spent(s), len(_learned(s) or ())),

@@ -163,7 +163,15 @@ class ServeConfig(BaseModel):
         description="where traces go: mlflow, otlp (the receiver that OTEL_EXPORTER_OTLP_ENDPOINT names), or "
         "an http address; when not given: mlflow, and otlp if that is set",
     )
-    ingress_replicas: int = Field(1, ge=1, description="processes that take HTTP requests")
+    ingress_replicas: int = Field(
+        1, ge=1, description="processes that take HTTP requests, spread over the nodes"
+    )
+    node_labels: dict[str, str] = Field(
+        default_factory=dict,
+        description="labels of the nodes that may get a part of the endpoint (ingress, router, bookkeeper), "
+        "all of which have to see the home; experts have labels of their own",
+    )
+    home_mark: str | None = Field(None, description="mark of the home; set when the endpoint is built")
 
     @field_validator("session_header")
     @classmethod

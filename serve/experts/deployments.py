@@ -78,16 +78,22 @@ def bind_expert(spec: ExpertSpec) -> Any:
     return ray_serve.deployment(row[0], **deployment_options(spec)).bind(spec)
 
 
-def _engine_actor(spec: ExpertSpec) -> dict[str, Any]:
+def cpus_of(spec: ExpertSpec) -> float:
+    """Return the logical CPUs that a replica of an expert with a deployment holds."""
     resources = spec.resources
     # Engines on one CPU machine share its cores: the count is book-keeping, not a partition.
-    actor: dict[str, Any] = {
-        "num_cpus": resources.num_cpus if resources.num_gpus else min(resources.num_cpus, 0.5)
-    }
+    return resources.num_cpus if resources.num_gpus else min(resources.num_cpus, 0.5)
+
+
+def _engine_actor(spec: ExpertSpec) -> dict[str, Any]:
+    resources = spec.resources
+    actor: dict[str, Any] = {"num_cpus": cpus_of(spec)}
     if resources.num_gpus:
         actor["num_gpus"] = resources.num_gpus
     if resources.accelerator_type:
         actor["accelerator_type"] = resources.accelerator_type
+    if resources.node_labels:
+        actor["label_selector"] = resources.node_labels
     return actor | {"runtime_env": {"env_vars": backend_env(spec)}}
 
 

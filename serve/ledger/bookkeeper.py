@@ -14,6 +14,7 @@ from dataclasses import replace
 from functools import partial
 
 from serve.config import ServeConfig, is_loopback
+from serve.config.home_mark import check_home
 from serve.ledger.ahead import needs_of
 from serve.ledger.drain import Drain
 from serve.ledger.key_limits import PriceRatios, RateLimiter
@@ -65,6 +66,7 @@ class Bookkeeper:
 
     def __init__(self, config: ServeConfig) -> None:
         keep_port_on_this_machine()
+        check_home(config.home, config.home_mark)
         os.umask(0o077)  # what is kept here is nobody else's
         self._config = config
         self._ledger = Ledger(ledger_place(config.home, config.ledger))

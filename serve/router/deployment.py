@@ -7,6 +7,7 @@ import logging
 
 from orchestrator.selection.presets import Preset
 from serve.config import ServeConfig
+from serve.config.home_mark import check_home
 from serve.router.canary import judge
 from serve.router.champion import find_challenger, find_directory, find_version
 from serve.router.deciding import Decider, Loaded, load, versions_of
@@ -29,6 +30,7 @@ class Router:
 
     def __init__(self, config: ServeConfig) -> None:
         keep_port_on_this_machine()
+        check_home(config.home, config.home_mark)
         self._config = config
         self._decider = Decider(config, load_version(config))
         try:

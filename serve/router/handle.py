@@ -13,7 +13,6 @@ from serve.router.deciding import versions_of
 from serve.router.messages import Query, Refused, Ruling
 from serve.router.nearby import NearbyDecider
 from serve.transport.coalescing import Coalescer
-from serve.transport.local_call import LocalCaller
 from serve.transport.patient_call import call, local_caller
 
 
@@ -22,7 +21,7 @@ class RouterHandle:
 
     def __init__(self, handle: DeploymentHandle, config: ServeConfig) -> None:
         self._handle = handle
-        find_lineup = LocalCaller(partial(call, handle.lineup_address), partial(call, handle.lineup))
+        find_lineup = local_caller(handle, "lineup", address="lineup_address")
         self._nearby = NearbyDecider(config, partial(find_lineup, None))
         self._ask_deployment = local_caller(handle, "decide")
         # What comes in one turn of the event loop is decided together, which takes half of the time each.

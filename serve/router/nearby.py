@@ -10,6 +10,7 @@ from pathlib import Path
 import ray
 
 from serve.config import ServeConfig
+from serve.router.champion import find_directory
 from serve.router.deciding import Decider, Loaded, load
 from serve.router.messages import Lineup, Saved
 
@@ -42,6 +43,7 @@ class NearbyDecider:
         self._lineup: Lineup | None = None
         self._refused: Lineup | None = None  # one that cannot be loaded here
         self._decider: Decider | None = None
+        self._here: dict[Saved, Loaded] = {}
         self._following: asyncio.Task[None] | None = None
 
     def get(self) -> Decider | None:
@@ -55,11 +57,11 @@ class NearbyDecider:
         lineup = await self._find_lineup()
         if lineup == self._lineup:
             return
-        if not lineup.is_fast or lineup.node != this_node():
+        if not lineup.is_fast:
             self._lineup, self._decider = lineup, None
             return
         try:
-            champion, challenger = await asyncio.to_thread(self._load, lineup.versions)
+            champion, challenger = await asyncio.to_thread(self._load, lineup)
         except Exception:  # it is tried again: files may be on their way
             if lineup != self._refused:
                 logger.exception("cannot decide here as the router does; it is asked instead")
@@ -78,11 +80,22 @@ class NearbyDecider:
                 logger.warning("cannot ask the router for its line-up: %s", error)
             await asyncio.sleep(LOOK_S)
 
-    def _load(self, versions: tuple[Saved, ...]) -> tuple[Loaded, Loaded | None]:
-        known = () if self._decider is None else (self._decider.champion, self._decider.challenger)
-        here = {one.saved: one for one in known if one is not None}
-        champion, *challengers = [here.get(saved) or _load_unchanged(saved) for saved in versions]
+    def _load(self, lineup: Lineup) -> tuple[Loaded, Loaded | None]:
+        load_new = _load_unchanged if lineup.node == this_node() else self._load_elsewhere
+        self._here = {saved: self._here.get(saved) or load_new(saved) for saved in lineup.versions}
+        champion, *challengers = self._here.values()
         return champion, challengers[0] if challengers else None
+
+    def _load_elsewhere(self, saved: Saved) -> Loaded:
+        """Return a version that the router has on another node: from the registry, where it never changes.
+
+        Raises:
+            NotReadyError: the registry has it no more.
+            ValueError: it comes from a folder, of which nothing tells whether it is the same here.
+        """
+        if self._config.router_dir is not None:
+            raise ValueError(f"{saved.directory} lies on the router's node")
+        return load(saved.version, find_directory(self._config, saved.version))
 
 
 def _load_unchanged(saved: Saved) -> Loaded:

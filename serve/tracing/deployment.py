@@ -18,6 +18,7 @@ from prometheus_client.core import CounterMetricFamily
 from prometheus_client.registry import Collector
 
 from serve.config import ServeConfig
+from serve.config.home_mark import check_home
 from serve.tracing.messages import NotedTrace
 from serve.tracing.opening import open_destination, take_variables
 from serve.tracing.places import MLFLOW, trace_destinations
@@ -38,6 +39,7 @@ class Traces:
 
     def __init__(self, config: ServeConfig) -> None:
         keep_port_on_this_machine()
+        check_home(config.home, config.home_mark)
         os.umask(0o077)
         os.nice(_NICENESS)
         take_variables()

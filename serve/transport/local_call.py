@@ -19,6 +19,7 @@ import ray
 
 _HEADER_BYTES = 4
 TIMEOUT_S = 20.0
+ELSEWHERE_S = 30.0  # between looks at where a replica of another node runs now
 BROKEN = (OSError, EOFError, TimeoutError)
 
 Address = tuple[str, str]  # node id, path of the socket
@@ -59,11 +60,11 @@ class LocalCaller:
         self._find = find
         self._fall_back = fall_back
         self._connection: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
-        self._is_remote = False
+        self._look_again_at = 0.0  # on the clock of the loop: the replica was on another node
 
     async def __call__(self, argument: Any) -> Any:
         """Return the result of the method, which may run twice. Only one call at a time."""
-        if not self._is_remote:
+        if self._connection is not None or asyncio.get_running_loop().time() >= self._look_again_at:
             try:
                 async with asyncio.timeout(TIMEOUT_S):
                     if self._connection is None:
@@ -81,7 +82,7 @@ class LocalCaller:
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
         node, path = await self._find()
         if node != ray.get_runtime_context().get_node_id():
-            self._is_remote = True
+            self._look_again_at = asyncio.get_running_loop().time() + ELSEWHERE_S
             return None
         return await asyncio.open_unix_connection(path)
 

@@ -11,10 +11,11 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serve.transport.local_call import LocalCaller
+from serve.transport.local_call import Address, LocalCaller
 from serve.wire.api_errors import ApiError
 
 PATIENCE_S = 20.0  # how long a request waits for a router or bookkeeper that is starting again
+_LOCATE_S = 2.0
 
 
 async def call(method: Any, *args: Any) -> Any:
@@ -38,6 +39,26 @@ async def call(method: Any, *args: Any) -> Any:
             await asyncio.sleep(0.2)
 
 
-def local_caller(handle: DeploymentHandle, method: str) -> LocalCaller:
-    """Return a caller of a method that uses the replica's socket, or its handle, patiently."""
-    return LocalCaller(partial(call, handle.address), partial(call, getattr(handle, method)))
+async def locate(method: Any) -> Address:
+    """Ask a deployment once where its socket is: who waits for a replica waits by its handle, and once.
+
+    Raises:
+        ConnectionError: nobody told it at once.
+    """
+    try:
+        async with asyncio.timeout(_LOCATE_S):
+            address: Address = await method.remote()
+            return address
+    except (RayError, RayServeException, TimeoutError) as error:
+        raise ConnectionError(f"no replica tells its address ({type(error).__name__})") from error
+
+
+def local_caller(handle: DeploymentHandle, method: str, *, address: str = "address") -> LocalCaller:
+    """Return a caller of a method that uses the replica's socket, or its handle, patiently.
+
+    Args:
+        handle: of the deployment.
+        method: its method.
+        address: the method that tells where the socket is.
+    """
+    return LocalCaller(partial(locate, getattr(handle, address)), partial(call, getattr(handle, method)))

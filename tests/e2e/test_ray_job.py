@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,7 +39,7 @@ experts:
 RAY = str(Path(sys.executable).with_name("ray"))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def jobs_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A cluster with ports of its own, as `ray start --head` makes it."""
     port, dashboard, agent, client = free_ports(4)
@@ -67,6 +70,18 @@ def jobs_address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         head.wait()
 
 
+def submit(command: list[str], timeout_s: float) -> subprocess.CompletedProcess[str]:
+    """Submit a job. The agent of a cluster that has just started takes a moment to report for duty."""
+    deadline = time.monotonic() + 120
+    while True:
+        run = subprocess.run(
+            command, capture_output=True, text=True, timeout=timeout_s, check=False, env=without_address()
+        )
+        if "No available agent" not in run.stderr + run.stdout or time.monotonic() > deadline:
+            return run
+        time.sleep(2)
+
+
 def without_address() -> dict[str, str]:
     kept = {key: value for key, value in os.environ.items() if key != "RAY_ADDRESS"}
     return kept | {"RAY_AUTH_MODE": "token"}
@@ -93,15 +108,7 @@ def test_two_submitted_rounds_succeed(tmp_path: Path, jobs_address: str) -> None
         *("--domain", "geography", "--domain", "arithmetic/chain_sum", "--explore", "0.8"),
         *("--budget-usd", "0.05"),
     ]
-    # The job agent of a cluster that has just started takes a moment to report for duty.
-    deadline = time.monotonic() + 120
-    while True:
-        run = subprocess.run(
-            command, capture_output=True, text=True, timeout=780, check=False, env=without_address()
-        )
-        if "No available agent" not in run.stderr + run.stdout or time.monotonic() > deadline:
-            break
-        time.sleep(2)
+    run = submit(command, 780)
     assert run.returncode == 0, run.stdout[-4000:] + run.stderr[-2000:]
     assert "succeeded" in run.stdout
     assert "What the rounds bought" in run.stdout
@@ -138,4 +145,45 @@ def test_two_submitted_rounds_succeed(tmp_path: Path, jobs_address: str) -> None
     # The second round's version was tested against the first's, and is champion only if it won.
     record = json.loads((home / "rounds" / "job1.json").read_text())
     assert record["promotion"]["former"] == "1"
-    assert champion_version(tracking_uri) == ("2" if record["promotion"]["promoted"] else "1")
+    champion = champion_version(tracking_uri)
+    assert champion == ("2" if record["promotion"]["promoted"] else "1")
+    assert_loads_elsewhere(home, champion, tmp_path)
+
+
+def assert_loads_elsewhere(home: Path, champion: str, tmp_path: Path) -> None:
+    """The champion that a job left is loaded in another directory, by a program that knows the home alone.
+
+    Nothing of it may lie in the job's working directory, which Ray removes.
+    """
+    for place in (home, shutil.copytree(home, tmp_path / "moved")):
+        elsewhere = Path(tempfile.mkdtemp(dir=tmp_path))
+        (elsewhere / "asked.txt").write_text("What is the capital of Peru?\n")
+        command = [str(Path(sys.executable).with_name("leeroo")), "route", "asked.txt", "--home", str(place)]
+        done = subprocess.run(
+            [*command, "--version", champion],
+            cwd=elsewhere, capture_output=True, text=True, check=False, env=without_address(),
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr[-3000:]
+        assert json.loads((elsewhere / "asked.routed.jsonl").read_text())["expert"] in {
+            "by-text",
+            "by-letter",
+        }
+        assert {path.name for path in elsewhere.iterdir()} == {"asked.txt", "asked.routed.jsonl"}
+    for path in home.rglob("*"):
+        assert not path.is_symlink()
+        assert "working_dir_files" not in str(path)
+    with sqlite3.connect(home / "mlflow.db") as db:
+        addresses = db.execute(
+            "select artifact_uri from runs union select source from model_versions"
+        ).fetchall()
+    assert addresses
+    assert not [address for (address,) in addresses if "working_dir_files" in address]
+
+
+@pytest.mark.timeout(300)
+def test_a_job_is_refused_a_home_in_its_working_directory(jobs_address: str) -> None:
+    command = [RAY, "job", "submit", "--address", jobs_address, "--working-dir", str(ROOT / "examples"), "--"]
+    command += ["bash", "-c", f'"{sys.executable}" -m pipelines.selfplay --home "$PWD/home" --round r0']
+    run = submit(command, 200)
+    assert run.returncode != 0
+    assert "throw-away copy of the working directory" in run.stdout + run.stderr

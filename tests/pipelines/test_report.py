@@ -73,8 +73,17 @@ def test_home_refuses_a_relative_path_in_a_ray_job(monkeypatch: pytest.MonkeyPat
     assert Home.open(tmp_path).mlflow_uri == f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("RAY_JOB_CONFIG_JSON_ENV_VAR", "{}")
     assert Home.open(tmp_path).path == tmp_path
-    with pytest.raises(InputError, match="throw-away copy"):
-        Home.open(Path(".leeroo"))
+    job = "/tmp/ray/session_1/runtime_resources/working_dir_files/_ray_pkg_1"
+    for lost in (".leeroo", f"{job}/home", "./a/b"):
+        with pytest.raises(InputError, match="throw-away copy"):
+            Home.open(Path(lost))
+        with pytest.raises(InputError, match=r"warehouse .*throw-away copy"):
+            Home.open(tmp_path, warehouse_url=lost)
+        with pytest.raises(InputError, match=r"MLflow .*throw-away copy"):
+            Home.open(tmp_path, mlflow_uri=f"sqlite:///{lost}")
+    kept = Home.open(tmp_path, warehouse_url="s3://bucket/w", mlflow_uri="http://mlflow:5000")
+    assert (kept.warehouse_url, kept.mlflow_uri) == ("s3://bucket/w", "http://mlflow:5000")
+    assert Home.open(Path("~/leeroo")).path == Path.home() / "leeroo"
 
 
 def test_a_second_home_keeps_its_own_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""An expert's API as a process of its own, which may be killed: ``billing_expert.py LETTER BILL``.
+"""An expert's API as a process of its own, which may be killed: ``billing_expert.py LETTER BILL [HOST]``.
 
 It prints its port. Every call is a line in the file ``BILL``, written before the answer: the question's name
 and the tokens. A question asks for time with ``~SECONDS~``.
@@ -53,7 +53,7 @@ class Handler(BaseHTTPRequestHandler):
 
 
 if __name__ == "__main__":
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server = ThreadingHTTPServer((sys.argv[3] if len(sys.argv) > 3 else "127.0.0.1", 0), Handler)
     server.daemon_threads = True
     print(server.server_port, flush=True)
     server.serve_forever()

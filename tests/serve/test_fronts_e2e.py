@@ -52,10 +52,10 @@ OPTIONS = "Which is a city?\nA. Peru\nB. Lima\nC. Chile\nD. Bern\nAnswer with on
 class ApiOfOne:
     """An expert's API, and what it has billed."""
 
-    def __init__(self, name, letter, folder):
+    def __init__(self, name, letter, folder, host="127.0.0.1"):
         self.name, self._bill = name, folder / f"{name}.bill"
         program = Path(__file__).with_name("billing_expert.py")
-        command = [sys.executable, str(program), letter, str(self._bill)]
+        command = [sys.executable, str(program), letter, str(self._bill), host]
         self.process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         self.port = int(self.process.stdout.readline())
 

@@ -348,3 +348,42 @@ async def wait_for(condition):
     async with asyncio.timeout(10):
         while not condition():
             await asyncio.sleep(0.02)
+
+
+def test_an_ingress_on_another_node_decides_by_the_registrys_copy(registry, tmp_path):
+    home, uri = registry
+    config = ServeConfig(home=home, tracking_uri=uri, canary_share=0.5)
+    router = Router(config)
+
+    async def elsewhere():
+        lineup = await router.lineup()
+        gone = tuple(replace(one, directory=str(tmp_path / "gone")) for one in lineup.versions)
+        return replace(lineup, node="another", versions=gone)
+
+    async def lost():
+        raise ConnectionError("the router's node is lost")
+
+    nearby = NearbyDecider(config, elsewhere)
+    asyncio.run(nearby.look())
+    first = nearby._decider.champion
+    queries = [Query(text) for text in ("What is 3 + 21?", "What is the capital of Peru?")]
+    assert list(map(str, nearby._decider.decide(queries))) == list(
+        map(str, asyncio.run(router.decide(queries)))
+    )
+    asyncio.run(nearby.look())
+    assert nearby._decider.champion is first  # loaded once
+    nearby._find_lineup = lost
+    with pytest.raises(ConnectionError):
+        asyncio.run(nearby.look())
+    assert nearby._decider.decide(queries)
+
+
+def test_a_routers_folder_on_another_node_is_left_to_its_deployment(router_dir, tmp_path):
+    config = config_of(tmp_path, router_dir=router_dir)
+
+    async def elsewhere():
+        return replace(await Router(config).lineup(), node="another")
+
+    nearby = NearbyDecider(config, elsewhere)
+    asyncio.run(nearby.look())
+    assert nearby._decider is None

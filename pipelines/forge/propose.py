@@ -1,0 +1,129 @@
+"""A plan for a gap of this home, from the curve of a short training and the recorded outcomes."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from experts.catalogue_file import Catalogue
+from pipelines.forge.base import load_base
+from pipelines.forge.examples import encode_choices, encode_examples
+from pipelines.forge.gap import TargetGap
+from pipelines.forge.leaks import EvaluationSet
+from pipelines.forge.plan import CurvePoint, GapPlan, Prices, expect_accuracy, plan_gap, value_hypothetical
+from pipelines.forge.readiness import check_base
+from pipelines.forge.run import ForgeSettings, Tell, evaluation_questions, forge_folder
+from pipelines.forge.train import train_adapter
+from pipelines.forge.training_questions import make_training_questions
+from pipelines.learning.cross_fitted import expected_success
+from pipelines.learning.evidence import Evidence, read_evidence
+from pipelines.selfplay.round_record import FROZEN, RoundFolder, RoundRecord
+from universe.pool_file import read_pool
+from warehouse import InputError, NotReadyError, Outcomes
+from warehouse.home import Home
+
+EVALUATIONS = 4  # of a probe, after the one of the base
+
+
+def propose_plan(
+    home: Home,
+    gap: TargetGap,
+    known: Catalogue,
+    settings: ForgeSettings,
+    prices: Prices,
+    *,
+    probe_steps: int,
+    price_weight: float = 0.0,
+    tell: Tell = lambda line: None,
+) -> GapPlan:
+    """Plan the closing of a gap; a specialist that was begun already is not probed again.
+
+    Args:
+        home: with a pool and outcomes, some of them of the gap.
+        gap: to close.
+        known: the catalogue with the base.
+        settings: of the whole training.
+        prices: of the work, and of what it brings.
+        probe_steps: steps of the short training.
+        price_weight: the score that one USD per query has to buy.
+        tell: told in a sentence what happens.
+
+    Raises:
+        InputError, CannotRunError: it cannot be made; see :mod:`pipelines.forge.readiness`.
+        NotReadyError: there are no outcomes to value it by.
+    """
+    base = known.get(settings.base)
+    check_base(base, settings.recipe, forge_folder(home, gap), licence=settings.licence)
+    outcomes, in_gap = _outcomes_of(home, gap, base.name)
+    expected = expected_success(outcomes, cache_dir=home.embeddings)
+    curve, seconds = _probe(home, gap, known, settings, probe_steps, tell)
+    wanted = settings.recipe.steps * settings.recipe.batch_size
+    reach = expect_accuracy(curve, settings.validation, wanted)
+    best = float(np.nanmax(np.nanmean(outcomes.score[in_gap], axis=0)))
+    value = value_hypothetical(outcomes, expected, base.name, in_gap, reach.low, price_weight=price_weight)
+    return plan_gap(
+        gap.name, base.name, questions=wanted, share=float(in_gap.mean()), now=best, expected=reach,
+        seconds_per_question=seconds, value=value, prices=prices,
+    )  # fmt: skip
+
+
+def _outcomes_of(home: Home, gap: TargetGap, base: str) -> tuple[Outcomes, np.ndarray]:
+    """What the pool and the base have answered, and which of it lies in the gap."""
+    records = RoundFolder(home.rounds).record(FROZEN)
+    frozen_ids = records["questions"]["ids"] if "questions" in records else []
+    names = list(dict.fromkeys([*read_pool(home.path), base]))
+    evidence: Evidence | None = read_evidence(home.warehouse(), names, frozen_ids)
+    outcomes = evidence.to_learn() if evidence else None
+    if outcomes is None:
+        raise NotReadyError("no outcomes to value a specialist by", fix="play a round: `leeroo selfplay`")
+    kinds = {name for name, _ in gap.cells}
+    pairs = zip(outcomes.domains.tolist(), outcomes.subjects.tolist(), strict=True)
+    in_gap = np.array([f"{domain}/{subject}" in kinds for domain, subject in pairs])
+    if not in_gap.any():
+        raise InputError(
+            f"no answered question lies in {gap.name!r}",
+            where=gap.name,
+            fix=f"play a round with it: `leeroo selfplay --domain {gap.name}`",
+        )
+    return outcomes, in_gap
+
+
+def _probe(
+    home: Home, gap: TargetGap, known: Catalogue, settings: ForgeSettings, steps: int, tell: Tell
+) -> tuple[list[CurvePoint], float]:
+    """Learning curve and seconds per training question: of a short training, or of the one that there is."""
+    folder, recipe = forge_folder(home, gap), settings.recipe
+    record = RoundRecord(folder / "record.json")
+    if "train" in record:
+        done = record["train"]
+        batch = record["settings"]["recipe"]["batch_size"]
+        tell(f"the curve of {done['steps']} steps that were trained before")
+        return _curve(done["validation"], batch), done["spent_s"] / max(1, done["steps"] * batch)
+    short = replace(recipe, steps=steps, evaluate_every=max(1, steps // EVALUATIONS), warmup_steps=steps // 5)
+    made = make_training_questions(
+        gap, EvaluationSet(evaluation_questions(home)), count=steps * recipe.batch_size,
+        validation_count=settings.validation, seed=settings.seed, weights=settings.weights, least=1,
+    )  # fmt: skip
+    base = known.get(settings.base)
+    model, tokenizer = load_base(base, short)
+    tell(f"probing with {steps} steps of {recipe.batch_size} questions")
+    trained = train_adapter(
+        model,
+        encode_examples(made.train, base, tokenizer),
+        encode_examples(made.validation, base, tokenizer),
+        encode_choices(made.validation, base, tokenizer),
+        short,
+        folder / "probe",
+        identity=f"{made.fingerprint} {base.version}",
+    )
+    curve = [measured for measured in trained.history if "validation_accuracy" in measured]
+    return _curve(curve, recipe.batch_size), trained.spent_s / max(1, trained.steps * recipe.batch_size)
+
+
+def _curve(measured: list[dict[str, float]], batch: int) -> list[CurvePoint]:
+    return [
+        CurvePoint(int(point["step"]) * batch, point["validation_accuracy"])
+        for point in measured
+        if "validation_accuracy" in point
+    ]

@@ -1,0 +1,192 @@
+"""Make a specialist for a gap: questions, training, and its entry in MLflow and in a catalogue.
+
+Each step is in the gap's record once it is done, so that the same call goes on after a kill.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from experts.catalogue_file import Catalogue
+from pipelines.forge.base import load_base
+from pipelines.forge.examples import encode_choices, encode_examples
+from pipelines.forge.gap import TargetGap
+from pipelines.forge.leaks import EvaluationSet
+from pipelines.forge.readiness import check_base
+from pipelines.forge.recipe import TrainRecipe
+from pipelines.forge.specialist import (
+    Specialist,
+    keep_adapter,
+    register_adapter,
+    specialist_spec,
+    write_catalogue,
+)
+from pipelines.forge.train import Measured, TrainedAdapter, train_adapter
+from pipelines.forge.training_questions import TrainingQuestions, make_training_questions
+from pipelines.questions.sources.base import is_frozen
+from pipelines.selfplay.round_record import FROZEN, RoundRecord, Step
+from warehouse.home import Home
+from warehouse.mlflow_runs import EXPERIMENT, open_run
+
+
+@dataclass(frozen=True)
+class ForgeSettings:
+    """What a specialist is made of: questions to learn from, and others to watch the learning by."""
+
+    base: str
+    questions: int = 8_000
+    validation: int = 90
+    weights: tuple[float, ...] | None = None  # share of the questions by level
+    seed: int = 0
+    licence: str | None = None
+    recipe: TrainRecipe = field(default_factory=TrainRecipe)
+
+
+@dataclass(frozen=True)
+class Forged:
+    """A specialist, and how it came about."""
+
+    specialist: Specialist
+    trained: Step
+    leaks: int
+    fingerprint: str
+
+
+Tell = Callable[[str], None]
+SHOWN = 20  # leaks that the record names
+
+
+def forge_folder(home: Home, gap: TargetGap) -> Path:
+    """The folder of a home in which a gap's specialist is made."""
+    return home.path / "forge" / gap.slug
+
+
+def forge_specialist(
+    home: Home,
+    gap: TargetGap,
+    known: Catalogue,
+    settings: ForgeSettings,
+    *,
+    tell: Tell = lambda line: None,
+    on_measured: Callable[[Measured], None] = lambda measured: None,
+) -> Forged:
+    """Make an adapter of a base that learns a gap, and register it.
+
+    Args:
+        home: whose warehouse, whose evaluation sets may not be given away.
+        gap: what it is to learn.
+        known: the catalogue with the base.
+        settings: how.
+        tell: told in a sentence what happens.
+        on_measured: told what training measures.
+
+    Raises:
+        InputError, CannotRunError, TooFewError: it cannot be made; see :mod:`pipelines.forge.readiness`.
+    """
+    base, folder = known.get(settings.base), forge_folder(home, gap)
+    licence, size = check_base(base, settings.recipe, folder, licence=settings.licence)
+    record = RoundRecord(folder / "record.json")
+    record.check(_fixed(settings))
+    questions, made = _questions(home, gap, settings, folder, record)
+    tell(
+        f"{questions.train.num_rows:,} questions to learn from, {questions.validation.num_rows} to validate;"
+        f" {made['leaks']} that give away an evaluation question were refused"
+    )
+    kept = record["mlflow"]["run_id"] if "mlflow" in record else None
+    params = _fixed(settings)["recipe"] | {"gap": gap.name, "base": base.name, "licence": licence.name}
+    with open_run(home.mlflow_uri, EXPERIMENT, f"forge {gap.name}", params=params, resume=kept) as run:
+        if not kept:
+            profile = {"train": questions.train.num_rows, "validation": questions.validation.num_rows}
+            run.log_dataset(f"gap {gap.name}", made["fingerprint"], context="training", profile=profile)
+            run.log({"trainable_parameters": size.trainable}, tags={"gap": gap.name, "base": base.model})
+        record.step("mlflow", lambda: {"run_id": run.id})
+
+        def measured(found: Measured) -> None:
+            step = int(found["step"])
+            run.log({key: value for key, value in found.items() if key != "step"}, step=step)
+            on_measured(found)
+
+        def train() -> Step:
+            model, tokenizer = load_base(base, settings.recipe)
+            tell(f"training {size.trainable:,} of {size.base:,} parameters of {base.name}")
+            done = train_adapter(
+                model,
+                encode_examples(questions.train, base, tokenizer),
+                encode_examples(questions.validation, base, tokenizer),
+                encode_choices(questions.validation, base, tokenizer),
+                settings.recipe,
+                folder,
+                identity=f"{made['fingerprint']} {base.version}",
+                tell=measured,
+            )
+            return _as_step(done, keep_adapter(done.folder, folder))
+
+        trained = record.step("train", train)
+        adapter = Path(trained["adapter"])
+
+        def register() -> Step:
+            facts = {"data_fingerprint": made["fingerprint"], "best_step": trained["best_step"]}
+            model, version = register_adapter(run, gap, adapter, base=base, licence=licence, facts=facts)
+            return {"model": model, "version": version}
+
+        registered = record.step("register", register)
+    spec = specialist_spec(base, f"{base.name}-{gap.slug}", adapter, gap)
+    catalogue = write_catalogue(known, spec, folder / "catalogue.yaml", note=licence.note)
+    specialist = Specialist(
+        spec.name, adapter, catalogue, registered["model"], registered["version"], record["mlflow"]["run_id"]
+    )
+    return Forged(specialist, trained, made["leaks"], made["fingerprint"])
+
+
+def evaluation_questions(home: Home) -> pa.Table:
+    """QUESTIONS rows of a home that nothing may be learned from: the frozen set and its side of the split."""
+    table = home.warehouse().scan("questions")
+    rows = table.select(["prompt", "round"]).to_pylist()
+    keep = [row["round"] == FROZEN or is_frozen(row) for row in rows]
+    return table.filter(pa.array(keep, pa.bool_()))
+
+
+def _questions(
+    home: Home, gap: TargetGap, settings: ForgeSettings, folder: Path, record: RoundRecord
+) -> tuple[TrainingQuestions, Step]:
+    """Make the questions, or read those that a run before this one made."""
+    files = [folder / "train.parquet", folder / "validation.parquet"]
+
+    def make() -> Step:
+        made = make_training_questions(
+            gap, EvaluationSet(evaluation_questions(home)), count=settings.questions,
+            validation_count=settings.validation, seed=settings.seed, weights=settings.weights,
+        )  # fmt: skip
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, table in zip(files, (made.train, made.validation), strict=True):
+            pq.write_table(table, file)
+        return {
+            "fingerprint": made.fingerprint,
+            "leaks": len(made.leaks),
+            "refused": [str(x) for x in made.leaks[:SHOWN]],
+        }
+
+    kept = record.step("questions", make)
+    return TrainingQuestions(pq.read_table(files[0]), pq.read_table(files[1]), ()), kept
+
+
+def _as_step(done: TrainedAdapter, adapter: Path) -> Step:
+    losses = [m for m in done.history if "validation_loss" in m]
+    return {
+        "adapter": str(adapter), "best_step": done.best_step, "steps": done.steps, "stopped": done.stopped,
+        "spent_s": done.spent_s, "trainable": done.trainable, "validation": losses,
+    }  # fmt: skip
+
+
+def _fixed(settings: ForgeSettings) -> dict[str, Any]:
+    """What may not change once a specialist is begun."""
+    fixed = asdict(settings) | {"recipe": settings.recipe.to_params()}
+    for free in ("minutes", "threads", "checkpoint_every"):
+        fixed["recipe"].pop(free)
+    return fixed
