@@ -9,7 +9,7 @@ LEEROO_KILL_SEEDS ?= 10
 TOGETHER := -n 2 --no-loadscope-reorder
 
 # A benchmark is offered once its module is there.
-BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve usable traffic paper scale))) \
+BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,routing universe answer explore serve usable traffic paper scale forge))) \
 	$(patsubst bench/%/__main__.py,bench-%,$(wildcard bench/gateway/__main__.py)) \
 	$(patsubst bench/off_policy.py,bench-off-policy,$(wildcard bench/off_policy.py)) \
 	$(patsubst bench/gate.py,bench-gate,$(wildcard bench/gate.py)) \

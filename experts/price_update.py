@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, time
 from typing import Any
 from urllib.parse import urlsplit
 
-from experts.backends.registry import is_api
+from experts.backends.registry import is_api, speaks_openai
 from experts.catalogue.pricing import Price
 from experts.catalogue.spec import ExpertSpec
 from experts.catalogue_file import Catalogue
@@ -123,18 +123,26 @@ def _find_key(spec: ExpertSpec, prices: PriceMap) -> str | None:
     provider = _provider_of(spec)
     if provider is None:
         return None
-    for key in (f"{provider}/{spec.model}", spec.model):
-        if key in prices.entries and prices.provider(key) in (None, provider):
+    model = spec.model if speaks_openai(spec) else spec.model.removeprefix(f"{provider}/")
+    for key in (f"{provider}/{model}", model):
+        if key in prices.entries and _is_of(prices.provider(key), provider):
             return key
     return None
 
 
+def _is_of(told: str | None, provider: str) -> bool:
+    """Tell whether an entry is about a provider's model; some are divided: bedrock, bedrock_converse."""
+    return told is None or told == provider or told.startswith((f"{provider}_", f"{provider}-"))
+
+
 def _provider_of(spec: ExpertSpec) -> str | None:
+    if not speaks_openai(spec):
+        return spec.model.partition("/")[0]
     return _PROVIDERS.get((urlsplit(url_of(spec)).hostname or "").lower())
 
 
 def _why_unknown(spec: ExpertSpec) -> str:
-    host = urlsplit(url_of(spec)).hostname
+    host = urlsplit(url_of(spec)).hostname if speaks_openai(spec) else ""
     if (provider := _provider_of(spec)) is None:
         return f"whose prices {host} has is not known"
     return f"no entry for {spec.model} of {provider}"

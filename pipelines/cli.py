@@ -10,7 +10,8 @@ import typer
 
 #: One module per group, in the order of ``leeroo --help``.
 GROUPS = (
-    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask", "keys"),
+    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask"),
+    *("accounts.keys", "accounts.teams", "accounts.usage"),
     *("maintenance", "ledger", "traffic", "doctor", "forge"),
     *("pages.ui", "pages.report", "data.prices", "data.imports"),
 )

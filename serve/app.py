@@ -13,6 +13,7 @@ from serve.config import ServeConfig, served_experts
 from serve.config.home_mark import mark_home
 from serve.experts.deployments import bind_expert, called
 from serve.ingress import Ingress
+from serve.ledger.alerts.webhook import SECRET_VARIABLE, URL_VARIABLE
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.store.place import (
     LEDGER_VARIABLE,
@@ -72,10 +73,11 @@ def build(args: dict[str, Any] | ServeConfig) -> ray_serve.Application:
         spec for spec in specs if (row := called(spec)) and row.share(spec, config.ingress_replicas)
     ]
     router = ray_serve.deployment(Router, name="router", **_part(config)).bind(config)
+    from_there = (LEDGER_VARIABLE, PASSWORD_VARIABLE, URL_VARIABLE, SECRET_VARIABLE)
     bookkeeper = ray_serve.deployment(
         Bookkeeper,
         name="bookkeeper",
-        **_part(config, hand_over_keys((), also=(LEDGER_VARIABLE, PASSWORD_VARIABLE))),
+        **_part(config, hand_over_keys((), also=from_there)),
     ).bind(config)
     traces = _bind_traces(config) if config.trace else None
     ingress = ray_serve.deployment(

@@ -101,6 +101,7 @@ ROOMS: dict[str, set[str]] = {
     "pipelines/commands/data": {
         *("pipelines", "pipelines/commands", "pipelines/importing", "pipelines/selfplay/round_record"),
     },
+    "pipelines/commands/accounts": {"pipelines", "pipelines/commands"},
     "pipelines/commands/forge": {"pipelines", "pipelines/commands", "pipelines/forge"},
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),

@@ -23,7 +23,7 @@ ROOT = Path(__file__).parent.parent
 TABLE = "tests/rooms.py"
 HEAVY = {
     *("ray", "vllm", "torch", "transformers", "mlflow", "ortools", "matplotlib", "sklearn", "onnxruntime"),
-    *("pandas", "duckdb"),
+    *("pandas", "duckdb", "litellm"),
 }
 NOT_PACKAGED = {"bench", "handbook", "tests"}  # tools of the repository, which no package imports
 SOURCES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))]

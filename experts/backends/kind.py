@@ -9,6 +9,7 @@ from pathlib import Path
 from experts.backends.base import Backend
 from experts.backends.hardware import Hardware, Problem
 from experts.catalogue.spec import ExpertSpec
+from experts.upstream.connection import Post
 
 
 def _passes(_spec: ExpertSpec, _where: str, _convert: bool) -> None:
@@ -49,6 +50,7 @@ class BackendKind:
         env: environment variables of the process that runs it.
         memory_gib: what its engine takes of a CPU's memory; None where nobody knows.
         count_tokens: the tokens of texts by its own tokenizer; None where that does not lie here.
+        post: makes what sends requests to its API, with its key; None where that speaks OpenAI's dialect.
     """
 
     build: Callable[[Sequence[ExpertSpec], str | Path | None], dict[str, Backend]]
@@ -63,3 +65,4 @@ class BackendKind:
     env: Callable[[ExpertSpec], dict[str, str]] = _no_env
     memory_gib: Callable[[ExpertSpec], float | None] = _no_memory
     count_tokens: Callable[[ExpertSpec, Iterable[str]], int | None] = _no_tokenizer
+    post: Callable[[ExpertSpec, str], Post] | None = None

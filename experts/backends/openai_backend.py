@@ -27,6 +27,7 @@ from experts.eligibility.fit import describe_lacks, estimate_tokens, find_lacks
 from experts.eligibility.needs import find_needs
 from experts.grading.parsing import parse_choice
 from experts.upstream.client import UpstreamClient
+from experts.upstream.connection import Post
 from experts.upstream.credentials import read_key, scrub
 from experts.upstream.failure import Failure, FailureKind
 from experts.upstream.reading import Answer
@@ -86,14 +87,18 @@ class OpenAIBackend:
     log-probabilities is asked to generate instead. ``latency_s`` is that of the question itself, retries
     included.
 
+    Args:
+        spec: the expert.
+        post: what sends its requests, where the API speaks another dialect.
+
     Raises:
         InputError: the key is missing, or holds what no HTTP header can.
     """
 
-    def __init__(self, spec: ExpertSpec) -> None:
+    def __init__(self, spec: ExpertSpec, *, post: Post | None = None) -> None:
         self.spec = spec
         self._key = read_key(spec)
-        self._client = UpstreamClient(spec, self._key)
+        self._client = UpstreamClient(spec, self._key, post=post)
         self._has_logprobs = spec.scoring == "letter"
         self._knows_logprobs = False  # it has told some
         self._ended: Failure | None = None

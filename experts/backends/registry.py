@@ -8,12 +8,16 @@ from pathlib import Path
 from experts.backends.base import Backend
 from experts.backends.hardware import Hardware, Problem
 from experts.backends.kind import BackendKind
+from experts.backends.kinds.litellm import LITELLM
 from experts.backends.kinds.openai import OPENAI
 from experts.backends.kinds.recorded import RECORDED
 from experts.backends.kinds.vllm import VLLM
 from experts.catalogue.spec import ExpertSpec
+from experts.upstream.client import UpstreamClient
+from experts.upstream.credentials import read_key
+from experts.upstream.pool import ConnectionPool
 
-BACKENDS: dict[str, BackendKind] = {"vllm": VLLM, "openai": OPENAI, "recorded": RECORDED}
+BACKENDS: dict[str, BackendKind] = {"vllm": VLLM, "openai": OPENAI, "litellm": LITELLM, "recorded": RECORDED}
 
 
 def kind_of(spec: ExpertSpec) -> BackendKind:
@@ -48,6 +52,16 @@ def build_backends(specs: Sequence[ExpertSpec], *, cache_dir: str | Path | None 
     for backend, group in groups.items():
         built |= BACKENDS[backend].build(group, cache_dir)
     return built
+
+
+def connect(spec: ExpertSpec, *, pool: ConnectionPool | None = None) -> UpstreamClient:
+    """Return the client of an expert's API, in whichever dialect that is asked.
+
+    Raises:
+        CannotRunError: the key, or the package that knows the dialect, is missing.
+    """
+    key, post = read_key(spec), kind_of(spec).post
+    return UpstreamClient(spec, key, pool=pool, post=None if post is None else post(spec, key))
 
 
 def check_runnable(spec: ExpertSpec, hardware: Hardware) -> list[Problem]:
@@ -85,3 +99,8 @@ def count_tokens(spec: ExpertSpec, texts: Iterable[str]) -> int | None:
 def is_api(spec: ExpertSpec) -> bool:
     """Tell whether an expert stands behind an API, whose words and bills are another's."""
     return kind_of(spec).is_paid
+
+
+def speaks_openai(spec: ExpertSpec) -> bool:
+    """Tell whether an expert's API is asked in OpenAI's dialect, not through a translation."""
+    return kind_of(spec).post is None

@@ -17,6 +17,9 @@ _OURS = ("model", "messages", "prompt", "stream")
 _MONEY = (*LIMITS, "n", "best_of")
 _NO_LOGPROBS = ("logprobs", "top_logprobs")
 _OLD_LIMIT = {"max_completion_tokens": "max_tokens"}
+_CREDENTIAL = re.compile(
+    r"secret|password|credential|api_key|access_key|(session|ad|auth|bearer)_token", re.IGNORECASE
+)
 _HEADER = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _OUR_HEADERS = frozenset(("host", "content-length", "content-type", "transfer-encoding", "connection"))
 _KEY_HEADERS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-key", "proxy-authorization"))
@@ -120,6 +123,11 @@ class Dialect(BaseModel):
         for name in fields:
             if name in _OURS:
                 raise ValueError(f"{name!r} is what a request is made of; leave it out")
+            if _CREDENTIAL.search(name):
+                raise ValueError(
+                    f"{name!r} would write a credential into a file; name its variable in"
+                    " `api_key_env:`, or leave it to the environment of the process"
+                )
             if name in LIMITS:
                 raise ValueError(f"{name!r} decides what a request may cost; set `max_tokens:` of the expert")
             if name in _MONEY:

@@ -63,9 +63,10 @@ class ExpertSpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
 
     name: str = Field(min_length=1, max_length=200, description="unique name, shown everywhere")
-    backend: str = Field(description="how the model is asked: vllm, openai or recorded")
+    backend: str = Field(description="how the model is asked: vllm, openai, litellm or recorded")
     model: str = Field(
-        min_length=1, description="hub id, local folder, bundled:<name>, or the API's model name"
+        min_length=1,
+        description="hub id, local folder, bundled:<name>, or the API's model name; litellm: provider/name",
     )
     prices: Annotated[tuple[Price, ...], BeforeValidator(_as_list)] = Field(
         alias="price",
@@ -252,7 +253,7 @@ _BELONGS: tuple[tuple[Callable[[ExpertSpec], bool], tuple[str, ...], str], ...] 
     ),
     (
         lambda spec: spec.dialect != Dialect(),
-        ("openai",),
+        ("openai", "litellm"),
         "dialect is for APIs; set `backend: openai` or drop it",
     ),
     (

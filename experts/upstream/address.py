@@ -5,11 +5,15 @@ from __future__ import annotations
 import ipaddress
 import os
 import ssl
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 from urllib.request import getproxies_environment, proxy_bypass_environment  # type: ignore[attr-defined]
 
 from experts.catalogue.spec import ExpertSpec
+
+if TYPE_CHECKING:
+    import aiohttp
+    from yarl import URL
 
 _OPENAI = "https://api.openai.com/v1"
 CHAT, TEXT, EMBEDDINGS, RERANK = _PATHS = ("/chat/completions", "/completions", "/embeddings", "/rerank")
@@ -39,6 +43,19 @@ def proxy_of(url: str) -> str | None:
     proxies = getproxies_environment()
     found = proxies.get(parts.scheme) or proxies.get("all")
     return f"http://{found}" if found and "://" not in found else found
+
+
+def find_way(url: str) -> tuple[URL, URL | None, aiohttp.BasicAuth | None]:
+    """Return an address as it is called, the proxy on the way to it, and who we are to that."""
+    import aiohttp
+    from yarl import URL
+
+    found = proxy_of(url)
+    proxy, login = URL(found) if found else None, None
+    if proxy is not None and proxy.user:
+        login = aiohttp.BasicAuth(proxy.user, proxy.password or "")
+        proxy = proxy.with_user(None)
+    return URL(url, encoded=True), proxy, login
 
 
 def is_loopback(host: str) -> bool:

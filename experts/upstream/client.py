@@ -10,8 +10,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from experts.catalogue.dialect import Dialect
 from experts.catalogue.spec import ExpertSpec
-from experts.upstream.address import proxy_of, url_of
-from experts.upstream.connection import Clock, failure_of, read_body
+from experts.upstream.address import find_way, url_of
+from experts.upstream.connection import (
+    MOST_BYTES,
+    MOST_ERROR_BYTES,
+    Clock,
+    Post,
+    Reply,
+    failure_of,
+    read_body,
+)
 from experts.upstream.counting import TokenCounter
 from experts.upstream.credentials import read_key
 from experts.upstream.dialect import word_request
@@ -28,8 +36,6 @@ if TYPE_CHECKING:
     import aiohttp
     from yarl import URL
 
-_MOST_BYTES = 32 << 20  # of a whole reply, decompressed
-_MOST_ERROR_BYTES = 1 << 20
 _LONG_BYTES = 256 << 10
 _MOST_REFUSALS = 6  # fields that are given up for one request
 
@@ -48,13 +54,19 @@ class UpstreamClient:
         spec: the expert.
         key: of its API; empty for a server that needs none; read from the environment when not given.
         pool: the connections of this process, to be closed by their owner; its own when not given.
+        post: what sends its requests; in OpenAI's words over HTTP when not given.
 
     Raises:
         InputError: the key is missing, or holds what no header can.
     """
 
     def __init__(
-        self, spec: ExpertSpec, key: str | None = None, *, pool: ConnectionPool | None = None
+        self,
+        spec: ExpertSpec,
+        key: str | None = None,
+        *,
+        pool: ConnectionPool | None = None,
+        post: Post | None = None,
     ) -> None:
         self.spec = spec
         self.counter = TokenCounter(spec)
@@ -62,7 +74,7 @@ class UpstreamClient:
         self._key = read_key(spec) if key is None else key
         self._owns_pool = pool is None
         self._pool = pool or ConnectionPool()
-        self._ways: dict[str, tuple[URL, URL | None, aiohttp.BasicAuth | None]] = {}
+        self._post = post or HttpPost(spec, self._key)
 
     async def answer(
         self, ask: Ask, timeout_s: float, headers: Mapping[str, str] | None = None
@@ -133,9 +145,10 @@ class UpstreamClient:
     ) -> Answer | Failure:
         try:
             async with asyncio.timeout(clock.limit_s):
-                async with self._post(ask, fields, headers) as response:
-                    clock.has_begun = True
-                    body = await read_body(response, _MOST_BYTES, _MOST_ERROR_BYTES)
+                response = await self._post(self._pool, ask, fields, headers, clock)
+                clock.has_begun = True
+                body = await read_body(response, MOST_BYTES, MOST_ERROR_BYTES)
+                response.release()
                 return await self._read_fairly(ask, response, body, fields)
         except Exception as error:
             return failure_of(error, clock, self._secrets)
@@ -143,14 +156,14 @@ class UpstreamClient:
     async def _send_stream(
         self, ask: Ask, fields: dict[str, Any], headers: dict[str, str], clock: Clock
     ) -> UpstreamStream | Failure:
-        response: aiohttp.ClientResponse | None = None
+        response: Reply | None = None
         try:
             async with asyncio.timeout(clock.limit_s):
-                response = await self._post(ask, fields, headers)
+                response = await self._post(self._pool, ask, fields, headers, clock)
                 clock.has_begun = True
                 kind = response.headers.get("content-type", "").lower()
                 if response.status >= 300 or "application/json" in kind:
-                    body = await read_body(response, _MOST_BYTES, _MOST_ERROR_BYTES)
+                    body = await read_body(response, MOST_BYTES, MOST_ERROR_BYTES)
                     response.release()
                     reply = await self._read_fairly(ask, response, body, fields)
                     if isinstance(reply, Failure):
@@ -170,16 +183,14 @@ class UpstreamClient:
             return failure_of(error, clock, self._secrets)
 
     async def _read_fairly(
-        self, ask: Ask, response: aiohttp.ClientResponse, body: bytes, fields: dict[str, Any]
+        self, ask: Ask, response: Reply, body: bytes, fields: dict[str, Any]
     ) -> Answer | Failure:
         """Read a long reply beside the event loop: some megabytes of odd JSON take many seconds."""
         if len(body) <= _LONG_BYTES:
             return self._read_whole(ask, response, body, fields)
         return await asyncio.to_thread(self._read_whole, ask, response, body, fields)
 
-    def _read_whole(
-        self, ask: Ask, response: aiohttp.ClientResponse, body: bytes, fields: dict[str, Any]
-    ) -> Answer | Failure:
+    def _read_whole(self, ask: Ask, response: Reply, body: bytes, fields: dict[str, Any]) -> Answer | Failure:
         kind = response.headers.get("content-type", "")
         if response.status < 300 and is_stream(kind, body):
             reader = StreamReader(
@@ -190,10 +201,25 @@ class UpstreamClient:
             ask, response.status, response.headers, body, self.counter, sent=fields, secrets=self._secrets
         )
 
-    def _post(self, ask: Ask, fields: dict[str, Any], headers: dict[str, str]) -> Any:
+    @property
+    def _secrets(self) -> tuple[str, ...]:
+        return (self._key,) if len(self._key) >= 4 else ()
+
+
+class HttpPost:
+    """Asks an API that speaks OpenAI's dialect; see :class:`experts.upstream.connection.Post`."""
+
+    def __init__(self, spec: ExpertSpec, key: str) -> None:
+        self._spec, self._key = spec, key
+        self._ways: dict[str, tuple[URL, URL | None, aiohttp.BasicAuth | None]] = {}
+
+    async def __call__(
+        self, pool: ConnectionPool, ask: Ask, fields: dict[str, Any], headers: dict[str, str], clock: Clock
+    ) -> Reply:
+        """Send a request; returns once headers have come."""
         way = self._ways.get(ask.path)
         if way is None:
-            way = self._ways[ask.path] = _find_way(url_of(self.spec, ask.path))
+            way = self._ways[ask.path] = find_way(url_of(self._spec, ask.path))
         url, proxy, login = way
         sent = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
         sent |= {"user-agent": "leeroo-orchestrator"} | {
@@ -202,9 +228,9 @@ class UpstreamClient:
         if fields.get("stream"):
             sent["accept-encoding"] = "identity"
         if self._key:
-            name = self.dialect.key_header
+            name = self._spec.dialect.key_header
             sent[name] = f"Bearer {self._key}" if name == "authorization" else self._key
-        return self._pool.session().post(
+        return await pool.session().post(
             url,
             data=write_json(fields),
             headers={name.title(): value for name, value in sent.items()},  # as the vendors' own clients do
@@ -212,20 +238,3 @@ class UpstreamClient:
             proxy=proxy,
             proxy_auth=login,
         )
-
-    @property
-    def _secrets(self) -> tuple[str, ...]:
-        return (self._key,) if len(self._key) >= 4 else ()
-
-
-def _find_way(url: str) -> tuple[URL, URL | None, aiohttp.BasicAuth | None]:
-    """Return an address as it is called, the proxy on the way to it, and who we are to that."""
-    import aiohttp
-    from yarl import URL
-
-    found = proxy_of(url)
-    proxy, login = URL(found) if found else None, None
-    if proxy is not None and proxy.user:
-        login = aiohttp.BasicAuth(proxy.user, proxy.password or "")
-        proxy = proxy.with_user(None)
-    return URL(url, encoded=True), proxy, login

@@ -2,18 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 from experts.catalogue.spec import ExpertSpec
 from experts.upstream.credentials import scrub
 from experts.upstream.failure import Failure, FailureKind
+from experts.upstream.pool import ConnectionPool
+from experts.upstream.request import Ask
 
-if TYPE_CHECKING:
-    import aiohttp
-
+MOST_BYTES = 32 << 20  # of a whole reply, decompressed
+MOST_ERROR_BYTES = 1 << 20
 _CHUNK = 64 << 10
+
+
+class Content(Protocol):
+    """The bytes of a reply, as they come."""
+
+    def iter_chunked(self, n: int, /) -> AsyncIterator[bytes]: ...  # noqa: D102
+    async def readany(self) -> bytes: ...  # noqa: D102
+    def at_eof(self) -> bool: ...  # noqa: D102
+
+
+class Reply(Protocol):
+    """A reply in OpenAI's words whose headers have come; aiohttp's is one."""
+
+    @property
+    def status(self) -> int: ...  # noqa: D102
+    @property
+    def headers(self) -> Mapping[str, str]: ...  # noqa: D102
+    @property
+    def content(self) -> Content: ...  # noqa: D102
+    def close(self) -> None: ...  # noqa: D102
+    def release(self) -> Any: ...  # noqa: D102
+
+
+class Post(Protocol):
+    """Sends a request, worded as OpenAI does, to one expert's API, and returns the reply in such words.
+
+    It tells the clock when headers have come, and raises what :func:`failure_of` reads.
+    """
+
+    async def __call__(  # noqa: D102
+        self, pool: ConnectionPool, ask: Ask, fields: dict[str, Any], headers: dict[str, str], clock: Clock, /
+    ) -> Reply: ...
 
 
 class TooLongError(Exception):
@@ -40,7 +73,7 @@ class Clock:
         return self.timeout_s < self.spec.timeout_s
 
 
-async def read_body(response: aiohttp.ClientResponse, most: int, most_of_error: int) -> bytes:
+async def read_body(response: Reply, most: int, most_of_error: int) -> bytes:
     """Return a reply's body, decompressed; cancelled, it hangs up.
 
     Beyond so many bytes an answer is a TooLongError; of an error the first ones say what it is.

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
 
-from experts.upstream.connection import is_garbled
+from experts.upstream.connection import Reply, TooLongError, is_garbled
 from experts.upstream.failure import Failure, FailureKind
 from experts.upstream.reading import Answer
 from experts.upstream.stream import Piece, StreamReader, pieces_of
 from experts.upstream.usage import Usage
-
-if TYPE_CHECKING:
-    import aiohttp
 
 
 class UpstreamStream:
@@ -25,9 +21,7 @@ class UpstreamStream:
         silence_s: how long the upstream may say nothing.
     """
 
-    def __init__(
-        self, reader: StreamReader | None, response: aiohttp.ClientResponse | None, silence_s: float
-    ) -> None:
+    def __init__(self, reader: StreamReader | None, response: Reply | None, silence_s: float) -> None:
         self._reader, self._response, self._silence_s = reader, response, silence_s
         self._ready: list[Piece | Failure] = []
         self._usage: Usage | None = None
@@ -113,6 +107,8 @@ class UpstreamStream:
                 self._ready += found
                 if found:
                     break
+        except TooLongError as error:
+            self._ready += self._reader.break_off(FailureKind.MALFORMED, str(error))
         except (aiohttp.ClientError, ConnectionError) as error:
             kind = FailureKind.MALFORMED if is_garbled(error) else FailureKind.BROKEN_CONNECTION
             self._ready += self._reader.break_off(kind, "the connection to the API broke within the answer")

@@ -161,7 +161,7 @@ def check(
     from dataclasses import asdict
 
     from experts import load_catalogue
-    from experts.backends.registry import is_api
+    from experts.backends.registry import connect, is_api
     from experts.upstream.checking.check import CheckResult, check_expert
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.query_output import write_records
@@ -176,7 +176,7 @@ def check(
         )
 
     async def check_all() -> list[CheckResult]:
-        return list(await asyncio.gather(*map(check_expert, apis)))
+        return list(await asyncio.gather(*(check_expert(spec, connect) for spec in apis)))
 
     results = asyncio.run(check_all())
     if as_json or as_csv:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ import typer
 from pipelines.commands.options import DEFAULT_HOME, HomeOption, LedgerOption
 from serve.wire.recording import Recording
 from serve.wire.request_headers import SESSION_HEADER
+from warehouse import InputError
 from warehouse.home import Home, warehouse_elsewhere
 from warehouse.traffic.retention import DEFAULT_DAYS
 
@@ -123,10 +125,24 @@ def serve(
         str,
         typer.Option(help="HTTP front: haproxy, python (Ray Serve's proxy) or auto."),
     ] = "auto",
+    trusted_proxy: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Network (CIDR) of a proxy before this endpoint that is believed to tell clients' addresses"
+            " (X-Forwarded-For); may be repeated."
+        ),
+    ] = None,
     ingress_replicas: Annotated[
         int,
         typer.Option(help="Processes that take requests; on a cluster they spread over the nodes.", min=1),
     ] = 1,
+    node_label: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="NAME=VALUE: label of the cluster nodes that see the home; the endpoint itself runs "
+            "there alone. May be repeated."
+        ),
+    ] = None,
     write_config: Annotated[
         Path | None,
         typer.Option(help="Write a configuration file for `serve deploy` instead of starting anything."),
@@ -150,11 +166,12 @@ def serve(
     settings |= {"record": record, "explore_share": explore_share, "auto_promote": auto}
     settings |= {"keep_texts_days": keep_texts_days, "texts_key_file": texts_key_file, "redact": redact}
     settings |= {"explore_usd_per_day": explore_usd_per_day, "explore_temperature": explore_temperature}
-    settings |= {"ingress_replicas": ingress_replicas}
+    settings |= {"ingress_replicas": ingress_replicas, "node_labels": _read_labels(node_label or ())}
     settings |= {"cache": cache, "cache_ttl_s": cache_ttl_s, "cache_mb": cache_mb}
     settings |= {"cache_sampled": cache_sampled, "cache_similarity": cache_similarity}
     settings |= {"session_header": session_header, "session_by_user": session_by_user}
     settings |= {"trace": trace, "trace_share": trace_share, "trace_to": tuple(trace_to or ())}
+    settings |= {"trusted_proxies": tuple(trusted_proxy or ())}
     config = ServeConfig.parse(
         settings | {"shadow": shadow, "canary_share": canary_share, "drain_s": drain_s, "front": front}
     )
@@ -194,3 +211,18 @@ def serve(
                 stop_serving()
                 close_books(config, drained)
             console.print("stopped")
+
+
+def _read_labels(pairs: Sequence[str]) -> dict[str, str]:
+    """Read ``NAME=VALUE``.
+
+    Raises:
+        InputError: one of them is something else.
+    """
+    labels = {}
+    for pair in pairs:
+        name, is_pair, value = pair.partition("=")
+        if not (name and is_pair and value):
+            raise InputError(f"{pair!r} is no label", where="--node-label", fix="write NAME=VALUE")
+        labels[name] = value
+    return labels

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -15,6 +16,7 @@ from experts import ExpertSpec
 from experts.catalogue_file import Catalogue, load_catalogue
 from pipelines.forge.compare import CLOSED, FORGETTING, Verdict, compare_specialist, other_questions
 from pipelines.forge.gap import TargetGap
+from pipelines.forge.recipe import TrainRecipe
 from pipelines.forge.run import Forged, ForgeSettings, Tell, forge_folder, forge_specialist
 from pipelines.forge.train import Measured
 from pipelines.forge.training_questions import held_out_questions
@@ -25,7 +27,7 @@ from pipelines.learning.pool_outcomes import load_pool_outcomes
 from pipelines.selfplay.round_record import FROZEN, RoundFolder, RoundRecord, Step
 from universe.analysis.candidate import CandidateValue, value_candidate
 from universe.solver.select import universe_program
-from warehouse import Outcomes
+from warehouse import NotReadyError, Outcomes
 from warehouse.home import Home
 
 TEST_SEED = 7_000_003  # of held-out questions: another draw than any round's
@@ -132,6 +134,32 @@ def try_specialist(
         "refused": why_refused(verdict),
         "training_usd": forged.trained["spent_s"] / 3600 * settings.usd_per_hour,
     }
+
+
+def try_made(
+    home: Home, gap: TargetGap, known: Catalogue, *, held_out: int, elsewhere: int, threads: int = 0
+) -> Verdict:
+    """Test the specialist that this home has made for a gap, on questions of other draws than its own test.
+
+    Raises:
+        NotReadyError: none was made.
+    """
+    record = RoundRecord(forge_folder(home, gap) / "record.json")
+    if "train" not in record:
+        raise NotReadyError(
+            f"no specialist was made for {gap.name!r}",
+            where=str(home.path),
+            fix=f"leeroo forge run {gap.name}",
+        )
+    made = record["settings"]
+    recipe = TrainRecipe(dtype=made["recipe"]["dtype"], threads=threads)
+    return compare_specialist(
+        known.get(made["base"]),
+        Path(record["train"]["adapter"]),
+        held_out_questions(gap, held_out, seed=TEST_SEED + 1, allow_fewer=True),
+        other_questions(home.warehouse().scan("questions"), gap, elsewhere, seed=TEST_SEED + 1),
+        recipe,
+    )
 
 
 def why_refused(verdict: Verdict) -> str | None:

@@ -107,7 +107,7 @@ def train_adapter(
         recipe: how.
         folder: checkpoints and ``adapter/`` are written there.
         identity: of base and data: what must be the same for a checkpoint to be gone on from.
-        tell: told what was measured, as it is.
+        tell: told what was measured, as it is; what was before a kill is not told again.
 
     Raises:
         InputError: the checkpoints there are of another training.
@@ -127,8 +127,6 @@ def train_adapter(
     if (state := checkpoints.load()) is not None:
         _restore(state, weights, optimiser, best)
         step, spent_s, history = state.step, state.spent_s, list(state.history)
-        for measured in history:
-            tell(measured)
     started = time.monotonic()
     before_s = spent_s
     while True:

@@ -49,6 +49,11 @@ class ServeConfig(BaseModel):
     )
     host: str = Field("127.0.0.1", description="address to listen on")
     port: int = Field(8000, ge=1, le=65535, description="port to listen on")
+    trusted_proxies: tuple[str, ...] = Field(
+        (),
+        description="networks (CIDR) of proxies before this endpoint whose X-Forwarded-For is believed, for "
+        "keys that may be used from some networks only",
+    )
     front: Literal["auto", "haproxy", "python"] = Field(
         "auto",
         description="the proxy before the ingresses: HAProxy, Ray Serve's proxy in Python, or "
@@ -172,6 +177,11 @@ class ServeConfig(BaseModel):
         "all of which have to see the home; experts have labels of their own",
     )
     home_mark: str | None = Field(None, description="mark of the home; set when the endpoint is built")
+
+    @field_validator("trusted_proxies")
+    @classmethod
+    def _are_networks(cls, told: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(str(ipaddress.ip_network(one, strict=False)) for one in told)
 
     @field_validator("session_header")
     @classmethod

@@ -101,6 +101,7 @@ def _engine_actor(spec: ExpertSpec) -> dict[str, Any]:
 DEPLOYMENTS: dict[str, Hosted | Called] = {
     "vllm": Hosted(VllmExpert, lambda _spec: MAX_ONGOING, _engine_actor),
     "openai": Called(DirectClient, lambda spec: spec.concurrency),
+    "litellm": Called(DirectClient, lambda spec: spec.concurrency),
 }
 
 

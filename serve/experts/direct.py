@@ -1,11 +1,12 @@
-"""An expert behind an OpenAI-compatible API, asked from the ingress itself."""
+"""An expert behind an API, asked from the ingress itself."""
 
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 
 from experts import ExpertSpec
-from experts.upstream import Ask, ConnectionPool, Failure, FailureKind, UpstreamClient, UpstreamStream, ask_of
+from experts.backends.registry import connect
+from experts.upstream import Ask, ConnectionPool, Failure, FailureKind, UpstreamStream, ask_of
 from serve.experts.client import OpenStream, StreamPiece, WholeAnswer, read_opening
 
 #: What is passed on. The rest of OpenAI's fields, and those of other vendors, change the price, the model or
@@ -38,7 +39,7 @@ class DirectClient:
     ) -> None:
         self.spec = spec
         self.at_once: int | None = spec.concurrency if at_once is None else at_once
-        self._client = UpstreamClient(spec, pool=pool)
+        self._client = connect(spec, pool=pool)
 
     async def is_running(self) -> bool:
         """See :class:`ExpertClient`. Nothing of ours can be down; the breaker knows how the API is."""

@@ -7,6 +7,7 @@ import json
 import os
 import random
 import re
+import secrets
 import shlex
 import shutil
 import socket
@@ -17,6 +18,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from serve.front import launcher
+from serve.http.client_address import FRONT_SECRET
 from serve.http.proxy_errors import DIED, GONE, STARTING_AGAIN, TIMED_OUT
 from serve.wire.api_errors import ApiError
 
@@ -100,6 +102,7 @@ def haproxy_settings(program: Path, longest_request_s: float) -> dict[str, str]:
     return {
         SWITCH: "1",
         _PROGRAM: str(program),
+        FRONT_SECRET: secrets.token_hex(16),
         # A HAProxy that was replaced ends its requests; none takes longer.
         "RAY_SERVE_HAPROXY_HARD_STOP_AFTER_S": f"{longest_request_s:.0f}",
         "RAY_SERVE_PORT_QUARANTINE_S": "60",

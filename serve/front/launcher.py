@@ -18,6 +18,7 @@ import sys
 from pathlib import Path
 
 ALONE = "alone"  # a file: this machine is the whole cluster
+FRONT_SECRET, PEER_HEADER = "LEEROO_FRONT_SECRET", "x-leeroo-peer"  # as serve/http/client_address.py has them
 STATE = "front.json"  # who runs here; beside Ray's configuration
 _PR_SET_PDEATHSIG = 1
 _SECTION = re.compile(r"(global|defaults|frontend|backend|listen)\b")
@@ -32,12 +33,12 @@ _WATCHED = ("frontend prometheus", "listen stats")
 MOST_HEADERS_S = 20
 
 
-def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S) -> str:
+def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S, secret: str | None = None) -> str:
     """Return Ray's configuration, corrected.
 
     Errors have OpenAI's format, headers have a time limit, clients that hang up are noticed, and only the
     owner may use HAProxy's admin socket. If HAProxy listens on the loopback address, or this machine is the
-    whole cluster, only the endpoint's port is open.
+    whole cluster, only the endpoint's port is open. Clients' addresses are passed on with ``secret``.
 
     Raises:
         ValueError: the configuration does not look like that of Ray 2.60.
@@ -59,6 +60,9 @@ def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S) -> st
     lines += [f"    timeout http-request {most_headers_s}s", "    option disable-h2-upgrade"]
     lines += [f"    errorfile {file.stem} {file}" for file in sorted(folder.glob("*.http"))]
     sections["defaults"] = lines
+    if secret is not None:  # who asks is told to the ingresses, which believe it of nobody else
+        at = next(place for place, line in enumerate(front) if line.split()[:1] == ["bind"])
+        front.insert(at + 1, f'    http-request set-header {PEER_HEADER} "{secret} %[src]"')
     gone = f"status 503 content-type application/json file {folder / 'gone.json'} hdr Retry-After 5"
     sections["backend default_backend"] = [f"    http-request return {gone}"]
     sections["global"] = [
@@ -107,7 +111,9 @@ def main() -> None:
     binary, folder, *options = sys.argv[1:]
     if "-f" in options:
         path = Path(options[options.index("-f") + 1])
-        corrected = correct(path.read_text(encoding="utf-8"), Path(folder))
+        corrected = correct(
+            path.read_text(encoding="utf-8"), Path(folder), secret=os.environ.get(FRONT_SECRET)
+        )
         if "-c" not in options:
             if "-sf" not in options:
                 corrected = keep_servers(corrected, path.parent)

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Body, FastAPI, Query
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST as CONTENT_TYPE
 
+from serve.http.admin.routes import add_admin
 from serve.http.authentication import Authentication
 from serve.http.body_limit import BodyLimit
 from serve.http.described import REFUSALS, STREAM, FromHeaders, FromKey, complete
@@ -58,7 +59,9 @@ def create_api(gateway: Gateway) -> FastAPI:
     add_error_handlers(app)
     page, policy = read_page()
     app.add_middleware(BodyLimit, max_bytes=gateway.config.max_body_bytes)
-    app.add_middleware(Authentication, identifier=gateway.ledger)  # the outer one: no key, nothing read
+    # The outer one: no key, nothing read.
+    trusted = gateway.config.trusted_proxies
+    app.add_middleware(Authentication, identifier=gateway.ledger, trusted_proxies=trusted)
     if gateway.config.access == "open":
         app.add_middleware(LocalNames)
     gateway.ledger.life.count_background = gateway.count_background
@@ -117,6 +120,7 @@ def create_api(gateway: Gateway) -> FastAPI:
         return await carry_out(gateway, request, caller)
 
     app.include_router(asked)
+    add_admin(app, gateway.ledger)
 
     @app.get("/v1/models", responses={401: REFUSALS[401]})
     async def models(caller: FromKey) -> ModelList:

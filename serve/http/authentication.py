@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
+from collections.abc import Sequence
 from typing import Protocol
 
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from serve.http.client_address import client_address
 from serve.http.error_replies import error_reply
 from serve.http.local_names import FOREIGN, is_local_name
-from serve.ledger.messages import Caller, hash_secret
+from serve.ledger.messages import ENDED, Caller, Ended, hash_secret
+from serve.request.candidates.door import check_door
 from serve.wire.api_errors import ApiError
 
 KNOWN_FOR_S = 30.0  # how long a revoked key may still pass here; the ledger gives it no answer all the same
@@ -22,18 +25,25 @@ _MAX_KNOWN = 10_000
 class Identifier(Protocol):
     """The interface that looks up the owner of a key."""
 
-    async def identify(self, secret_hash: str | None) -> Caller | None:
-        """Return who asks, by the digest of the key; None when the request may not come in."""
+    async def identify(self, secret_hash: str | None) -> Caller | Ended | None:
+        """Return who asks, by the digest of a secret, or why it is none any more; None if it never was."""
         ...
 
 
 class Authentication:
-    """ASGI middleware: requests under ``/v1/`` need a valid key; ``scope["state"]["caller"]`` says whose."""
+    """ASGI middleware: requests under ``/v1/`` need a valid key; ``scope["state"]["caller"]`` says whose.
 
-    def __init__(self, app: ASGIApp, identifier: Identifier) -> None:
+    Args:
+        app: what they go to.
+        identifier: knows the keys.
+        trusted_proxies: networks of proxies that are believed to tell whence a request comes.
+    """
+
+    def __init__(self, app: ASGIApp, identifier: Identifier, trusted_proxies: Sequence[str] = ()) -> None:
         self._app = app
         self._identifier = identifier
-        self._known: OrderedDict[str | None, tuple[float, Caller | None]] = OrderedDict()
+        self._trusted_proxies = trusted_proxies
+        self._known: OrderedDict[str | None, tuple[float, Caller | Ended | None]] = OrderedDict()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass a request on if its key is valid."""
@@ -46,29 +56,40 @@ class Authentication:
         except ApiError as error:
             await error_reply(error, path)(scope, receive, send)
             return
-        if caller is None:
-            message = "this key is not valid" if secret else "give a key: Authorization: Bearer <key>"
+        if not isinstance(caller, Caller):
+            message = ENDED[caller or "revoked"] if secret else "give a key: Authorization: Bearer <key>"
             refusal = ApiError(401, message, code="invalid_api_key")
             await error_reply(refusal, path)(scope, receive, send)
             return
         if caller.key_id is None and not is_local_name(scope):
             await error_reply(FOREIGN, path)(scope, receive, send)
             return
+        try:
+            address = None if caller.networks is None else client_address(scope, self._trusted_proxies)
+            check_door(caller, path, address)
+        except ApiError as error:
+            await error_reply(error, path)(scope, receive, send)
+            return
         scope.setdefault("state", {})["caller"] = caller
         await self._app(scope, receive, send)
 
-    async def _identify(self, secret_hash: str | None) -> Caller | None:
+    async def _identify(self, secret_hash: str | None) -> Caller | Ended | None:
         now = time.monotonic()
         known = self._known.get(secret_hash)
-        if known is not None and now < known[0]:
+        if known is not None and now < known[0] and not _has_ended(known[1]):
             return known[1]
         caller = await self._identifier.identify(secret_hash)
-        is_key = caller is not None and caller.key_id is not None
+        is_key = isinstance(caller, Caller) and caller.key_id is not None
         self._known[secret_hash] = (now + (KNOWN_FOR_S if is_key else REST_FOR_S), caller)
         self._known.move_to_end(secret_hash)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
         return caller
+
+
+def _has_ended(caller: Caller | Ended | None) -> bool:
+    """Tell whether the time of a secret is over: that is known without asking anyone."""
+    return isinstance(caller, Caller) and caller.valid_until is not None and caller.valid_until <= time.time()
 
 
 def _secret_of(headers: Headers) -> str:

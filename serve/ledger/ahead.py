@@ -15,20 +15,28 @@ from serve.ledger.periods import PERIODS, period_start
 from serve.ledger.picodollars import MOST_PICO
 from serve.ledger.store.store import Row, Store
 
+#: The teams above some keys, as ``above``: those that they lie in, those that these lie in, and so on.
+TEAMS_ABOVE = (
+    "with recursive above as (select teams.* from teams where team_id in"
+    " (select team_id from keys where key_id in ({places}))"
+    " union select teams.* from teams join above on teams.team_id = above.parent_id)"
+)
+
 
 @dataclass
 class Ahead:
     """Keys, calls and conversations by what they are asked for; None where there is no such row."""
 
     keys: dict[str, Row | None] = field(default_factory=dict)
+    teams: dict[str, Row] = field(default_factory=dict)  # all those above the keys
     calls: dict[str, Row | None] = field(default_factory=dict)
     conversations: dict[bytes, Row | None] = field(default_factory=dict)
     _starts: tuple[str, ...] = ()  # periods whose spending was read
     _spending: dict[tuple[str, str], tuple[int, int, int]] = field(default_factory=dict)
 
     def spending(self, key_id: str, start: str) -> tuple[int, int, int] | None:
-        """Return what is spent and reserved, and the requests; None where that was not read."""
-        if key_id not in self.keys or start not in self._starts:
+        """Return what is spent and reserved by a key or a team, and its requests; None where not read."""
+        if (key_id not in self.keys and key_id not in self.teams) or start not in self._starts:
             return None
         return self._spending.get((key_id, start), (0, 0, 0))
 
@@ -41,7 +49,7 @@ class Ahead:
 
     def clear(self) -> None:
         """Forget all."""
-        for rows in (self.keys, self.calls, self.conversations, self._spending):
+        for rows in (self.keys, self.teams, self.calls, self.conversations, self._spending):
             rows.clear()
 
 
@@ -65,27 +73,34 @@ def needs_of(entries: Sequence[Entry], keyed: Callable[[bytes], bytes]) -> Needs
 
 
 def read_ahead(db: Store, needs: Needs, now: float) -> Ahead:
-    """Read the rows of these keys, calls and conversations, and what the keys spent in periods of now."""
+    """Read the rows of these keys, calls and conversations, and what the keys and their teams spent now."""
     key_ids, request_ids, conversations = needs
     starts = tuple(period_start(period, now) for period in PERIODS)
-    wanted: list[tuple[str, Collection[Any], tuple[str, ...]]] = [
-        ("select * from keys where key_id in", key_ids, ()),
-        ("select * from calls where request_id in", request_ids, ()),
-        ("select * from conversations where digest in", conversations, ()),
-        ("select * from spending where period_start in (?, ?, ?) and key_id in", key_ids, starts),
+    teams_above = f"{TEAMS_ABOVE} select * from above"
+    spending = (
+        f"{TEAMS_ABOVE} select * from spending where period_start in (?, ?, ?)"
+        " and (key_id in ({places}) or key_id in (select team_id from above))"
+    )
+    keyed, called, talked = _padded(key_ids), _padded(request_ids), _padded(conversations)
+    wanted: list[tuple[str, Sequence[Any], Sequence[Any]]] = [
+        ("select * from keys where key_id in ({places})", keyed, keyed),
+        (teams_above, keyed, keyed),
+        (spending, keyed, (*keyed, *starts, *keyed)),
+        ("select * from calls where request_id in ({places})", called, called),
+        ("select * from conversations where digest in ({places})", talked, talked),
     ]
-    asked = []
-    for sql, values, first in wanted:
-        if places := _padded(values):
-            asked.append((f"{sql} ({', '.join('?' * len(places))})", (*first, *places)))
+    asked = [
+        (sql.format(places=", ".join("?" * len(named))), values) for sql, named, values in wanted if named
+    ]
     found = iter(db.read_many(asked))
-    keys, calls, held, spent = (next(found) if values else () for _, values, _ in wanted)
+    keys, teams, spent, calls, held = (next(found) if named else () for _, named, _ in wanted)
     return Ahead(
-        dict.fromkeys(key_ids) | {row["key_id"]: row for row in keys},
-        dict.fromkeys(request_ids) | {row["request_id"]: row for row in calls},
-        dict.fromkeys(conversations) | {row["digest"]: row for row in held},
-        starts,
-        {
+        keys=dict.fromkeys(key_ids) | {row["key_id"]: row for row in keys},
+        teams={row["team_id"]: row for row in teams},
+        calls=dict.fromkeys(request_ids) | {row["request_id"]: row for row in calls},
+        conversations=dict.fromkeys(conversations) | {row["digest"]: row for row in held},
+        _starts=starts,
+        _spending={
             (row["key_id"], row["period_start"]): (row["spent"], row["reserved"], row["requests"])
             for row in spent
         },

@@ -1,18 +1,20 @@
-"""Check that the books add up: the charges of keys against their calls, to the picodollar."""
+"""Check that the books add up: the charges of keys and teams against their calls, to the picodollar."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
+from serve.ledger.accounts.budgets import places_of
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD
 from serve.ledger.store.place import Place, open_store
 
 
 @dataclass(frozen=True)
 class PeriodBooks:
-    """One period of one key, in picodollars; ``calls`` counts those that are still known."""
+    """One period of one key or team, in picodollars; ``calls`` counts those that are still known."""
 
-    key_id: str
+    key_id: str  # of a team, its id
     name: str
     period_start: str
     budget: int | None
@@ -21,6 +23,7 @@ class PeriodBooks:
     disputed: int
     forgotten_spent: int  # part of ``spent``, of calls that are not known any more
     calls: int
+    kind: Literal["key", "team"] = "key"
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Audit:
     @property
     def disputed_usd(self) -> float:
         """The amount that upstreams claim, or may bill, beyond the charges to keys."""
-        return sum(period.disputed for period in self.periods) / PICO_PER_USD
+        return sum(one.disputed for one in self.periods if one.kind == "key") / PICO_PER_USD
 
 
 def check_books(place: Place) -> Audit:
@@ -45,22 +48,23 @@ def check_books(place: Place) -> Audit:
     db = open_store(place)
     try:
         with db.told_plainly(), db.transaction():
-            keys = {row["key_id"]: row for row in db.all("select * from keys")}
+            teams = {row["team_id"]: row for row in db.all("select * from teams")}
+            owners = {row["key_id"]: row for row in db.all("select * from keys")} | teams
             spending = db.all("select * from spending order by key_id, period_start")
             calls = db.all(
-                "select key_id, period_start, reserved, cost, state, disputed, request_id from calls"
+                "select key_id, period_start, teams, reserved, cost, state, disputed, request_id from calls"
             )
     finally:
         db.close()
     faults: list[str] = []
     sums: dict[tuple[str, str], list[int]] = {}
     for call in calls:
-        total = sums.setdefault((call["key_id"], call["period_start"]), [0, 0, 0, 0])
-        is_open = call["state"] == "open"
-        total[0] += call["cost"] or 0
-        total[1] += call["disputed"]
-        total[2] += call["reserved"] if is_open else 0
-        total[3] += 1
+        for booked_in in places_of(call):
+            total = sums.setdefault(booked_in, [0, 0, 0, 0])
+            total[0] += call["cost"] or 0
+            total[1] += call["disputed"]
+            total[2] += call["reserved"] if call["state"] == "open" else 0
+            total[3] += 1
         if (call["cost"] or 0) > call["reserved"]:
             faults.append(
                 f"call {call['request_id']} was charged {_usd(call['cost'])},"
@@ -68,23 +72,24 @@ def check_books(place: Place) -> Audit:
             )
     periods = []
     for row in spending:
-        key = keys.get(row["key_id"])
+        owner = owners.get(row["key_id"])
         known = sums.pop((row["key_id"], row["period_start"]), [0, 0, 0, 0])
         period = PeriodBooks(
             key_id=row["key_id"],
-            name=key["name"] if key else "",
+            name=owner["name"] if owner else "",
             period_start=row["period_start"],
-            budget=key["budget"] if key else None,
+            budget=owner["budget"] if owner else None,
             spent=row["spent"],
             reserved=row["reserved"],
             disputed=row["disputed"],
             forgotten_spent=row["forgotten_spent"],
             calls=known[3],
+            kind="team" if row["key_id"] in teams else "key",
         )
         periods.append(period)
         known[0] = min(known[0] + row["forgotten_spent"], MOST_PICO)
         known[1] = min(known[1] + row["forgotten_disputed"], MOST_PICO)
-        where = f"key {period.name or period.key_id or 'of nobody'}, period {period.period_start}"
+        where = f"{period.kind} {period.name or period.key_id or 'of nobody'}, period {period.period_start}"
         for word, booked, counted in (
             ("charged", row["spent"], known[0]),
             ("disputed", row["disputed"], known[1]),
@@ -97,7 +102,8 @@ def check_books(place: Place) -> Audit:
                 )
             if booked < 0:
                 faults.append(f"{where}: {_usd(booked)} {word}, less than nothing")
-        if period.budget is not None and period.spent + period.reserved > period.budget:
+        # Where a budget was lowered, what was granted before is no fault.
+        if period.budget is not None and period.spent + period.reserved > period.budget + row["excused"]:
             over = _usd(period.spent + period.reserved - period.budget)
             faults.append(f"{where}: {over} beyond its budget of {_usd(period.budget)}")
     for (key_id, start), (spent, disputed, reserved, count) in sums.items():

@@ -15,13 +15,21 @@ from functools import partial
 
 from serve.config import ServeConfig, is_loopback
 from serve.config.home_mark import check_home
+from serve.ledger.accounts.administering import administer
+from serve.ledger.accounts.usage import Used, tokens_of
 from serve.ledger.ahead import needs_of
+from serve.ledger.alerts.figures import AlertFigures
+from serve.ledger.alerts.sending import AlertSender
+from serve.ledger.alerts.webhook import read_webhook
 from serve.ledger.drain import Drain
 from serve.ledger.key_limits import PriceRatios, RateLimiter
 from serve.ledger.ledger import Ledger
 from serve.ledger.messages import (
+    AdminAnswer,
+    AdminOrder,
     Caller,
     Drained,
+    Ended,
     Entry,
     Extension,
     Feedback,
@@ -73,6 +81,7 @@ class Bookkeeper:
         self._hash_key = read_hash_key(config.home)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
+        self._alerts = AlertSender(self._ledger.alerts, read_webhook())
         self._overview = Overview(self._ledger)
         self._feedback = FeedbackDesk(config, self._ledger)
         self._upkeep = Upkeep(config)
@@ -80,10 +89,11 @@ class Bookkeeper:
         self._written: dict[str, float] = {}  # owner, and when its last beat was written down
         self._drain = Drain()
         budgets = BudgetGauges(self._ledger, self._drain.count_under_way)
-        self._metrics = Metrics(DriftFigures(config.home), budgets)
+        self._metrics = Metrics(DriftFigures(config.home), AlertFigures(self._ledger.alerts), budgets)
         self._to_count: list[Callable[[], None]] = []  # once the entries are in the ledger
         self._carrying: asyncio.Task[None] | None = None
         self._burying: asyncio.Task[None] | None = None
+        self._alerting: asyncio.Task[None] | None = None
         self._local = LocalServer(self.write)
 
     async def address(self) -> Address:
@@ -95,8 +105,8 @@ class Bookkeeper:
         """Keep on with what is done beside the requests; Ray Serve asks now and then."""
         self._carry_on()
 
-    async def identify(self, secret_hash: str | None) -> Caller | None:
-        """Return who asks, by the digest of the key; None when the request may not come in."""
+    async def identify(self, secret_hash: str | None) -> Caller | Ended | None:
+        """Return who asks, by the digest of a secret, or why it is none any more; None if it never was."""
         self._carry_on()
         return await patiently(lambda: self._identify(secret_hash))
 
@@ -122,6 +132,10 @@ class Bookkeeper:
         """Return what an operator sees of the last days, or what a key sees of its own requests."""
         return await patiently(lambda: self._overview.look(caller, days))
 
+    async def administer(self, caller: Caller, order: AdminOrder) -> AdminAnswer:
+        """Do what an admin wants, and note who wanted it."""
+        return await patiently(lambda: administer(self._ledger, caller, order))
+
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken:
         """Write down what a caller says of an answer of its own."""
         taken = await self._feedback.add(caller, feedback)
@@ -138,11 +152,9 @@ class Bookkeeper:
         self._overview.write_down()
         return self._drain.begin(within_s, time.monotonic())
 
-    def _identify(self, secret_hash: str | None) -> Caller | None:
+    def _identify(self, secret_hash: str | None) -> Caller | Ended | None:
         caller = self._ledger.identify(secret_hash) if secret_hash else None
-        if isinstance(caller, Caller):
-            return caller
-        return None if caller == "revoked" or not self._is_open() else Caller()
+        return caller if caller is not None or not self._is_open() else Caller()
 
     def _write_all(self, entries: Sequence[Entry]) -> list[Written]:
         """Write all together, in few ways to the database and back; or else each apart from the others."""
@@ -217,6 +229,8 @@ class Bookkeeper:
                 return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
         ratio = self._ratios.ratio(caller.key_id)
         if not entry.bounds_usd:
+            if refusal := self._ledger.refuse(caller.key_id, caller.rotation):
+                return Reserved(refusal)
             allowance_usd = self._ledger.allowance_usd(caller.key_id) if caller.is_paced else None
             return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, silent_s, ratio)
         self._note_life(entry.owner)
@@ -227,6 +241,7 @@ class Bookkeeper:
             lifetime_s=self._config.longest_request_s,
             owner=entry.owner,
             likely_usd=entry.likely_usd,
+            rotation=caller.rotation,
         )
         return Reserved(grant, held_by, silent_s, ratio)
 
@@ -242,7 +257,11 @@ class Bookkeeper:
     def _settle(self, entry: Settlement, *, is_apart: bool) -> Settled:
         caller = entry.caller
         settled = self._ledger.settle(
-            entry.request_id, entry.cost_usd, disputed_usd=entry.disputed_usd, key_id=caller.key_id
+            entry.request_id,
+            entry.cost_usd,
+            disputed_usd=entry.disputed_usd,
+            key_id=caller.key_id,
+            used=_used(entry),
         )
         if entry.explored is not None:
             beyond_usd = self._ledger.exploring.settle(entry.request_id, entry.explored)
@@ -294,6 +313,8 @@ class Bookkeeper:
             self._carrying = loop.create_task(self._carry())
         if self._burying is None or self._burying.done():
             self._burying = loop.create_task(self._bury_the_dead())
+        if self._alerting is None or self._alerting.done():
+            self._alerting = loop.create_task(self._alerts.run())
 
     async def _bury_the_dead(self) -> None:
         """End the calls of processes that died, and those whose time ran out, for ever."""
@@ -322,3 +343,10 @@ class Bookkeeper:
                 await asyncio.to_thread(self._upkeep.run_if_due)
             except Exception:  # the traffic stays in the ledger, and the next turn tries again
                 logger.exception("cannot write the traffic to the warehouse, or look after what is there")
+
+
+def _used(entry: Settlement) -> Used:
+    answer = entry.answer
+    if answer is not None:
+        return Used(answer.expert, 1, *tokens_of(answer.usage))
+    return Used(entry.failures[-1][0]) if entry.failures else Used()

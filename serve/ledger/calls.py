@@ -3,7 +3,8 @@
 Before a call is made its highest possible cost is reserved; afterwards its actual cost is settled. Doing
 either twice has no effect. A key is never charged more than was reserved: any further claim is for the
 operator to dispute. A reservation ends with its owner: if that process dies the call is charged at its
-likely cost, since the upstream bills it all the same.
+likely cost, since the upstream bills it all the same. What is booked is booked for the key and for every
+team above it: see ``accounts/budgets.py``.
 """
 
 from __future__ import annotations
@@ -11,8 +12,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from serve.ledger.accounts.budgets import Budget, BudgetBook, places_of, teams_to_keep, tightest
+from serve.ledger.accounts.keys import why_ended
+from serve.ledger.accounts.usage import NOTHING_TOLD, UsageBook, Used
 from serve.ledger.ahead import Ahead
-from serve.ledger.messages import Grant, Refusal, Settled
+from serve.ledger.messages import ENDED, Grant, Refusal, Settled
 from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bounded, to_pico
 from serve.ledger.store.store import Row, Store
@@ -20,16 +24,10 @@ from serve.ledger.store.store import Row, Store
 EXPIRED_EVERY_S = 1.0  # how often a reservation looks for calls whose time ran out
 NOBODY = ""  # the key of calls that nobody is charged for
 
-
-_ADD = f"""
-insert into spending as book (key_id, period_start, spent, reserved, disputed, requests)
-values (?, ?, ?, ?, ?, ?) on conflict (key_id, period_start) do update set
-  spent = case when book.spent + excluded.spent > {MOST_PICO} then {MOST_PICO}
-    else book.spent + excluded.spent end,
-  reserved = book.reserved + excluded.reserved,
-  disputed = case when book.disputed + excluded.disputed > {MOST_PICO} then {MOST_PICO}
-    else book.disputed + excluded.disputed end,
-  requests = book.requests + excluded.requests
+_INSERT = """
+insert into calls
+(request_id, key_id, period_start, teams, reserved, state, expires_at, created_at, owner, likely)
+values (?, ?, ?, ?, ?, 'open', ?, ?, ?, ?)
 """
 _END = """
 update calls set state = 'expired', cost = case when likely < reserved then likely else reserved end
@@ -42,6 +40,8 @@ class CallBook:
 
     def __init__(self, db: Store) -> None:
         self._db = db
+        self._budgets = BudgetBook(db)
+        self._usage = UsageBook(db)
         self._expired_at = 0.0
         self._ahead = Ahead()
 
@@ -55,45 +55,52 @@ class CallBook:
         now: float,
         owner: str = "",
         likely_usd: Sequence[float] = (),
+        rotation: int | None = None,
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost."""
         with self._db.transaction():
             self.expire_if_due(now)
+            if refusal := self.refuse(key_id, rotation, now):
+                return refusal
             key = self._valid_key(key_id)
             if isinstance(key, Refusal):
                 return key
-            start = period_start(key["period"], now)
-            spent, reserved, requests = self.spending(key_id, start)
-            left = None if key["budget"] is None else key["budget"] - spent - reserved
+            budgets = self._budgets.above(key, now)
+            limit = tightest(budgets)
+            left = None if limit is None else limit.left
             held = self._call(request_id)
             if held is not None:
-                return self._grant(key, held["reserved"], left, requests)
+                return _grant(key, held["reserved"], left, budgets)
             bounds = [bound_pico(bound) for bound in bounds_usd]
             affordable = [
                 index
                 for index, bound in enumerate(bounds)
                 if left is None or (bound <= left and is_bounded(bounds_usd[index]))
             ]
-            if not affordable:
+            if limit is not None and not affordable:
+                self._budgets.note_refusal(limit)
                 return Refusal(
-                    f"this key has ${(left or 0) / PICO_PER_USD:.6g} left of its budget ({key['period']}),"
-                    f" and this request may cost ${min(bounds) / PICO_PER_USD:.6g}",
+                    f"{limit.told_left}, and this request may cost ${min(bounds) / PICO_PER_USD:.6g}",
                     "insufficient_quota",
                 )
             amount = max(bounds[index] for index in affordable)
-            if reserved + amount > MOST_PICO:
+            if any(one.reserved + amount > MOST_PICO for one in budgets):
                 return Refusal("too much is set aside for this key", "rate_limit_exceeded", 5.0)
             likely = max((bound_pico(likely_usd[i]) for i in affordable if i < len(likely_usd)), default=0)
-            self._db.write(
-                "insert into calls"
-                " (request_id, key_id, period_start, reserved, state, expires_at, created_at, owner, likely)"
-                " values (?, ?, ?, ?, 'open', ?, ?, ?, ?)",
-                (request_id, key_id, start, amount, now + lifetime_s, now, owner, min(likely, amount)),
-            )
+            places = [one.place for one in budgets]
+            start, teams = places[0][1], teams_to_keep(places)
+            ends_at, likely = now + lifetime_s, min(likely, amount)
+            self._db.write(_INSERT, (request_id, key_id, start, teams, amount, ends_at, now, owner, likely))
             self._ahead.calls.pop(request_id, None)
-            self._add(key_id, start, reserved=amount, requests=1)
+            self._budgets.add(places, reserved=amount, requests=1)
             # Without what this one may cost at most: the last request must find as much again.
-            return self._grant(key, amount, None if left is None else left - amount, requests)
+            return _grant(key, amount, None if left is None else left - amount, budgets)
+
+    def refuse(self, key_id: str, rotation: int | None, now: float) -> Refusal | None:
+        """Return why a key, or the secret of it that the caller has, may begin nothing; None if it may."""
+        key = self._budgets.key(key_id)
+        ended = "revoked" if key is None else why_ended(key, rotation, now)
+        return None if ended is None else Refusal(ENDED[ended], "invalid_api_key")
 
     def extend(
         self, request_id: str, extra_usd: float, *, number: int = 0, likely_usd: float = 0.0
@@ -110,18 +117,18 @@ class CallBook:
             key = self._valid_key(call["key_id"])
             if isinstance(key, Refusal):
                 return key
-            spent, reserved, requests = self.spending(call["key_id"], call["period_start"])
-            left = None if key["budget"] is None else key["budget"] - spent - reserved
+            budgets = self._budgets.of_call(call)
+            limit = tightest(budgets)
+            left = None if limit is None else limit.left
             if number and number <= call["extensions"]:
-                return self._grant(key, call["reserved"], left, requests)
+                return _grant(key, call["reserved"], left, budgets)
             extra = bound_pico(extra_usd)
-            if left is not None and (extra > left or not is_bounded(extra_usd)):
+            if limit is not None and left is not None and (extra > left or not is_bounded(extra_usd)):
                 return Refusal(
-                    f"this key has ${max(left, 0) / PICO_PER_USD:.6g} left of its budget ({key['period']}),"
-                    f" and another attempt may cost ${extra / PICO_PER_USD:.6g}",
+                    f"{limit.told_left}, and another attempt may cost ${extra / PICO_PER_USD:.6g}",
                     "insufficient_quota",
                 )
-            if reserved + extra > MOST_PICO:
+            if any(one.reserved + extra > MOST_PICO for one in budgets):
                 return Refusal("too much is set aside for this key", "rate_limit_exceeded", 5.0)
             total = call["reserved"] + extra
             likely = min(call["likely"] + bound_pico(likely_usd), total)
@@ -130,8 +137,8 @@ class CallBook:
                 (total, likely, max(call["extensions"], number), request_id),
             )
             self._ahead.calls.pop(request_id, None)
-            self._add(call["key_id"], call["period_start"], reserved=extra)
-            return self._grant(key, total, None if left is None else left - extra, requests)
+            self._budgets.add(places_of(call), reserved=extra)
+            return _grant(key, total, None if left is None else left - extra, budgets)
 
     def settle(
         self,
@@ -141,6 +148,7 @@ class CallBook:
         now: float,
         disputed_usd: Any = 0.0,
         key_id: str | None = None,
+        used: Used = NOTHING_TOLD,
     ) -> Settled:
         """Charge what a call cost, within its reservation, and give the rest back.
 
@@ -162,14 +170,16 @@ class CallBook:
                 charged = min(charged, before + self._left(call))
             disputed += claimed - charged
             held = call["reserved"] if call["state"] == "open" else 0
+            if before:
+                self._note_usage(call, -before)
+            self._note_usage(call, charged, used)
             self._db.write(
                 "update calls set state = 'settled', cost = ?, disputed = ? where request_id = ?",
                 (charged, disputed, request_id),
             )
             self._ahead.calls.pop(request_id, None)
-            self._add(
-                call["key_id"],
-                call["period_start"],
+            self._budgets.add(
+                places_of(call),
                 spent=charged - before,
                 reserved=-held,
                 disputed=disputed - call["disputed"],
@@ -179,6 +189,16 @@ class CallBook:
     def use(self, ahead: Ahead) -> None:
         """Take rows from there as long as it has them, until the next call of this."""
         self._ahead = ahead
+        self._budgets.use(ahead)
+
+    def allowance_usd(self, key_id: str, now: float) -> float | None:
+        """Return what a paced key has for each request still to come; None where it is not paced."""
+        key = self._budgets.key(key_id)
+        if key is None or key["budget"] is None:
+            return None
+        budgets = self._budgets.above(key, now)
+        limit = tightest(budgets)
+        return allowance_usd(key["paced_over"], None if limit is None else limit.left, budgets[0].requests)
 
     def expire_if_due(self, now: float) -> None:
         """End calls whose time ran out, now and then."""
@@ -206,7 +226,7 @@ class CallBook:
         return {str(row["owner"]) for row in rows}
 
     def forget(self, ended_before: float, limit: int) -> None:
-        """Forget calls whose reservation ended before then; what they came to stays in their key's period."""
+        """Forget calls whose reservation ended before then; what they came to stays in their periods."""
         with self._db.transaction():
             forgotten = self._db.all(
                 "delete from calls where request_id in (select request_id from calls where state <> 'open'"
@@ -215,9 +235,9 @@ class CallBook:
             )
             sums: dict[tuple[str, str], tuple[int, int]] = {}
             for call in forgotten:
-                place = (call["key_id"], call["period_start"])
-                spent, disputed = sums.get(place, (0, 0))
-                sums[place] = (spent + (call["cost"] or 0), disputed + call["disputed"])
+                for place in places_of(call):
+                    spent, disputed = sums.get(place, (0, 0))
+                    sums[place] = (spent + (call["cost"] or 0), disputed + call["disputed"])
             for place, (spent, disputed) in sums.items():
                 book = self._db.one(
                     "select forgotten_spent, forgotten_disputed from spending"
@@ -234,24 +254,6 @@ class CallBook:
                     (spent, disputed, *place),
                 )
 
-    def spending(self, key_id: str, start: str) -> tuple[int, int, int]:
-        """A key's spending and reservations in a period, in picodollars, and its number of requests."""
-        known = self._ahead.spending(key_id, start)
-        if known is not None:
-            return known
-        row = self._db.one(
-            "select spent, reserved, requests from spending where key_id = ? and period_start = ?",
-            (key_id, start),
-        )
-        return (0, 0, 0) if row is None else (int(row["spent"]), int(row["reserved"]), int(row["requests"]))
-
-    def disputed(self, key_id: str, start: str) -> int:
-        """The amount that upstreams claimed in a period beyond a key's charges, in picodollars."""
-        row = self._db.one(
-            "select disputed from spending where key_id = ? and period_start = ?", (key_id, start)
-        )
-        return 0 if row is None else int(row["disputed"])
-
     def _settle_nobodys(self, request_id: str, key_id: str | None, disputed: int, now: float) -> Settled:
         """Keep what is disputed about a call without a reservation, which charges nobody."""
         if disputed:
@@ -262,14 +264,15 @@ class CallBook:
                 (request_id, key_id or NOBODY, start, now, now, disputed),
             )
             self._ahead.calls.pop(request_id, None)
-            self._add(key_id or NOBODY, start, disputed=disputed)
+            self._budgets.add([(key_id or NOBODY, start)], disputed=disputed)
         return Settled(None, disputed / PICO_PER_USD)
 
     def _end(self, which: str, value: Any) -> int:
         self._ahead.clear()  # it is not said which of its calls these are
         ended = self._db.all(_END.format(which=which), (value,))
         for call in ended:
-            self._add(call["key_id"], call["period_start"], spent=call["cost"], reserved=-call["reserved"])
+            self._budgets.add(places_of(call), spent=call["cost"], reserved=-call["reserved"])
+            self._note_usage(call, call["cost"])
         return len(ended)
 
     def _is_open_again(self, call: Row) -> bool:
@@ -282,15 +285,18 @@ class CallBook:
             "update calls set state = 'open', cost = null where request_id = ?", (call["request_id"],)
         )
         self._ahead.calls.pop(call["request_id"], None)
-        self._add(call["key_id"], call["period_start"], spent=-call["cost"], reserved=call["reserved"])
+        self._budgets.add(places_of(call), spent=-call["cost"], reserved=call["reserved"])
+        self._note_usage(call, -call["cost"])
         return True
 
+    def _note_usage(self, call: Row, cost: int, used: Used = NOTHING_TOLD) -> None:
+        """Tell on which day, by whom and for whom something was charged: nobody, where its process died."""
+        (_, *teams) = places_of(call)
+        self._usage.add(call, teams[0][0] if teams else "", used, cost)
+
     def _left(self, call: Row) -> int:
-        key = self._db.one("select budget from keys where key_id = ?", (call["key_id"],))
-        if key is None or key["budget"] is None:
-            return MOST_PICO
-        spent, reserved, _ = self.spending(call["key_id"], call["period_start"])
-        return max(0, int(key["budget"]) - spent - reserved)
+        limit = tightest(self._budgets.of_call(call))
+        return MOST_PICO if limit is None or limit.left is None else max(0, limit.left)
 
     def _call(self, request_id: str) -> Row | None:
         if request_id in self._ahead.calls:
@@ -298,27 +304,13 @@ class CallBook:
         return self._db.one("select * from calls where request_id = ?", (request_id,))
 
     def _valid_key(self, key_id: str) -> Row | Refusal:
-        if key_id in self._ahead.keys:
-            key = self._ahead.keys[key_id]
-        else:
-            key = self._db.one("select * from keys where key_id = ?", (key_id,))
+        key = self._budgets.key(key_id)
         if key is None or key["revoked_at"] is not None:
             return Refusal("this key is not valid", "invalid_api_key")
         return key
 
-    def _grant(self, key: Row, amount: int, left: int | None, requests: int) -> Grant:
-        left_usd = None if left is None else left / PICO_PER_USD
-        return Grant(amount / PICO_PER_USD, left_usd, allowance_usd(key["paced_over"], left, requests))
 
-    def _add(
-        self,
-        key_id: str,
-        start: str,
-        *,
-        spent: int = 0,
-        reserved: int = 0,
-        disputed: int = 0,
-        requests: int = 0,
-    ) -> None:
-        self._db.write(_ADD, (key_id, start, spent, reserved, disputed, requests))
-        self._ahead.add(key_id, start, spent, reserved, requests)
+def _grant(key: Row, amount: int, left: int | None, budgets: Sequence[Budget]) -> Grant:
+    left_usd = None if left is None else left / PICO_PER_USD
+    requests = budgets[0].requests if budgets else 0
+    return Grant(amount / PICO_PER_USD, left_usd, allowance_usd(key["paced_over"], left, requests))

@@ -13,7 +13,10 @@ from typing import Any
 from ray.serve.handle import DeploymentHandle
 
 from serve.ledger.messages import (
+    AdminAnswer,
+    AdminOrder,
     Caller,
+    Ended,
     Entry,
     Extension,
     Feedback,
@@ -64,10 +67,10 @@ class BookkeeperHandle:
         )
         self._ask = _refused_when_away(call)
 
-    async def identify(self, secret_hash: str | None) -> Caller | None:
-        """Return who asks."""
+    async def identify(self, secret_hash: str | None) -> Caller | Ended | None:
+        """Return who asks, or why the secret is none any more."""
         self.show_life()
-        caller: Caller | None = await self._ask(self._handle.identify, secret_hash)
+        caller: Caller | Ended | None = await self._ask(self._handle.identify, secret_hash)
         return caller
 
     async def reserve(self, reservation: Reservation) -> Reserved:
@@ -107,6 +110,11 @@ class BookkeeperHandle:
         """Return what an operator or a key sees of the last days."""
         seen: LedgerOverview = await self._ask(self._handle.overview, caller, days)
         return seen
+
+    async def administer(self, caller: Caller, order: AdminOrder) -> AdminAnswer:
+        """Have the ledger do what an admin wants."""
+        answer: AdminAnswer = await self._ask(self._handle.administer, caller, order)
+        return answer
 
     async def figures(self) -> bytes:
         """Return what was counted."""

@@ -1,28 +1,31 @@
 """The ledger: keys, budgets and what was spent, in a store that survives any crash.
 
 Money is kept in whole picodollars (1e-12 USD), so that sums are exact; ``calls.py`` says what is charged,
-``keys.py`` who may ask, ``store/`` where all this is kept.
+``accounts/`` who may ask and within which budgets, ``store/`` where all this is kept.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
+from serve.ledger.accounts.keys import KeyBook, KeyRecord
+from serve.ledger.accounts.log import AdminLog
+from serve.ledger.accounts.teams import TeamBook, TeamRecord
+from serve.ledger.accounts.usage import NOTHING_TOLD, UsageBook, Used
 from serve.ledger.ahead import Ahead, Needs, read_ahead
+from serve.ledger.alerts.outbox import AlertBook
 from serve.ledger.calls import CallBook
 from serve.ledger.exploring import ExploringBook
-from serve.ledger.keys import KeyBook, KeyRecord
 from serve.ledger.messages import Grant, Period, Refusal, Settled
 from serve.ledger.overview.tallies import TallyBook
-from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.store.place import LEDGER_FILE, Place, open_store
 from serve.ledger.traffic.waiting import WaitingTraffic
 
-__all__ = ["LEDGER_FILE", "KeyRecord", "Ledger", "Period"]
+__all__ = ["LEDGER_FILE", "KeyRecord", "Ledger", "Period", "TeamRecord"]
 
 
 class Ledger:
@@ -34,9 +37,15 @@ class Ledger:
         self._ahead = Ahead()
         self._calls = CallBook(self._db)
         keys = KeyBook(self._db)
-        self.create_key, self.revoke_key = keys.create_key, keys.revoke_key
+        self.create_key, self.rotate_key, self.revoke_key = keys.create_key, keys.rotate_key, keys.revoke_key
         self.change_key, self.list_keys, self.identify = keys.change_key, keys.list_keys, keys.identify
         self.find_key, self.fullest_keys, self.key_names = keys.find_key, keys.fullest_keys, keys.key_names
+        teams = TeamBook(self._db)
+        self.create_team, self.change_team = teams.create_team, teams.change_team
+        self.remove_team, self.list_teams = teams.remove_team, teams.list_teams
+        self.alerts = AlertBook(self._db)
+        self.usage, self.log, self.key_row = UsageBook(self._db), AdminLog(self._db), keys.key_row
+        self.note_keys = self._db.note_keys
         self.traffic = WaitingTraffic(self._db)
         self.exploring = ExploringBook(self._db)
         self.tallies = TallyBook(self._db)
@@ -51,6 +60,7 @@ class Ledger:
         now: float | None = None,
         owner: str = "",
         likely_usd: Sequence[float] = (),
+        rotation: int | None = None,
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost.
 
@@ -62,6 +72,7 @@ class Ledger:
             now: seconds since 1970; the present by default.
             owner: the process that works on the call.
             likely_usd: per expert, what is charged where the call ends without being settled.
+            rotation: which of the key's secrets the caller has; see :class:`serve.ledger.messages.Caller`.
         """
         now = time.time() if now is None else now
         return self._calls.reserve(
@@ -72,6 +83,7 @@ class Ledger:
             now=now,
             owner=owner,
             likely_usd=likely_usd,
+            rotation=rotation,
         )
 
     def extend(
@@ -80,13 +92,13 @@ class Ledger:
         """Set more aside for a call under way; see :meth:`CallBook.extend`."""
         return self._calls.extend(request_id, extra_usd, number=number, likely_usd=likely_usd)
 
+    def refuse(self, key_id: str, rotation: int | None) -> Refusal | None:
+        """Return why a key, or the secret of it that the caller has, may begin nothing; None if it may."""
+        return self._calls.refuse(key_id, rotation, time.time())
+
     def allowance_usd(self, key_id: str) -> float | None:
         """The budget of a paced key that is left per remaining request; None if the key is not paced."""
-        key = self._db.one("select * from keys where key_id = ?", (key_id,))
-        if key is None or key["budget"] is None:
-            return None
-        spent, reserved, requests = self._calls.spending(key_id, period_start(key["period"], time.time()))
-        return allowance_usd(key["paced_over"], key["budget"] - spent - reserved, requests)
+        return self._calls.allowance_usd(key_id, time.time())
 
     def settle(
         self,
@@ -95,6 +107,7 @@ class Ledger:
         *,
         disputed_usd: float = 0.0,
         key_id: str | None = None,
+        used: Used = NOTHING_TOLD,
     ) -> Settled:
         """Charge what a call cost, and give the rest of its reservation back.
 
@@ -104,7 +117,7 @@ class Ledger:
         """
         with self.transaction():
             return self._calls.settle(
-                request_id, cost_usd, disputed_usd=disputed_usd, key_id=key_id, now=time.time()
+                request_id, cost_usd, disputed_usd=disputed_usd, key_id=key_id, now=time.time(), used=used
             )
 
     def beat(self, owner: str) -> None:
@@ -205,6 +218,15 @@ class Ledger:
             finally:
                 self._ahead = Ahead()
                 self._calls.use(self._ahead)
+
+    @contextmanager
+    def noted(self, actor: str, action: str, target: str, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Note a change of keys or teams with what makes it, inside the block; together or not at all."""
+        with self.transaction():
+            yield
+            self.log.note(actor, action, target, settings)
+        if action == "keys.create":
+            self.note_keys()
 
     def carrying(self) -> AbstractContextManager[None]:
         """Carry the traffic away; of several nodes one at a time, or each would carry the same rows."""

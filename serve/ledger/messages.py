@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from serve.wire.recording import Recording
 
 Period = Literal["day", "month", "total"]  # how long a budget lasts
+#: Why a secret that was a key's is none any more.
+Ended = Literal["revoked", "expired", "rotated"]
+#: The same for who asks with it.
+ENDED: dict[Ended, str] = {
+    "revoked": "this key is not valid",
+    "expired": "this key has expired",
+    "rotated": "this secret of the key has been replaced; use the new one",
+}
 MOST_USD = 10_000.0  # a bound, cost or claim of one call beyond this is cut to it
 
 
@@ -34,6 +42,12 @@ class Caller:
     explore_share: float | None = None  # of its requests, instead of the endpoint's
     explore_usd_per_day: float | None = None  # of its requests, within the endpoint's
     is_operator: bool = False  # may see what others ask and spend
+    is_admin: bool = False  # may manage keys and teams, and nothing else
+    models: tuple[str, ...] | None = None  # the only names that its requests may give as model
+    dialects: tuple[str, ...] | None = None  # the only ones that it may speak
+    networks: tuple[str, ...] | None = None  # the only ones that it may be used from, as CIDR
+    rotation: int = 0  # counts the secrets of the key before this one
+    valid_until: float | None = None  # of this secret, seconds since 1970
 
     @property
     def sees_all(self) -> bool:
@@ -255,6 +269,24 @@ class Settlement:
     conversation: bytes | None = None  # now held by the expert that answered
     expected_usd: float | None = None  # forecast of the cost, where the request was routed
     why: str = ""  # the decision's reason, where the request is recorded; never stored
+
+
+@dataclass(frozen=True)
+class AdminOrder:
+    """What an admin wants done: ``what`` names a table, ``name`` one of its rows."""
+
+    what: str  # keys, teams, usage, alerts, log
+    action: str  # list, create, change, rotate, revoke, remove
+    name: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class AdminAnswer:
+    """What came of it: an HTTP status, and rows or what was made; or why not, in words."""
+
+    status: int
+    told: Any = field(repr=False)  # it may have a secret
 
 
 Entry = Reservation | Extension | Settlement | Heartbeat

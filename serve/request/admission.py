@@ -30,6 +30,7 @@ from serve.request.asking.exploring import explore_plan, throw_dice
 from serve.request.background import Background
 from serve.request.books import settle_surely
 from serve.request.breaker import Breaker
+from serve.request.candidates.door import check_model
 from serve.request.candidates.eligible import eligible
 from serve.request.candidates.permissions import allowed, offering, query_of
 from serve.request.candidates.service import Service
@@ -49,6 +50,7 @@ from serve.request.tracing.about_request import about_reserved, about_ruling
 from serve.request.usable.judging import find_form
 from serve.router.messages import Ruling
 from serve.wire.api_errors import ApiError
+from serve.wire.expert_request import ROUTED
 from serve.wire.protocol import ChatRequest, RouteRequest
 
 
@@ -74,6 +76,8 @@ class Admission:
         """
         reserved = await self.count_request(caller)
         preset = request.preset or caller.preset
+        model = f"{ROUTED}:{request.preset}" if request.preset else ROUTED
+        check_model(caller, model, request.multiplier, named_in="preset")
         body: dict[str, Any] = {"prompt": request.query}
         if request.messages is not None:
             body = {"messages": [message.model_dump(exclude_unset=True) for message in request.messages]}

@@ -7,7 +7,10 @@ from typing import Protocol
 
 from orchestrator.selection.presets import Preset
 from serve.ledger.messages import (
+    AdminAnswer,
+    AdminOrder,
     Caller,
+    Ended,
     Extension,
     Feedback,
     Life,
@@ -50,11 +53,12 @@ class LedgerClient(Protocol):
 
     life: Life
 
-    async def identify(self, secret_hash: str | None) -> Caller | None: ...  # noqa: D102
+    async def identify(self, secret_hash: str | None) -> Caller | Ended | None: ...  # noqa: D102
     async def reserve(self, reservation: Reservation) -> Reserved: ...  # noqa: D102
     async def extend(self, extension: Extension) -> Reserved: ...  # noqa: D102
     async def settle(self, settlement: Settlement) -> Settled: ...  # noqa: D102
     async def add_feedback(self, caller: Caller, feedback: Feedback) -> Taken: ...  # noqa: D102
+    async def administer(self, caller: Caller, order: AdminOrder) -> AdminAnswer: ...  # noqa: D102
     async def figures(self) -> bytes: ...  # noqa: D102
     async def overview(self, caller: Caller, days: int) -> LedgerOverview: ...  # noqa: D102
 

@@ -28,6 +28,7 @@ from serve.request.books import RequestBooks, settle_surely
 from serve.request.breaker import Breaker
 from serve.request.cache.kept_answers import Hit
 from serve.request.cache.response_cache import ResponseCache, figures_of, new_request_id, replayed, reply_from
+from serve.request.candidates.door import check_model
 from serve.request.candidates.permissions import permitted
 from serve.request.candidates.service import ReadAgain, Service
 from serve.request.clients import LedgerClient, RouterClient, TraceClient
@@ -266,6 +267,7 @@ class Gateway:
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> WholeReply | InFlight:
         """Return an answer that was given before, or the request let in."""
+        check_model(caller, request.model, request.multiplier)  # the key may have been limited since
         wanted = self._cache.read(request, caller, visit.headers)
         if wanted is None:
             visit.job = await self._let_in(request, caller, visit)

@@ -9,6 +9,7 @@ from orchestrator.selection.presets import Expectation, Preset
 from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller, Grant
 from serve.request.breaker import Breaker
+from serve.request.candidates.door import check_model
 from serve.request.candidates.permissions import allowed, offering, permitted, query_of, refuse_limits
 from serve.request.clients import RouterClient
 from serve.request.conversations import falls_short, loses_little
@@ -50,7 +51,8 @@ def offered_models(
     for name, preset in presets.items():
         expected = preset.expected if len(names) == len(experts) else None
         routed[f"{ROUTED}:{name}"] = Offered(ROUTED, preset.multiplier, expected)
-    return routed | {f"{ROUTED}:{ENSEMBLE}": Offered(ROUTED)} | found
+    offered = routed | {f"{ROUTED}:{ENSEMBLE}": Offered(ROUTED)} | found
+    return {name: one for name, one in offered.items() if caller.models is None or name in caller.models}
 
 
 async def read_request(
@@ -71,6 +73,7 @@ async def read_request(
         ApiError: the request names no expert that this caller may use, none can serve it, or its limits
             exclude each other.
     """
+    check_model(caller, request.model, request.multiplier)
     experts = offering(experts, request.task)
     visible = permitted(experts, caller)
     if request.model in visible:

@@ -71,7 +71,7 @@ def test_default_holds_two_real_models_of_different_price() -> None:
         ("name: large", 'name: "a\\r\\nx-more: b"', 6, "no line breaks"),
         ("name: large", "name: ' large'", 6, "no blanks around it"),
         ("model: org/small", "model: bundled:nothing", 4, "bundled:gemma-3-270m"),
-        ("backend: openai", "backend: carrier-pigeon", 7, "use one of vllm, openai, recorded"),
+        ("backend: openai", "backend: carrier-pigeon", 7, "use one of vllm, openai, litellm, recorded"),
         ("scoring: generate", "scoring: cloze", 6, "cloze needs the vllm backend"),
         ("model: org/small", "model: org/small\n    prompt: 'Q {quest}'", 5, "unknown placeholder {quest}"),
         ("model: org/small", "model: org/small\n    prompt: 'Q'", 5, "must contain {question}"),

@@ -28,7 +28,8 @@ from orchestrator.versions.mlflow_registry import Version
 from orchestrator.versions.traffic_comparison import TrafficComparison
 from pipelines.answering.domains import DomainResult
 from pipelines.answering.receipt import AnswerReceipt
-from pipelines.commands import doctor, keys, ledger, round_tables, route, router
+from pipelines.commands import doctor, ledger, round_tables, route, router
+from pipelines.commands.accounts import keys, teams, usage
 from pipelines.commands.data import imports, prices
 from pipelines.commands.terminal import query_output
 from pipelines.commands.terminal.console import Terminal
@@ -38,8 +39,10 @@ from pipelines.diagnosis import Books, Component, Diagnosis, Disk, ExpertCheck
 from pipelines.importing.plan import Found
 from pipelines.selfplay.results import RoundResult
 from pipelines.traffic.watch import Group as TrafficGroup
+from serve.ledger.accounts.keys import KeyRecord
+from serve.ledger.accounts.teams import TeamRecord
+from serve.ledger.accounts.usage import UsageRecord
 from serve.ledger.audit import Audit
-from serve.ledger.keys import KeyRecord
 from universe.analysis.explain import BindingLimit, MarginalValue
 from universe.analysis.frontier import Frontier
 from universe.analysis.gaps import GapReport
@@ -52,7 +55,7 @@ ROOT = Path(__file__).parents[2]
 SOURCES = ("warehouse", "experts", "universe", "orchestrator", "serve", "pipelines")
 THE_CONSOLE = "pipelines/commands/terminal/console.py"
 #: Not tables of their own: the look of some, a table's other form, and those of the HTML report.
-HELPERS = {"narrow_table", "_as_blocks", "table_of"}
+HELPERS = {"narrow_table", "_as_blocks", "table_of", "table_of_columns"}
 
 TEXTS = {
     "long": "helm/google_gemini-1.5-pro-preview-0409-with-a-very-long-name-indeed-" + "x" * 20,
@@ -155,6 +158,8 @@ TABLES = {
         pa.table({t or "x": [t, None], "a number": [n, None], "share": [n / 7, 1e-300], "list": [[t], []]})
     ),
     "key_table": lambda t, n: keys.key_table([make(KeyRecord, t, n)] * 2),
+    "team_table": lambda t, n: teams.team_table([make(TeamRecord, t, n)] * 2),
+    "usage_table": lambda t, n: usage.usage_table([make(UsageRecord, t, n)] * 2),
     "books_table": lambda t, n: ledger.books_table(make(Audit, t, n)),
     "version_table": lambda t, n: router.version_table([make(Version, t, n)]),
     "routing_table": lambda t, n: route.routing_table(*routing(t, n)),

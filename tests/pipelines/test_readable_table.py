@@ -82,6 +82,7 @@ def test_reading_commands_speak_json_and_csv(tmp_path):
 #: Commands that read what there is, or measure it, and tell it in tables or lists.
 READERS = {
     *("doctor", "evaluate", "experts check", "gaps", "keys list", "ledger check", "sql", "traffic evaluate"),
+    *("teams list", "usage"),
     "prices update",
     *("traffic report", "traffic texts", "universe", "versions", "warehouse check", "warehouse stats"),
 }
@@ -103,6 +104,7 @@ ACTORS = {
     "judge": "asks a judge, and fills tables",
     "keys create": "makes a key",
     "keys revoke": "ends a key",
+    "keys rotate": "gives a key a new secret",
     "keys set": "changes a key",
     "ledger migrate": "moves the ledger",
     "maintenance": "closes and opens the endpoint",
@@ -113,6 +115,9 @@ ACTORS = {
     "route": "writes decisions to a file, as JSON lines or Parquet",
     "selfplay": "runs rounds",
     "serve": "serves",
+    "teams create": "makes a team",
+    "teams remove": "ends a team",
+    "teams set": "changes a team",
     "traffic expire": "removes texts",
     "traffic forget": "removes texts and rows",
     "traffic import": "fills tables",
@@ -146,8 +151,10 @@ def test_every_command_reads_or_acts_and_readers_speak_json_and_csv():
 def test_readers_give_programs_nothing_but_rows(tmp_path):
     home = ["--home", str(tmp_path)]
     CliRunner().invoke(app, ["keys", "create", "=cmd|'/c'!A0", "--operator", *home])
+    CliRunner().invoke(app, ["teams", "create", "=cmd|'/c'!A0", *home])
     for command in (
         *("keys list", "ledger check", "traffic texts", "warehouse check", "warehouse stats", "versions"),
+        "teams list",
     ):
         said = CliRunner().invoke(app, [*command.split(), "--csv", *home])
         rows = list(csv.DictReader(io.StringIO(said.stdout)))

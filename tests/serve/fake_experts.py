@@ -140,6 +140,7 @@ class LocalLedger:
         self.add_feedback = self._bookkeeper.add_feedback
         self.figures = self._bookkeeper.figures
         self.overview = self._bookkeeper.overview
+        self.administer = self._bookkeeper.administer
 
     async def reserve(self, reservation):
         return await self._one(reservation)

@@ -44,6 +44,8 @@ def test_a_key_comes_from_the_environment(local_url, tmp_path):
     [
         (["--host", "0.0.0.0", "--open"], "may not listen on 0.0.0.0"),
         (["--catalogue", "nope.yaml"], "nope.yaml"),
+        (["--node-label", "home"], "--node-label: 'home' is no label"),
+        (["--node-label", "=here"], "write NAME=VALUE"),
         ([], "mlflow.db: nothing has been trained here yet"),
     ],
 )

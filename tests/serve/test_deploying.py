@@ -5,6 +5,7 @@ import time
 import openai
 import pytest
 import yaml
+from ray.serve._private.application_state import _get_shared_build_app_label_selector
 from ray.serve.schema import ServeDeploySchema
 
 from serve.app import ONE_CORE, ONE_LOOP
@@ -28,6 +29,25 @@ experts:
     api_key_env: SOME_API_KEY
     price: {usd_per_mtok_in: 0.02, usd_per_mtok_out: 0.02}
 """
+
+
+def test_labels_of_nodes_are_written_where_serve_reads_them(router_dir, tmp_path):
+    """What is in the file takes the place of what the code would choose, so a label has to be in it."""
+    content = CATALOGUE.replace("num_cpus: 1,", "num_cpus: 1, node_labels: {home: here},")
+    (tmp_path / "experts.yaml").write_text(content)
+    config = ServeConfig(
+        home=tmp_path,
+        router_dir=router_dir,
+        catalogue=tmp_path / "experts.yaml",
+        experts=("smollm2-135m",),
+        node_labels={"home": "here"},
+    )
+    (application,) = ServeDeploySchema.model_validate(deploy_config(config)).applications
+    selectors = {part.name: part.ray_actor_options.label_selector for part in application.deployments}
+    parts = ["router", "bookkeeper", "expert:smollm2-135m", "ingress"]
+    assert selectors == {part: {"home": "here"} for part in parts}
+    assert _get_shared_build_app_label_selector(application) == {"home": "here"}
+    assert ServeConfig.parse(application.args).node_labels == {"home": "here"}
 
 
 def test_every_deployment_is_described_and_no_secret_is_written(router_dir, tmp_path, monkeypatch):

@@ -161,6 +161,23 @@ def served(request, unsure, tmp_path_factory):
             api.process.wait()
 
 
+def test_a_key_of_some_networks_is_let_in_by_its_address_whatever_headers_say(served):
+    ledger = Ledger(served.home / LEDGER_FILE)
+    _, mine = ledger.create_key("mine", networks=["127.0.0.0/8"])
+    _, others = ledger.create_key("others", networks=["10.0.0.0/8"])
+
+    def status(secret, **headers):
+        told = {"authorization": f"Bearer {secret}"} | headers
+        return httpx.get(f"{served.url}/v1/models", headers=told, timeout=60).status_code
+
+    forged = {"x-forwarded-for": "10.0.0.1", "forwarded": "for=10.0.0.1", "x-real-ip": "10.0.0.1"}
+    assert status(mine) == 200
+    assert status(others) == 403
+    assert status(others, **forged, **{"x-leeroo-peer": "guess 10.0.0.1"}) == 403
+    ledger.revoke_key("mine")
+    ledger.revoke_key("others")
+
+
 def settled(money):
     wait_until(lambda: money()[1] == 0, 40, "something stays reserved")
     return money()[0]

@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+import json
 import os
 import signal
 import socket
@@ -69,7 +70,8 @@ class Replica(BaseHTTPRequestHandler):
     left = threading.Event()
 
     def do_GET(self):
-        self.answer(200, b"{}")
+        told = self.headers.get_all(launcher.PEER_HEADER) if self.path == "/who" else []
+        self.answer(200, json.dumps(told).encode() if self.path == "/who" else b"{}")
 
     def do_POST(self):
         if self.path == "/dies":
@@ -128,13 +130,23 @@ def served(folder, replica):
     """HAProxy before a replica, as it is in an endpoint; the URL, and the folder."""
     port = free_port()
     write_launcher(folder, HAPROXY.path)
-    text = launcher.correct(as_ray_writes_it(folder, port, [replica]), folder, most_headers_s=2)
+    rays = as_ray_writes_it(folder, port, [replica])
+    text = launcher.correct(rays, folder, most_headers_s=2, secret="s3cret")
     (folder / "haproxy.cfg").write_text(text)
     process = subprocess.Popen([HAPROXY.path, "-db", "-f", folder / "haproxy.cfg"], stderr=subprocess.DEVNULL)
     wait_for(port)
     yield f"http://127.0.0.1:{port}"
     process.kill()
     process.wait()
+
+
+def test_the_replica_is_told_who_asks_by_haproxy_alone(served):
+    for headers in (
+        [],
+        [("x-leeroo-peer", "s3cret 10.0.0.1")],
+        [("X-Leeroo-Peer", "a"), ("x-leeroo-peer", "b")],
+    ):
+        assert httpx.get(f"{served}/who", headers=headers).json() == ["s3cret 127.0.0.1"]
 
 
 def wait_for(port, seconds=20):

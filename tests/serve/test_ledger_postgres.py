@@ -23,6 +23,7 @@ from serve.ledger.messages import Caller, Explored, Refusal, Reservation, Settle
 from serve.ledger.moving import move_ledger
 from serve.ledger.store.disks import NETWORK_KINDS, find_mount, refuse_network_disk
 from serve.ledger.store.place import ledger_place, postgres_place
+from serve.ledger.store.tables import FORMAT
 from warehouse import InputError, LedgerAwayError, LeerooError
 
 PICO = 10**12
@@ -327,7 +328,7 @@ def test_a_newer_or_another_database_is_left_as_it_is(url, place):
     with pytest.raises(InputError, match="newer version"):
         Ledger(place)
     with psycopg.connect(url) as connection:
-        connection.execute("update about set told = '1'")
+        connection.execute(f"update about set told = '{FORMAT}'")
         connection.execute("drop table calls")
     ledger = Ledger(place)
     with pytest.raises(LeerooError, match="other tables than ours"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -55,15 +56,21 @@ class CheckResult:
     lines: list[str] = field(default_factory=list)
 
 
-async def check_expert(spec: ExpertSpec) -> CheckResult:
+async def check_expert(
+    spec: ExpertSpec, connect: Callable[[ExpertSpec], UpstreamClient] = UpstreamClient
+) -> CheckResult:
     """Ask an API expert some tiny questions and tell what it refuses, counts and streams, and what it can do.
 
     Abilities that its entry states are not asked for. Costs about a thousand tokens. What is refused is never
     billed.
+
+    Args:
+        spec: the expert.
+        connect: makes the client of its API.
     """
     found = CheckResult(spec.name)
     try:
-        client = UpstreamClient(spec)
+        client = connect(spec)
     except (InputError, CannotRunError) as error:
         found.notes.append(f"it cannot be asked: {error}")
         return found
@@ -72,12 +79,12 @@ async def check_expert(spec: ExpertSpec) -> CheckResult:
     finally:
         await client.aclose()
     if found.works:
-        await _check_abilities(spec, found)
+        await _check_abilities(connect(spec), found)
     return found
 
 
-async def _check_abilities(spec: ExpertSpec, found: CheckResult) -> None:
-    client = UpstreamClient(spec)
+async def _check_abilities(client: UpstreamClient, found: CheckResult) -> None:
+    spec = client.spec
     try:
         abilities = await probe_abilities(client)
     finally:

@@ -6,7 +6,7 @@ import importlib
 
 import typer
 
-FILES = ("plan", "specialists")
+FILES = ("plan", "specialists", "contest")
 
 
 def register(app: typer.Typer) -> None:

@@ -10,8 +10,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from serve.ledger.accounts.keys import KeyRecord
 from serve.ledger.exploring import day_of
-from serve.ledger.keys import KeyRecord
 from serve.ledger.ledger import Ledger
 from serve.ledger.messages import Caller, Settled, Settlement
 from serve.ledger.overview.requests import read_request, tallies_of

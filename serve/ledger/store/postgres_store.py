@@ -24,11 +24,12 @@ import psycopg
 from serve.ledger.store.postgres_connection import Connection, away, connect, plain_error
 from serve.ledger.store.postgres_statements import BEGIN, COMMIT, FLUSH, FLUSH_OTHERS, LOCK, Statement
 from serve.ledger.store.silence import SilenceWatch
-from serve.ledger.store.tables import FORMAT, INDEXES, NAMES, TABLES
+from serve.ledger.store.tables import ADDED, FORMAT, INDEXES, NAMES, TABLES
 from warehouse import InputError, LedgerAwayError
 
 _TYPES = {" integer": " bigint", " real": " double precision", " blob": " bytea", " without rowid": ""}
 _MOST_UNSENT = 500  # statements in memory
+_ABOUT = "create table about (name text primary key, told text not null)"
 
 
 class PostgresStore:
@@ -258,19 +259,31 @@ class PostgresStore:
                         where=self.where,
                         fix="give the ledger a database or a schema of its own",
                     )
-                words = f"create table about (name text primary key, told text not null);{TABLES}{INDEXES}"
-                for ours, theirs in _TYPES.items():
-                    words = words.replace(ours, theirs)
-                for statement in words.split(";"):
-                    if statement.strip():
-                        self.write(statement)
+                self.write(_ABOUT)
+                self._write_tables()
                 self.write("insert into about values ('format', ?)", (str(FORMAT),))
+            elif found < FORMAT:
+                self._write_tables()
+                self.write("update about set told = ? where name = 'format'", (str(FORMAT),))
             elif found > FORMAT:
                 raise InputError(
                     f"a newer version of this program keeps it (format {found}; this one knows {FORMAT})",
                     where=self.where,
                     fix="use the version that the endpoints of this ledger run, or another LEEROO_LEDGER",
                 )
+
+    def _write_tables(self) -> None:
+        """Make the tables, columns and indexes that are not there."""
+        columns = (
+            f"alter table {table} add column if not exists {column}"
+            for table, added in ADDED.items()
+            for column in added
+        )
+        for words in (*TABLES.split(";"), *columns, *INDEXES.split(";")):
+            for ours, theirs in _TYPES.items():
+                words = words.replace(ours, theirs)
+            if words.strip():
+                self.write(words)
 
     def _format(self) -> int | None:
         if not self._is_there("about"):

@@ -6,7 +6,7 @@ from dataclasses import replace
 from urllib.parse import urlsplit
 
 from experts import ExpertSpec, Price
-from experts.backends.registry import is_api
+from experts.backends.registry import is_api, speaks_openai
 from experts.upstream import Usage
 from experts.upstream.address import url_of
 from serve.experts.client import WholeAnswer
@@ -26,7 +26,7 @@ def about_expert(spec: ExpertSpec, operation: str) -> Told:
         "gen_ai.request.model": spec.model,
         EXPERT: spec.name,
     }
-    if is_api(spec):
+    if is_api(spec) and (spec.base_url or speaks_openai(spec)):
         address = urlsplit(url_of(spec))
         told["server.address"] = address.hostname or ""
         if address.port is not None:

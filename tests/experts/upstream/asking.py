@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from experts import ExpertSpec
+from experts.backends.registry import kind_of
 from experts.upstream import Failure, Piece, UpstreamClient
 from tests.experts.upstream.scripted_socket import (
     Act,
@@ -22,14 +24,30 @@ WORD = piece({"content": "Fine."})
 END = piece({}, "stop")
 
 
+#: Fields of an expert that is asked in Anthropic's words.
+ANTHROPIC = {"backend": "litellm", "model": "anthropic/m"}
+
+
+def client_of(spec: ExpertSpec, key: str = "") -> UpstreamClient:
+    post = kind_of(spec).post
+    key = key or ("odd-key-of-vendor" if post else "")  # litellm sends nothing without one
+    return UpstreamClient(spec, key, post=None if post is None else post(spec, key))
+
+
 def ask(
-    act: Act, *, timeout_s: float = 3.0, limit_s: float = 5.0, key: str = "", body: Any = None
+    act: Act,
+    *,
+    timeout_s: float = 3.0,
+    limit_s: float = 5.0,
+    key: str = "",
+    body: Any = None,
+    expert: Any = None,
 ) -> tuple[Any, Server]:
     """Return the reply; ``timeout_s`` is the caller's limit, ``limit_s`` the expert's."""
 
     async def run() -> tuple[Any, Server]:
         async with serve(act) as server:
-            client = UpstreamClient(make_spec(server.url, timeout_s=limit_s), key)
+            client = client_of(make_spec(server.url, timeout_s=limit_s, **(expert or {})), key)
             try:
                 return await client.answer(make_ask(client.spec, **(body or {})), timeout_s), server
             finally:
@@ -38,12 +56,12 @@ def ask(
     return asyncio.run(run())
 
 
-def stream(act: Act, *, timeout_s: float = 3.0, limit_s: float = 5.0) -> Any:
+def stream(act: Act, *, timeout_s: float = 3.0, limit_s: float = 5.0, expert: Any = None) -> Any:
     """Return the failure, or all items of the stream."""
 
     async def run() -> Any:
         async with serve(act) as server:
-            client = UpstreamClient(make_spec(server.url, timeout_s=limit_s), "")
+            client = client_of(make_spec(server.url, timeout_s=limit_s, **(expert or {})))
             try:
                 opened = await client.open_stream(make_ask(client.spec), timeout_s)
                 if isinstance(opened, Failure):

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from experts.upstream import Answer, Failure, FailureKind, UpstreamClient, hand_over_keys
-from tests.experts.upstream.asking import ROLE, answer_fine, ask, stream
+from tests.experts.upstream.asking import ANTHROPIC, ROLE, answer_fine, ask, client_of, stream
 from tests.experts.upstream.scripted_socket import (
     Act,
     Call,
@@ -112,11 +112,20 @@ FAULTS: dict[str, tuple[Act, FailureKind]] = {
 }
 
 
+@pytest.fixture(params=["openai", "litellm"])
+def expert(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Fields of an expert: what befalls a call is read in one way, whatever the dialect."""
+    if request.param == "openai":
+        return {}
+    client_of(make_spec(**ANTHROPIC))  # the import is no part of a call
+    return ANTHROPIC
+
+
 @pytest.mark.parametrize("what", FAULTS)
-def test_whatever_befalls_a_call_is_a_failure_of_its_kind(what: str) -> None:
+def test_whatever_befalls_a_call_is_a_failure_of_its_kind(what: str, expert: dict[str, Any]) -> None:
     act, kind = FAULTS[what]
     begun = time.monotonic()
-    reply, _ = ask(act, timeout_s=1.0 if kind in LATE else 4.5)
+    reply, _ = ask(act, timeout_s=1.0 if kind in LATE else 4.5, expert=expert)
     assert isinstance(reply, Failure), reply
     assert reply.kind is kind, reply
     assert time.monotonic() - begun < 4.0
@@ -124,9 +133,9 @@ def test_whatever_befalls_a_call_is_a_failure_of_its_kind(what: str) -> None:
 
 
 @pytest.mark.parametrize("what", [what for what in FAULTS if what not in {"a bomb in gzip"}])
-def test_a_stream_that_never_shows_anything_is_a_failure_too(what: str) -> None:
+def test_a_stream_that_never_shows_anything_is_a_failure_too(what: str, expert: dict[str, Any]) -> None:
     act, kind = FAULTS[what]
-    reply = stream(act, timeout_s=1.0)
+    reply = stream(act, timeout_s=1.0, expert=expert)
     assert isinstance(reply, Failure), reply
     if reply.kind is not kind:  # a stream's bytes need no end, and no length
         assert reply.kind in {FailureKind.CUT_STREAM, FailureKind.BROKEN_CONNECTION, FailureKind.MALFORMED}

@@ -1,0 +1,1 @@
+"""Commands for those who may use an endpoint: keys, teams, and what they used."""

@@ -1,0 +1,1 @@
+"""The admin API: keys, teams and usage, for an admin's key."""

@@ -1,0 +1,1 @@
+"""Alerts of budgets: noted in the ledger with what caused them, and sent from there."""
