@@ -10,7 +10,7 @@ import typer
 
 from pipelines.commands.options import DEFAULT_HOME, HomeOption, LedgerOption
 from serve.wire.recording import Recording
-from serve.wire.request_headers import SESSION_HEADER
+from serve.wire.session_header import SESSION_HEADER
 from warehouse import InputError
 from warehouse.home import Home, warehouse_elsewhere
 from warehouse.traffic.retention import DEFAULT_DAYS

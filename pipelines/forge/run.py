@@ -31,6 +31,7 @@ from pipelines.forge.train import Measured, TrainedAdapter, train_adapter
 from pipelines.forge.training_questions import TrainingQuestions, make_training_questions
 from pipelines.questions.sources.base import is_frozen
 from pipelines.selfplay.round_record import FROZEN, RoundRecord, Step
+from warehouse import CannotRunError
 from warehouse.home import Home
 from warehouse.mlflow_runs import EXPERIMENT, open_run
 
@@ -125,6 +126,13 @@ def forge_specialist(
                 identity=f"{made['fingerprint']} {base.version}",
                 tell=measured,
             )
+            if done.stopped == "time":
+                raise CannotRunError(
+                    f"training stopped at its cap of {settings.recipe.minutes:g} minutes,"
+                    f" at step {done.steps} of {settings.recipe.steps}",
+                    where=gap.name,
+                    fix="run the same command with a larger --minutes; it goes on from there",
+                )
             return _as_step(done, keep_adapter(done.folder, folder))
 
         trained = record.step("train", train)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,10 +68,11 @@ def _lines(story: Story) -> list[str]:
         outcome = test["refused"] or "it goes on to the universe"
         lines.append(f"Training cost {money(test['training_usd'])} USD. Tested: {outcome}.")
     if (added := steps.get("add")) is not None:
-        price, worth = (money(1000 * added[name]) for name in ("price_usd", "break_even_usd"))
+        price, limit = (1000 * added[name] for name in ("price_usd", "break_even_usd"))
+        worth = f"up to {money(limit)} USD per 1,000 queries" if math.isfinite(limit) else "at any price"
         lines.append(
             f"The universe {'takes' if added['chosen'] else 'does not take'} it: score {added['gain']:+.4f},"
-            f" price {price} USD and worth up to {worth} USD per 1,000 queries."
+            f" price {money(price)} USD per 1,000 queries, worth it {worth}."
         )
     if (promotion := steps.get("promotion")) is not None:
         lines.append(f"The router with it, version {promotion['version']}, {promotion['verdict']}.")

@@ -12,7 +12,7 @@ from experts import ExpertSpec, load_catalogue
 from experts.backends.registry import kind_of
 from orchestrator.selection.exploration import DEFAULT_TEMPERATURE
 from serve.wire.recording import Recording
-from serve.wire.request_headers import SESSION_HEADER
+from serve.wire.session_header import SESSION_HEADER
 from universe.pool_file import POOL_NAME, read_pool
 from warehouse import InputError
 from warehouse.home import default_path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
-SESSION_HEADER = "x-session-id"
+from serve.wire.session_header import SESSION_HEADER
 
 
 class RequestHeaders(BaseModel):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pipelines.forge.run import ForgeSettings, forge_folder, forge_specialist
 from pipelines.forge.train import Measured
 from pipelines.questions.make import make_questions
 from pipelines.selfplay.round_record import FROZEN
-from warehouse import InputError
+from warehouse import CannotRunError, InputError
 from warehouse.home import Home
 
 CATALOGUE = """experts:
@@ -38,6 +39,9 @@ def test_a_specialist_is_made_registered_and_in_a_catalogue_and_made_once(
     file = tmp_path / "catalogue.yaml"
     file.write_text(CATALOGUE.format(model=tiny_model))
     known = load_catalogue(file)
+    hurried = replace(SETTINGS, recipe=replace(RECIPE, minutes=1e-9))
+    with pytest.raises(CannotRunError, match="larger --minutes"):
+        forge_specialist(home, GAP, known, hurried)
     made = forge_specialist(home, GAP, known, SETTINGS)
 
     spec = load_catalogue(made.specialist.catalogue).get("tiny-arithmetic-chain-sum")

@@ -16,6 +16,7 @@ import numpy as np
 import openai
 import pytest
 from mlflow import MlflowClient
+from steady_clients import SteadyClients
 from test_stopping_e2e import Endpoint, wait_until
 
 from experts import load_catalogue
@@ -181,6 +182,82 @@ def test_a_key_of_some_networks_is_let_in_by_its_address_whatever_headers_say(se
 def settled(money):
     wait_until(lambda: money()[1] == 0, 40, "something stays reserved")
     return money()[0]
+
+
+def test_no_request_fails_while_experts_drain_and_the_catalogue_changes_under_load(served):
+    """Over HTTP, whole and streamed; a closed endpoint alone refuses; the books are exact."""
+    secret, money = served.key(50.0)
+    _, operator = Ledger(served.home / LEDGER_FILE).create_key("operator", operator=True)
+    catalogue, pool = served.home / "experts.yaml", served.home / "pool.yaml"
+    dearer = served.catalogue.replace("usd_per_mtok_in: 100", "usd_per_mtok_in: 300")
+    dearer = dearer.replace("usd_per_mtok_out: 100", "usd_per_mtok_out: 300")
+    added = served.catalogue + EXPERT.format(name="epsilon", port=served.apis[0].port)
+    headers = {"authorization": f"Bearer {operator}"}
+
+    def order(**order):
+        reply = httpx.post(f"{served.url}/v1/operate", json=order, headers=headers, timeout=60)
+        assert reply.status_code == 200, reply.text
+        return reply.json()["experts"]
+
+    def change(text, experts=NAMES):
+        catalogue.write_text(text)
+        pool.write_text(json.dumps({"experts": list(experts)}))
+        return order(action="reload")
+
+    with SteadyClients(served.url, secret, "Say it. #steady# ~0.05~") as clients:
+        try:
+            usual = clients.more()
+            (best,) = {told.expert for told in usual}
+            assert order(action="drain", expert=best)[best] == "drained"
+            instead = {told.expert for told in clients.more()}
+            assert order(action="resume", expert=best)[best] == "ok"
+            resumed = clients.more()
+            change(dearer)
+            dear = clients.more()
+            assert "epsilon" in change(added, (*NAMES, "epsilon"))
+            body = {"model": "epsilon", "messages": [{"role": "user", "content": "#new#"}], "max_tokens": 8}
+            new = httpx.post(
+                f"{served.url}/v1/chat/completions", json=body, headers={"authorization": f"Bearer {secret}"}
+            )
+            named = clients.more()
+            left = [name for name in NAMES if name != best]
+            assert list(change(served.catalogue, left)) == left
+            removed = {told.expert for told in clients.more()}
+            change(served.catalogue)
+            back = clients.more()
+            order(action="close", retry_after_s=7)
+            closed = clients.more()
+            order(action="open")
+            opened = clients.more()
+        finally:
+            change(served.catalogue)
+            order(action="open")
+    assert not clients.broken, clients.broken
+    refused = [told for told in clients.told if told.status != 200]
+    assert {(told.status, told.retry_after) for told in refused} == {(503, "7")}
+    assert all("maintenance" in told.why for told in refused)
+    assert set(closed) <= set(refused)
+    first, last = clients.told.index(refused[0]), len(clients.told) - clients.told[::-1].index(refused[-1])
+    assert last - first <= len(refused) + 6  # answers under way when it closed came to their end
+    phases = {
+        "usual": usual,
+        "resumed": resumed,
+        "dear": dear,
+        "named": named,
+        "back": back,
+        "opened": opened,
+    }
+    assert {name: {told.expert for told in phase} for name, phase in phases.items()} == {
+        name: {best} for name in phases
+    }
+    assert best not in instead | removed
+    usual_usd = usual[0].cost_usd
+    assert {told.cost_usd for told in (*usual, *back, *opened)} == {usual_usd}
+    assert all(told.cost_usd == pytest.approx(3 * usual_usd) for told in dear)
+    assert new.status_code == 200, new.text
+    spent_usd = sum(told.cost_usd for told in clients.told) + new.json()["leeroo"]["cost_usd"]
+    assert settled(money) == pytest.approx(spent_usd, abs=1e-10)
+    assert check_books(served.home / LEDGER_FILE).faults == ()
 
 
 def test_the_official_client_is_answered_and_told_what_is_wrong(served):

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -284,3 +285,28 @@ def test_a_closed_endpoint_stays_closed_through_a_restart_until_the_command_open
     assert leeroo("off") == 0
     assert not service.Service(tmp_path, None).is_closed
     assert read_orders(tmp_path).drained == {"alpha"}
+
+
+def test_who_comes_while_the_catalogue_is_read_waits_for_it(gateway, tmp_path):
+    """Also who looks again at once, as the operator's order does that says how each expert is then."""
+    begun, may_end = threading.Event(), threading.Event()
+
+    def read_slowly(now):
+        begun.set()
+        assert may_end.wait(10)
+        return {"beta": now["beta"]}
+
+    async def run():
+        gateway.service = service.Service(tmp_path, read_slowly)
+        order_reload(tmp_path)
+        gateway.service.look_now()
+        first = asyncio.create_task(gateway.expert_states())
+        await asyncio.to_thread(begun.wait, 10)
+        gateway.service.look_now()
+        second = asyncio.create_task(gateway.expert_states())
+        await asyncio.sleep(0.05)
+        assert not second.done()
+        may_end.set()
+        return await first, await second
+
+    assert asyncio.run(run()) == ({"beta": "ok"}, {"beta": "ok"})

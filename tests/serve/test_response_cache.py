@@ -216,6 +216,8 @@ def test_failures_broken_streams_and_unusable_answers_are_not_kept(tmp_path):
         ("What is the distance?", "semantic"),
         ("What is the price?", "miss"),
         ("How far is it in 2 days?", "miss"),  # a number that the first question has not
+        ("Is it far how?", "miss"),  # the same words in another order
+        ("How far is it not?", "miss"),
         ("unheard of", "miss"),
     ],
 )
@@ -227,6 +229,8 @@ def test_a_question_that_means_the_same_gets_the_answer_and_gives_its_money_back
         QUESTION["content"]: (1, 0, 0),
         "What is the distance?": (0.99, 0.05, 0),
         "How far is it in 2 days?": (1, 0, 0),
+        "Is it far how?": (1, 0, 0),
+        "How far is it not?": (1, 0, 0),
         "What is the price?": (0.9, 0.5, 0),
     }
 

@@ -7,7 +7,6 @@ result is of its moment), and those of which nothing may be kept.
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +14,13 @@ import orjson
 
 from serve.config import ServeConfig
 from serve.ledger.messages import Caller
+from serve.request.cache.details import details_of, words_of
 from serve.request.in_flight import CompletionRequest
 from serve.wire.constraints import AnswerLimits
 
 #: Say nothing of the answer that is wanted.
 _BESIDE_THE_ANSWER = ("metadata", "store")
 _OF_TOOLS = ("tools", "functions", "tool_choice", "function_call")
-_NUMBER = re.compile(r"\d+(?:[.,:/]\d+)*")
 
 
 @dataclass(frozen=True)
@@ -30,14 +29,16 @@ class Wanted:
 
     Attributes:
         digest: of its key and of all that its answer depends on.
-        group: of the same without its last question, and of the numbers in that; None where it has no
+        group: of the same without its last question, and of the details of that; None where it has no
             question of its own to compare by meaning.
+        words: of that question.
         reads: whether an answer that was given before will do.
         most_age_s: how old that may be; None for any age.
     """
 
     digest: bytes
-    group: bytes | None
+    group: bytes | None = None
+    words: tuple[str, ...] = ()
     reads: bool = True
     most_age_s: float | None = None
 
@@ -59,12 +60,16 @@ def wanted_of(
     whose = (caller.key_id, caller.experts, caller.preset, caller.max_experts_asked)
     try:
         digest = _digest(whose, request.model, limits, told)
-        group = _group(whose, request, limits, told) if config.cache == "semantic" else None
+        question, rest = _split(told) if config.cache == "semantic" else (None, told)
+        group = None
+        if question is not None:
+            group = _digest(whose, request.model, limits, rest, details_of(question))
     except TypeError:  # a number of more than 64 bits, half a character
         return None
     age = directives.get("max-age", "")
     most_age_s = float(age) if age.isdecimal() and len(age) < 10 else None
-    return Wanted(digest, group, reads="no-cache" not in directives, most_age_s=most_age_s)
+    words = () if question is None else words_of(question)
+    return Wanted(digest, group, words, reads="no-cache" not in directives, most_age_s=most_age_s)
 
 
 def _has_tools(body: dict[str, Any]) -> bool:
@@ -78,20 +83,17 @@ def _has_tools(body: dict[str, Any]) -> bool:
     )
 
 
-def _group(whose: object, request: CompletionRequest, limits: object, told: dict[str, Any]) -> bytes | None:
-    """Return the digest of all but the words of the last question, which is to be a plain text."""
+def _split(told: dict[str, Any]) -> tuple[str | None, dict[str, Any]]:
+    """Return the last question, where it is a plain text, and all but that."""
     messages = told.get("messages")
     if isinstance(messages, list):
         last = messages[-1]
         if last.get("role") != "user" or not isinstance(last.get("content"), str):
-            return None
-        question = last["content"]
-        rest = {**told, "messages": [*messages[:-1], {**last, "content": ""}]}
-    elif isinstance(told.get("prompt"), str):
-        question, rest = told["prompt"], {**told, "prompt": ""}
-    else:
-        return None
-    return _digest(whose, request.model, limits, rest, _NUMBER.findall(question))
+            return None, told
+        return last["content"], {**told, "messages": [*messages[:-1], {**last, "content": ""}]}
+    if isinstance(told.get("prompt"), str):
+        return told["prompt"], {**told, "prompt": ""}
+    return None, told
 
 
 def _digest(*parts: object) -> bytes:

@@ -13,6 +13,7 @@ from cachetools import TTLCache
 from numpy.typing import NDArray
 
 from serve.experts.client import WholeAnswer
+from serve.request.cache.details import is_reordered
 from serve.request.cache.fitting import Wanted
 
 _MOST_ALIKE = 1_000  # questions of one group that are compared
@@ -32,6 +33,7 @@ class KeptAnswer:
         size: in bytes, about.
         group: of the questions that it is compared with; None where it is not.
         direction: of the question's embedding, of length 1.
+        words: of the question.
     """
 
     answer: WholeAnswer = field(repr=False)
@@ -40,6 +42,7 @@ class KeptAnswer:
     size: int
     group: Group | None = None
     direction: NDArray[np.float32] | None = field(default=None, repr=False)
+    words: tuple[str, ...] = field(default=(), repr=False)
 
 
 @dataclass(frozen=True)
@@ -101,7 +104,8 @@ class KeptAnswers:
             similarity = float(similarities[place])
             if similarity < self._least_similarity:
                 return None
-            if (hit := self._hit(wanted, digests[place], "semantic", similarity)) is not None:
+            hit = self._hit(wanted, digests[place], "semantic", similarity)
+            if hit is not None and not is_reordered(wanted.words, hit.kept.words):
                 return hit
         return None
 
@@ -121,7 +125,8 @@ class KeptAnswers:
             group, size = (wanted.group, embedder), size + direction.nbytes
         if size > self._most_bytes // _MOST_SHARE:
             return
-        self._kept[wanted.digest] = KeptAnswer(answer, report, self._clock(), size, group, direction)
+        now, words = self._clock(), wanted.words
+        self._kept[wanted.digest] = KeptAnswer(answer, report, now, size, group, direction, words)
         if group is None or direction is None:
             return
         alike = self._groups.setdefault(group, OrderedDict())

@@ -69,7 +69,7 @@ class Service:
         if self._clock() - self._looked_at < LOOK_EVERY_S and not self._reloading.locked():
             return None
         self._follow()
-        if self._orders.reloads == self._reloads:
+        if self._orders.reloads == self._reloads and not self._reloading.locked():
             return None
         try:
             return await self.reload(now)

@@ -3,7 +3,7 @@ import asyncio
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
-from langchain_openai import ChatOpenAI
+from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 from tried import ASKED, CITY, KEY, TEXT, URL, V1, City, tries
 
 chat_model = ChatOpenAI(model="leeroo", base_url=V1, api_key=KEY)
@@ -58,3 +58,12 @@ def messages():
     assert of_messages.invoke(ASKED).text == TEXT
     assert "".join(piece.text for piece in of_messages.stream(ASKED)) == TEXT
     with_tools(of_messages)
+
+
+@tries("`OpenAIEmbeddings`, also asynchronous")
+def embeddings():
+    # Texts go as they are: else it would cut them by the tokenizer of OpenAI's models, and send numbers.
+    vectors = OpenAIEmbeddings(model="vectors", base_url=V1, api_key=KEY, check_embedding_ctx_length=False)
+    assert vectors.embed_documents(["one", "three"]) == [[3.0, 0.5], [5.0, 0.5]]
+    assert vectors.embed_query("four") == [4.0, 0.5]
+    assert asyncio.run(vectors.aembed_documents(["one"])) == [[3.0, 0.5]]

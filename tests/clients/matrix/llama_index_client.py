@@ -2,6 +2,7 @@ import asyncio
 
 from llama_index.core.llms import ChatMessage
 from llama_index.core.tools import FunctionTool
+from llama_index.embeddings.openai_like import OpenAILikeEmbedding
 from llama_index.llms.openai_like import OpenAILike
 from tried import ASKED, CITY, KEY, TEXT, V1, City, tries
 
@@ -38,3 +39,11 @@ def tools():
 @tries("structured output")
 def structured():
     assert model.as_structured_llm(City).chat(TURNS).raw == CITY
+
+
+@tries("embeddings, also asynchronous")
+def embeddings():
+    vectors = OpenAILikeEmbedding(model_name="vectors", api_base=V1, api_key=KEY)
+    assert vectors.get_text_embedding_batch(["one", "three"]) == [[3.0, 0.5], [5.0, 0.5]]
+    assert vectors.get_query_embedding("four") == [4.0, 0.5]
+    assert asyncio.run(vectors.aget_text_embedding("one")) == [3.0, 0.5]
