@@ -1,7 +1,9 @@
-"""What size costs: ``python -m bench.scale`` prints tables of appends, queries and decisions, and draws them.
+"""What size costs: ``python -m bench.scale`` prints tables of appends, queries, decisions and training,
+and draws them.
 
 Every size runs in a process of its own, so that its peak memory is its own. Rows are made in parts. What lies
-on the disk is told, and removed at the end. ``--rows 0,1e4 --answers 1e4 --questions 1e3,1e4`` takes seconds.
+on the disk is told, and removed at the end. ``--rows 0,1e4 --answers 1e4 --questions 1e3,1e4 --trained
+1e3`` takes seconds.
 """
 
 from __future__ import annotations
@@ -17,7 +19,13 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-PARTS = ("append", "outcomes", "decide")
+#: What is measured, by the module that does it.
+PARTS = {
+    "append": "bench.scale_tables",
+    "outcomes": "bench.scale_tables",
+    "decide": "bench.scale_decisions",
+    "train": "bench.scale_training",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -25,12 +33,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rows", default="0,1e6,1e7", help="sizes of the table that is appended to")
     parser.add_argument("--answers", default="1e8", help="answers that are summed up and read")
     parser.add_argument("--questions", default="1e4,1e5,1e6", help="questions in a router's memory")
+    parser.add_argument(
+        "--trained", default="1e4,1e5,1e6", help="questions that a whole router is trained on"
+    )
     parser.add_argument("--parts", default=",".join(PARTS), help=f"comma-separated, of {', '.join(PARTS)}")
     parser.add_argument("--folder", type=Path, help="where tables are made; the machine's temporary one")
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/scale"))
     chosen = parser.parse_args(arguments)
     console = Console(width=120)
-    sizes = {"append": chosen.rows, "outcomes": chosen.answers, "decide": chosen.questions}
+    sizes = {
+        "append": chosen.rows,
+        "outcomes": chosen.answers,
+        "decide": chosen.questions,
+        "train": chosen.trained,
+    }
     chosen.out.mkdir(parents=True, exist_ok=True)
     for part in chosen.parts.split(","):
         found = [measure(part, int(float(size)), chosen.folder) for size in sizes[part].split(",")]
@@ -43,9 +59,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def measure(part: str, size: int, folder: Path | None) -> dict[str, float]:
     """Measure one size in a process of its own, in a folder that goes with it."""
     with tempfile.TemporaryDirectory(dir=folder) as place:
-        script = "bench.scale_decisions" if part == "decide" else "bench.scale_tables"
         done = subprocess.run(
-            [sys.executable, "-m", script, part, str(size), place],
+            [sys.executable, "-m", PARTS[part], part, str(size), place],
             capture_output=True,
             text=True,
             check=False,

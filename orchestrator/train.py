@@ -20,13 +20,16 @@ from orchestrator.predictors.registry import DEFAULT_PREDICTOR, build_predictor
 from orchestrator.selection.presets import choose_presets
 from orchestrator.text.queries import Examples, read_queries
 from orchestrator.text.registry import DEFAULT_EMBEDDER, load_embedder
-from orchestrator.text.splits import frozen_split
+from orchestrator.text.splits import frozen_split, thin
 from orchestrator.traffic.bills import Bills, CostLesson, learn_costs
 from orchestrator.traffic.labels import TrafficLabels
 from orchestrator.traffic.learn import describe_lesson, learn_if_proven
 from warehouse import InputError, Outcomes, TooFewError, text_keys
 
 TRAFFIC = "traffic"  # source of questions that were made of requests
+#: Settings, forecasts of cost and presets are learned from so many questions at most; what is remembered of
+#: success, from all. From ten times as many they come out alike, at ten times the price.
+SETTINGS_QUESTIONS = 50_000
 FEWEST_WITHOUT_TRAFFIC = 100  # questions on which a router can be trained without those
 
 
@@ -71,6 +74,8 @@ def train_router(
 ) -> TrainedRouter:
     """Fit on the frozen train part, choose settings on validation and presets by folds, learn again from all.
 
+    Of more than ``SETTINGS_QUESTIONS`` questions a draw chooses the settings, costs and presets.
+
     The frozen test part (a fifth of the questions, by hash of the prompt) is never looked at: it is what
     versions are compared on.
 
@@ -113,21 +118,25 @@ def train_router(
         )
     reader = load_embedder(embedder, cache_dir=cache_dir)
     everything = Examples(read_queries(outcomes.texts, reader), outcomes)
-    train, validation = everything.take(split.train), everything.take(split.validation)
+    seen = np.sort(np.concatenate([split.train, split.validation]))
+    drawn = thin(seen, np.isfinite(outcomes.score), SETTINGS_QUESTIONS, seed=seed)
+    train, validation = (
+        everything.take(np.intersect1d(part, drawn)) for part in (split.train, split.validation)
+    )
     fitted = build_predictor(predictor).fit(train, validation, seed=seed)
     cost = CostPredictor().fit(train, validation)
     validation_loss = squared_loss(fitted.predict(validation.queries), validation.outcomes.score)
-    seen = np.sort(np.concatenate([split.train, split.validation]))
-    learned = everything.take(seen)
-    success = cross_forecasts(fitted, learned, seed=seed)
-    unseen = Prediction(fitted.experts, success, cost.predict(learned.queries))
+    judged = everything.take(drawn)
+    success = cross_forecasts(fitted, judged, seed=seed)
+    unseen = Prediction(fitted.experts, success, cost.predict(judged.queries))
     presets = choose_presets(
         unseen,
-        learned.outcomes.score,
-        learned.outcomes.cost_usd,
-        groups=text_keys(learned.outcomes.prompts),
+        judged.outcomes.score,
+        judged.outcomes.cost_usd,
+        groups=text_keys(judged.outcomes.prompts),
         seed=seed,
     )
+    learned = judged if len(drawn) == len(seen) else everything.take(seen)
     info: dict[str, Any] = {
         "experts": list(fitted.experts),
         "predictor": predictor,
@@ -148,7 +157,7 @@ def train_router(
     habits = None
     if readings:
         habits = learn_habits(
-            unseen, readings.take(seen), learned.outcomes.score, learned.outcomes.cost_usd, seed=seed
+            unseen, readings.take(drawn), judged.outcomes.score, judged.outcomes.cost_usd, seed=seed
         )
     predictor_served: Predictor = fitted.refit(learned)
     if traffic is not None:

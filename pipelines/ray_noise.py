@@ -63,3 +63,14 @@ def _pass_on(reading: int, real: int, unwanted: re.Pattern[bytes]) -> None:
     with open(reading, "rb", buffering=0) as source, open(real, "wb", buffering=0) as target:
         while said := source.read(1 << 16):
             target.write(unwanted.sub(b"", said))
+
+
+def quieten_ray_data() -> None:
+    """Let Ray Data show no bars and say nothing but errors, in this process."""
+    import ray
+
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.issue_detectors_config.detectors = []  # they warn of every engine's memory, every 30 s
+    logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ TRACKING_VARIABLE = "MLFLOW_TRACKING_URI"
 WAREHOUSE_VARIABLE = "LEEROO_WAREHOUSE"
 
 
+_URL = re.compile(r"([a-z][a-z0-9+.-]+):/")
 #: Where Ray puts the working directories of its jobs, somewhere below its temporary folder.
 _WORKING_DIRECTORIES = "working_dir_files"
 
@@ -42,9 +44,16 @@ class Home:
         Where no URL or URI is given, the environment's LEEROO_WAREHOUSE and MLFLOW_TRACKING_URI count.
 
         Raises:
-            InputError: a path in the working directory of a Ray job, which is thrown away; or no folder is
-                there and none can be made.
+            InputError: the URL of an object store; a path in the working directory of a Ray job, which is
+                thrown away; or no folder is there and none can be made.
         """
+        if url := _URL.match(str(path)):  # paths fold the slashes of a URL into one
+            raise InputError(
+                f"a home is a folder, not a place on {url[1]}",
+                where=f"--home {path}",
+                fix="put the tables there by --warehouse or LEEROO_WAREHOUSE, and the versions on an MLflow "
+                "server by --mlflow or MLFLOW_TRACKING_URI",
+            )
         tables = warehouse_url or os.environ.get(WAREHOUSE_VARIABLE)
         tracked = mlflow_uri or os.environ.get(TRACKING_VARIABLE)
         _check_kept(path, f"--home {path}")

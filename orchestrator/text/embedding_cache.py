@@ -35,16 +35,26 @@ class CachedEmbedder:
 
     def embed(self, texts: Sequence[str]) -> Vectors:
         """Return float32 [n, d], computing only what the cache lacks."""
+        lacking = self.lacking(texts)
+        for start in range(0, len(lacking), SHARD_TEXTS):
+            some = lacking[start : start + SHARD_TEXTS]
+            self.keep(some, self._embedder.embed(some))
+        return (
+            np.stack([self._vectors[_key(text)] for text in texts])
+            if texts
+            else np.zeros((0, self.dim), np.float32)
+        )
+
+    def lacking(self, texts: Sequence[str]) -> list[str]:
+        """Return the texts of which no vector is kept, each once."""
         self._read_new_shards()
-        keys = [hashlib.sha256(text.encode()).digest()[:16] for text in texts]
-        missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._vectors}
-        items = list(missing.items())
-        for start in range(0, len(items), SHARD_TEXTS):
-            shard_keys, shard_texts = zip(*items[start : start + SHARD_TEXTS], strict=True)
-            vectors = self._embedder.embed(shard_texts)
-            self._vectors.update(zip(shard_keys, vectors, strict=True))
-            self._write_shard(shard_keys, vectors)
-        return np.stack([self._vectors[key] for key in keys]) if keys else np.zeros((0, self.dim), np.float32)
+        return list({key: text for text in texts if (key := _key(text)) not in self._vectors}.values())
+
+    def keep(self, texts: Sequence[str], vectors: Vectors) -> None:
+        """Keep the vectors [n, d] of texts, which this embedder's weights have given elsewhere or here."""
+        keys = [_key(text) for text in texts]
+        self._vectors.update(zip(keys, vectors, strict=True))
+        self._write_shard(keys, vectors)
 
     def _read_new_shards(self) -> None:
         from safetensors.numpy import load_file
@@ -67,3 +77,7 @@ class CachedEmbedder:
         save_file({"keys": packed.copy(), "vectors": np.ascontiguousarray(vectors)}, beside)
         os.replace(beside, self._directory / name)
         self._shards_read.add(name)
+
+
+def _key(text: str) -> bytes:
+    return hashlib.sha256(text.encode()).digest()[:16]

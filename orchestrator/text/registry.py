@@ -50,15 +50,22 @@ def load_embedder(name: str, *, cache_dir: Path | None = None) -> Embedder:
         InputError: no embedder has that name.
         CannotRunError: the package that carries its weights is missing.
     """
-    parts: list[Embedder] = []
+    parts: Sequence[Embedder] = load_cached(name, cache_dir) if cache_dir else _build_parts(name)
+    return parts[0] if len(parts) == 1 else JoinedEmbedder(parts)
+
+
+def load_cached(name: str, cache_dir: Path) -> list[CachedEmbedder]:
+    """Build the embedders that ``name`` joins, each with its part of the cache; see :func:`load_embedder`."""
+    return [CachedEmbedder(embedder, cache_dir) for embedder in _build_parts(name)]
+
+
+def _build_parts(name: str) -> list[Embedder]:
     for part in name.split("+"):
         if part not in EMBEDDERS:
             raise InputError(
                 f"no embedder is called {part!r}", fix=f"use one of {', '.join(sorted(EMBEDDERS))}"
             )
-        embedder = EMBEDDERS[part].build()
-        parts.append(CachedEmbedder(embedder, cache_dir) if cache_dir else embedder)
-    return parts[0] if len(parts) == 1 else JoinedEmbedder(parts)
+    return [EMBEDDERS[part].build() for part in name.split("+")]
 
 
 def is_static(name: str) -> bool:

@@ -62,5 +62,28 @@ def folds_by_text(prompts: Sequence[str], count: int, *, seed: int) -> list[Inde
     return [np.flatnonzero(np.isin(group.ravel(), part)) for part in parts]
 
 
+def thin(rows: Index, answered: NDArray[np.bool_], most: int, *, seed: int) -> Index:
+    """Draw at most so many of the rows, in their order; of each expert's answers at least a fair part.
+
+    Half of the draw is shared out evenly among the experts, as far as they have answers: one that joined
+    late, or is asked rarely, is not lost. The rest is drawn from all rows alike.
+
+    Args:
+        rows: positions, each once.
+        answered: [n, m], over all positions.
+        most: how many are drawn. With no more rows than that, all are returned.
+        seed: of the draw.
+    """
+    if len(rows) <= most:
+        return rows
+    order = np.random.default_rng(seed).permutation(rows)
+    share = most // (2 * answered.shape[1])
+    is_drawn = np.zeros(len(order), bool)
+    for own in answered.T:
+        is_drawn[np.flatnonzero(own[order])[:share]] = True
+    is_drawn[np.flatnonzero(~is_drawn)[: most - int(is_drawn.sum())]] = True
+    return np.sort(order[is_drawn])
+
+
 def _split_folds(fold: Index) -> Split:
     return Split(np.flatnonzero(fold >= 2), np.flatnonzero(fold == 1), np.flatnonzero(fold == 0))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import uuid
 import warnings
@@ -16,6 +15,7 @@ import pyarrow as pa
 from pipelines.answering.actor import EXPERT_COLUMN, ExpertActor
 from pipelines.answering.driver_watch import this_driver
 from pipelines.answering.holding import NodeWatch
+from pipelines.ray_noise import quieten_ray_data
 from warehouse import Warehouse
 
 if TYPE_CHECKING:
@@ -51,11 +51,7 @@ def stream_receipts(
 
     from experts.backends.registry import kind_of
 
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.issue_detectors_config.detectors = []  # they warn of every engine's memory, every 30 s
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    quieten_ray_data()
     blocks = _blocks(todo, work.batch_questions)
     resources = specs[0].resources
     actor_options: dict[str, Any] = {}

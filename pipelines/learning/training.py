@@ -51,20 +51,24 @@ def train_version(
     their order, correct what was learned from outcomes; see :func:`orchestrator.train.train_router`.
 
     Answers that were not asked for are filled in by what is expected of them
-    (:func:`orchestrator.selection.explorer.complete_scores`), for training alone. Logs to the active MLflow
-    run where there is one. What was trained on the same data with the same settings before stands; nothing
-    is done again then. ``on_progress`` is called with what comes next and the share of the work that is done.
+    (:func:`orchestrator.selection.explorer.complete_scores`), for training alone. Many texts without a
+    vector are embedded on the cluster first (:func:`pipelines.learning.bulk_embedding.embed_in_bulk`). Of
+    more than ``SETTINGS_QUESTIONS`` questions a draw is evaluated. Logs to the active MLflow run where there
+    is one. What was trained on the same data with the same settings before stands; nothing is done again
+    then. ``on_progress`` is called with what comes next and the share of the work that is done.
     """
     from orchestrator.evaluation.evaluate import evaluate_router
-    from orchestrator.text.splits import frozen_split
-    from orchestrator.train import name_training_data, train_router
+    from orchestrator.text.splits import frozen_split, thin
+    from orchestrator.train import SETTINGS_QUESTIONS, name_training_data, train_router
     from orchestrator.versions.mlflow_registry import log_version
+    from pipelines.learning.bulk_embedding import embed_in_bulk
     from pipelines.learning.pool_outcomes import load_readings
 
     open_store(home.mlflow_uri)  # no hour of work for a version that cannot be kept
     split = frozen_split(outcomes.prompts)
     learned = outcomes.take(np.sort(np.concatenate([split.train, split.validation]))).answered()
     readings = load_readings(home, learned)  # of what was answered, before the rest is filled in
+    embed_in_bulk(outcomes.texts, embedder, home.embeddings)
     learned = complete_outcomes(learned, embedder, home.embeddings)
     data = name_training_data(learned, traffic, bills)
     known = _find_trained(data, learned.experts, home, predictor=predictor, embedder=embedder, seed=seed)
@@ -72,8 +76,10 @@ def train_version(
         return TrainingResult(known, None, is_new=False)
     report = None
     if np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1).sum() >= MIN_EVALUATED:
+        everything = np.arange(len(outcomes))
+        drawn = thin(everything, np.isfinite(outcomes.score), SETTINGS_QUESTIONS, seed=seed)
         report = evaluate_router(
-            outcomes,
+            outcomes if len(drawn) == len(outcomes) else outcomes.take(drawn),
             predictors=(predictor,),
             embedder=embedder,
             seeds=seeds,

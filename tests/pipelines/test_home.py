@@ -43,6 +43,14 @@ def test_a_home_that_cannot_be_made_is_refused() -> None:
         Home.open(Path("/proc/leeroo/home"))
 
 
+@pytest.mark.parametrize("url", ["s3://bucket/home", "gs://bucket", "file:///tmp/home", "memory://x"])
+def test_an_object_store_is_no_home(url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(InputError, match=r"a home is a folder.*LEEROO_WAREHOUSE"):
+        Home.open(Path(url))
+    assert not list(tmp_path.iterdir())  # where a folder called "s3:" was made
+
+
 def test_the_environment_names_the_warehouse_of_every_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

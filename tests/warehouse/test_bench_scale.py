@@ -13,10 +13,10 @@ from bench.scale import main
 def test_small_sizes_run_to_the_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out, work = tmp_path / "out", tmp_path / "work"
     work.mkdir()
-    sizes = ["--rows", "0,3e3", "--answers", "2e3", "--questions", "500"]
+    sizes = ["--rows", "0,3e3", "--answers", "2e3", "--questions", "500", "--trained", "400"]
     main([*sizes, "--out", str(out), "--folder", str(work)])
     said = capsys.readouterr().out
-    for part in ("append", "outcomes", "decide"):
+    for part in ("append", "outcomes", "decide", "train"):
         assert part in said
         found = json.loads((out / f"{part}.json").read_text())
         assert all(value >= 0 for row in found for value in row.values())

@@ -11,10 +11,10 @@ from collections.abc import Iterator
 
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.fs as pafs
 import pytest
 
 import warehouse.table
+from tests.object_store import object_store
 from tests.warehouse.killed_steps import killed_at
 from warehouse import Warehouse, load_outcomes
 from warehouse.files import FileStore
@@ -26,26 +26,8 @@ BUCKET = "leeroo-tables"
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    from moto.server import ThreadedMotoServer
-
-    with pytest.MonkeyPatch.context() as patch:
-        started = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-        started.start()
-        host, port = started.get_host_and_port()
-        for name, value in {
-            "AWS_ACCESS_KEY_ID": "tests",
-            "AWS_SECRET_ACCESS_KEY": "tests",
-            "AWS_DEFAULT_REGION": "us-east-1",
-            "AWS_REGION": "us-east-1",
-            "AWS_EC2_METADATA_DISABLED": "true",
-        }.items():
-            patch.setenv(name, value)
-        address = f"{host}:{port}"
-        pafs.S3FileSystem(scheme="http", endpoint_override=address, allow_bucket_creation=True).create_dir(
-            BUCKET
-        )
+    with object_store(BUCKET) as address:
         yield address
-        started.stop()
 
 
 @pytest.fixture
@@ -200,6 +182,16 @@ def test_outcomes_come_from_the_store(url: str) -> None:
     store.append("questions", questions, round="r0")
     store.append("answers", rows_of(range(4)), round="r0", expert="x")
     assert load_outcomes(Warehouse(url)).score.tolist() == [[1.0]] * 4
+
+
+def test_the_environment_names_the_store(server: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As people point to MinIO and others: both libraries that write follow it."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{server}")
+    plain = f"s3://{BUCKET}/{uuid.uuid4().hex}"
+    for numbers in (range(5), range(3, 8)):
+        Warehouse(plain).append("answers", rows_of(numbers), round="r0", expert="x")
+    assert read(plain) == list(range(8))
+    assert findings(plain) == []
 
 
 def test_a_store_that_does_not_answer_is_told_soon() -> None:
