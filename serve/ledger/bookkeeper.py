@@ -45,6 +45,7 @@ from serve.ledger.messages import (
     Unbooked,
     Written,
 )
+from serve.ledger.overview.budget_gauges import BudgetGauges
 from serve.ledger.overview.overview import Overview
 from serve.ledger.overview.seen import LedgerOverview
 from serve.ledger.owners import LOOK_EVERY_S, WRITTEN_EVERY_S, OwnerWatch
@@ -80,7 +81,6 @@ class Bookkeeper:
         self._hash_key = read_hash_key(config.home)
         self._rates = RateLimiter()
         self._ratios = PriceRatios()
-        self._metrics = Metrics(DriftFigures(config.home), AlertFigures(self._ledger.alerts))
         self._alerts = AlertSender(self._ledger.alerts, read_webhook())
         self._overview = Overview(self._ledger)
         self._feedback = FeedbackDesk(config, self._ledger)
@@ -88,6 +88,8 @@ class Bookkeeper:
         self._watch = OwnerWatch()
         self._written: dict[str, float] = {}  # owner, and when its last beat was written down
         self._drain = Drain()
+        budgets = BudgetGauges(self._ledger, self._drain.count_under_way)
+        self._metrics = Metrics(DriftFigures(config.home), AlertFigures(self._ledger.alerts), budgets)
         self._to_count: list[Callable[[], None]] = []  # once the entries are in the ledger
         self._carrying: asyncio.Task[None] | None = None
         self._burying: asyncio.Task[None] | None = None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 from serve.ledger.messages import Drained, Heartbeat, Pulse
 
@@ -32,6 +33,11 @@ class Drain:
         living = {owner: n for owner, (heard, n) in self._last.items() if now - heard < GONE_AFTER_S}
         waiting = sum(max(n, 0 if self._told.get(owner, 0) > 1 else 1) for owner, n in living.items())
         return Drained(waiting, tuple(self._last))
+
+    def count_under_way(self) -> int:
+        """Return the requests that living processes work on, as each last told."""
+        now = time.monotonic()
+        return sum(n for heard, n in self._last.values() if now - heard < GONE_AFTER_S)
 
     def pulse(self, beat: Heartbeat, now: float) -> Pulse:
         """Note what a process works on; return what it is to know."""

@@ -135,12 +135,13 @@ def test_whatever_is_spent_each_threshold_is_noted_exactly_where_it_is_reached(e
     def noted_once(steps, budget):
         with TemporaryDirectory() as home:
             ledger = Ledger(Path(home) / LEDGER_FILE)
-            ledger.create_team("t", budget_usd=budget / PICO, period="total", alert_at=[1, 33, 50, 99, 100])
+            limits = {"budget_usd": budget / PICO, "period": "total", "alert_at": [1, 33, 50, 99, 100]}
+            team = ledger.create_team("t", **limits)
             keys = [ledger.create_key(f"k{n}", team="t", period="total")[0] for n in range(3)]
             most = 0  # a late settlement may take back what was charged for a call that died
 
             def spent():
-                row = ledger._db.one("select spent from spending where key_id like 'team-%'")
+                row = ledger._db.one("select spent from spending where key_id = ?", (team,))
                 return 0 if row is None else row["spent"]
 
             for number, (key, share, dies) in enumerate(steps):

@@ -66,6 +66,8 @@ def test_no_money_and_no_key_is_lost_with_bookkeeper_server_or_home(orchestrator
         logs = [path for session in sessions for path in Path(session).glob("logs/**/*") if path.is_file()]
         assert logs
         assert not [path for path in logs if PASSWORD.encode() in path.read_bytes()]
+        kept_files = [path for path in home.rglob("*") if path.is_file()]  # MLflow's tables too
+        assert not [path for path in kept_files if PASSWORD.encode() in path.read_bytes()]
         endpoint.process.send_signal(signal.SIGTERM)
         assert endpoint.process.wait(60) == 0
         assert not (home / LEDGER_FILE).exists()

@@ -24,7 +24,16 @@ NETWORK_KINDS = {
         "glusterfs",
     ),
     *("orangefs", "pvfs2", "fuse.sshfs", "fuse.glusterfs", "fuse.s3fs", "fuse.goofys", "fuse.gcsfuse"),
-    *("fuse.juicefs", "fuse.rclone", "fuse.cephfs", "fuse.davfs2", "fuse.blobfuse2"),
+    *(
+        "fuse.juicefs",
+        "fuse.rclone",
+        "fuse.cephfs",
+        "fuse.ceph",
+        "fuse.ceph-fuse",
+        "fuse.davfs2",
+        "fuse.blobfuse2",
+    ),
+    *("fuse.mountpoint-s3", "fuse.mfs", "wekafs", "panfs"),
 }
 
 

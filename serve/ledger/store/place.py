@@ -16,7 +16,7 @@ LEDGER_FILE = "ledger.db"  # in a home
 LEDGER_VARIABLE = "LEEROO_LEDGER"
 PASSWORD_VARIABLE = "PGPASSWORD"  # PostgreSQL's own
 _SCHEMES = ("postgresql", "postgres")
-_SECRET = {"password", "sslpassword"}  # parameters of a URL
+_SECRET = ("password", "secret", "scram_")  # in the names of parameters of a URL
 
 
 @dataclass(frozen=True)
@@ -82,15 +82,26 @@ def postgres_place(url: str, where: str) -> PostgresPlace:
         raise InputError("it is no URL", where=where, fix=fix) from None
     if parts.scheme not in _SCHEMES:
         raise InputError("it is no URL of a PostgreSQL database", where=where, fix=fix)
+    if parts.netloc.count("@") > 1 or "@" in parts.path + parts.query or "#" in url:
+        # PostgreSQL's library may then read a part of the password as a host, which its errors name.
+        raise InputError(
+            "where its user, password and host end cannot be told",
+            where=where,
+            fix="write @ as %40, / as %2F, ? as %3F and # as %23 within a user, a password or a parameter",
+        )
     user, at, hosts = parts.netloc.rpartition("@")
     told = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(name, value) for name, value in told if name not in _SECRET])
+    query = urlencode([(name, value) for name, value in told if not _is_secret(name)])
     netloc = f"{user.partition(':')[0]}{at}{hosts}"
-    if {name for name, _ in told} & _SECRET or netloc != parts.netloc:
+    if any(_is_secret(name) for name, _ in told) or netloc != parts.netloc:
         shown = parts._replace(netloc=netloc, query=query).geturl()
     else:
         shown = url
     return PostgresPlace(shown, url)
+
+
+def _is_secret(parameter: str) -> bool:
+    return any(word in parameter.casefold() for word in _SECRET)
 
 
 def has_ledger(place: Place) -> bool:

@@ -14,7 +14,7 @@ from warehouse import InputError, LedgerAwayError, LeerooError
 
 CONNECT_WITHIN_S = 4.0
 _SILENT_HOLDER_S = 15.0  # a transaction without a word is ended by the server after so long
-_LONGEST_STATEMENT_S = 60.0
+LONGEST_STATEMENT_S = 60.0
 _REACHED = "start it, or correct LEEROO_LEDGER (or --ledger)"
 #: A lost server is noticed soon, by the client's system.
 _ALIVE = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
@@ -104,9 +104,14 @@ def _connect(url: str, where: str, password: str | None, lock_timeout_s: float) 
         told["password"] = password
     settings: dict[str, Any] = {"connect_timeout": 2, **_ALIVE, **told}
     connection: Connection = psycopg.connect(**settings, autocommit=True, row_factory=dict_row)
+    # Where the operator lets commits not wait for the disk, the ledger's still do.
+    connection.execute(
+        "select set_config('synchronous_commit', 'on', false)"
+        " where current_setting('synchronous_commit') = 'off'"
+    )
     connection.execute(
         f"set lock_timeout = '{lock_timeout_s:g}s';"
-        f" set statement_timeout = '{_LONGEST_STATEMENT_S:g}s';"
+        f" set statement_timeout = '{LONGEST_STATEMENT_S:g}s';"
         f" set idle_in_transaction_session_timeout = '{_SILENT_HOLDER_S:g}s'"
     )
     return connection

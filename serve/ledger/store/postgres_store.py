@@ -4,8 +4,12 @@ One lock stands for the whole ledger, as SQLite's does: whoever writes holds it 
 that is read in a transaction changes within it. The server gives it back when its holder's connection ends,
 and when a holder stays silent for long: a node may have gone without a word.
 
+The lock ends at the commit, and the wait for the disk comes after it. What others read meanwhile gets to the
+disk before what they write, since the server's log has one order; and nobody is told of a transaction before
+its log is on the disk.
+
 A statement whose result nobody wants waits for the next one that is read, or for the end of its block; then
-all go in one message. Over a network the ways there and back are what a reservation costs.
+all go in one message.
 """
 
 from __future__ import annotations
@@ -18,13 +22,12 @@ from typing import Any
 import psycopg
 
 from serve.ledger.store.postgres_connection import Connection, away, connect, plain_error
+from serve.ledger.store.postgres_statements import BEGIN, COMMIT, FLUSH, FLUSH_OTHERS, LOCK, Statement
+from serve.ledger.store.silence import SilenceWatch
 from serve.ledger.store.tables import ADDED, FORMAT, INDEXES, NAMES, TABLES
 from warehouse import InputError, LedgerAwayError
 
 _TYPES = {" integer": " bigint", " real": " double precision", " blob": " bytea", " without rowid": ""}
-_LOCK = "select pg_advisory_xact_lock(hashtext('leeroo ledger'), hashtext(current_schema()))"
-_BEGIN: tuple[str, Sequence[Any]] = ("begin", ())
-_COMMIT: tuple[str, Sequence[Any]] = ("commit", ())
 _MOST_UNSENT = 500  # statements in memory
 _ABOUT = "create table about (name text primary key, told text not null)"
 
@@ -48,9 +51,11 @@ class PostgresStore:
     ) -> None:
         self._url, self._shown, self._password = url, shown, password
         self._lock_timeout_s = lock_timeout_s
-        self._queue: list[tuple[str, Sequence[Any]]] = []
+        self._queue: list[Statement] = []
         self._sent = 0  # messages since the store was opened
         self._is_within = False
+        self._has_written = False  # in this transaction
+        self._watch = SilenceWatch()
         self._connection = self._connect()
         try:
             with self.told_plainly():
@@ -80,9 +85,10 @@ class PostgresStore:
                 lambda: self._connection.execute(_translate(sql), values).fetchall()
             )
             return rows
+        self._has_written |= not sql.startswith("select")
         return self._send((sql, values))[0]
 
-    def read_many(self, asked: Sequence[tuple[str, Sequence[Any]]]) -> list[list[dict[str, Any]]]:
+    def read_many(self, asked: Sequence[Statement]) -> list[list[dict[str, Any]]]:
         """Return the rows that each of several statements finds, asked for in one message."""
         with self.transaction():
             return self._send(*asked)
@@ -90,6 +96,7 @@ class PostgresStore:
     def write(self, sql: str, values: Sequence[Any] = ()) -> None:
         """Run a statement that returns nothing; within a transaction it may be sent later."""
         if self._is_within:
+            self._has_written = True
             self._queue.append((sql, values))
             if len(self._queue) >= _MOST_UNSENT:
                 self._send()
@@ -104,17 +111,20 @@ class PostgresStore:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do all inside the block or nothing, with one commit; blocks may be nested."""
+        """Do all inside the block or nothing, with one commit; blocks may be nested.
+
+        Others may write as soon as it is committed; it ends once it is on the disk.
+        """
         if self._is_within:
             yield
             return
         if self._connection.closed:
             self._connection = self._connect()
-        self._queue = [_BEGIN, (_LOCK, ())]  # sent with the first statement that is read
-        self._is_within = True
+        self._queue = [BEGIN, LOCK]  # sent with the first statement that is read
+        self._is_within, self._has_written = True, False
         try:
             yield
-            self._queue.append(_COMMIT)
+            self._queue += (COMMIT, FLUSH if self._has_written else FLUSH_OTHERS)
             self._send()
         except BaseException:
             self._queue.clear()
@@ -179,9 +189,10 @@ class PostgresStore:
 
     def close(self) -> None:
         """Close the connection."""
+        self._watch.close()
         self._connection.close()
 
-    def _send(self, *asked: tuple[str, Sequence[Any]]) -> list[list[dict[str, Any]]]:
+    def _send(self, *asked: Statement) -> list[list[dict[str, Any]]]:
         """Send what waits, and statements to be read behind it, in one message; return what these find."""
         queue, self._queue = self._queue, []
         if not queue and not asked:
@@ -190,15 +201,13 @@ class PostgresStore:
         try:
             return self._send_all(queue, asked)
         except LedgerAwayError:
-            is_begun_here = queue[:1] == [_BEGIN] and queue[-1:] != [_COMMIT]
+            is_begun_here = queue[:1] == [BEGIN] and COMMIT not in queue
             if not (is_begun_here and self._connection.closed):
                 raise
         self._connection = self._connect()  # the server was started anew since the last transaction
         return self._send_all(queue, asked)
 
-    def _send_all(
-        self, queue: Sequence[tuple[str, Sequence[Any]]], asked: Sequence[tuple[str, Sequence[Any]]]
-    ) -> list[list[dict[str, Any]]]:
+    def _send_all(self, queue: Sequence[Statement], asked: Sequence[Statement]) -> list[list[dict[str, Any]]]:
         writer, readers = self._connection.cursor(), [self._connection.cursor() for _ in asked]
         is_one = len(queue) + len(asked) == 1
         with self._told_when_away(), nullcontext() if is_one else self._connection.pipeline():
@@ -226,7 +235,8 @@ class PostgresStore:
     @contextmanager
     def _told_when_away(self) -> Iterator[None]:
         try:
-            yield
+            with self._watch.over(self._connection):
+                yield
         except psycopg.Error as error:
             if self._connection.closed:  # whatever ended it, a transaction that stood still too
                 raise away(error, self.where) from None

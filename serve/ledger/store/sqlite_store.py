@@ -133,12 +133,7 @@ class SqliteStore:
 
 def _open(path: Path, timeout_s: float) -> sqlite3.Connection:
     mark = path.with_suffix(KEYS_MARK)
-    if (moved := path.with_suffix(MOVED_MARK)).exists() and not path.exists():
-        raise InputError(
-            f"it was moved to {moved.read_text().strip()}",
-            where=f"ledger {path}",
-            fix="name that database: LEEROO_LEDGER, or --ledger",
-        )
+    _refuse_moved(path)
     refuse_network_disk(path)
     if mark.exists() and not (path.exists() and path.stat().st_size):
         raise _lost(path, mark)
@@ -146,9 +141,15 @@ def _open(path: Path, timeout_s: float) -> sqlite3.Connection:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             os.close(os.open(path, os.O_CREAT | os.O_RDWR, 0o600))
+            if path.with_suffix(MOVED_MARK).exists():  # it was moved while we looked
+                path.unlink()
+                _refuse_moved(path)
         db = sqlite3.connect(path, isolation_level=None, timeout=timeout_s, check_same_thread=False)
         db.row_factory = sqlite3.Row
         written_by = db.execute("pragma user_version").fetchone()[0]
+        if not path.exists():  # it was moved while we waited: what we have open is the old file
+            db.close()
+            _refuse_moved(path)
         if written_by > FORMAT:
             db.close()
             raise InputError(
@@ -177,6 +178,16 @@ def _open(path: Path, timeout_s: float) -> sqlite3.Connection:
         db.close()
         raise _lost(path, mark)
     return db
+
+
+def _refuse_moved(path: Path) -> None:
+    """Refuse a place whose ledger has gone to a database."""
+    if (moved := path.with_suffix(MOVED_MARK)).exists() and not path.exists():
+        raise InputError(
+            f"it was moved to {moved.read_text().strip()}",
+            where=f"ledger {path}",
+            fix="name that database: LEEROO_LEDGER, or --ledger",
+        )
 
 
 def _remember_keys(path: Path) -> None:
