@@ -8,13 +8,14 @@ import sys
 
 import typer
 
-#: One module per group, in the order of ``leeroo --help``.
-GROUPS = (
-    *("selfplay", "judge", "warehouse", "router", "experts", "route", "universe", "serve", "ask"),
-    *("accounts.keys", "accounts.teams", "accounts.usage"),
-    *("maintenance", "ledger", "traffic", "doctor", "forge"),
-    *("pages.ui", "pages.report", "data.prices", "data.imports"),
-)
+#: One module per group, in the order of ``leeroo --help``, which shows them under these headings.
+GROUPS = {
+    "Learn which expert answers": ("selfplay", "judge", "router", "route", "traffic"),
+    "Choose and make experts": ("experts", "universe", "forge"),
+    "Serve": ("serve", "ask", "maintenance", "accounts.keys", "accounts.teams", "accounts.usage", "ledger"),
+    "Look into what happened": ("pages.report", "pages.ui", "doctor"),
+    "Data and prices": ("warehouse", "data.imports", "data.prices"),
+}
 
 app = typer.Typer(
     name="leeroo",
@@ -24,8 +25,12 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-for group in GROUPS:
-    importlib.import_module(f"pipelines.commands.{group}").register(app)
+for heading, modules in GROUPS.items():
+    for module in modules:
+        importlib.import_module(f"pipelines.commands.{module}").register(app)
+    for added in (*app.registered_commands, *app.registered_groups):
+        if not isinstance(added.rich_help_panel, str):
+            added.rich_help_panel = heading
 
 
 def main() -> None:
