@@ -7,6 +7,7 @@ import os
 import sys
 
 import typer
+from typer.models import CommandInfo, TyperInfo
 
 #: One module per group, in the order of ``leeroo --help``, which shows them under these headings.
 GROUPS = {
@@ -28,7 +29,8 @@ app = typer.Typer(
 for heading, modules in GROUPS.items():
     for module in modules:
         importlib.import_module(f"pipelines.commands.{module}").register(app)
-    for added in (*app.registered_commands, *app.registered_groups):
+    registered: list[CommandInfo | TyperInfo] = [*app.registered_commands, *app.registered_groups]
+    for added in registered:
         if not isinstance(added.rich_help_panel, str):
             added.rich_help_panel = heading
 
