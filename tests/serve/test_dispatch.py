@@ -134,7 +134,7 @@ class _TwoAtOnce(InOrder):
     """Asks the second beside the first, at once."""
 
     def beside_after_s(self):
-        return 0.0 if self._at_work < 2 and self._waiting else None
+        return None if self.is_last else 0.0
 
     def next_beside(self):
         return self.next_expert()
@@ -154,6 +154,7 @@ def test_who_is_cancelled_twice_is_charged_for_all_who_were_at_work(between):
         work = asyncio.ensure_future(find_answer(_TwoAtOnce(experts), ask, math.inf, books))
         while len(begun) < 2:
             await asyncio.sleep(0)
+            assert not work.done()
         work.cancel()
         for _ in range(between):
             await asyncio.sleep(0)

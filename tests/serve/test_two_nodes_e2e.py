@@ -108,9 +108,6 @@ def refused_well(text):
     return set(json.loads(text)["error"]) == {"message", "type", "param", "code"}
 
 
-@pytest.mark.xfail(
-    strict=False, reason="it has run up to full service on a machine of much other work, and not to its end"
-)
 def test_a_node_that_is_killed_under_load_loses_no_money_and_is_replaced(
     ray_nodes, orchestrator, postgres, tmp_path
 ):
