@@ -30,11 +30,13 @@ class LostNodeError(Exception):
 
 
 def check_holdable(specs: Sequence[ExpertSpec], look: Callable[[], Cluster] = look_at_cluster) -> None:
-    """See that for every expert there is a node that can hold it; needs a Ray connection.
+    """See that for every expert there is a node that can hold it; where there is any, a Ray connection is needed.
 
     Raises:
         CannotRunError: there is none for one of them, and the cluster does not grow by itself.
     """
+    if not specs:
+        return
     cluster = look()
     for spec in specs:
         if (why := cluster.why_never(spec.resources)) is not None:
