@@ -16,7 +16,7 @@ BENCHES := $(patsubst bench/%.py,bench-%,$(wildcard $(patsubst %,bench/%.py,rout
 	$(patsubst bench/ledger.py,bench-ledger,$(wildcard bench/ledger.py))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-cluster test-fast test-kills test-clients lint format docs doctor serve ui bench $(BENCHES) clean clean-all
+.PHONY: help setup demo test test-cluster test-demo test-fast test-kills test-clients lint format docs doctor serve ui bench $(BENCHES) clean clean-all
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,14 +29,17 @@ setup: ## create .venv with everything (one to four minutes; the second time it 
 demo: setup ## the whole loop with small real models: ask, learn, choose, evaluate, report
 	@$(BIN)/leeroo demo $(ARGS)
 
-test: setup ## every test but those of kills and clusters, real engines included
-	@$(BIN)/python -m pytest -m "not cluster and not kills" $(TOGETHER) $(ARGS)
+test: setup ## every test but those named test-*, real engines included
+	@$(BIN)/python -m pytest -m "not cluster and not kills and not demo" $(TOGETHER) $(ARGS)
 
 test-cluster: setup ## the tests of Ray jobs, several nodes and object stores
 	@$(BIN)/python -m pytest -m cluster $(ARGS)
 
+test-demo: setup ## `make demo` with fewer questions, and its report (six minutes)
+	@$(BIN)/python -m pytest -m demo $(ARGS)
+
 test-fast: setup ## the tests that start no engine
-	@$(BIN)/python -m pytest -m "not e2e and not cluster and not kills" $(TOGETHER) $(ARGS)
+	@$(BIN)/python -m pytest -m "not e2e and not cluster and not kills and not demo" $(TOGETHER) $(ARGS)
 
 test-kills: setup ## rounds and runs whose processes are killed at random moments, ten of each (an hour)
 	@LEEROO_KILL_SEEDS=$(LEEROO_KILL_SEEDS) $(BIN)/python -m pytest -m kills -s $(ARGS)

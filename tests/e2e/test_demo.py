@@ -15,7 +15,7 @@ from pipelines.cli import app
 from tests.pipelines.test_report_page import BROWSER, MOST_BYTES, check_in_browser, check_numbers
 
 # It starts a cluster of its own and takes minutes, so that it runs with `make test-cluster`.
-pytestmark = [pytest.mark.e2e, pytest.mark.cluster]
+pytestmark = [pytest.mark.e2e, pytest.mark.demo]
 
 #: Lines of libraries, of which a person can do nothing about any.
 NOISE = ("core_worker", "metrics exporter", "GGUF", "registered model", "Created version", "FutureWarning")
