@@ -30,7 +30,7 @@ class LostNodeError(Exception):
 
 
 def check_holdable(specs: Sequence[ExpertSpec], look: Callable[[], Cluster] = look_at_cluster) -> None:
-    """See that for every expert there is a node that can hold it; where there is any, a Ray connection is needed.
+    """See that for every expert there is a node that can hold it; where there is one, Ray is needed.
 
     Raises:
         CannotRunError: there is none for one of them, and the cluster does not grow by itself.
