@@ -21,6 +21,7 @@ ALONE = "alone"  # a file: this machine is the whole cluster
 FRONT_SECRET, PEER_HEADER = "LEEROO_FRONT_SECRET", "x-leeroo-peer"  # as serve/http/client_address.py has them
 STATE = "front.json"  # who runs here; beside Ray's configuration
 _PR_SET_PDEATHSIG = 1
+_REUSE = re.compile(r"http-reuse \w+")
 _SECTION = re.compile(r"(global|defaults|frontend|backend|listen)\b")
 _BIND = re.compile(r"^ *bind .*$", re.MULTILINE)
 _SERVER = re.compile(r"^ *server ", re.MULTILINE)
@@ -65,6 +66,9 @@ def correct(text: str, folder: Path, most_headers_s: int = MOST_HEADERS_S, secre
         front.insert(at + 1, f'    http-request set-header {PEER_HEADER} "{secret} %[src]"')
     gone = f"status 503 content-type application/json file {folder / 'gone.json'} hdr Retry-After 5"
     sections["backend default_backend"] = [f"    http-request return {gone}"]
+    # On a connection that was used before, HAProxy tells of a server's death by closing the client's alone.
+    for name, lines in sections.items():
+        sections[name] = [_REUSE.sub("http-reuse never", line) for line in lines]
     sections["global"] = [
         line.replace(" mode 666 ", " mode 600 ")
         for line in sections["global"]

@@ -31,8 +31,11 @@ experts:
 """
 
 
-def test_labels_of_nodes_are_written_where_serve_reads_them(router_dir, tmp_path):
+def test_labels_of_nodes_are_written_where_serve_reads_them(router_dir, tmp_path, monkeypatch):
     """What is in the file takes the place of what the code would choose, so a label has to be in it."""
+    monkeypatch.setattr(
+        "ray.is_initialized", lambda: False
+    )  # it is for another cluster than that of the tests
     content = CATALOGUE.replace("num_cpus: 1,", "num_cpus: 1, node_labels: {home: here},")
     (tmp_path / "experts.yaml").write_text(content)
     config = ServeConfig(
