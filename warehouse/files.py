@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import secrets
 import threading
 import time
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -176,6 +177,26 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def read_or_make(path: Path, content: Callable[[], bytes]) -> bytes:
+    """Return a small file, made with mode 600 where there is none; all who ask at once get the same, whole.
+
+    Raises:
+        OSError: it can be neither read nor made.
+    """
+    if not path.exists():
+        made = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
+        try:
+            with open(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
+                file.write(content())
+                file.flush()
+                os.fsync(file.fileno())
+            with contextlib.suppress(FileExistsError):
+                os.link(made, path)  # whole, or another's is there
+        finally:
+            made.unlink(missing_ok=True)
+    return path.read_bytes()
 
 
 def _check_object_store(url: str) -> None:

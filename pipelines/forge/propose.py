@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from experts.catalogue_file import Catalogue
-from pipelines.forge.base import load_base
-from pipelines.forge.examples import encode_choices, encode_examples
 from pipelines.forge.gap import TargetGap
 from pipelines.forge.leaks import EvaluationSet
 from pipelines.forge.plan import CurvePoint, GapPlan, Prices, expect_accuracy, plan_gap, value_hypothetical
 from pipelines.forge.readiness import check_base
-from pipelines.forge.run import ForgeSettings, Tell, evaluation_questions, forge_folder
-from pipelines.forge.train import train_adapter
+from pipelines.forge.run import ForgeSettings, Tell, evaluation_questions, forge_folder, learn_questions
 from pipelines.forge.training_questions import make_training_questions
 from pipelines.learning.cross_fitted import expected_success
 from pipelines.learning.evidence import Evidence, read_evidence
@@ -105,23 +103,13 @@ def _probe(
         gap, EvaluationSet(evaluation_questions(home)), count=steps * recipe.batch_size,
         validation_count=settings.validation, seed=settings.seed, weights=settings.weights, least=1,
     )  # fmt: skip
-    base = known.get(settings.base)
-    model, tokenizer = load_base(base, short)
     tell(f"probing with {steps} steps of {recipe.batch_size} questions")
-    trained = train_adapter(
-        model,
-        encode_examples(made.train, base, tokenizer),
-        encode_examples(made.validation, base, tokenizer),
-        encode_choices(made.validation, base, tokenizer),
-        short,
-        folder / "probe",
-        identity=f"{made.fingerprint} {base.version}",
-    )
-    curve = [measured for measured in trained.history if "validation_accuracy" in measured]
-    return _curve(curve, recipe.batch_size), trained.spent_s / max(1, trained.steps * recipe.batch_size)
+    trained = learn_questions(known.get(settings.base), made, made.fingerprint, short, folder / "probe")
+    seconds = trained.spent_s / max(1, trained.steps * recipe.batch_size)
+    return _curve(trained.history, recipe.batch_size), seconds
 
 
-def _curve(measured: list[dict[str, float]], batch: int) -> list[CurvePoint]:
+def _curve(measured: Sequence[dict[str, float]], batch: int) -> list[CurvePoint]:
     return [
         CurvePoint(int(point["step"]) * batch, point["validation_accuracy"])
         for point in measured

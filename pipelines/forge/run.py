@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from experts import ExpertSpec
 from experts.catalogue_file import Catalogue
 from pipelines.forge.base import load_base
 from pipelines.forge.examples import encode_choices, encode_examples
@@ -114,17 +115,9 @@ def forge_specialist(
             on_measured(found)
 
         def train() -> Step:
-            model, tokenizer = load_base(base, settings.recipe)
             tell(f"training {size.trainable:,} of {size.base:,} parameters of {base.name}")
-            done = train_adapter(
-                model,
-                encode_examples(questions.train, base, tokenizer),
-                encode_examples(questions.validation, base, tokenizer),
-                encode_choices(questions.validation, base, tokenizer),
-                settings.recipe,
-                folder,
-                identity=f"{made['fingerprint']} {base.version}",
-                tell=measured,
+            done = learn_questions(
+                base, questions, made["fingerprint"], settings.recipe, folder, tell=measured
             )
             if done.stopped == "time":
                 raise CannotRunError(
@@ -150,6 +143,38 @@ def forge_specialist(
         spec.name, adapter, catalogue, registered["model"], registered["version"], record["mlflow"]["run_id"]
     )
     return Forged(specialist, trained, made["leaks"], made["fingerprint"])
+
+
+def learn_questions(
+    base: ExpertSpec,
+    questions: TrainingQuestions,
+    fingerprint: str,
+    recipe: TrainRecipe,
+    folder: Path,
+    *,
+    tell: Callable[[Measured], None] = lambda measured: None,
+) -> TrainedAdapter:
+    """Train an adapter of a base on questions, as the base is asked them; goes on from what is in ``folder``.
+
+    Args:
+        base: the expert that is tuned.
+        questions: to learn from, and to watch the learning by.
+        fingerprint: of these.
+        recipe: how.
+        folder: for checkpoints and the adapter.
+        tell: told what was measured, as it is.
+    """
+    model, tokenizer = load_base(base, recipe)
+    return train_adapter(
+        model,
+        encode_examples(questions.train, base, tokenizer),
+        encode_examples(questions.validation, base, tokenizer),
+        encode_choices(questions.validation, base, tokenizer),
+        recipe,
+        folder,
+        identity=f"{fingerprint} {base.version}",
+        tell=tell,
+    )
 
 
 def evaluation_questions(home: Home) -> pa.Table:

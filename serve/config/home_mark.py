@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import secrets
 import socket
 from pathlib import Path
 
 from warehouse import CannotRunError
+from warehouse.files import read_or_make
 
 MARK_NAME = "home.mark"
 
@@ -21,14 +20,8 @@ def mark_home(home: Path) -> str:
     """
     path = home / MARK_NAME
     try:
-        if not path.exists():
-            home.mkdir(parents=True, exist_ok=True, mode=0o700)
-            made = path.with_name(f".{MARK_NAME}.{secrets.token_hex(8)}")
-            made.write_text(secrets.token_hex(16), encoding="ascii")
-            with contextlib.suppress(FileExistsError):
-                os.link(made, path)  # whole, or another's is there
-            made.unlink()
-        return path.read_text(encoding="ascii")
+        home.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return read_or_make(path, lambda: secrets.token_hex(16).encode()).decode("ascii")
     except OSError as error:
         raise CannotRunError(
             f"the mark of the home cannot be used ({error.strerror})",

@@ -22,6 +22,7 @@ from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bou
 from serve.ledger.store.store import Row, Store
 
 EXPIRED_EVERY_S = 1.0  # how often a reservation looks for calls whose time ran out
+_ENDED_KEY = Refusal(ENDED["revoked"], "invalid_api_key")
 NOBODY = ""  # the key of calls that nobody is charged for
 
 _INSERT = """
@@ -60,9 +61,7 @@ class CallBook:
         """Set money aside for a call: the most that any expert the budget affords can cost."""
         with self._db.transaction():
             self.expire_if_due(now)
-            if refusal := self.refuse(key_id, rotation, now):
-                return refusal
-            key = self._valid_key(key_id)
+            key = self._let_in(key_id, rotation, now)
             if isinstance(key, Refusal):
                 return key
             budgets = self._budgets.above(key, now)
@@ -98,9 +97,8 @@ class CallBook:
 
     def refuse(self, key_id: str, rotation: int | None, now: float) -> Refusal | None:
         """Return why a key, or the secret of it that the caller has, may begin nothing; None if it may."""
-        key = self._budgets.key(key_id)
-        ended = "revoked" if key is None else why_ended(key, rotation, now)
-        return None if ended is None else Refusal(ENDED[ended], "invalid_api_key")
+        key = self._let_in(key_id, rotation, now)
+        return key if isinstance(key, Refusal) else None
 
     def extend(
         self, request_id: str, extra_usd: float, *, number: int = 0, likely_usd: float = 0.0
@@ -304,10 +302,18 @@ class CallBook:
         return self._db.one("select * from calls where request_id = ?", (request_id,))
 
     def _valid_key(self, key_id: str) -> Row | Refusal:
+        """Return a key that may go on with what it began: one that has expired since may."""
         key = self._budgets.key(key_id)
         if key is None or key["revoked_at"] is not None:
-            return Refusal("this key is not valid", "invalid_api_key")
+            return _ENDED_KEY
         return key
+
+    def _let_in(self, key_id: str, rotation: int | None, now: float) -> Row | Refusal:
+        """Return a key that may begin something by the secret that its caller has."""
+        key = self._valid_key(key_id)
+        if isinstance(key, Refusal) or (ended := why_ended(key, rotation, now)) is None:
+            return key
+        return Refusal(ENDED[ended], "invalid_api_key")
 
 
 def _grant(key: Row, amount: int, left: int | None, budgets: Sequence[Budget]) -> Grant:

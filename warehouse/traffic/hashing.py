@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import secrets
 from pathlib import Path
 from typing import Literal
 
 from warehouse.errors import CannotRunError
+from warehouse.files import read_or_make
 
 TRAFFIC_FOLDER = "traffic"  # in a home: what belongs to the traffic and is no table
 KEY_FILE = "hash.key"
@@ -57,19 +57,7 @@ def read_hash_key(home: Path) -> bytes:
     """
     path = traffic_folder(home) / KEY_FILE
     try:
-        if not path.exists():
-            made = path.with_name(f".{KEY_FILE}.{secrets.token_hex(8)}")
-            with open(os.open(made, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
-                file.write(secrets.token_bytes(_KEY_BYTES))
-                file.flush()
-                os.fsync(file.fileno())
-            try:
-                os.link(made, path)  # whole, or another's is there
-            except FileExistsError:
-                pass
-            finally:
-                made.unlink()
-        key = path.read_bytes()
+        key = read_or_make(path, lambda: secrets.token_bytes(_KEY_BYTES))
     except OSError as error:
         raise CannotRunError(
             f"the key of the traffic's hashes cannot be used ({error.strerror})",

@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pipelines.commands.accounts.opened import (
+    SETTINGS,
     AlertOption,
     BudgetOption,
     ClearOption,
@@ -131,34 +132,28 @@ def create_key(
     catalogue: CatalogueOfExperts = None,
 ) -> None:
     """Create a key. Its secret is shown once and never stored."""
-    if expert:
-        _check_experts(expert, catalogue)
-    settings = given(
-        {
-            "budget_usd": budget_usd,
-            "period": period,
-            "team": team,
-            "paced_over": paced_over,
-            "requests_per_minute": requests_per_minute,
-            "experts": expert,
-            "preset": preset,
-            "max_experts_asked": max_experts_asked,
-            "max_latency_s": max_latency_s,
-            "record": record,
-            "explore_share": explore_share,
-            "explore_usd_per_day": explore_usd_per_day,
-            "expires_at": None if expires is None else read_moment(expires, f"key {name!r}, --expires"),
-            "models": model,
-            "dialects": dialect,
-            "networks": network,
-            "alert_at": alert_at,
-        }
-    )
-    settings |= {"operator": operator} | ({"admin": True} if admin else {})
+    told = _settings_of(
+        name, catalogue,
+        budget_usd=budget_usd, period=period, team=team, paced_over=paced_over,
+        requests_per_minute=requests_per_minute, expert=expert, preset=preset,
+        max_experts_asked=max_experts_asked, max_latency_s=max_latency_s, record=record,
+        explore_share=explore_share, explore_usd_per_day=explore_usd_per_day, expires=expires, model=model,
+        dialect=dialect, network=network, alert_at=alert_at,
+    )  # fmt: skip
+    settings = given(told) | {"operator": operator} | ({"admin": True} if admin else {})
     books = open_ledger(home, ledger)
     with books.noted(whoever(), "keys.create", name, settings):
         key_id, secret = books.create_key(name, **settings)
     typer.echo(f"{key_id} for {name}. Keep the secret, it is not shown again:\n{secret}")
+
+
+def _settings_of(name: str, catalogue: Path | None, **options: Any) -> dict[str, Any]:
+    """Return the settings of a key by their names, as its options say; None for those that were not given."""
+    if options["expert"]:
+        _check_experts(options["expert"], catalogue)
+    if options["expires"] is not None:
+        options["expires"] = read_moment(options["expires"], f"key {name!r}, --expires")
+    return {SETTINGS.get(option, option): value for option, value in options.items()}
 
 
 def _check_experts(names: list[str], catalogue: Path | None) -> None:
@@ -204,28 +199,14 @@ def set_key(
     catalogue: CatalogueOfExperts = None,
 ) -> None:
     """Change a key, from its next request on. What it spent stays booked where it was."""
-    if expert:
-        _check_experts(expert, catalogue)
-    told = {
-        "budget_usd": budget_usd,
-        "period": period,
-        "team": team,
-        "paced_over": paced_over,
-        "requests_per_minute": requests_per_minute,
-        "experts": expert,
-        "preset": preset,
-        "max_experts_asked": max_experts_asked,
-        "max_latency_s": max_latency_s,
-        "record": record,
-        "explore_share": explore_share,
-        "explore_usd_per_day": explore_usd_per_day,
-        "expires_at": None if expires is None else read_moment(expires, f"key {name!r}, --expires"),
-        "models": model,
-        "dialects": dialect,
-        "networks": network,
-        "alert_at": alert_at,
-        "operator": operator,
-    }
+    told = _settings_of(
+        name, catalogue,
+        budget_usd=budget_usd, period=period, team=team, paced_over=paced_over,
+        requests_per_minute=requests_per_minute, expert=expert, preset=preset,
+        max_experts_asked=max_experts_asked, max_latency_s=max_latency_s, record=record,
+        explore_share=explore_share, explore_usd_per_day=explore_usd_per_day, expires=expires, model=model,
+        dialect=dialect, network=network, alert_at=alert_at, operator=operator,
+    )  # fmt: skip
     books, settings = open_ledger(home, ledger), changes(f"key {name!r}", told, clear)
     with books.noted(whoever(), "keys.change", name, settings):
         key_id = books.change_key(name, **settings)

@@ -36,7 +36,7 @@ ClearOption = Annotated[
 ]
 T = TypeVar("T")
 #: Options whose settings have other names.
-_SETTINGS = {"expert": "experts", "expires": "expires_at"} | {
+SETTINGS = {"expert": "experts", "expires": "expires_at"} | {
     one: f"{one}s" for one in ("model", "dialect", "network")
 }
 _UNITS_S = {"s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -84,7 +84,7 @@ def changes(where: str, told: Mapping[str, Any], clear: Sequence[str] | None) ->
     wanted = given(told)
     for option in clear or ():
         name = option.removeprefix("--").replace("-", "_")
-        name = _SETTINGS.get(name, name)
+        name = SETTINGS.get(name, name)
         if name not in told or name in {"period", "operator"}:
             names = ", ".join(one.replace("_", "-") for one in told if one not in {"period", "operator"})
             raise InputError(f"{option!r} is no limit to take away", where=where, fix=f"give one of {names}")

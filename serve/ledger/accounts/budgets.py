@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from serve.ledger.ahead import TEAMS_ABOVE, Ahead
-from serve.ledger.alerts.outbox import AlertBook
+from serve.ledger.alerts.outbox import AlertBook, kind_of
 from serve.ledger.periods import period_start
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD
 from serve.ledger.store.store import Row, Store
@@ -85,24 +85,15 @@ class BudgetBook:
 
     def above(self, key: Row, now: float) -> tuple[Budget, ...]:
         """Return the budgets that a call of a key lies in from now on, the key's own first."""
-        found = [self._budget(key["key_id"], "this key", key, period_start(key["period"], now))]
-        for team in self._teams_above(key):
-            start = period_start(team["period"], now)
-            found.append(self._budget(team["team_id"], f"the team {team['name']}", team, start))
-        return tuple(found)
+        accounts = [(key["key_id"], key), *((team["team_id"], team) for team in self._teams_above(key))]
+        return tuple(self._budget(own_id, row, period_start(row["period"], now)) for own_id, row in accounts)
 
     def of_call(self, call: Row) -> tuple[Budget, ...]:
         """Return the budgets that a call lies in since it began, its key's first."""
         found = []
-        for place in places_of(call):
-            own_id, start = place
-            if own_id == call["key_id"]:
-                row, holder = self.key(own_id), "this key"
-            else:
-                row = self._team(own_id)
-                holder = "a team" if row is None else f"the team {row['name']}"
-            if row is not None:
-                found.append(self._budget(own_id, holder, row, start))
+        for own_id, start in places_of(call):
+            if (row := self._owner(own_id)) is not None:
+                found.append(self._budget(own_id, row, start))
         return tuple(found)
 
     def key(self, key_id: str) -> Row | None:
@@ -121,11 +112,11 @@ class BudgetBook:
         requests: int = 0,
     ) -> None:
         """Add amounts to each of some periods."""
-        for number, (own_id, start) in enumerate(places):
+        for own_id, start in places:
             self._db.write(_ADD, (own_id, start, spent, reserved, disputed, requests))
             self._ahead.add(own_id, start, spent, reserved, requests)
             if spent > 0:
-                owner = self._team(own_id) if number else self.key(own_id)
+                owner = self._owner(own_id)
                 if owner is not None and owner["budget"]:
                     now = self.spending(own_id, start)[0]
                     self._alerts.note_spending(owner, own_id, start, now - spent, now)
@@ -133,7 +124,7 @@ class BudgetBook:
     def note_refusal(self, limit: Budget) -> None:
         """Note that a budget does not cover a request, for whoever looks after it."""
         own_id, start = limit.place
-        owner = self._team(own_id) if own_id.startswith("team-") else self.key(own_id)
+        owner = self._owner(own_id)
         if owner is not None:
             self._alerts.note_refusal(owner, own_id, start, limit.spent)
 
@@ -162,11 +153,15 @@ class BudgetBook:
             at = found[-1]["parent_id"]
         return found
 
+    def _owner(self, own_id: str) -> Row | None:
+        return self._team(own_id) if kind_of(own_id) == "team" else self.key(own_id)
+
     def _team(self, team_id: str) -> Row | None:
         if team_id in self._ahead.teams:
             return self._ahead.teams[team_id]
         return self._db.one("select * from teams where team_id = ?", (team_id,))
 
-    def _budget(self, own_id: str, holder: str, row: Row, start: str) -> Budget:
+    def _budget(self, own_id: str, row: Row, start: str) -> Budget:
+        holder = f"the team {row['name']}" if kind_of(own_id) == "team" else "this key"
         spent, reserved, requests = self.spending(own_id, start)
         return Budget((own_id, start), holder, row["period"], row["budget"], spent, reserved, requests)

@@ -142,9 +142,14 @@ class AlertBook:
         )
 
     def _add(self, owner: Row, own_id: str, start: str, event: Event, percent: int, spent: int) -> None:
-        kind = "team" if own_id.startswith("team-") else "key"
-        about = (own_id, kind, owner["name"], owner["period"], start, event, percent, owner["budget"], spent)
-        self._db.write(_ADD, (f"alert-{secrets.token_hex(12)}", *about, time.time()))
+        whose = (own_id, kind_of(own_id), owner["name"], owner["period"], start)
+        about = (event, percent, owner["budget"], spent)
+        self._db.write(_ADD, (f"alert-{secrets.token_hex(12)}", *whose, *about, time.time()))
+
+
+def kind_of(own_id: str) -> Literal["key", "team"]:
+    """Return whether an id is of a key or a team; it begins with that."""
+    return "team" if own_id.startswith("team-") else "key"
 
 
 def _alert(row: Row) -> Alert:
