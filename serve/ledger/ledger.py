@@ -37,6 +37,7 @@ class Ledger:
         self._ahead = Ahead()
         self._calls = CallBook(self._db)
         keys = KeyBook(self._db)
+        self.active_key = keys.active_key
         self.create_key, self.rotate_key, self.revoke_key = keys.create_key, keys.rotate_key, keys.revoke_key
         self.change_key, self.list_keys, self.identify = keys.change_key, keys.list_keys, keys.identify
         self.find_key, self.fullest_keys, self.key_names = keys.find_key, keys.fullest_keys, keys.key_names

@@ -267,26 +267,27 @@ class Gateway:
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> WholeReply | InFlight:
         """Return an answer that was given before, or the request let in."""
+        arrived = time.monotonic()
         check_model(caller, request.model, request.multiplier)  # the key may have been limited since
-        wanted = self._cache.read(request, caller, visit.headers)
+        await self._come_in()  # a catalogue that is read again empties the cache
+        wanted, generation = self._cache.read(request, caller, visit.headers), self._cache.generation
         if wanted is None:
-            visit.job = await self._let_in(request, caller, visit)
+            visit.job = await self._let_in(request, caller, visit, arrived)
             return visit.job
         hit = self._cache.find(wanted)
         if hit is not None:
-            return await self._give_again(hit, caller, visit)
-        job = visit.job = await self._let_in(request, caller, visit)
+            return await self._give_again(hit, caller, visit, arrived)
+        job = visit.job = await self._let_in(request, caller, visit, arrived)
         hit = self._cache.find_near(wanted, job)
         if hit is not None:
             self._books(job).settle(answer=figures_of(hit, job.began))
             return reply_from(hit, job.request_id, job.began)
-        job.keep_answer = partial(self._cache.keep, wanted, job)
+        job.keep_answer = partial(self._cache.keep, wanted, job, generation)
         return job
 
-    async def _give_again(self, hit: Hit, caller: Caller, visit: Visit) -> WholeReply:
+    async def _give_again(self, hit: Hit, caller: Caller, visit: Visit, began: float) -> WholeReply:
         """Return an answer that was given before: a request of the key's minute that costs nothing."""
-        began, request_id = time.monotonic(), new_request_id()
-        await self._come_in()
+        request_id = new_request_id()
         async with self._turn(caller):
             await self._admission.count_request(caller)
         reply = reply_from(hit, request_id, began)
@@ -296,14 +297,14 @@ class Gateway:
         self.background.start(settling, is_booking=True).add_done_callback(lambda _: visit.notes.settled())
         return reply
 
-    async def _let_in(self, request: CompletionRequest, caller: Caller, visit: Visit) -> InFlight:
+    async def _let_in(
+        self, request: CompletionRequest, caller: Caller, visit: Visit, arrived: float
+    ) -> InFlight:
         """Decide on a request and set money aside for it, once it is this caller's turn at the door.
 
         What takes the processor lies behind it: of a crowd of one key's requests a few are inside, and those
         of other keys need not get through all of them.
         """
-        arrived = time.monotonic()
-        await self._come_in()
         longest_s = [one for one in (request.max_latency_s, caller.max_latency_s) if one]
         async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s])):
             job = await self._admission.begin(request, caller, visit)

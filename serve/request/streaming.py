@@ -77,6 +77,7 @@ class Tally:
     is_cut: bool = False  # by us, where its caller left, its time was over or its money spent
     is_over: bool = False  # nothing more comes
     is_chat: bool = True
+    is_text: bool = True  # and nothing else, of one choice
 
     def add(self, piece: StreamPiece) -> None:
         """Count a piece."""
@@ -85,13 +86,16 @@ class Tally:
             return  # the last word on the token counts
         self.text += text_of(piece.body, "delta")
         self.written += written_in(piece.body, "delta")
+        self.is_text = self.is_text and all(map(_is_text, piece.body.get("choices") or ()))
         if self.frame is None:
             self.frame = {name: piece.body.get(name) for name in ("id", "object", "created", "model")}
             self.is_chat = piece.body.get("object") != "text_completion"
 
     def whole(self) -> WholeAnswer | None:
         """Return the conversation's answer that the pieces make; None where they are not all of one."""
-        if self.frame is None or self.last is None or self.usage is None or not self.is_chat:
+        if self.frame is None or self.last is None or self.usage is None:
+            return None
+        if not (self.is_chat and self.is_text):
             return None
         reason = finish_of(self.last)
         said = {"index": 0, "message": {"role": "assistant", "content": self.text}, "logprobs": None}
@@ -102,6 +106,11 @@ class Tally:
         """Return a piece that ends the answer."""
         part: dict[str, Any] = {"delta": {}} if self.is_chat else {"text": ""}
         return (self.frame or {}) | {"choices": [{"index": 0, **part, "finish_reason": reason}]}
+
+
+def _is_text(choice: Body) -> bool:
+    more = (value for name, value in (choice.get("delta") or {}).items() if name not in ("role", "content"))
+    return not choice.get("index") and not any(more)
 
 
 async def relay(

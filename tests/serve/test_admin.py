@@ -21,6 +21,7 @@ from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, Figures, Reservation, Settlement, hash_secret
 from serve.request.gateway import Gateway
+from warehouse import InputError
 
 EXPERT = "smollm2-135m"
 SAID = {"messages": [{"role": "user", "content": "What is the capital of Peru?"}]}
@@ -249,3 +250,32 @@ def test_commands_are_noted_too(ledger, tmp_path):
     deeds = ledger.log.list_deeds()
     assert sorted(deed.action for deed in deeds) == ["keys.create", "keys.rotate", "teams.create"]
     assert all(deed.actor.startswith("command line") for deed in deeds)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [("POST", "/rotate", {"grace_s": 0}), ("PATCH", "", {"budget_usd": 1}), ("DELETE", "", None)],
+)
+def test_an_admins_key_is_out_of_reach_whatever_keys_of_its_name_there_were(ask, ledger, method, path, body):
+    _, root = ledger.create_key("root", admin=True)
+    for is_admin in (False, True, False, True):
+        key_id, _ = ledger.create_key("svc", admin=is_admin)
+        if is_admin:
+            for named in ("svc", key_id):
+                assert ask(root, method, f"/v1/admin/keys/{named}{path}", body).status_code == 403
+        else:  # nor is a plain key of the name of an admin that was
+            assert ask(root, "PATCH", "/v1/admin/keys/svc", {"budget_usd": 2}).status_code == 200
+        ledger.revoke_key("svc")
+    assert ask(root, "POST", "/v1/admin/keys", {"name": "svc"}).status_code == 201
+
+
+def test_an_empty_list_is_no_limit_and_opens_nothing(ask, ledger):
+    _, root = ledger.create_key("root", admin=True)
+    limits = {"experts": [EXPERT], "models": ["leeroo"], "dialects": ["chat"], "networks": ["10.0.0.0/8"]}
+    ledger.create_key("ann", **limits)
+    for name in limits:
+        assert ask(root, "PATCH", "/v1/admin/keys/ann", {name: []}).status_code == 400
+        with pytest.raises(InputError, match="empty list"):
+            ledger.create_key("eve", **{name: []})
+    (ann,) = [key for key in ledger.list_keys() if key.name == "ann"]
+    assert {name: list(getattr(ann, name)) for name in limits} == limits

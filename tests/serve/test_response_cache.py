@@ -17,13 +17,16 @@ from fake_experts import BROKEN, FixedRouter, LocalLedger, VectorExpert
 from test_gateway import http
 from test_knobs import TOOL, Expert
 
+from experts.upstream import Usage
 from serve.config import ServeConfig
-from serve.experts.client import WholeAnswer
+from serve.experts.client import StreamPiece, WholeAnswer
 from serve.ledger.ledger import LEDGER_FILE, Ledger
+from serve.request.cache.details import details_of
 from serve.request.cache.fitting import Wanted
 from serve.request.cache.kept_answers import KeptAnswers
 from serve.request.cache.response_cache import CACHE
 from serve.request.gateway import Gateway
+from serve.request.streaming import Tally
 from serve.router.messages import Features
 from warehouse import InputError
 
@@ -265,6 +268,81 @@ def test_a_reload_forgets_all_answers(tmp_path):
             return (await post(web, gateway, secrets["ann"])).headers["x-leeroo-cache"]
 
     assert asyncio.run(run()) == "miss"
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_an_answer_that_was_asked_for_before_a_reload_is_not_kept_after_it(tmp_path, stream):
+    async def run():
+        gateway, secrets = make(tmp_path)
+        alpha, held = gateway.experts["alpha"], asyncio.Event()
+        usual = {name: getattr(alpha, name) for name in ("answer", "open_stream")}
+
+        def late(name):
+            async def ask(*given):
+                value = await usual[name](*given)
+                await held.wait()
+                return value
+
+            return ask
+
+        for name in usual:
+            setattr(alpha, name, late(name))
+        async with http(gateway) as web:
+            first = asyncio.ensure_future(post(web, gateway, secrets["ann"], stream=stream))
+            while not alpha.bodies:
+                await asyncio.sleep(0.01)
+            gateway._use(dict(gateway.experts))
+            held.set()
+            assert (await first).headers["x-leeroo-cache"] == "miss"
+            return (await post(web, gateway, secrets["ann"])).headers["x-leeroo-cache"]
+
+    assert asyncio.run(run()) == "miss"
+
+
+def test_the_first_request_after_an_order_to_read_the_catalogue_again_is_asked_anew(tmp_path):
+    async def run():
+        gateway, secrets = make(tmp_path)
+        async with http(gateway) as web:
+            kinds = [(await post(web, gateway, secrets["ann"])).headers["x-leeroo-cache"] for _ in range(2)]
+
+            async def look(experts):
+                gateway.service.look = usual
+                return dict(experts)
+
+            usual, gateway.service.look = gateway.service.look, look
+            return [*kinds, (await post(web, gateway, secrets["ann"])).headers["x-leeroo-cache"]]
+
+    assert asyncio.run(run()) == ["miss", "exact", "miss"]
+
+
+@pytest.mark.parametrize("more", [{"images": ["x"]}, {"annotations": [{"url": "x"}]}, {"audio": {"id": "x"}}])
+def test_a_stream_of_more_than_text_is_not_kept_as_text(more):
+    frame = {"id": "1", "object": "chat.completion.chunk", "created": 1, "model": "m"}
+    usage = Usage(3, 2)
+    for place, delta in enumerate(({"role": "assistant", "content": "Here."}, more)):
+        end = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+        told = [
+            frame | {"choices": [{"index": 0, "delta": delta}]} for delta in ({"content": "Here."}, delta)
+        ]
+        tally = Tally(last=frame | end)
+        for body in told:
+            tally.add(StreamPiece(body, True, usage))
+        assert (tally.whole() is None) == bool(place)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Who can work there?", "Who cannot work there?"),
+        ("f(x - 1)", "f(x) - 1"),
+        ("7 - 3 * 2", "(7 - 3) * 2"),
+        ("what is -5 squared", "what is 5 squared"),
+        ("x² + 1", "x³ + 1"),
+        ("buy two of them", "buy three of them"),
+    ],
+)
+def test_what_changes_an_answer_is_a_detail(one, other):
+    assert details_of(one) != details_of(other)
 
 
 @pytest.mark.parametrize(

@@ -34,6 +34,8 @@ _OPTIONS: dict[str, tuple[Any, ...]] = {
 #: What litellm puts behind its own words: the request, and where in its code it was.
 _ECHO = re.compile(r"\bReceived Messages=|\bTraceback \(most")
 _OF_THE_WIRE = ("client", "num_retries", "max_retries", "fallbacks", "api_base", "api_key", "timeout")
+#: Fields of a turn that are passed on.
+_OF_A_TURN = ("role", "content", "name", "tool_calls", "tool_call_id", "function_call", "cache_control")
 
 
 class LiteLLMPost:
@@ -70,6 +72,10 @@ class LiteLLMPost:
                 value = fields.pop(name)
                 if value not in neutral and name not in MAY_BE_DROPPED:
                     return _refuse(f"Unsupported parameter: '{name}'", wire, name)
+        if not all(map(_is_plain, fields.get("tools") or ())):
+            return _refuse("tools: only functions that the client runs, in OpenAI's words", wire, "tools")
+        if messages := fields.get("messages"):
+            fields["messages"] = [_said(message) for message in messages]
         if any(_names_elsewhere(part) for part in _parts(fields)):
             return _refuse("messages: put pictures and files into the request, as data: addresses", wire)
         try:
@@ -124,18 +130,31 @@ class LiteLLMPost:
         )
 
 
+def _said(message: Any) -> Any:
+    """Return a turn with OpenAI's fields alone: of others litellm fetches what they name."""
+    if not isinstance(message, dict):
+        return message
+    return {name: value for name, value in message.items() if name in _OF_A_TURN}
+
+
+def _is_plain(tool: Any) -> bool:
+    """Tell whether a tool is what it says: beside that, litellm reads the vendors' own, which cost."""
+    return isinstance(tool, dict) and set(tool) <= {"type", tool.get("type"), "cache_control"}
+
+
 def _parts(fields: dict[str, Any]) -> Iterator[Any]:
     for message in fields.get("messages") or ():
         content = message.get("content") if isinstance(message, dict) else None
         for part in content if isinstance(content, list) else ():
-            if isinstance(part, dict) and part.get("type") != "text":
-                yield part
+            if isinstance(part, dict):
+                is_text = part.get("type") == "text"
+                yield {name: value for name, value in part.items() if not (is_text and name == "text")}
 
 
 def _names_elsewhere(part: Any, depth: int = 6) -> bool:
     """Tell whether a picture or a file is an address: litellm would fetch it, from wherever it runs."""
     if isinstance(part, str):
-        return "://" in part[:40] and not part.startswith("data:")
+        return "://" in part and not part.startswith("data:")
     inner = part.values() if isinstance(part, dict) else part if isinstance(part, list) else ()
     return depth < 0 or any(_names_elsewhere(one, depth - 1) for one in inner)
 

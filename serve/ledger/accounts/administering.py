@@ -12,6 +12,8 @@ from serve.ledger.ledger import Ledger
 from serve.ledger.messages import ENDED, AdminAnswer, AdminOrder, Caller
 from warehouse import InputError, LedgerAwayError, LeerooError
 
+_OF_ONE_KEY = ("change", "rotate", "revoke")
+
 
 def administer(ledger: Ledger, caller: Caller, order: AdminOrder) -> AdminAnswer:
     """Carry out an order of an admin. A change and its note are made together, or neither.
@@ -46,14 +48,10 @@ def _refuse(ledger: Ledger, caller: Caller, order: AdminOrder) -> AdminAnswer | 
         return AdminAnswer(403, "only an admin's key may do this (`leeroo keys create NAME --admin`)")
     if ended := why_ended(key, caller.rotation, time.time()):
         return AdminAnswer(401, ENDED[ended])
-    if order.what != "keys" or order.name is None:
+    if order.what != "keys" or order.action not in _OF_ONE_KEY:
         return None
-    target = next((one for one in ledger.list_keys() if order.name in (one.key_id, one.name)), None)
-    if (
-        target is not None
-        and target.admin
-        and not (order.action in ("rotate", "read") and target.key_id == caller.key_id)
-    ):
+    target = ledger.active_key(order.name or "")  # found as the change will find it
+    if target["admin"] and not (order.action == "rotate" and target["key_id"] == caller.key_id):
         return AdminAnswer(403, "keys of admins are the command line's; an admin may rotate its own")
     return None
 

@@ -155,6 +155,14 @@ class KeyBook:
         """Return the row of a key."""
         return self._db.one("select * from keys where key_id = ?", (key_id,))
 
+    def active_key(self, name_or_id: str) -> Row:
+        """Return the row of a key that is not revoked, by its name or its id, as those who change it find it.
+
+        Raises:
+            InputError: there is none.
+        """
+        return find_row(self._db, "keys", name_or_id)
+
     def fullest_keys(self, most: int) -> tuple[list[KeyRecord], int]:
         """Return active keys, those first that have used most of their budget, and how many are left out."""
         used = "coalesce(spending.spent, 0) + coalesce(spending.reserved, 0)"

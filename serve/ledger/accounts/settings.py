@@ -74,11 +74,11 @@ def columns_of(where: str, told: Mapping[str, Any]) -> dict[str, Any]:
         if name == "budget_usd":
             found["budget"] = None if value is None else round(value * PICO_PER_USD)
         elif name == "networks":
-            found[name] = json.dumps([str(_network(one, where)) for one in value]) if value else None
+            found[name] = None if value is None else json.dumps([str(_network(one, where)) for one in value])
         elif name == "alert_at":
             found[name] = None if value is None else json.dumps(sorted(set(value)))
         elif name in _LISTS:
-            found[name] = json.dumps(list(value)) if value else None
+            found[name] = None if value is None else json.dumps(list(value))
         elif name in {"operator", "admin"}:
             found[name] = int(value)
         else:
@@ -146,6 +146,9 @@ def _check(name: str, value: Any, where: str) -> None:
             f"{', '.join(map(str, value))} are no percents of a budget",
             "give whole numbers, 1 to 100",
         )
+    elif name in _LISTS and not value:
+        what = f"an empty list of {name} would let nobody in, and is no limit either"
+        fix = "name some, or take the limit away (null, or --clear)"
     elif name == "dialects" and (unknown := set(value) - set(DIALECT_PATHS)):
         what, fix = f"{min(unknown)!r} is no dialect", f"give {', '.join(DIALECT_PATHS)}"
     elif name in _LISTS and not all(isinstance(one, str) and one.strip() for one in value):

@@ -13,9 +13,13 @@ _DETAILS = re.compile(
     \d+(?:[.,:/]\d+)*                        # numbers, dates, times
     | "[^"]*" | '[^']*' | `[^`]*` | “[^”]*” | «[^»]*»   # what is quoted
     | (?<![.!?\n]\ )(?<!^)\b[A-Z]\w*         # names: capitals within a sentence
-    | \b(?:not|no|never|none|nobody|without|except|least|most|first|last|before|after|more|less|fewer)\b
+    | [\u00b2\u00b3\u00b9\u2070-\u209f]       # exponents and indices
+    | \b(?:one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|thirty|forty|fifty|sixty
+        |seventy|eighty|ninety|hundred|thousand|million|half|double|twice)\b
+    | \b(?:not|cannot|no|never|none|nobody|without|except)\b
+    | \b(?:least|most|first|last|before|after|more|less|fewer)\b
     | n[’']t\b
-    | [^\w\s.,;:?!'’"()-]                    # signs, as in formulas
+    | [^\w\s.,;:?!'’"]                      # signs, as in formulas: minus and brackets too
     """,
     re.VERBOSE,
 )

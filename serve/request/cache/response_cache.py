@@ -37,6 +37,7 @@ class ResponseCache:
 
     def __init__(self, config: ServeConfig) -> None:
         self._config = config
+        self.generation = 0  # of experts that answer; what was asked of an earlier one is not kept
         self._kept = KeptAnswers(
             int(config.cache_mb * 1_000_000), config.cache_ttl_s, config.cache_similarity
         )
@@ -66,11 +67,13 @@ class ResponseCache:
             return None
         return self._kept.find_near(wanted, features.embedder, features.embedding)
 
-    def keep(self, wanted: Wanted, job: InFlight, reply: WholeReply) -> None:
+    def keep(self, wanted: Wanted, job: InFlight, generation: int, reply: WholeReply) -> None:
         """Keep an answer that is whole and usable, and that the same request would get again.
 
         An answer is not lost because it cannot be kept.
         """
+        if generation != self.generation:
+            return
         try:
             self._keep(wanted, job, reply)
         except Exception as error:  # its message may hold a text
@@ -97,6 +100,7 @@ class ResponseCache:
 
     def clear(self) -> None:
         """Forget everything: experts have changed."""
+        self.generation += 1
         self._kept.clear()
 
 

@@ -298,6 +298,45 @@ def test_nothing_is_fetched_for_a_request(address: str) -> None:
         assert not server.calls
 
 
+GEMINI = {"backend": "litellm", "model": "gemini/gemini-2.0-flash"}
+
+
+@pytest.mark.parametrize("vendor", [ANTHROPIC, GEMINI], ids=["anthropic", "gemini"])
+@pytest.mark.parametrize("field", ["images", "thinking_blocks", "provider_specific_fields", "annotations"])
+def test_fields_of_a_turn_that_are_not_openais_are_not_read(vendor: dict[str, Any], field: str) -> None:
+    picture = {"type": "image_url", "image_url": {"url": "http://127.0.0.1:9/secret.png"}}
+    before = {"role": "assistant", "content": "a picture", field: [picture]}
+    turns = [{"role": "user", "content": "draw"}, before, {"role": "user", "content": "again"}]
+    _, server = ask(send(400, {"error": {"message": "no"}}), expert=vendor, body={"messages": turns})
+    assert len(server.calls) == 1  # nothing came before it, and nothing of it went along
+    assert "secret" not in json.dumps(server.calls[0].body)
+
+
+@pytest.mark.parametrize("place", ["http", "gs"])
+def test_an_address_beside_a_text_or_far_into_a_field_is_refused(place: str) -> None:
+    url = f"{'x' * 50}{place}://x.example/y"
+    for part in (
+        {"type": "text", "text": "hi", "image_url": {"url": url}},
+        {"type": "image_url", "image_url": {"url": url}},
+    ):
+        body = {"messages": [{"role": "user", "content": [part]}]}
+        reply, server = ask(send(200, message()), expert=GEMINI, body=body)
+        assert reply.kind is FailureKind.BAD_REQUEST
+        assert not server.calls
+
+
+@pytest.mark.parametrize(
+    "vendors_own", ["googleSearch", "code_execution", "urlContext", "web_search_20250305"]
+)
+@pytest.mark.parametrize("is_beside", [True, False])
+def test_a_tool_that_costs_does_not_pass_as_a_function(vendors_own: str, is_beside: bool) -> None:
+    tool = {"type": "function", vendors_own: {}} | (TOOLS[0] if is_beside else {})
+    for vendor in (ANTHROPIC, GEMINI):
+        reply, server = ask(send(200, message()), expert=vendor, body={"tools": [tool]})
+        assert reply.kind is FailureKind.BAD_REQUEST
+        assert not server.calls
+
+
 def test_what_is_no_conversation_is_refused_before_it_is_sent() -> None:
     reply, server = ask_anthropic(send(200, message()), body={"messages": [{"role": "tool", "content": "x"}]})
     assert reply.kind is FailureKind.BAD_REQUEST
