@@ -9,9 +9,11 @@ timeout, a connection that broke) is settled at its worst case.
 from __future__ import annotations
 
 import enum
+import itertools
 import threading
 import time
 from collections.abc import Sequence
+from fractions import Fraction
 from typing import Protocol
 
 from warehouse import InputError
@@ -40,6 +42,9 @@ class Purse(Protocol):
 class SpendCap:
     """Money that may be spent, shared by any number of holders; safe to use from many threads.
 
+    Sums are exact: in floats, reservations that all came back could leave a remainder, and who waits for what
+    is in flight would wait for it for ever. What is settled is therefore one reservation, to the digit.
+
     Args:
         cap_usd: what may be spent in all; finite and not negative.
 
@@ -51,29 +56,30 @@ class SpendCap:
         if not 0 <= cap_usd < float("inf"):
             raise InputError(f"a budget of {cap_usd} USD", fix="give a finite number, 0 or more")
         self.cap_usd = cap_usd
-        self._spent_usd = 0.0
-        self._reserved_usd: dict[str, float] = {}
+        # Amounts of a catalogue's prices that add up to the cap may miss it by less than any price.
+        self._most_usd = Fraction(cap_usd) * (1 + Fraction(1, 10**12))
+        self._spent_usd = Fraction(0)
+        self._reserved_usd: dict[str, Fraction] = {}
         self._lock = threading.Lock()
 
     def reserve(self, usd: float, holder: str = "") -> Grant:
         """Set ``usd`` aside for a holder if it fits under the cap together with all that is out already."""
         with self._lock:
             out = sum(self._reserved_usd.values())
-            # Sums of many small floats carry rounding errors of far less than any price.
-            if self._spent_usd + out + usd <= self.cap_usd * (1 + 1e-12):
-                self._reserved_usd[holder] = self._reserved_usd.get(holder, 0.0) + usd
+            if self._spent_usd + out + Fraction(usd) <= self._most_usd:
+                self._reserved_usd[holder] = self._reserved_usd.get(holder, 0) + Fraction(usd)
                 return Grant.GRANTED
-            return Grant.WAIT if out > 1e-15 else Grant.REFUSED
+            return Grant.WAIT if out > 0 else Grant.REFUSED
 
     def settle(self, reserved_usd: float, spent_usd: float, holder: str = "") -> None:
         """Give a reservation back and book ``spent_usd`` in its place."""
         with self._lock:
-            left = self._reserved_usd.get(holder, 0.0) - reserved_usd
-            if left > 1e-15:
-                self._reserved_usd[holder] = left
+            left = self._reserved_usd.get(holder, 0) - Fraction(reserved_usd)
+            if left > 0:
+                self._reserved_usd[holder] = Fraction(left)
             else:
                 self._reserved_usd.pop(holder, None)
-            self._spent_usd += spent_usd
+            self._spent_usd += Fraction(spent_usd)
 
     def forfeit(self, holder: str) -> None:
         """Book all that holders of this name or prefix had out as spent: they died, the bills may come."""
@@ -84,7 +90,7 @@ class SpendCap:
     def spent_usd(self) -> float:
         """What has been spent so far, requests with an unknown outcome at their worst case."""
         with self._lock:
-            return self._spent_usd
+            return float(self._spent_usd)
 
 
 def reserve_patiently(purse: Purse, usd: float, *, poll_s: float = 0.02) -> bool:
@@ -95,14 +101,15 @@ def reserve_patiently(purse: Purse, usd: float, *, poll_s: float = 0.02) -> bool
 
 
 def reserve_batch(purse: Purse, worst_usd: Sequence[float]) -> tuple[int, float]:
-    """Reserve for as many questions, in their order, as there is money for; return how many and the sum."""
-    total = sum(worst_usd)
-    if not worst_usd or reserve_patiently(purse, total):
-        return len(worst_usd), total
-    reserved = 0.0
-    for count, usd in enumerate(worst_usd):
-        # Not patiently: this batch's own reservations are part of what is out.
-        if purse.reserve(usd) is not Grant.GRANTED:
-            return count, reserved
-        reserved += usd
-    return len(worst_usd), reserved
+    """Reserve for as many questions, in their order, as there is money for; return how many and the sum.
+
+    The sum is one reservation, to be settled as one.
+    """
+    sums_usd = list(itertools.accumulate(worst_usd))
+    if not sums_usd or reserve_patiently(purse, sums_usd[-1]):
+        return len(sums_usd), sums_usd[-1] if sums_usd else 0.0
+    for count in range(len(sums_usd) - 1, 0, -1):
+        # Not patiently: fewer questions may fit at once.
+        if purse.reserve(sums_usd[count - 1]) is Grant.GRANTED:
+            return count, sums_usd[count - 1]
+    return 0, 0.0

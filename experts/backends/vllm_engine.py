@@ -114,6 +114,26 @@ def _lora_rank(adapter: str) -> int:
     return next((offered for offered in _LORA_RANKS if offered >= rank), rank)
 
 
+def _look_past_what_raises() -> None:
+    """Let vLLM start beside whatever this process has imported.
+
+    On the CPU vLLM looks at every value of every module for kernels to replace, by ``hasattr``. That raises
+    for values such as Flask's ``request`` outside of a request, and the engine would not start.
+    """
+    try:
+        from vllm.triton_utils import dispatcher
+    except ImportError:
+        return  # a version that does not look
+
+    def has_attribute(value: Any, name: str) -> bool:
+        try:
+            return hasattr(value, name)
+        except Exception:
+            return False
+
+    dispatcher.hasattr = has_attribute  # this module's name comes before the builtin
+
+
 class SharedEngine:
     """A model that vLLM holds in this process, for one expert or for several (adapters, ways of asking).
 
@@ -138,6 +158,7 @@ class SharedEngine:
             raise CannotRunError(
                 f"vLLM cannot be imported: {error}", fix="install the extra cpu or gpu"
             ) from error
+        _look_past_what_raises()
         llm = LLM(**shared_engine_options(specs, cache_dir=cache_dir), disable_log_stats=True)
         self.tokenizer: Any = llm.get_tokenizer()
         self.context_tokens = int(llm.llm_engine.model_config.max_model_len)

@@ -39,6 +39,29 @@ def test_spent_and_reserved_never_pass_the_cap(
     assert cap.spent_usd() == pytest.approx(spent)
 
 
+@pytest.mark.parametrize("seed", range(20))
+def test_nobody_waits_for_what_came_back(seed: int) -> None:
+    rng, cap = random.Random(seed), SpendCap(4.0)
+    out: list[float] = []
+    for _ in range(400):  # sixteen at a time, settled in any order, as an API's answers come
+        usd = 0.25 * rng.random()
+        if len(out) == 16 or cap.reserve(usd) is not Grant.GRANTED:
+            cap.settle(out.pop(rng.randrange(len(out))), 0.0)
+        else:
+            out.append(usd)
+    for usd in out:
+        cap.settle(usd, 0.0)
+    assert cap.reserve(5.0) is Grant.REFUSED  # nothing is out: not WAIT
+
+
+def test_a_batch_gives_all_of_its_reservation_back() -> None:
+    cap = SpendCap(1.0)
+    count, usd = reserve_batch(cap, [0.1, 0.2, 0.3, 0.35, 0.6])
+    assert count == 4
+    cap.settle(usd, 0.7)
+    assert cap.reserve(0.31) is Grant.REFUSED
+
+
 def test_many_threads_share_a_cap() -> None:
     cap, granted = SpendCap(1.0), []
 

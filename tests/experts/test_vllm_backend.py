@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import sys
+from contextvars import ContextVar
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -80,9 +83,17 @@ def small() -> ExpertSpec:
 
 @pytest.fixture(scope="module")
 def backend(small: ExpertSpec) -> Any:
+    """The engine, in a process with a module whose values answer outside of a request with an error."""
+    from werkzeug.local import LocalProxy
+
     from experts import build_backend
 
-    return build_backend(small)
+    web: Any = ModuleType("a_web_application")
+    web.request = LocalProxy(ContextVar("request"))
+    with pytest.MonkeyPatch.context() as modules:
+        modules.setitem(sys.modules, web.__name__, web)
+        built = build_backend(small)
+    return built
 
 
 @pytest.fixture
