@@ -80,9 +80,10 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         "pipelines/questions/sources",
     },
+    "pipelines/forge/workers": set(),
     "pipelines/forge": {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
-        *("pipelines/questions/sources", "pipelines/selfplay/round_record"),
+        *("pipelines/questions/sources", "pipelines/selfplay/round_record", "pipelines/forge/workers"),
     },
     "pipelines/traffic": {
         *("pipelines", "pipelines/answering", "pipelines/learning"),

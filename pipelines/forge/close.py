@@ -76,11 +76,13 @@ def close_gap(
         gap: to close.
         known: the catalogue with the base.
         settings: how.
-        connect: called before the specialist is asked; must establish a Ray connection.
+        connect: called before workers train or the specialist is asked; must establish a Ray connection.
         tell: told in a sentence what happens.
         on_measured: told what training measures.
     """
-    forged = forge_specialist(home, gap, known, settings.forge, tell=tell, on_measured=on_measured)
+    forged = forge_specialist(
+        home, gap, known, settings.forge, connect=connect, tell=tell, on_measured=on_measured
+    )
     record = RoundRecord(forge_folder(home, gap) / "record.json")
     test = record.step("test", lambda: try_specialist(home, gap, known, forged, settings))
     tell(f"the gap {test['gap_line']}; elsewhere {test['elsewhere_line']}")

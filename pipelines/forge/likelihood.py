@@ -102,11 +102,6 @@ def answer_scores(model: Any, examples: Sequence[Example]) -> NDArray[np.float64
     return np.array(scores)
 
 
-def mean_loss(model: Any, examples: Sequence[Example]) -> float:
-    """Mean cross-entropy of an answer token, in nats."""
-    return float(-answer_scores(model, examples).sum() / sum(len(example.answer) for example in examples))
-
-
 def right_choices(model: Any, choices: Sequence[Choice]) -> NDArray[np.bool_]:
     """Tell for each question [n] whether its right option is the likeliest, as the engine ranks them."""
     examples = [Example(choice.prompt, option) for choice in choices for option in choice.options]

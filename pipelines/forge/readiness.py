@@ -8,7 +8,7 @@ from pathlib import Path
 
 from experts import ExpertSpec, probe_hardware
 from experts.backends.registry import check_loadable, kind_of
-from pipelines.forge.base import Size, count_parameters
+from pipelines.forge.base import Size, count_parameters, training_bytes
 from pipelines.forge.checkpoints import checkpoint_bytes
 from pipelines.forge.licences import Licence, check_licence
 from pipelines.forge.recipe import TrainRecipe
@@ -19,7 +19,12 @@ _GIB = 1024**3
 
 
 def check_base(
-    spec: ExpertSpec, recipe: TrainRecipe, folder: Path, *, licence: str | None = None
+    spec: ExpertSpec,
+    recipe: TrainRecipe,
+    folder: Path,
+    *,
+    licence: str | None = None,
+    cluster_gpus: float = 0,
 ) -> tuple[Licence, Size]:
     """See that an expert's model can be tuned here; return its licence and the sizes.
 
@@ -28,6 +33,7 @@ def check_base(
         recipe: of the adapter.
         folder: where checkpoints will be written; it need not exist.
         licence: of the model, where its card does not state it.
+        cluster_gpus: GPUs of the cluster whose workers train it; 0 where this process does.
 
     Raises:
         InputError: it has no weights of its own, is an adapter, or its licence forbids it.
@@ -52,7 +58,10 @@ def check_base(
             )
     check_loadable(spec, where=where)
     size = count_parameters(spec, recipe)
-    check_size(size, spec, bool(probe_hardware().gpus))
+    gpus = probe_hardware().gpus
+    check_size(size, spec, bool(cluster_gpus or gpus))
+    if gpus:  # a cluster's other nodes are taken to have the same
+        check_memory(size, recipe, spec, min(gpu.memory_gib for gpu in gpus))
     check_disk(size, folder)
     return allowed, size
 
@@ -68,6 +77,22 @@ def check_size(size: Size, spec: ExpertSpec, has_gpu: bool) -> None:
             f"{spec.name!r} has {size.base / 1e9:.1f} billion parameters, and no GPU is here",
             where="--base",
             fix=f"take a base of at most {LARGEST_ON_CPU / 1e9:.0f} billion, or run it on a node with a GPU",
+        )
+
+
+def check_memory(size: Size, recipe: TrainRecipe, spec: ExpertSpec, gpu_gib: float) -> None:
+    """See that one GPU holds a step of the training, by the estimate of :func:`training_bytes`.
+
+    Raises:
+        CannotRunError: it does not.
+    """
+    needed = training_bytes(size, recipe) / _GIB
+    if needed > gpu_gib:
+        half = " take `--dtype bfloat16`," if recipe.dtype == "float32" else ""
+        raise CannotRunError(
+            f"a step of {spec.name!r} takes about {needed:.0f} GiB, and a GPU here has {gpu_gib:.0f} GiB",
+            where="--base",
+            fix=f"{half} take a smaller base, or a node with larger GPUs: each holds the whole base".strip(),
         )
 
 

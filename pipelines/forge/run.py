@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,9 @@ from pipelines.forge.specialist import (
 )
 from pipelines.forge.train import Measured, TrainedAdapter, train_adapter
 from pipelines.forge.training_questions import TrainingQuestions, make_training_questions
+from pipelines.forge.workers.group import ALONE, Group
+from pipelines.forge.workers.ray_workers import run_on_workers
+from pipelines.forge.workers.room import check_count, check_room, look_around
 from pipelines.questions.sources.base import is_frozen
 from pipelines.selfplay.round_record import FROZEN, RoundRecord, Step
 from warehouse import CannotRunError
@@ -47,6 +51,7 @@ class ForgeSettings:
     weights: tuple[float, ...] | None = None  # share of the questions by level
     seed: int = 0
     licence: str | None = None
+    workers: int = 0  # of a Ray cluster; 0: this process trains
     recipe: TrainRecipe = field(default_factory=TrainRecipe)
 
 
@@ -75,6 +80,7 @@ def forge_specialist(
     known: Catalogue,
     settings: ForgeSettings,
     *,
+    connect: Callable[[], None] = lambda: None,
     tell: Tell = lambda line: None,
     on_measured: Callable[[Measured], None] = lambda measured: None,
 ) -> Forged:
@@ -85,6 +91,7 @@ def forge_specialist(
         gap: what it is to learn.
         known: the catalogue with the base.
         settings: how.
+        connect: called before anything else where workers train; must establish a Ray connection.
         tell: told in a sentence what happens.
         on_measured: told what training measures.
 
@@ -92,7 +99,8 @@ def forge_specialist(
         InputError, CannotRunError, TooFewError: it cannot be made; see :mod:`pipelines.forge.readiness`.
     """
     base, folder = known.get(settings.base), forge_folder(home, gap)
-    licence, size = check_base(base, settings.recipe, folder, licence=settings.licence)
+    gpus = _seat_workers(settings, connect)
+    licence, size = check_base(base, settings.recipe, folder, licence=settings.licence, cluster_gpus=gpus)
     record = RoundRecord(folder / "record.json")
     record.check(_fixed(settings))
     questions, made = _questions(home, gap, settings, folder, record)
@@ -116,9 +124,15 @@ def forge_specialist(
 
         def train() -> Step:
             tell(f"training {size.trainable:,} of {size.base:,} parameters of {base.name}")
-            done = learn_questions(
-                base, questions, made["fingerprint"], settings.recipe, folder, tell=measured
+            learn = partial(
+                learn_questions, base, questions, made["fingerprint"], settings.recipe, folder.absolute()
             )
+            if settings.workers:
+                done = run_on_workers(
+                    learn, settings.workers, folder / "ray", use_gpus=gpus > 0, tell=measured
+                )
+            else:
+                done = learn(tell=measured)
             if done.stopped == "time":
                 raise CannotRunError(
                     f"training stopped at its cap of {settings.recipe.minutes:g} minutes,"
@@ -152,6 +166,7 @@ def learn_questions(
     recipe: TrainRecipe,
     folder: Path,
     *,
+    group: Group = ALONE,
     tell: Callable[[Measured], None] = lambda measured: None,
 ) -> TrainedAdapter:
     """Train an adapter of a base on questions, as the base is asked them; goes on from what is in ``folder``.
@@ -162,6 +177,7 @@ def learn_questions(
         fingerprint: of these.
         recipe: how.
         folder: for checkpoints and the adapter.
+        group: of workers that train it.
         tell: told what was measured, as it is.
     """
     model, tokenizer = load_base(base, recipe)
@@ -174,6 +190,7 @@ def learn_questions(
         folder,
         identity=f"{fingerprint} {base.version}",
         tell=tell,
+        group=group,
     )
 
 
@@ -209,6 +226,17 @@ def _questions(
     return TrainingQuestions(pq.read_table(files[0]), pq.read_table(files[1]), ()), kept
 
 
+def _seat_workers(settings: ForgeSettings, connect: Callable[[], None]) -> float:
+    """See that the cluster has room for the workers; return its GPUs, 0 where this process trains."""
+    if not settings.workers:
+        return 0.0
+    check_count(settings.workers, settings.recipe.batch_size)
+    connect()
+    room = look_around()
+    check_room(settings.workers, room)
+    return room.gpus
+
+
 def _as_step(done: TrainedAdapter, adapter: Path) -> Step:
     losses = [m for m in done.history if "validation_loss" in m]
     return {
@@ -222,4 +250,5 @@ def _fixed(settings: ForgeSettings) -> dict[str, Any]:
     fixed = asdict(settings) | {"recipe": settings.recipe.to_params()}
     for free in ("minutes", "threads", "checkpoint_every"):
         fixed["recipe"].pop(free)
+    fixed.pop("workers")  # with more or fewer of them it ends the same
     return fixed

@@ -1,4 +1,8 @@
-"""Train a LoRA adapter: plain PyTorch and PEFT, on one device, and the same again after a kill."""
+"""Train a LoRA adapter: PyTorch and PEFT, in one process or on several workers; the same after a kill.
+
+There is one loop. Several workers (:mod:`pipelines.forge.workers`) take shares of each batch and average
+their gradients; the first one writes and tells.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,9 @@ from numpy.typing import NDArray
 
 from pipelines.forge.checkpoints import Checkpoints, State
 from pipelines.forge.examples import Choice, Example
-from pipelines.forge.likelihood import answer_logprobs, mean_loss, right_choices, rows_of
+from pipelines.forge.likelihood import answer_logprobs, answer_scores, right_choices, rows_of
 from pipelines.forge.recipe import TrainRecipe
+from pipelines.forge.workers.group import ALONE, Group
 
 #: What was measured at a ``step``: ``train_loss``, or ``validation_loss`` and ``validation_accuracy``.
 Measured = dict[str, float]
@@ -93,6 +98,7 @@ def train_adapter(
     *,
     identity: str,
     tell: Tell = lambda measured: None,
+    group: Group = ALONE,
 ) -> TrainedAdapter:
     """Train, going on from the last checkpoint in ``folder`` if there is one, and save the best adapter.
 
@@ -108,6 +114,7 @@ def train_adapter(
         folder: checkpoints and ``adapter/`` are written there.
         identity: of base and data: what must be the same for a checkpoint to be gone on from.
         tell: told what was measured, as it is; what was before a kill is not told again.
+        group: of workers that train it; each calls this with the same arguments.
 
     Raises:
         InputError: the checkpoints there are of another training.
@@ -122,41 +129,43 @@ def train_adapter(
         list(weights.values()), lr=recipe.learning_rate, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
     )
     checkpoints = Checkpoints(folder / "checkpoints", _identity(identity, recipe))
+    wrapped = group.wrap(model)
     step, spent_s, history = 0, 0.0, []
     best = {name: value.detach().clone() for name, value in weights.items()}
-    if (state := checkpoints.load()) is not None:
+    if (state := group.agree(checkpoints.load)) is not None:
         _restore(state, weights, optimiser, best)
         step, spent_s, history = state.step, state.spent_s, list(state.history)
     started = time.monotonic()
     before_s = spent_s
     while True:
-        spent_s = before_s + time.monotonic() - started
+        spent_s = group.agree(lambda: before_s + time.monotonic() - started)
         is_late = spent_s >= 60 * recipe.minutes
         is_due = step % recipe.evaluate_every == 0 or step == recipe.steps or is_late
         losses = [m["validation_loss"] for m in history if "validation_loss" in m]
         if is_due and not (history and "validation_loss" in history[-1]):
-            measured = {"step": float(step)} | _evaluate(model, validation, choices)
+            measured = {"step": float(step)} | _evaluate(model, validation, choices, group)
             if not losses or measured["validation_loss"] < min(losses):
                 best = {name: value.detach().clone() for name, value in weights.items()}
             history.append(measured)
             losses.append(measured["validation_loss"])
-            tell(measured)
+            _tell_first(group, tell, measured)
         stopped = _why_stop(recipe, step, losses, is_late)
-        if stopped or (step and step % recipe.checkpoint_every == 0):
+        if group.is_first and (stopped or (step and step % recipe.checkpoint_every == 0)):
             checkpoints.save(_state(step, weights, optimiser, best, history, spent_s))
         if stopped:
             break
         batch = [train[row] for row in batch_rows(len(train), recipe, step)]
         rate = learning_rate(recipe, step)
-        loss = _step(model, batch, optimiser, list(weights.values()), rate, recipe)
+        loss = _step(wrapped, batch, optimiser, list(weights.values()), rate, recipe, group)
         step += 1
         history.append({"step": float(step), "train_loss": loss, "learning_rate": rate})
-        tell(history[-1])
+        _tell_first(group, tell, history[-1])
     with torch.no_grad():
         for name, value in weights.items():
             value.copy_(best[name])
     target = folder / "adapter"
-    model.save_pretrained(str(target))
+    if group.is_first:
+        model.save_pretrained(str(target))
     evaluated = [m for m in history if "validation_loss" in m]
     return TrainedAdapter(
         folder=target,
@@ -185,31 +194,51 @@ def _step(
     weights: Sequence[Any],
     rate: float,
     recipe: TrainRecipe,
+    group: Group,
 ) -> float:
-    """One step of the optimiser; rows of the batch are added up, so that memory does not grow with it."""
+    """One step of the optimiser; rows of the batch are added up, so that memory does not grow with it.
+
+    A worker's gradient is that of its share of the batch's mean loss, times the number of workers: their mean
+    is the gradient of the whole batch.
+    """
     import torch
 
     model.train()
-    for group in optimiser.param_groups:
-        group["lr"] = rate
+    for parameters in optimiser.param_groups:
+        parameters["lr"] = rate
     optimiser.zero_grad(set_to_none=True)
     tokens = sum(len(example.answer) for example in batch)
     total = 0.0
-    for row in rows_of(sorted(batch, key=lambda example: len(example.prompt))):
-        loss = -answer_logprobs(model, row).sum() / tokens
-        loss.backward()
+    rows = rows_of(sorted(group.share(batch), key=lambda example: len(example.prompt)))
+    for number, row in enumerate(rows, 1):
+        with group.holding(model, last=number == len(rows)):
+            loss = -answer_logprobs(model, row).sum() / tokens
+            (loss * group.size).backward()
         total += float(loss.detach())
+    (total,) = group.add_up([total], weights[0])
     torch.nn.utils.clip_grad_norm_(weights, recipe.clip_norm)
     optimiser.step()
     return total
 
 
-def _evaluate(model: Any, validation: Sequence[Example], choices: Sequence[Choice]) -> Measured:
+def _evaluate(model: Any, validation: Sequence[Example], choices: Sequence[Choice], group: Group) -> Measured:
+    """Loss and accuracy over all; each worker measures its share."""
     model.eval()
-    measured = {"validation_loss": mean_loss(model, validation)}
-    if choices:
-        measured["validation_accuracy"] = float(right_choices(model, choices).mean())
+    own, asked = group.share(validation), group.share(choices)
+    sums = [
+        -answer_scores(model, own).sum(), sum(len(example.answer) for example in own),
+        right_choices(model, asked).sum() if asked else 0, len(asked),
+    ]  # fmt: skip
+    loss, tokens, right, count = group.add_up([float(value) for value in sums], next(model.parameters()))
+    measured = {"validation_loss": loss / tokens}
+    if count:
+        measured["validation_accuracy"] = right / count
     return measured
+
+
+def _tell_first(group: Group, tell: Tell, measured: Measured) -> None:
+    if group.is_first:
+        tell(measured)
 
 
 def _state(

@@ -1,4 +1,4 @@
-"""A tiny model of the family that is tuned, with random weights and a tokenizer of single characters."""
+"""A tiny model of a family that is tuned, with random weights and a tokenizer of single characters."""
 
 from __future__ import annotations
 
@@ -10,23 +10,24 @@ import pytest
 from experts import ExpertSpec
 
 
-def write_tiny_model(folder: Path, licence: str = "apache-2.0") -> Path:
-    """A Llama of 30,000 parameters, as `save_pretrained` writes it."""
+def write_tiny_model(folder: Path, licence: str = "apache-2.0", family: str = "Llama") -> Path:
+    """A model of 30,000 parameters, as `save_pretrained` writes it."""
     import torch
+    import transformers
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
-    from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerFast
 
     characters = [*string.printable]
     vocabulary = {"<end>": 0, "<unk>": 1} | {char: i + 2 for i, char in enumerate(characters)}
     tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
     torch.manual_seed(0)
-    config = LlamaConfig(
+    config = getattr(transformers, f"{family}Config")(
         vocab_size=len(vocabulary), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
         num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=512, eos_token_id=0,
         bos_token_id=0, pad_token_id=0, tie_word_embeddings=True,
     )  # fmt: skip
-    LlamaForCausalLM(config).save_pretrained(folder)
+    getattr(transformers, f"{family}ForCausalLM")(config).save_pretrained(folder)
     PreTrainedTokenizerFast(tokenizer_object=tokenizer, eos_token="<end>", unk_token="<unk>").save_pretrained(
         folder
     )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
-from pipelines.forge.base import Size, count_parameters
+from experts import ExpertSpec
+from pipelines.forge.base import Size, count_parameters, load_base, training_bytes
+from pipelines.forge.examples import Example
 from pipelines.forge.licences import check_licence
-from pipelines.forge.readiness import check_base, check_disk, check_size
-from pipelines.forge.recipe import TrainRecipe
+from pipelines.forge.likelihood import answer_logprobs
+from pipelines.forge.readiness import check_base, check_disk, check_memory, check_size
+from pipelines.forge.recipe import TrainRecipe, read_recipe
+from pipelines.forge.train import adapt
 from tests.forge.conftest import spec_of, write_tiny_model
 from warehouse import CannotRunError, InputError
 
@@ -59,6 +65,79 @@ def test_a_large_base_needs_a_gpu() -> None:
     with pytest.raises(CannotRunError, match=r"7\.2 billion parameters, and no GPU"):
         check_size(Size(7_240_000_000, 40_000_000), spec_of("x"), has_gpu=False)
     check_size(Size(7_240_000_000, 40_000_000), spec_of("x"), has_gpu=True)
+
+
+def shape_of_7b(folder: Path) -> ExpertSpec:
+    """The configuration of Qwen2.5-7B, without weights."""
+    from transformers import Qwen2Config
+
+    Qwen2Config(
+        vocab_size=152_064, hidden_size=3_584, intermediate_size=18_944, num_hidden_layers=28,
+        num_attention_heads=28, num_key_value_heads=4, tie_word_embeddings=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return spec_of(folder)
+
+
+def test_the_recipe_for_seven_billion_fits_gpus_of_40_gb_and_no_cpu(tmp_path: Path) -> None:
+    fields, workers = read_recipe(Path("examples/forge/lora-7b.yaml"))
+    recipe, spec = TrainRecipe(**fields), shape_of_7b(tmp_path)
+    size = count_parameters(spec, recipe)
+    assert workers == 1
+    assert size.base == pytest.approx(7.6e9, rel=0.01)
+    assert size.trainable == pytest.approx(40.4e6, rel=0.01)
+    assert 25 < training_bytes(size, recipe) / 1024**3 < 32
+    with pytest.raises(CannotRunError, match="no GPU is here") as caught:
+        check_size(size, spec, has_gpu=False)
+    assert "node with a GPU" in str(caught.value)
+    check_memory(size, recipe, spec, gpu_gib=40)
+    with pytest.raises(CannotRunError, match="a GPU here has 24 GiB"):
+        check_memory(size, recipe, spec, gpu_gib=24)
+    with pytest.raises(CannotRunError, match="bfloat16"):
+        check_memory(size, replace(recipe, dtype="float32"), spec, gpu_gib=24)
+    with pytest.raises(CannotRunError, match="GiB are free"):
+        check_disk(size, tmp_path, free_bytes=1024**3)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_what_a_step_keeps_of_a_token_is_as_estimated(
+    tmp_path: Path, dtype: Literal["float32", "bfloat16"]
+) -> None:
+    import torch
+
+    recipe = TrainRecipe(rank=8, dtype=dtype)
+    spec = spec_of(write_tiny_model(tmp_path / "model", family="Qwen2"))
+    model = adapt(load_base(spec, recipe)[0], recipe).train()
+    own = {value.untyped_storage().data_ptr() for value in model.parameters()}
+    kept: dict[int, int] = {}
+
+    def note(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    tokens = 400
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        loss = answer_logprobs(model, [Example((3,) * (tokens - 1) + (5,), (7,))]).sum()
+    assert loss.requires_grad
+    assert sum(kept.values()) / tokens == pytest.approx(count_parameters(spec, recipe).per_token, rel=0.35)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("steps: many", "steps"), ("dtype: float16", "float16"), ("learning_rat: 1", "learning_rat"),
+        ("- steps", "not a table"), ("steps: [", "cannot be read"), ("rank: 1.5", "rank"), ("rank: true", "rank"),
+        ("targets: q_proj", "targets"), ("steps: 0", "above 0"),
+    ],
+)  # fmt: skip
+def test_a_recipe_file_of_another_kind_is_refused(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(text)
+    with pytest.raises(InputError, match=said):
+        TrainRecipe(**read_recipe(file)[0])
+    with pytest.raises(InputError, match="cannot be read"):
+        read_recipe(tmp_path / "nowhere.yaml")
 
 
 def test_a_disk_that_cannot_hold_the_checkpoints_is_refused(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
@@ -13,6 +14,7 @@ from warehouse.home import Home
 if TYPE_CHECKING:
     from experts.catalogue_file import Catalogue
     from pipelines.forge.gap import TargetGap
+    from pipelines.forge.recipe import TrainRecipe
     from pipelines.forge.run import ForgeSettings
     from pipelines.forge.train import Measured
 
@@ -39,6 +41,17 @@ Seed = Annotated[int, typer.Option(help="Of questions, adapter and order.")]
 LicenceOption = Annotated[
     str | None, typer.Option(help="Licence of the base, where its model card does not state it.")
 ]
+Workers = Annotated[
+    int, typer.Option(min=0, max=8, help="Workers of a Ray cluster, a GPU each where it has any; 0: here.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option("--recipe", help="YAML file of a recipe's fields; options given go first.")
+]
+#: Options that are a recipe's fields.
+FIELDS = {
+    "steps": "steps", "batch": "batch_size", "rank": "rank", "learning_rate": "learning_rate",
+    "dtype": "dtype", "threads": "threads", "minutes": "minutes", "seed": "seed",
+}  # fmt: skip
 Number = TypeVar("Number", int, float)
 
 
@@ -49,6 +62,7 @@ def register(group: typer.Typer) -> None:
 
 
 def run(
+    context: typer.Context,
     gap: GapArgument,
     base: Base = None,
     levels: Levels = None,
@@ -63,8 +77,11 @@ def run(
     threads: Threads = 0,
     minutes: Minutes = 60.0,
     seed: Seed = 0,
+    workers: Workers = 0,
+    recipe: RecipeFile = None,
     licence: LicenceOption = None,
     catalogue: CatalogueOption = None,
+    address: AddressOption = None,
     home: HomeOption = DEFAULT_HOME,
 ) -> None:
     """Train a specialist for a gap on generated, checked questions; the same command goes on after a kill.
@@ -73,15 +90,18 @@ def run(
     """
     from pipelines.commands.terminal.console import print_line
     from pipelines.forge.run import forge_specialist
+    from pipelines.ray_session import Connection
 
+    numbers, workers = _read_recipe(context, recipe, workers)
     target, known, settings = _read(
         gap, catalogue, base=base, levels=levels, weights=weights, questions=questions, validation=validation,
-        steps=steps, batch=batch, rank=rank, learning_rate=learning_rate, dtype=dtype, threads=threads,
-        minutes=minutes, seed=seed, licence=licence,
+        recipe=numbers, workers=workers, seed=seed, licence=licence,
     )  # fmt: skip
-    forged = forge_specialist(
-        Home.open(home), target, known, settings, tell=print_line, on_measured=_tell_measured
-    )
+    with Connection(address) as connection:
+        forged = forge_specialist(
+            Home.open(home), target, known, settings, connect=connection.ensure, tell=print_line,
+            on_measured=_tell_measured,
+        )  # fmt: skip
     made, trained = forged.specialist, forged.trained
     print_line(
         f"{made.name}: {trained['steps']} steps in {trained['spent_s'] / 60:.1f} minutes"
@@ -92,6 +112,7 @@ def run(
 
 
 def close(
+    context: typer.Context,
     gap: GapArgument,
     base: Base = None,
     levels: Levels = None,
@@ -106,6 +127,8 @@ def close(
     threads: Threads = 0,
     minutes: Minutes = 60.0,
     seed: Seed = 0,
+    workers: Workers = 0,
+    recipe: RecipeFile = None,
     licence: LicenceOption = None,
     held_out: Annotated[int, typer.Option(min=20, help="Held-out questions of the gap.")] = 120,
     elsewhere: Annotated[int, typer.Option(min=20, help="Questions of other domains.")] = 140,
@@ -129,10 +152,10 @@ def close(
     from pipelines.forge.close import CloseSettings, close_gap
     from pipelines.ray_session import Connection
 
+    numbers, workers = _read_recipe(context, recipe, workers)
     target, known, settings = _read(
         gap, catalogue, base=base, levels=levels, weights=weights, questions=questions, validation=validation,
-        steps=steps, batch=batch, rank=rank, learning_rate=learning_rate, dtype=dtype, threads=threads,
-        minutes=minutes, seed=seed, licence=licence,
+        recipe=numbers, workers=workers, seed=seed, licence=licence,
     )  # fmt: skip
     how = CloseSettings(
         settings, held_out=held_out, elsewhere=elsewhere, budget_usd=budget_usd, usd_per_hour=usd_per_hour,
@@ -149,6 +172,24 @@ def close(
     print_line(f"closed: {closed.forged.specialist.name} is in the champion's pool")
 
 
+def _read_recipe(context: typer.Context, file: Path | None, workers: int) -> tuple[TrainRecipe, int]:
+    """The recipe and the workers: as the command line says, else as the file says, else the defaults."""
+    from pipelines.forge.recipe import TrainRecipe, read_recipe
+
+    fields, of_file = read_recipe(file) if file else ({}, 0)
+    for option, field in FIELDS.items():
+        if field not in fields or _is_given(context, option):
+            fields[field] = context.params[option]
+            if field == "rank":
+                fields["alpha"] = float(fields["rank"])
+    return TrainRecipe(**fields), workers if not file or _is_given(context, "workers") else of_file
+
+
+def _is_given(context: typer.Context, option: str) -> bool:
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def _read(
     gap: str,
     catalogue: object,
@@ -158,33 +199,19 @@ def _read(
     weights: str | None,
     questions: int,
     validation: int,
-    steps: int,
-    batch: int,
-    rank: int,
-    learning_rate: float,
-    dtype: str,
-    threads: int,
-    minutes: float,
+    recipe: TrainRecipe,
+    workers: int,
     seed: int,
     licence: str | None,
 ) -> tuple[TargetGap, Catalogue, ForgeSettings]:
     """The gap, the catalogue and the settings that the options name."""
-    from pathlib import Path
-
     from experts import load_catalogue
     from pipelines.forge.base import cheapest_base
     from pipelines.forge.gap import find_target
-    from pipelines.forge.recipe import TrainRecipe
     from pipelines.forge.run import ForgeSettings
-    from warehouse import InputError, split_names
+    from warehouse import split_names
 
-    if dtype not in ("float32", "bfloat16"):
-        raise InputError(f"no format {dtype!r}", where="--dtype", fix="use float32 or bfloat16")
     known = load_catalogue(catalogue if isinstance(catalogue, Path) else None)
-    recipe = TrainRecipe(
-        steps=steps, batch_size=batch, learning_rate=learning_rate, rank=rank, alpha=float(rank),
-        dtype="float32" if dtype == "float32" else "bfloat16", threads=threads, minutes=minutes, seed=seed,
-    )  # fmt: skip
     settings = ForgeSettings(
         base=base or cheapest_base(known),
         questions=questions,
@@ -192,6 +219,7 @@ def _read(
         weights=tuple(_numbers(split_names(weights), "--weights", float)) or None,
         seed=seed,
         licence=licence,
+        workers=workers,
         recipe=recipe,
     )
     return find_target(gap, levels=tuple(_numbers(split_names(levels), "--levels", int))), known, settings
