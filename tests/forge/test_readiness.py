@@ -120,15 +120,17 @@ def test_what_a_step_keeps_of_a_token_is_as_estimated(
     with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
         loss = answer_logprobs(model, [Example((3,) * (tokens - 1) + (5,), (7,))]).sum()
     assert loss.requires_grad
-    assert sum(kept.values()) / tokens == pytest.approx(count_parameters(spec, recipe).per_token, rel=0.35)
+    mask = tokens**2 * (4 if dtype == "float32" else 2)  # kept once; a few MiB also for 7 billion
+    estimate = count_parameters(spec, recipe).per_token * tokens + mask
+    assert sum(kept.values()) == pytest.approx(estimate, rel=0.25)
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("steps: many", "steps"), ("dtype: float16", "float16"), ("learning_rat: 1", "learning_rat"),
-        ("- steps", "not a table"), ("steps: [", "cannot be read"), ("rank: 1.5", "rank"), ("rank: true", "rank"),
-        ("targets: q_proj", "targets"), ("steps: 0", "above 0"),
+        ("- steps", "not a table"), ("steps: [", "cannot be read"), ("rank: 1.5", "rank"),
+        ("rank: true", "rank"), ("targets: q_proj", "targets"), ("steps: 0", "above 0"),
     ],
 )  # fmt: skip
 def test_a_recipe_file_of_another_kind_is_refused(tmp_path: Path, text: str, said: str) -> None:
