@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated
 
 import typer
@@ -88,7 +89,6 @@ def close(
     loses more than 0.03 elsewhere, and than the universe if that does not take it at its price. Exit code 1
     then.
     """
-    from pipelines.commands.screen import show_progress
     from pipelines.commands.terminal.console import print_line
     from pipelines.forge.closing.cap import Cap
     from pipelines.forge.closing.close import CloseSettings, close_gap
@@ -112,7 +112,13 @@ def close(
         prices=Prices(usd_per_hour, hosting_usd_per_hour, score_price_usd, queries_per_month, months)
         if plan else None,
     )  # fmt: skip
-    with Connection(address) as connection, show_progress({}) as advance:
+    answered: Counter[str] = Counter()
+
+    def advance(expert: str, count: int) -> None:
+        answered[expert] += count
+        print_line(f"  {expert}: {answered[expert]:,} answered")
+
+    with Connection(address) as connection:
         closed = close_gap(
             place, target, known, how, connect=connection.ensure, tell=print_line,
             on_measured=tell_measured, on_progress=advance,

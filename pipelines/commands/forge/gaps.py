@@ -14,7 +14,7 @@ def register(group: typer.Typer) -> None:
 
 
 def gaps(as_json: JsonOption = False, as_csv: CsvOption = False, home: HomeOption = DEFAULT_HOME) -> None:
-    """List the gaps of this home, those first that hold most of the traffic (of the frozen set without any)."""
+    """List the gaps of this home, the largest part of the traffic first (of the frozen set without any)."""
     import sys
     from dataclasses import asdict
 

@@ -78,10 +78,11 @@ def plan(
         write_records([asdict(made) | {"pays": made.pays, "reason": made.reason}], sys.stdout, as_csv=False)
     else:
         value = made.value
+        of = "traffic" if by_domain else "questions"
         for what, said in (
             (
                 "gap",
-                f"{made.gap}, {made.share:.1%} of the {'traffic' if by_domain else 'questions'}, best expert there {made.now:.3f}",
+                f"{made.gap}, {made.share:.1%} of the {of}, best expert there {made.now:.3f}",
             ),
             ("specialist", f"of {made.base}, {made.questions:,} questions, expected {made.expected}"),
             ("training", f"{60 * made.training_hours:.0f} minutes, {made.training_usd:.4f} USD"),

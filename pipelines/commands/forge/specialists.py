@@ -142,6 +142,7 @@ def read_settings(
 
 
 def tell_measured(found: Measured) -> None:
+    """Print what was measured on validation questions."""
     from pipelines.commands.terminal.console import print_line
 
     if "validation_loss" in found:
