@@ -49,9 +49,13 @@ class EvaluationSet:
 
     def __init__(self, questions: pa.Table) -> None:
         self._index = QuestionIndex()
-        self._index.add(questions)
         self._same: dict[str, str] = {}
         self._numbers: dict[tuple[str, ...], str] = {}
+        self.add(questions)
+
+    def add(self, questions: pa.Table) -> None:
+        """Take in more evaluation questions."""
+        self._index.add(questions)
         for row in questions.to_pylist():
             for key in _keys(row):
                 self._same.setdefault(key, row["question_id"])

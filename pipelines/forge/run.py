@@ -34,7 +34,7 @@ from pipelines.forge.training_questions import (
     make_training_questions,
     reserved_questions,
 )
-from pipelines.questions.sources.base import concat_unique, is_frozen
+from pipelines.questions.sources.base import is_frozen
 from pipelines.selfplay.round_record import FROZEN, RoundRecord, Step
 from warehouse import CannotRunError
 from warehouse.home import Home
@@ -201,9 +201,10 @@ def _questions(
     files = [folder / "train.parquet", folder / "validation.parquet"]
 
     def make() -> Step:
-        evaluation = concat_unique([reserved_questions(gap), evaluation_questions(home)])
+        evaluation = EvaluationSet(evaluation_questions(home))
+        evaluation.add(reserved_questions(gap))
         made = make_training_questions(
-            gap, EvaluationSet(evaluation), count=settings.questions,
+            gap, evaluation, count=settings.questions,
             validation_count=settings.validation, seed=settings.seed, weights=settings.weights,
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)
