@@ -23,7 +23,7 @@ from experts import ExpertSpec, load_catalogue
 from experts.answer_rows import answer_and_grade
 from experts.backends.base import RawAnswer, raw_table
 from pipelines.forge.base import load_base
-from pipelines.forge.close import CloseSettings, close_gap
+from pipelines.forge.closing.close import CloseSettings, close_gap
 from pipelines.forge.examples import Example, encode_choices
 from pipelines.forge.gap import find_target
 from pipelines.forge.likelihood import answer_scores

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.forge.compare import Interval, Verdict, contest
-from pipelines.forge.plan import CurvePoint, Prices, expect_accuracy, plan_gap, value_hypothetical
+from pipelines.forge.closing.compare import Interval, Verdict, contest
+from pipelines.forge.closing.plan import CurvePoint, Prices, expect_accuracy, plan_gap, value_hypothetical
 from universe.analysis.candidate import CandidateValue
 from universe.model.expectation import Expected
 from warehouse import InputError, Outcomes, TooFewError

@@ -47,9 +47,9 @@ def plan(
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.query_output import write_records
     from pipelines.forge.base import cheapest_base
+    from pipelines.forge.closing.plan import Prices
+    from pipelines.forge.closing.propose import propose_plan
     from pipelines.forge.gap import find_target
-    from pipelines.forge.plan import Prices
-    from pipelines.forge.propose import propose_plan
     from pipelines.forge.recipe import TrainRecipe
     from pipelines.forge.run import ForgeSettings
 

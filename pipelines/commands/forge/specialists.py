@@ -126,7 +126,7 @@ def close(
     and no further than the universe if that does not take it at its price. Exit code 1 then.
     """
     from pipelines.commands.terminal.console import print_line
-    from pipelines.forge.close import CloseSettings, close_gap
+    from pipelines.forge.closing.close import CloseSettings, close_gap
     from pipelines.ray_session import Connection
 
     target, known, settings = _read(

@@ -8,9 +8,16 @@ from dataclasses import replace
 import numpy as np
 
 from experts.catalogue_file import Catalogue
+from pipelines.forge.closing.plan import (
+    CurvePoint,
+    GapPlan,
+    Prices,
+    expect_accuracy,
+    plan_gap,
+    value_hypothetical,
+)
 from pipelines.forge.gap import TargetGap
 from pipelines.forge.leaks import EvaluationSet
-from pipelines.forge.plan import CurvePoint, GapPlan, Prices, expect_accuracy, plan_gap, value_hypothetical
 from pipelines.forge.readiness import check_base
 from pipelines.forge.run import ForgeSettings, Tell, evaluation_questions, forge_folder, learn_questions
 from pipelines.forge.training_questions import make_training_questions

@@ -14,7 +14,7 @@ import numpy as np
 
 from experts import ExpertSpec
 from experts.catalogue_file import Catalogue, load_catalogue
-from pipelines.forge.compare import CLOSED, FORGETTING, Verdict, compare_specialist, other_questions
+from pipelines.forge.closing.compare import CLOSED, FORGETTING, Verdict, compare_specialist, other_questions
 from pipelines.forge.gap import TargetGap
 from pipelines.forge.recipe import TrainRecipe
 from pipelines.forge.run import Forged, ForgeSettings, Tell, forge_folder, forge_specialist
