@@ -1,4 +1,4 @@
-"""``leeroo forge run`` and ``leeroo forge close``."""
+"""``leeroo forge run``: make a specialist."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from warehouse.home import Home
 if TYPE_CHECKING:
     from experts.catalogue_file import Catalogue
     from pipelines.forge.gap import TargetGap
-    from pipelines.forge.recipe import TrainRecipe
     from pipelines.forge.run import ForgeSettings
     from pipelines.forge.train import Measured
 
 GapArgument = Annotated[
-    str, typer.Argument(help="Domain or generator, as `arithmetic/chain_sum`; a round's gaps name domains.")
+    str,
+    typer.Argument(help="Domain or generator, as `arithmetic/chain_sum`; `leeroo forge gaps` lists them."),
 ]
 Base = Annotated[
     str | None, typer.Option(help="Expert whose model is tuned; the cheapest that can be, by default.")
@@ -41,13 +41,7 @@ Seed = Annotated[int, typer.Option(help="Of questions, adapter and order.")]
 LicenceOption = Annotated[
     str | None, typer.Option(help="Licence of the base, where its model card does not state it.")
 ]
-Workers = Annotated[
-    int, typer.Option(min=0, max=8, help="Workers of a Ray cluster, a GPU each where it has any; 0: here.")
-]
-RecipeFile = Annotated[
-    Path | None, typer.Option("--recipe", help="YAML file of a recipe's fields; options given go first.")
-]
-#: Options that are a recipe's fields.
+#: Options of ``run`` that are fields of a recipe.
 FIELDS = {
     "steps": "steps", "batch": "batch_size", "rank": "rank", "learning_rate": "learning_rate",
     "dtype": "dtype", "threads": "threads", "minutes": "minutes", "seed": "seed",
@@ -56,9 +50,8 @@ Number = TypeVar("Number", int, float)
 
 
 def register(group: typer.Typer) -> None:
-    """Add the commands to ``leeroo forge``."""
+    """Add the command to ``leeroo forge``."""
     group.command("run")(run)
-    group.command("close")(close)
 
 
 def run(
@@ -77,8 +70,12 @@ def run(
     threads: Threads = 0,
     minutes: Minutes = 60.0,
     seed: Seed = 0,
-    workers: Workers = 0,
-    recipe: RecipeFile = None,
+    workers: Annotated[
+        int, typer.Option(min=0, help="Workers of a Ray cluster, a GPU each where it has any; 0: here.")
+    ] = 0,
+    recipe: Annotated[
+        Path | None, typer.Option(help="YAML file of a recipe's fields; options given go before it.")
+    ] = None,
     licence: LicenceOption = None,
     catalogue: CatalogueOption = None,
     address: AddressOption = None,
@@ -92,15 +89,16 @@ def run(
     from pipelines.forge.run import forge_specialist
     from pipelines.ray_session import Connection
 
-    numbers, workers = _read_recipe(context, recipe, workers)
-    target, known, settings = _read(
+    target, known, settings = read_settings(
         gap, catalogue, base=base, levels=levels, weights=weights, questions=questions, validation=validation,
-        recipe=numbers, workers=workers, seed=seed, licence=licence,
+        steps=steps, batch=batch, rank=rank, learning_rate=learning_rate, dtype=dtype, threads=threads,
+        minutes=minutes, seed=seed, licence=licence,
     )  # fmt: skip
+    settings = _follow_recipe(context, settings, recipe, workers)
     with Connection(address) as connection:
         forged = forge_specialist(
             Home.open(home), target, known, settings, connect=connection.ensure, tell=print_line,
-            on_measured=_tell_measured,
+            on_measured=tell_measured,
         )  # fmt: skip
     made, trained = forged.specialist, forged.trained
     print_line(
@@ -111,86 +109,26 @@ def run(
     print_line(f"catalogue with it: {made.catalogue}")
 
 
-def close(
-    context: typer.Context,
-    gap: GapArgument,
-    base: Base = None,
-    levels: Levels = None,
-    weights: Weights = None,
-    questions: Questions = 8_000,
-    validation: Validation = 90,
-    steps: Steps = 100,
-    batch: Batch = 48,
-    rank: Rank = 16,
-    learning_rate: Rate = 2e-3,
-    dtype: Dtype = "float32",
-    threads: Threads = 0,
-    minutes: Minutes = 60.0,
-    seed: Seed = 0,
-    workers: Workers = 0,
-    recipe: RecipeFile = None,
-    licence: LicenceOption = None,
-    held_out: Annotated[int, typer.Option(min=20, help="Held-out questions of the gap.")] = 120,
-    elsewhere: Annotated[int, typer.Option(min=20, help="Questions of other domains.")] = 140,
-    budget_usd: Annotated[
-        float | None, typer.Option(min=0, help="Maximum cost of asking it; never exceeded.")
-    ] = None,
-    usd_per_hour: Annotated[float, typer.Option(min=0, help="Price of the machine that trains.")] = 0.10,
-    price_weight: Annotated[
-        float, typer.Option(min=0, help="Weight of cost: the score that one USD per query has to buy.")
-    ] = 0.0,
-    catalogue: CatalogueOption = None,
-    address: AddressOption = None,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Make a specialist, test it, and put a router with it to the test; goes on after a kill.
+def _follow_recipe(
+    context: typer.Context, settings: ForgeSettings, file: Path | None, workers: int
+) -> ForgeSettings:
+    """The settings with the recipe and the workers of a file, where the command line does not give them."""
+    from dataclasses import replace
 
-    It goes no further than its test if it does not reach 0.60 in the gap or loses more than 0.03 elsewhere,
-    and no further than the universe if that does not take it at its price. Exit code 1 then.
-    """
-    from pipelines.commands.terminal.console import print_line
-    from pipelines.forge.close import CloseSettings, close_gap
-    from pipelines.ray_session import Connection
+    from pipelines.forge.recipe import read_recipe
 
-    numbers, workers = _read_recipe(context, recipe, workers)
-    target, known, settings = _read(
-        gap, catalogue, base=base, levels=levels, weights=weights, questions=questions, validation=validation,
-        recipe=numbers, workers=workers, seed=seed, licence=licence,
-    )  # fmt: skip
-    how = CloseSettings(
-        settings, held_out=held_out, elsewhere=elsewhere, budget_usd=budget_usd, usd_per_hour=usd_per_hour,
-        price_weight=price_weight,
-    )  # fmt: skip
-    with Connection(address) as connection:
-        closed = close_gap(
-            Home.open(home), target, known, how, connect=connection.ensure, tell=print_line,
-            on_measured=_tell_measured,
-        )  # fmt: skip
-    if closed.refused or not (closed.promotion and closed.promotion["promoted"]):
-        print_line(f"not closed: {closed.refused or 'the router with it is not promoted'}")
-        raise typer.Exit(1)
-    print_line(f"closed: {closed.forged.specialist.name} is in the champion's pool")
+    def is_given(option: str) -> bool:
+        source = context.get_parameter_source(option)
+        return source is not None and source.name == "COMMANDLINE"
+
+    fields, of_file = read_recipe(file) if file else ({}, workers)
+    given = {field for option, field in FIELDS.items() if is_given(option)}
+    given |= {"alpha"} if "rank" in given else set()
+    recipe = replace(settings.recipe, **{name: fields[name] for name in fields if name not in given})
+    return replace(settings, recipe=recipe, workers=workers if is_given("workers") else of_file)
 
 
-def _read_recipe(context: typer.Context, file: Path | None, workers: int) -> tuple[TrainRecipe, int]:
-    """The recipe and the workers: as the command line says, else as the file says, else the defaults."""
-    from pipelines.forge.recipe import TrainRecipe, read_recipe
-
-    fields, of_file = read_recipe(file) if file else ({}, 0)
-    for option, field in FIELDS.items():
-        if field not in fields or _is_given(context, option):
-            fields[field] = context.params[option]
-            if field == "rank":
-                fields["alpha"] = float(fields["rank"])
-    return TrainRecipe(**fields), workers if not file or _is_given(context, "workers") else of_file
-
-
-def _is_given(context: typer.Context, option: str) -> bool:
-    source = context.get_parameter_source(option)
-    return source is not None and source.name == "COMMANDLINE"
-
-
-def _read(
+def read_settings(
     gap: str,
     catalogue: object,
     *,
@@ -199,19 +137,33 @@ def _read(
     weights: str | None,
     questions: int,
     validation: int,
-    recipe: TrainRecipe,
-    workers: int,
+    steps: int,
+    batch: int,
+    rank: int,
+    learning_rate: float,
+    dtype: str,
+    threads: int,
+    minutes: float,
     seed: int,
     licence: str | None,
+    evaluate_every: int = 50,
 ) -> tuple[TargetGap, Catalogue, ForgeSettings]:
     """The gap, the catalogue and the settings that the options name."""
     from experts import load_catalogue
     from pipelines.forge.base import cheapest_base
     from pipelines.forge.gap import find_target
+    from pipelines.forge.recipe import TrainRecipe
     from pipelines.forge.run import ForgeSettings
-    from warehouse import split_names
+    from warehouse import InputError, split_names
 
+    if dtype not in ("float32", "bfloat16"):
+        raise InputError(f"no format {dtype!r}", where="--dtype", fix="use float32 or bfloat16")
     known = load_catalogue(catalogue if isinstance(catalogue, Path) else None)
+    recipe = TrainRecipe(
+        steps=steps, batch_size=batch, learning_rate=learning_rate, rank=rank, alpha=float(rank),
+        dtype="float32" if dtype == "float32" else "bfloat16", threads=threads, minutes=minutes, seed=seed,
+        evaluate_every=evaluate_every,
+    )  # fmt: skip
     settings = ForgeSettings(
         base=base or cheapest_base(known),
         questions=questions,
@@ -219,13 +171,13 @@ def _read(
         weights=tuple(_numbers(split_names(weights), "--weights", float)) or None,
         seed=seed,
         licence=licence,
-        workers=workers,
         recipe=recipe,
     )
     return find_target(gap, levels=tuple(_numbers(split_names(levels), "--levels", int))), known, settings
 
 
-def _tell_measured(found: Measured) -> None:
+def tell_measured(found: Measured) -> None:
+    """Print what was measured on validation questions."""
     from pipelines.commands.terminal.console import print_line
 
     if "validation_loss" in found:
