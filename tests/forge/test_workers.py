@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +29,7 @@ from pipelines.questions.make import make_questions
 from tests.forge.conftest import spec_of, write_tiny_model
 from warehouse import CannotRunError, InputError
 
+ROOT = Path(__file__).parents[2]
 MADE = make_questions(["arithmetic/chain_sum"], 60, seed=2)
 QUESTIONS = TrainingQuestions(MADE.slice(0, 41), MADE.slice(41), ())
 RECIPE = TrainRecipe(
@@ -46,9 +49,10 @@ def test_shares_are_disjoint_in_order_and_all_there_is(items: list[int], size: i
 
 @dataclass(frozen=True)
 class WatchedGroup(Group):
-    """Writes down what it deals out; one worker is killed at its ninth share, once."""
+    """Writes down what it deals out; its second worker is killed once there are two checkpoints."""
 
     log: Path = Path()
+    kills: bool = False
 
     def share(self, items: Any) -> list[Any]:
         mine = super().share(items)
@@ -56,60 +60,118 @@ class WatchedGroup(Group):
             file.write(json.dumps([example.prompt for example in mine]) + "\n")
         killed = self.log / "killed"
         if (
-            self.rank == 1
+            self.kills
+            and self.rank == 1
             and not killed.exists()
-            and len(list((self.log / "a").glob("checkpoints/*.pt"))) > 1
+            and len(list(self.log.glob(CHECKPOINTS))) > 1
         ):
             killed.touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return mine
 
 
-@pytest.mark.cluster
-def test_two_workers_one_of_which_is_killed_learn_what_one_process_does(
-    ray_cluster: None, tmp_path: Path
-) -> None:
+CHECKPOINTS = "trained/checkpoints/*.pt"
+
+
+def learn_watched(
+    model: str, folder: Path, *, group: Group, tell: Tell, kills: bool = False
+) -> TrainedAdapter:
+    """Train, and write down who dealt out what and who wrote."""
+    from pipelines.forge.checkpoints import Checkpoints
+
+    save = Checkpoints.save
+
+    def watched(checkpoints: Checkpoints, state: Any) -> None:
+        (folder / f"worker-{group.rank}-wrote").touch()
+        save(checkpoints, state)
+
+    Checkpoints.save = watched  # type: ignore[method-assign]
+    own = WatchedGroup(group.rank, group.size, folder, kills)
+    return learn_questions(
+        spec_of(model), QUESTIONS, "data", RECIPE, folder / "trained", group=own, tell=tell
+    )
+
+
+WORKER = """
+import datetime, json, sys
+from pathlib import Path
+import torch
+from pipelines.forge.workers.group import Group
+from tests.forge.test_workers import learn_watched
+model, folder, rank = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+torch.distributed.init_process_group(
+    "gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=2,
+    timeout=datetime.timedelta(minutes=9),
+)
+told = []
+learn_watched(model, folder, group=Group(rank, 2), tell=told.append)
+(folder / f"told-{rank}.json").write_text(json.dumps(told))
+torch.distributed.destroy_process_group()
+"""
+
+
+@pytest.fixture(scope="module")
+def qwen(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A tiny model of the family of the recipe's base."""
+    return str(write_tiny_model(tmp_path_factory.mktemp("qwen") / "model", family="Qwen2"))
+
+
+def learn_alone(model: str, folder: Path) -> tuple[TrainedAdapter, list[Measured]]:
+    told: list[Measured] = []
+    return learn_questions(spec_of(model), QUESTIONS, "data", RECIPE, folder / "one", tell=told.append), told
+
+
+def check_alike(one: Path, two: Path, alone: list[Measured], told: list[Measured]) -> None:
+    """The same curve and the same weights, but for rounding."""
     from safetensors.numpy import load_file
 
-    base = spec_of(write_tiny_model(tmp_path / "model", family="Qwen2"))
-    learn = partial(learn_questions, base, QUESTIONS, "data", RECIPE)
-    alone: list[Measured] = []
-    one = learn(tmp_path / "one", tell=alone.append)
-
-    def work(*, group: Group, tell: Tell) -> TrainedAdapter:
-        from pipelines.forge.checkpoints import Checkpoints
-
-        save = Checkpoints.save
-
-        def watched(checkpoints: Checkpoints, state: Any) -> None:
-            (tmp_path / f"worker-{group.rank}-wrote").touch()
-            save(checkpoints, state)
-
-        Checkpoints.save = watched  # type: ignore[method-assign]
-        return learn(tmp_path / "a", group=WatchedGroup(group.rank, group.size, tmp_path), tell=tell)
-
-    told: list[Measured] = []
-    two = run_on_workers(work, 2, tmp_path / "ray", use_gpus=False, tell=told.append)
-
-    assert (tmp_path / "killed").exists()
-    assert (two.steps, two.stopped, two.best_step) == (one.steps, one.stopped, one.best_step)
     assert [set(measured) for measured in told] == [set(measured) for measured in alone]
     for mine, other in zip(told, alone, strict=True):
         assert mine == pytest.approx(other, abs=1e-4)
-    first, second = (load_file(done.folder / "adapter_model.safetensors") for done in (one, two))
+    first, second = (load_file(folder / "adapter" / "adapter_model.safetensors") for folder in (one, two))
     assert first.keys() == second.keys()
     for name in first:
         np.testing.assert_allclose(first[name], second[name], atol=2e-4)
+
+
+def test_two_processes_learn_what_one_does(qwen: str, tmp_path: Path) -> None:
+    _, alone = learn_alone(qwen, tmp_path)
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORKER, qwen, str(tmp_path), str(rank)], cwd=ROOT)
+        for rank in (0, 1)
+    ]
+    try:
+        assert [worker.wait(timeout=550) for worker in workers] == [0, 0]
+    finally:
+        for worker in workers:
+            worker.kill()
+    told = json.loads((tmp_path / "told-0.json").read_text())
+    check_alike(tmp_path / "one", tmp_path / "trained", alone, told)
+    assert json.loads((tmp_path / "told-1.json").read_text()) == []
+    assert [path.name for path in tmp_path.glob("worker-*-wrote")] == ["worker-0-wrote"]
+    check_order(tmp_path, qwen)
+
+
+@pytest.mark.cluster
+def test_a_worker_of_ray_train_that_is_killed_is_replaced_and_nothing_differs(
+    ray_cluster: None, qwen: str, tmp_path: Path
+) -> None:
+    one, alone = learn_alone(qwen, tmp_path)
+    told: list[Measured] = []
+    work = partial(learn_watched, qwen, tmp_path, kills=True)
+    two = run_on_workers(work, 2, tmp_path / "ray", use_gpus=False, tell=told.append)
+    assert (tmp_path / "killed").exists()
+    assert (two.steps, two.stopped, two.best_step) == (one.steps, one.stopped, one.best_step)
+    check_alike(tmp_path / "one", tmp_path / "trained", alone, told)
     assert [path.name for path in tmp_path.glob("worker-*-wrote")] == ["worker-0-wrote"]
     assert not (tmp_path / "ray" / "workers.token").exists()
-    check_order(tmp_path, base)
 
 
-def check_order(folder: Path, base: Any) -> None:
+def check_order(folder: Path, model: str) -> None:
     """Both workers' shares of each step are those of the recipe's batch, dealt out in turn."""
     from transformers import AutoTokenizer
 
-    examples = encode_examples(QUESTIONS.train, base, AutoTokenizer.from_pretrained(base.model))
+    examples = encode_examples(QUESTIONS.train, spec_of(model), AutoTokenizer.from_pretrained(model))
     seen = [set((folder / f"worker-{rank}.jsonl").read_text().splitlines()) for rank in (0, 1)]
     for step in range(RECIPE.steps):
         batch = [list(examples[row].prompt) for row in batch_rows(len(examples), RECIPE, step)]
