@@ -37,7 +37,7 @@ def test_the_real_plan_refuses_a_second_gap_with_figures(place: tuple[Path, Path
     run = leeroo(place, "forge", "plan", "logic/family_relationships", *SMALL, "--json")
     assert run.exit_code == 1, run.output
     assert isinstance(run.exception, SystemExit), run.exception
-    (made,) = json.loads(run.output)
+    made = json.loads(run.output)
     assert (made["gap"], made["base"], made["pays"]) == ("logic/family_relationships", "tiny", False)
     assert made["reason"].startswith("no: ")
     assert 0 <= made["expected"]["low"] <= made["expected"]["value"] <= 1
