@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipelines.forge.compare import contest
+from pipelines.forge.closing.compare import contest
 from pipelines.report.parts import Paragraph, Table
 from pipelines.report.specialists import read_stories, tell_specialists
 from pipelines.selfplay.round_record import RoundRecord
