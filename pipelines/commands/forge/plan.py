@@ -56,7 +56,7 @@ def plan(
     from pipelines.forge.base import cheapest_base
     from pipelines.forge.closing.gaps import choose_gap
     from pipelines.forge.closing.plan import Prices
-    from pipelines.forge.closing.propose import propose_plan
+    from pipelines.forge.closing.propose import keep_plan, propose_plan
     from pipelines.forge.closing.traffic_share import read_traffic_shares
     from pipelines.forge.gap import find_target
     from pipelines.forge.recipe import TrainRecipe
@@ -74,6 +74,7 @@ def plan(
         place, find_target(gap), known, settings, prices, probe_steps=probe_steps,
         by_domain=by_domain, tell=(lambda line: None) if as_json else print_line,
     )  # fmt: skip
+    keep_plan(place, find_target(gap), made)
     if as_json:
         write_records([asdict(made) | {"pays": made.pays, "reason": made.reason}], sys.stdout, as_csv=False)
     else:

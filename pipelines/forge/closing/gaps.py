@@ -103,11 +103,14 @@ def _share(domain: str, traffic: Mapping[str, float], kinds: Mapping[str, float]
 
 
 def _state(home: Home, name: str) -> str:
-    record = RoundRecord(forge_folder(home, find_target(name)) / "record.json")
+    folder = forge_folder(home, find_target(name))
+    record, alone = RoundRecord(folder / "record.json"), RoundRecord(folder / "plan.json")
     if "promotion" in record:
         return "closed" if record["promotion"]["promoted"] else "refused"
     if "plan" in record and not record["plan"]["pays"]:
         return "refused"
     if ("test" in record and record["test"]["refused"]) or ("add" in record and not record["add"]["chosen"]):
+        return "refused"
+    if "settings" not in record and "plan" in alone and not alone["plan"]["pays"]:
         return "refused"
     return "begun" if "settings" in record else "open"

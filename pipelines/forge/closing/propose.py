@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 
@@ -89,6 +89,13 @@ def propose_plan(
         expected=reach,
         seconds_per_question=seconds, value=value, prices=prices,
     )  # fmt: skip
+
+
+def keep_plan(home: Home, gap: TargetGap, plan: GapPlan) -> None:
+    """Keep a plan that was asked for alone, for the report; the last one counts."""
+    file = forge_folder(home, gap) / "plan.json"
+    file.unlink(missing_ok=True)
+    RoundRecord(file).step("plan", lambda: asdict(plan) | {"pays": plan.pays, "reason": plan.reason})
 
 
 def _outcomes_of(home: Home, gap: TargetGap, base: str) -> tuple[Outcomes, np.ndarray]:
