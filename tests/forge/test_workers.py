@@ -104,7 +104,7 @@ torch.distributed.init_process_group(
     timeout=datetime.timedelta(minutes=9),
 )
 told = []
-learn_watched(model, folder, group=Group(rank, 2), tell=told.append)
+learn_watched(model, folder, group=Group(rank, 2), tell=told.append, kills=len(sys.argv) > 4)
 (folder / f"told-{rank}.json").write_text(json.dumps(told))
 torch.distributed.destroy_process_group()
 """
@@ -134,19 +134,29 @@ def check_alike(one: Path, two: Path, alone: list[Measured], told: list[Measured
         np.testing.assert_allclose(first[name], second[name], atol=2e-4)
 
 
-def test_two_processes_learn_what_one_does(qwen: str, tmp_path: Path) -> None:
-    _, alone = learn_alone(qwen, tmp_path)
+def run_two(model: str, folder: Path, *options: str) -> list[int]:
+    """Run two workers to their ends; return their exit codes."""
+    (folder / "meeting").unlink(missing_ok=True)
     workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, qwen, str(tmp_path), str(rank)], cwd=ROOT)
+        subprocess.Popen([sys.executable, "-c", WORKER, model, str(folder), str(rank), *options], cwd=ROOT)
         for rank in (0, 1)
     ]
     try:
-        assert [worker.wait(timeout=550) for worker in workers] == [0, 0]
+        return [worker.wait(timeout=550) for worker in workers]
     finally:
         for worker in workers:
             worker.kill()
+
+
+def test_two_processes_one_of_which_is_killed_learn_what_one_does(qwen: str, tmp_path: Path) -> None:
+    _, alone = learn_alone(qwen, tmp_path)
+    first, second = run_two(qwen, tmp_path, "kills")
+    assert first != 0  # it does not wait for one that is gone
+    assert second == -signal.SIGKILL
+    assert run_two(qwen, tmp_path) == [0, 0]
     told = json.loads((tmp_path / "told-0.json").read_text())
-    check_alike(tmp_path / "one", tmp_path / "trained", alone, told)
+    check_alike(tmp_path / "one", tmp_path / "trained", alone[-len(told) :], told)
+    assert 0 < len(told) < len(alone)  # it went on from a checkpoint
     assert json.loads((tmp_path / "told-1.json").read_text()) == []
     assert [path.name for path in tmp_path.glob("worker-*-wrote")] == ["worker-0-wrote"]
     check_order(tmp_path, qwen)
