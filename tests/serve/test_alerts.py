@@ -29,7 +29,7 @@ from serve.ledger.alerts.webhook import Webhook, read_webhook
 from serve.ledger.audit import check_books
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from serve.ledger.messages import Caller, Refusal, Reservation, Settlement
+from serve.ledger.messages import Caller, Grant, Refusal, Reservation, Settlement
 from warehouse import InputError
 
 PICO = 10**12
@@ -122,6 +122,83 @@ def test_thresholds_of_every_nested_budget_are_noted_once_a_period(ledger):
     for wrong in ([0], [101], [50.5], ["half"]):
         with pytest.raises(InputError, match="percent"):
             ledger.change_key("ann", alert_at=wrong)
+
+
+OF_THRESHOLDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "budget_usd": st.none() | st.sampled_from([0.1, 0.5, 1.0, 3.0]),
+        "period": st.sampled_from(["day", "month", "total"]),
+        "alert_at": st.none() | st.lists(st.integers(1, 100), max_size=3),
+    },
+)
+
+
+def test_a_change_tells_the_thresholds_that_are_passed_already_once(either_store):
+    @settings(max_examples=10 if either_store else 50, **CALM)
+    @given(
+        st.lists(st.tuples(st.integers(0, 40), OF_THRESHOLDS), max_size=5), st.sampled_from(["key", "team"])
+    )
+    def told_once(steps, kind):
+        with TemporaryDirectory() as home:
+            ledger = Ledger(Path(home) / LEDGER_FILE)
+            team = ledger.create_team("t")
+            key_id, _ = ledger.create_key("k", team=team)
+            expected = set()
+            now = {"budget_usd": None, "period": "month", "alert_at": None}
+            spent = dict.fromkeys(("day", "month", "total"), 0)
+
+            def reach():
+                budget = now["budget_usd"] and round(now["budget_usd"] * PICO)
+                percents = (50, 80, 100) if now["alert_at"] is None else now["alert_at"]
+                for percent in percents if budget else ():
+                    if 0 < -(-budget * percent // 100) <= spent[now["period"]]:
+                        expected.add((now["period"], percent))
+
+            for n, (cents, change) in enumerate(steps):
+                if isinstance(ledger.reserve(key_id, f"r{n}", [cents / 100], **LIFETIME), Grant):
+                    ledger.settle(f"r{n}", cents / 100)
+                    spent[now["period"]] += round(cents / 100 * PICO)
+                reach()
+                (ledger.change_key if kind == "key" else ledger.change_team)(kind[0], **change)
+                now |= change
+                reach()
+                ledger.settle(f"r{n}", cents / 100)  # once more
+                told = [
+                    (one.period, one.percent)
+                    for one, _ in ledger.alerts.list_alerts()
+                    if one.event == "reached"
+                ]
+                assert sorted(told) == sorted(expected), steps
+
+    told_once()
+
+
+def test_only_a_budget_that_does_not_cover_a_request_refuses_it(either_store):
+    bounds = st.lists(
+        st.sampled_from([0.5, 2.0, 10_000.0, 10_001.0, 1e300, float("inf"), float("nan")]),
+        min_size=1,
+        max_size=4,
+    )
+
+    @settings(max_examples=10 if either_store else 60, **CALM)
+    @given(bounds, st.none() | st.sampled_from([0.0, 1.0]), st.none() | st.sampled_from([0.0, 1.0]))
+    def refused(bounds, own_usd, team_usd):
+        with TemporaryDirectory() as home:
+            ledger = Ledger(Path(home) / LEDGER_FILE)
+            team = ledger.create_team("t", budget_usd=team_usd)
+            key_id, _ = ledger.create_key("k", team=team, budget_usd=own_usd)
+            reply = ledger.reserve(key_id, "r", bounds, **LIFETIME)
+            limits = [one for one in (own_usd, team_usd) if one is not None]
+            bounded = [one for one in bounds if one <= 10_000.0]
+            if not limits or any(one <= min(limits) for one in bounded):
+                assert isinstance(reply, Grant)
+            else:
+                assert reply.code == ("insufficient_quota" if bounded else "unbounded_cost")
+            is_refused = isinstance(reply, Refusal) and bool(bounded)
+            assert [event for _, event, _ in noted(ledger)] == ["refused"] * is_refused
+
+    refused()
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 400), st.booleans()), max_size=25)

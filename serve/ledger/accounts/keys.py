@@ -265,6 +265,7 @@ class KeyBook:
             dialects=_names(row["dialects"]),
             networks=_names(row["networks"]),
             rotation=rotation,
+            changes=row["changes"],
             valid_until=min((one for one in ends if one is not None), default=None),
         )
 
