@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serve.checks import check_settings
 from serve.config import ServeConfig
 from serve.ledger.alerts import sending
 from serve.ledger.alerts.outbox import GIVE_UP_AFTER_S
@@ -120,7 +121,7 @@ def test_thresholds_of_every_nested_budget_are_noted_once_a_period(ledger):
     assert ("lab", "reached", 80) in noted(ledger)
     assert not {one for one in noted(ledger) if one[0] == "bob"}
     for wrong in ([0], [101], [50.5], ["half"]):
-        with pytest.raises(InputError, match="percent"):
+        with pytest.raises(InputError, match="alert_at"):
             ledger.change_key("ann", alert_at=wrong)
 
 
@@ -315,7 +316,7 @@ def test_without_a_webhook_an_alert_is_a_line_and_a_figure(tmp_path, ledger, cap
     assert caplog.text.count("key ann has spent 50% of its budget") == 1
 
 
-def test_a_webhook_that_is_none_is_refused(monkeypatch):
+def test_a_webhook_that_is_none_is_refused(monkeypatch, tmp_path):
     assert read_webhook() is None
     for url in ("ftp://host/x", "host", "http://", "http://[::1"):
         monkeypatch.setenv("LEEROO_ALERT_WEBHOOK", url)
@@ -323,9 +324,23 @@ def test_a_webhook_that_is_none_is_refused(monkeypatch):
             read_webhook()
     monkeypatch.setenv("LEEROO_ALERT_WEBHOOK", "https://host/x")
     assert read_webhook() == Webhook("https://host/x")
-    monkeypatch.setenv("LEEROO_ALERT_SECRET", "whsec_a")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_webhook()
+
+    @given(st.binary(max_size=40), st.sampled_from(["", "=", "!!!!", " x", "-_"]), st.booleans())
+    def a_key_is_whole_and_long_or_refused(key, more, is_coded):
+        coded = f"whsec_{base64.b64encode(key).decode()}{more}" if is_coded else (key.hex() + more).strip()
+        monkeypatch.setenv("LEEROO_ALERT_SECRET", coded)
+        length = len(key) if is_coded else len(coded)
+        if (is_coded and more) or 0 < length < 16 or (is_coded and not length):
+            with pytest.raises(InputError, match="LEEROO_ALERT_SECRET") as refused:
+                read_webhook()
+            assert not coded.strip() or coded not in str(refused.value)
+            config = ServeConfig(home=tmp_path, access="keys")
+            with pytest.raises(InputError, match="LEEROO_ALERT_SECRET"):
+                check_settings(config)
+        else:
+            assert read_webhook() == Webhook("https://host/x", coded)
+
+    a_key_is_whole_and_long_or_refused()
 
 
 # A bookkeeper that is killed.

@@ -6,6 +6,7 @@ import secrets
 import time
 from typing import Literal
 
+from serve.ledger.accounts.settings import check_name
 from serve.ledger.alerts.outbox import AlertBook
 from serve.ledger.periods import period_start
 from serve.ledger.store.store import Row, Store
@@ -28,9 +29,10 @@ def insert_row(db: Store, table: Table, name: str, columns: dict[str, object]) -
     """Add a key or a team within a transaction; return its id.
 
     Raises:
-        InputError: one that has not ended has that name.
+        InputError: one that has not ended has that name, or it can be none.
     """
     one = _ONE[table]
+    check_name(f"{one} {name!r}", name)
     if db.one(f"select name from {table} where name = ? and {_ENDED[table]} is null", (name,)):
         fix = "choose another name, or revoke that one" if table == "keys" else "choose another name"
         raise InputError(f"there is a {one} named {name!r}", fix=fix)

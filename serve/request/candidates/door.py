@@ -7,15 +7,14 @@ the model is known. Which experts may answer is in :mod:`serve.request.candidate
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from serve.ledger.messages import Caller
+from serve.wire.addresses import Address, Network, read_network
 from serve.wire.api_errors import ApiError
 from serve.wire.constraints import Constraints
 from serve.wire.dialects import dialect_of
 
 ADMIN_PATHS = "/v1/admin/"
-Address = IPv4Address | IPv6Address
 
 
 def check_door(caller: Caller, path: str, address: Address | None) -> None:
@@ -72,5 +71,5 @@ def check_model(caller: Caller, model: str, wanted: Constraints, *, named_in: st
 
 
 @lru_cache(maxsize=4096)
-def _network(told: str) -> IPv4Network | IPv6Network:
-    return ip_network(told, strict=False)
+def _network(told: str) -> Network:
+    return read_network(told)
