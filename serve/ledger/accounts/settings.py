@@ -156,7 +156,7 @@ def _check(name: str, value: Any, where: str) -> None:
         fix = "name some, or take the limit away (null, or --clear)"
     elif name in _LISTS and len(value) > MOST_NAMES:
         what, fix = f"{len(value)} {name} are too many", f"give at most {MOST_NAMES}"
-    elif name in _LISTS and (fault := next(filter(None, map(fault_of_name, value)), None)):
+    elif name in {"experts", "models"} and (fault := next(filter(None, map(fault_of_name, value)), None)):
         what, fix = f"one of {name} cannot be a name: {fault}", "leave it out, or write it in one line"
     elif name == "dialects" and (unknown := set(value) - set(DIALECT_PATHS)):
         what, fix = f"{min(unknown)!r} is no dialect", f"give {', '.join(DIALECT_PATHS)}"
