@@ -245,6 +245,7 @@ STRETCH = st.fixed_dictionaries(
 ) | st.sampled_from([None, 3, "cheap"])
 
 
+@settings(deadline=None)
 @given(st.lists(STRETCH, max_size=4) | st.sampled_from([None, 3, {}, "none"]))
 def test_nothing_of_a_price_that_goes_by_length_is_dropped_without_a_word(stretches: Any) -> None:
     plain = {"input_cost_per_token": 5e-6, "output_cost_per_token": 6e-6}

@@ -6,7 +6,7 @@ import threading
 import typing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -119,6 +119,7 @@ def test_on_a_terminal_it_is_one_line_that_goes_away():
     assert screen.getvalue().rstrip().endswith("\x1b[2K")  # the line is cleared
 
 
+@settings(deadline=None)
 @given(st.text(max_size=90), st.floats(0, 1) | st.none(), st.integers(0, 10**6))
 def test_on_a_terminal_a_long_step_is_cut_and_the_figures_are_whole(step, share, took_s):
     now_s = [0.0]

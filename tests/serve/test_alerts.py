@@ -325,6 +325,7 @@ def test_a_webhook_that_is_none_is_refused(monkeypatch, tmp_path):
     monkeypatch.setenv("LEEROO_ALERT_WEBHOOK", "https://host/x")
     assert read_webhook() == Webhook("https://host/x")
 
+    @settings(**CALM)
     @given(st.binary(max_size=40), st.sampled_from(["", "=", "!!!!", " x", "-_"]), st.booleans())
     def a_key_is_whole_and_long_or_refused(key, more, is_coded):
         coded = f"whsec_{base64.b64encode(key).decode()}{more}" if is_coded else (key.hex() + more).strip()
@@ -333,14 +334,14 @@ def test_a_webhook_that_is_none_is_refused(monkeypatch, tmp_path):
         if (is_coded and more) or 0 < length < 16 or (is_coded and not length):
             with pytest.raises(InputError, match="LEEROO_ALERT_SECRET") as refused:
                 read_webhook()
-            assert not coded.strip() or coded not in str(refused.value)
-            config = ServeConfig(home=tmp_path, access="keys")
-            with pytest.raises(InputError, match="LEEROO_ALERT_SECRET"):
-                check_settings(config)
+            assert len(coded) < 8 or coded not in str(refused.value)
         else:
             assert read_webhook() == Webhook("https://host/x", coded)
 
     a_key_is_whole_and_long_or_refused()
+    monkeypatch.setenv("LEEROO_ALERT_SECRET", "whsec_!!!!")
+    with pytest.raises(InputError, match="LEEROO_ALERT_SECRET"):
+        check_settings(ServeConfig(home=tmp_path, access="keys"))
 
 
 # A bookkeeper that is killed.

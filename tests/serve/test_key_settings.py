@@ -10,7 +10,7 @@ from fractions import Fraction
 import httpx
 import pytest
 from fake_experts import FixedRouter, LocalLedger, ScriptedExpert
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
@@ -76,6 +76,7 @@ def is_within(name, value):
     return is_whole and Fraction(bound.least) <= exact <= Fraction(bound.most)
 
 
+@settings(deadline=None)
 @given(st.sampled_from([*BOUNDS]), NUMBERS)
 @example("requests_per_minute", 10**30)
 @example("budget_usd", 10**400)
@@ -163,6 +164,7 @@ def may_be_called(name):
     return bool(name) and name == name.strip() and len(name) <= 200 and shown and not turned
 
 
+@settings(deadline=None)
 @given(NAMES)
 def test_a_name_can_be_told_and_typed(name):
     assert (fault_of_name(name) is None) == may_be_called(name)
@@ -246,6 +248,7 @@ MAPPED = 0xFFFF << 32
 IPV4 = st.integers(0, 2**32 - 1)
 
 
+@settings(deadline=None)
 @given(IPV4, IPV4, st.integers(0, 32), st.sampled_from(["plain", "mapped", "hex"]), st.booleans())
 def test_a_network_matches_the_same_addresses_in_every_form(first, address, prefix, form, is_near):
     network = ipaddress.IPv4Network((first, prefix), strict=False)
