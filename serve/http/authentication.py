@@ -85,7 +85,7 @@ class Authentication:
             address = None if caller.networks is None else client_address(scope, self._trusted_proxies)
             check_door(caller, path, address)
         except ApiError:
-            if not is_remembered:
+            if anew or not is_remembered:
                 raise
             return await self._let_in(scope, anew=True)
         return caller, partial(self._let_in_anew, scope) if is_remembered else None
