@@ -11,7 +11,7 @@ from rich.text import Text
 
 from pipelines.commands.terminal.readable_table import fit, visible
 
-PIPE_WIDTH = 80  # columns where the output goes to a file, unless COLUMNS says otherwise
+PIPE_WIDTH = 130  # columns where the output goes to a file, unless COLUMNS says otherwise
 
 
 class Terminal(Console):
