@@ -102,8 +102,8 @@ def shared_engine_options(
         # On a CPU, vLLM gives a request without an adapter the one in the last place: one place stays empty.
         places = len(adapters) + (specs[0].resources.num_gpus == 0)
         options |= {"enable_lora": True, "max_loras": places, "max_lora_rank": max(ranks)}
-        # vLLM prepares every layer for adapters, the output layer too, which it then gives one row a request;
-        # the prompt's log-probabilities, by which options are ranked, have a row a token, and it fails on a CPU.
+        # vLLM prepares every layer for adapters, also the output layer, for one row a request. Options are
+        # ranked by the prompt's log-probabilities, a row a token: on a CPU it fails there.
         if targets := _lora_targets(adapters):
             options["lora_target_modules"] = targets
     return options
