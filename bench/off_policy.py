@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests" / "orchestrator"))
 from logged_world import Drawn, World, draw, draw_canary, true_difference
 
 from orchestrator.off_policy.estimate import compare_policies
-from orchestrator.off_policy.sequential import CanaryRule, Verdict, replay_canary
+from orchestrator.off_policy.sequential import CanaryDecision, CanaryRule, replay_canary
 from warehouse import TooFewError
 
 WORLDS = {
@@ -117,11 +117,11 @@ def measure_canary(world: dict[str, float], simulations: int, units: int) -> dic
     options = dict(world)
     rule = CanaryRule(options.pop("multiplier", 20.0), most_units=10**9)
     ends: list[int] = []
-    counts = dict.fromkeys(Verdict, 0)
+    counts = dict.fromkeys(CanaryDecision, 0)
     for seed in range(simulations):
         said = replay_canary(draw_canary(seed, units, **options), rule)
-        end = next((place for place, one in enumerate(said) if one != Verdict.GO_ON), None)
-        counts[Verdict.GO_ON if end is None else said[end]] += 1
+        end = next((place for place, one in enumerate(said) if one != CanaryDecision.GO_ON), None)
+        counts[CanaryDecision.GO_ON if end is None else said[end]] += 1
         if end is not None:
             ends.append(end + 1)
     shares = {str(verdict): count / simulations for verdict, count in counts.items()}

@@ -37,7 +37,7 @@ class Arm:
     looked_rows: int | None = None  # None: all
 
 
-ARMS = (Arm("all", 1), Arm("a tenth", 0.1), Arm("a tenth, cells", 0.1, 1_024))
+ARMS = (Arm("all", 1), Arm("a half", 0.5), Arm("a tenth", 0.1), Arm("a tenth, cells", 0.1, 1_024))
 
 
 def main() -> None:

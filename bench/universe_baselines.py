@@ -18,7 +18,7 @@ from universe.model.program import Program
 from universe.model.risk import Risk
 from universe.solver.heuristics import SetValuer
 from universe.solver.master import linear_rows
-from universe.solver.routing import Router, Scenario
+from universe.solver.routing import Scenario, ScenarioRouter
 from universe.solver.solve import solve_program
 from warehouse import Outcomes
 
@@ -107,7 +107,7 @@ def print_greedy_traps(recorded: Path, out: Path, console: Console, show: int = 
 
 def plain_valuer(program: Program) -> SetValuer:
     """Values sets under the program's own prices and traffic."""
-    router = Router(program, Scenario(program.weight, np.ones(len(program.experts))))
+    router = ScenarioRouter(program, Scenario(program.weight, np.ones(len(program.experts))))
     return SetValuer(program, [router], linear_rows(program), Risk())
 
 

@@ -13,7 +13,7 @@ from bench.universe_data import expect, read_pool
 from universe import Limits, select_robust, uncertain_world, universe_program
 from universe.model.risk import Risk
 from universe.report.figures import draw_robustness
-from universe.solver.routing import Router
+from universe.solver.routing import ScenarioRouter
 
 RISKS = {"worst case": Risk(weight=1.0), "mean and worst fifth": Risk(weight=0.5, tail=0.2)}
 PRICE_WEIGHT = 10.0  # score that one USD per query is worth
@@ -34,7 +34,7 @@ def print_robust(recorded: Path, out: Path, console: Console) -> None:
         for spread in (0.5, 1.0):
             worlds = uncertain_world(program, price_spread=spread)
             fresh = uncertain_world(program, price_spread=spread, scenarios=200, seed=99)
-            routers = [Router(program, world) for world in fresh]
+            routers = [ScenarioRouter(program, world) for world in fresh]
             for label, risk in RISKS.items():
                 began = time.perf_counter()
                 choice = select_robust(program, worlds, risk=risk)

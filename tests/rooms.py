@@ -84,6 +84,10 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
         *("pipelines/questions/sources", "pipelines/selfplay/round_record"),
     },
+    "pipelines/forge/closing": {
+        *("pipelines", "pipelines/answering", "pipelines/learning", "pipelines/questions"),
+        *("pipelines/questions/sources", "pipelines/selfplay/round_record", "pipelines/forge"),
+    },
     "pipelines/traffic": {
         *("pipelines", "pipelines/answering", "pipelines/learning"),
         *("pipelines/selfplay/panel", "pipelines/selfplay/round_record"),
@@ -102,7 +106,12 @@ ROOMS: dict[str, set[str]] = {
         *("pipelines", "pipelines/commands", "pipelines/importing", "pipelines/selfplay/round_record"),
     },
     "pipelines/commands/accounts": {"pipelines", "pipelines/commands"},
-    "pipelines/commands/forge": {"pipelines", "pipelines/commands", "pipelines/forge"},
+    "pipelines/commands/forge": {
+        "pipelines",
+        "pipelines/commands",
+        "pipelines/forge",
+        "pipelines/forge/closing",
+    },
     "pipelines/commands/traffic": {"pipelines", "pipelines/commands", "pipelines/traffic"},
     "infra": set(),
     "infra/mlflow": set(),

@@ -19,7 +19,7 @@ import pyarrow as pa
 from experts.backends.api_calls import LONGEST_RETRY_AFTER_S, RateLimit, retry_wait_s
 from experts.backends.base import BUDGET_SPENT, Keep, RawAnswer, raw_table
 from experts.backends.letters import letter_logprobs
-from experts.backends.spend_cap import Grant, Purse
+from experts.backends.spend_cap import Purse, ReserveOutcome
 from experts.catalogue.pricing import Price
 from experts.catalogue.prompts import LETTERS, choose_template, render_prompt
 from experts.catalogue.spec import ExpertSpec
@@ -280,9 +280,9 @@ class OpenAIBackend:
     async def _reserve(self, purse: Purse | None, usd: float) -> None:
         while purse is not None:
             grant = await self._in_thread(lambda: purse.reserve(usd))
-            if grant is Grant.GRANTED:
+            if grant is ReserveOutcome.GRANTED:
                 return
-            if grant is Grant.REFUSED:
+            if grant is ReserveOutcome.REFUSED:
                 raise _BudgetSpentError(f"at worst it costs {usd:.6f} USD, more than is left")
             await asyncio.sleep(0.02)
 

@@ -19,7 +19,7 @@ from typing import Protocol
 from warehouse import InputError
 
 
-class Grant(enum.Enum):
+class ReserveOutcome(enum.Enum):
     """What came of asking for money."""
 
     GRANTED = "granted"
@@ -30,7 +30,7 @@ class Grant(enum.Enum):
 class Purse(Protocol):
     """Where a backend gets leave to spend."""
 
-    def reserve(self, usd: float) -> Grant:
+    def reserve(self, usd: float) -> ReserveOutcome:
         """Set money aside, or say why not."""
         ...
 
@@ -62,14 +62,14 @@ class SpendCap:
         self._reserved_usd: dict[str, Fraction] = {}
         self._lock = threading.Lock()
 
-    def reserve(self, usd: float, holder: str = "") -> Grant:
+    def reserve(self, usd: float, holder: str = "") -> ReserveOutcome:
         """Set ``usd`` aside for a holder if it fits under the cap together with all that is out already."""
         with self._lock:
             out = sum(self._reserved_usd.values())
             if self._spent_usd + out + Fraction(usd) <= self._most_usd:
                 self._reserved_usd[holder] = self._reserved_usd.get(holder, 0) + Fraction(usd)
-                return Grant.GRANTED
-            return Grant.WAIT if out > 0 else Grant.REFUSED
+                return ReserveOutcome.GRANTED
+            return ReserveOutcome.WAIT if out > 0 else ReserveOutcome.REFUSED
 
     def settle(self, reserved_usd: float, spent_usd: float, holder: str = "") -> None:
         """Give a reservation back and book ``spent_usd`` in its place."""
@@ -95,9 +95,9 @@ class SpendCap:
 
 def reserve_patiently(purse: Purse, usd: float, *, poll_s: float = 0.02) -> bool:
     """Reserve as soon as it fits; False when it never will."""
-    while (grant := purse.reserve(usd)) is Grant.WAIT:
+    while (grant := purse.reserve(usd)) is ReserveOutcome.WAIT:
         time.sleep(poll_s)
-    return grant is Grant.GRANTED
+    return grant is ReserveOutcome.GRANTED
 
 
 def reserve_batch(purse: Purse, worst_usd: Sequence[float]) -> tuple[int, float]:
@@ -110,6 +110,6 @@ def reserve_batch(purse: Purse, worst_usd: Sequence[float]) -> tuple[int, float]
         return len(sums_usd), sums_usd[-1] if sums_usd else 0.0
     for count in range(len(sums_usd) - 1, 0, -1):
         # Not patiently: fewer questions may fit at once.
-        if purse.reserve(sums_usd[count - 1]) is Grant.GRANTED:
+        if purse.reserve(sums_usd[count - 1]) is ReserveOutcome.GRANTED:
             return count, sums_usd[count - 1]
     return 0, 0.0

@@ -22,7 +22,7 @@ class Reply(NamedTuple):
     choice: int | None = None
 
 
-class Verdict(NamedTuple):
+class Grade(NamedTuple):
     """A score in [0, 1], None where the grader cannot tell; and by what, if that is not the kind."""
 
     score: float | None
@@ -44,14 +44,14 @@ class Grader:
     Args:
         kind: the value of a question's ``kind``.
         version: raised when verdicts change; rows carry ``<kind or way>@<version>``.
-        score: the verdict on a reply; None where no rule can grade this kind.
+        score: the grade of a reply; None where no rule can grade this kind.
         comparable: what a reply says in one form for all that say the same, None if it says nothing.
         check_question: a fault of a question of this kind, None if there is none.
     """
 
     kind: str
     version: int
-    score: Callable[[Asked, Reply], Verdict] | None
+    score: Callable[[Asked, Reply], Grade] | None
     comparable: Callable[[Reply], str | None]
     check_question: Callable[[Asked], Fault | None]
 

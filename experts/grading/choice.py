@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from experts.grading.base import Asked, Fault, Grader, Reply, Verdict
+from experts.grading.base import Asked, Fault, Grade, Grader, Reply
 
 
-def _score(question: Asked, reply: Reply) -> Verdict:
+def _score(question: Asked, reply: Reply) -> Grade:
     answer, choices = question.answer, question.choices
     if not answer.isdecimal() or not choices or int(answer) >= len(choices):
-        return Verdict(None)  # the question itself names no right option
-    return Verdict(float(reply.choice == int(answer)))
+        return Grade(None)  # the question itself names no right option
+    return Grade(float(reply.choice == int(answer)))
 
 
 def _comparable(reply: Reply) -> str | None:

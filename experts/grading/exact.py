@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from experts.grading.base import Asked, Fault, Grader, Reply, Verdict
+from experts.grading.base import Asked, Fault, Grade, Grader, Reply
 from experts.grading.markup import unwrap
 from experts.grading.numbers import parse_number, same_number, stated_number
 from experts.grading.parsing import final_answer, stated_answer
@@ -45,14 +45,14 @@ def _fold(text: str) -> str:
     return _DASHES.sub("-", normalise_text(text[:_LONGEST_FOLDED]))
 
 
-def _score(question: Asked, reply: Reply) -> Verdict:
+def _score(question: Asked, reply: Reply) -> Grade:
     if not question.answer.strip():
-        return Verdict(None)  # nothing to compare with
+        return Grade(None)  # nothing to compare with
     way = reference_kind(question.answer)
     if way != "symbolic" or matches(reply.text, question.answer):
-        return Verdict(float(matches(reply.text, question.answer)), way)
+        return Grade(float(matches(reply.text, question.answer)), way)
     equal = equal_formulas(final_answer(reply.text), question.answer)
-    return Verdict(None if equal is None else float(equal), way)
+    return Grade(None if equal is None else float(equal), way)
 
 
 def comparable_statement(reply: Reply) -> str | None:

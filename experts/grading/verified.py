@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from experts.grading.base import Asked, Fault, Grader, Reply, Verdict
+from experts.grading.base import Asked, Fault, Grade, Grader, Reply
 from experts.grading.exact import comparable_statement
 from experts.grading.parsing import final_answer
 from experts.grading.verifying import score_verified
 
 
-def _score(question: Asked, reply: Reply) -> Verdict:
+def _score(question: Asked, reply: Reply) -> Grade:
     score, verifier = score_verified(reply.text, final_answer(reply.text), question.verifier)
-    return Verdict(score, verifier)
+    return Grade(score, verifier)
 
 
 def _check(question: Asked) -> Fault | None:

@@ -14,7 +14,7 @@ from orchestrator.off_policy.intervals import Interval
 Floats = NDArray[np.float64]
 
 
-class Verdict(StrEnum):
+class CanaryDecision(StrEnum):
     """The decision on the challenger."""
 
     PROMOTE = "promote"
@@ -49,7 +49,7 @@ class CanaryRule:
 class CanaryJudgement:
     """A verdict and its intervals (challenger minus champion), valid at any number of looks."""
 
-    verdict: Verdict
+    verdict: CanaryDecision
     why: str
     success: Interval
     cost_usd: Interval
@@ -81,7 +81,7 @@ def judge_canary(log: CanaryLog, rule: CanaryRule) -> CanaryJudgement:
     )
 
 
-def replay_canary(log: CanaryLog, rule: CanaryRule) -> list[Verdict]:
+def replay_canary(log: CanaryLog, rule: CanaryRule) -> list[CanaryDecision]:
     """Return the verdict of :func:`judge_canary` after each unit [n], as if one looked every time."""
     success, cost = _bounds(log, rule)
     rated = np.cumsum(np.isfinite(log.reward)) - 1
@@ -92,10 +92,10 @@ def replay_canary(log: CanaryLog, rule: CanaryRule) -> list[Verdict]:
     challengers = np.cumsum(log.challenger)
     total = np.arange(1, len(log.challenger) + 1)
     ready = np.minimum(challengers, total - challengers) >= rule.least_units
-    said = np.full(len(total), Verdict.GO_ON, object)
-    said[total >= rule.most_units] = Verdict.STOP
-    said[ready & (low > 0)] = Verdict.PROMOTE
-    said[ready & (high < 0)] = Verdict.STOP
+    said = np.full(len(total), CanaryDecision.GO_ON, object)
+    said[total >= rule.most_units] = CanaryDecision.STOP
+    said[ready & (low > 0)] = CanaryDecision.PROMOTE
+    said[ready & (high < 0)] = CanaryDecision.STOP
     return list(said)
 
 
@@ -202,14 +202,14 @@ def _price(multiplier: float) -> float:
     return multiplier if math.isfinite(multiplier) else 0.0
 
 
-def _decide(value: Interval, least: int, units: int, rule: CanaryRule) -> tuple[Verdict, str]:
+def _decide(value: Interval, least: int, units: int, rule: CanaryRule) -> tuple[CanaryDecision, str]:
     if least >= rule.least_units:
         if value.low > 0:
-            return Verdict.PROMOTE, "it is worth more than the champion"
+            return CanaryDecision.PROMOTE, "it is worth more than the champion"
         if value.high < 0:
-            return Verdict.STOP, "it is worth less than the champion"
+            return CanaryDecision.STOP, "it is worth less than the champion"
     if units >= rule.most_units:
-        return Verdict.STOP, f"undecided after {units:,} units"
+        return CanaryDecision.STOP, f"undecided after {units:,} units"
     if least < rule.least_units:
-        return Verdict.GO_ON, f"only {least} units on one side (at least {rule.least_units})"
-    return Verdict.GO_ON, "no difference is shown yet"
+        return CanaryDecision.GO_ON, f"only {least} units on one side (at least {rule.least_units})"
+    return CanaryDecision.GO_ON, "no difference is shown yet"

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from orchestrator.off_policy.canary import canary_log
 from orchestrator.off_policy.evidence import TrafficEvidence
 from orchestrator.off_policy.read import read_traffic
-from orchestrator.off_policy.sequential import CanaryJudgement, CanaryRule, Verdict, judge_canary
+from orchestrator.off_policy.sequential import CanaryDecision, CanaryJudgement, CanaryRule, judge_canary
 from orchestrator.versions.gate_record import TRAFFIC, held_out_said, write_down
 from orchestrator.versions.mlflow_registry import champion_version, set_aside, set_champion
 from warehouse import NotReadyError, Warehouse
@@ -21,7 +21,7 @@ class CanaryEnd:
     """What a canary came to."""
 
     judgement: CanaryJudgement
-    done: Verdict  # what was done about it: PROMOTE, STOP, or GO_ON for nothing
+    done: CanaryDecision  # what was done about it: PROMOTE, STOP, or GO_ON for nothing
     why: str
 
 
@@ -54,17 +54,17 @@ def end_canary(
     judged = judge_canary(log, rule)
     evidence = TrafficEvidence(canary=judged)
     why, done = judged.why, judged.verdict
-    if done == Verdict.PROMOTE and held_out_said(registry, challenger, champion) == "worse":
-        done, why = Verdict.GO_ON, f"{why}, but held-out questions show it to be worse"
-    if done == Verdict.GO_ON:
+    if done == CanaryDecision.PROMOTE and held_out_said(registry, challenger, champion) == "worse":
+        done, why = CanaryDecision.GO_ON, f"{why}, but held-out questions show it to be worse"
+    if done == CanaryDecision.GO_ON:
         return CanaryEnd(judged, done, why)
     stamp = datetime.now(UTC).isoformat(timespec="seconds")
     note = f"{done} by its canary against version {champion} at {stamp}: {why}; {evidence}"
-    if done == Verdict.PROMOTE:
+    if done == CanaryDecision.PROMOTE:
         if champion_version(registry) != champion:  # a person was quicker
-            return CanaryEnd(judged, Verdict.GO_ON, "the champion has changed meanwhile")
+            return CanaryEnd(judged, CanaryDecision.GO_ON, "the champion has changed meanwhile")
         set_champion(registry, challenger, note=note)
     elif not set_aside(registry, challenger, note=note):
-        return CanaryEnd(judged, Verdict.GO_ON, "it is no challenger any more")
+        return CanaryEnd(judged, CanaryDecision.GO_ON, "it is no challenger any more")
     write_down(registry, challenger, {VERDICT: note, TRAFFIC: str(evidence)}, evidence.figures())
     return CanaryEnd(judged, done, why)

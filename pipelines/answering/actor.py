@@ -21,7 +21,7 @@ from warehouse import LeerooError, Warehouse
 
 if TYPE_CHECKING:
     from experts import ExpertSpec
-    from experts.backends.spend_cap import Grant, Purse
+    from experts.backends.spend_cap import Purse, ReserveOutcome
 
 #: Blocks in a row without a single answer after which an expert is asked no more.
 FAILED_BLOCKS = 2
@@ -155,11 +155,11 @@ class SharedPurse:
         self._holder = holder_prefix(name) + ray.get_runtime_context().get_actor_id()
         ray.get(cap.forfeit.remote(self._holder))
 
-    def reserve(self, usd: float) -> Grant:
+    def reserve(self, usd: float) -> ReserveOutcome:
         """Ask for money; see :meth:`experts.SpendCap.reserve`."""
         import ray
 
-        grant: Grant = ray.get(self._cap.reserve.remote(usd, self._holder))
+        grant: ReserveOutcome = ray.get(self._cap.reserve.remote(usd, self._holder))
         return grant
 
     def settle(self, reserved_usd: float, spent_usd: float) -> None:

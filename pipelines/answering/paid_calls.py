@@ -22,7 +22,7 @@ from warehouse.journal import Journal
 if TYPE_CHECKING:
     from experts import ExpertSpec
     from experts.backends.base import Keep, RawAnswer
-    from experts.backends.spend_cap import Grant, Purse
+    from experts.backends.spend_cap import Purse, ReserveOutcome
 
 #: Where journals lie, as ``round=.../expert=.../SESSION-...``.
 FOLDER = "journal"
@@ -55,12 +55,12 @@ class PaidCalls:
         self._constant = {"expert_version": spec.version, "run_id": run_id}
         self._kept_at: dict[str, datetime] = {}
 
-    def reserve(self, usd: float) -> Grant:
+    def reserve(self, usd: float) -> ReserveOutcome:
         """Set money aside, and write down that it may be spent."""
-        from experts.backends.spend_cap import Grant
+        from experts.backends.spend_cap import ReserveOutcome
 
-        grant = Grant.GRANTED if self._purse is None else self._purse.reserve(usd)
-        if grant is Grant.GRANTED:
+        grant = ReserveOutcome.GRANTED if self._purse is None else self._purse.reserve(usd)
+        if grant is ReserveOutcome.GRANTED:
             try:
                 self._journal.write({"reserved": usd})
             except BaseException:

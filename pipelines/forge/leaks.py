@@ -49,9 +49,13 @@ class EvaluationSet:
 
     def __init__(self, questions: pa.Table) -> None:
         self._index = QuestionIndex()
-        self._index.add(questions)
         self._same: dict[str, str] = {}
         self._numbers: dict[tuple[str, ...], str] = {}
+        self.add(questions)
+
+    def add(self, questions: pa.Table) -> None:
+        """Take in more evaluation questions."""
+        self._index.add(questions)
         for row in questions.to_pylist():
             for key in _keys(row):
                 self._same.setdefault(key, row["question_id"])
@@ -63,9 +67,13 @@ class EvaluationSet:
 
     def quick_match(self, row: Row) -> Leak | None:
         """Compare by all but word triples, which cost a millisecond a question."""
-        identity, prompt = row["question_id"], row["prompt"]
         if is_frozen(row):
-            return Leak(identity, prompt, "split", None)
+            return Leak(row["question_id"], row["prompt"], "split", None)
+        return self.like(row)
+
+    def like(self, row: Row) -> Leak | None:
+        """Compare in the same way, whatever side of the split the question falls to."""
+        identity, prompt = row["question_id"], row["prompt"]
         for key in _keys(row):
             if (like := self._same.get(key)) is not None:
                 return Leak(identity, prompt, "same", like)

@@ -29,7 +29,11 @@ from pipelines.forge.specialist import (
     write_catalogue,
 )
 from pipelines.forge.train import Measured, TrainedAdapter, train_adapter
-from pipelines.forge.training_questions import TrainingQuestions, make_training_questions
+from pipelines.forge.training_questions import (
+    TrainingQuestions,
+    make_training_questions,
+    reserved_questions,
+)
 from pipelines.questions.sources.base import is_frozen
 from pipelines.selfplay.round_record import FROZEN, RoundRecord, Step
 from warehouse import CannotRunError
@@ -185,6 +189,11 @@ def evaluation_questions(home: Home) -> pa.Table:
     return table.filter(pa.array(keep, pa.bool_()))
 
 
+def learned_questions(home: Home, gap: TargetGap) -> pa.Table:
+    """QUESTIONS rows that a gap's specialist has learned from."""
+    return pq.read_table(forge_folder(home, gap) / "train.parquet")
+
+
 def _questions(
     home: Home, gap: TargetGap, settings: ForgeSettings, folder: Path, record: RoundRecord
 ) -> tuple[TrainingQuestions, Step]:
@@ -192,8 +201,10 @@ def _questions(
     files = [folder / "train.parquet", folder / "validation.parquet"]
 
     def make() -> Step:
+        evaluation = EvaluationSet(evaluation_questions(home))
+        evaluation.add(reserved_questions(gap))
         made = make_training_questions(
-            gap, EvaluationSet(evaluation_questions(home)), count=settings.questions,
+            gap, evaluation, count=settings.questions,
             validation_count=settings.validation, seed=settings.seed, weights=settings.weights,
         )  # fmt: skip
         folder.mkdir(parents=True, exist_ok=True)

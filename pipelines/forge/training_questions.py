@@ -18,10 +18,13 @@ from pipelines.forge.leaks import EvaluationSet, Leak
 from pipelines.questions.brief import allot
 from pipelines.questions.draft import Row, questions_table
 from pipelines.questions.make import Cell, make_cells
-from pipelines.questions.sources.base import is_frozen
+from pipelines.questions.sources.base import concat_unique, is_frozen
 from warehouse import InputError, TooFewError
 
 ROUND = "forge"  # under which its questions are stored
+#: Of held-out questions, other draws than any round's: for the test on the way, and for one made afterwards.
+TEST_SEEDS = (7_000_003, 7_000_004)
+RESERVED = 360  # questions of each draw
 
 
 @dataclass(frozen=True)
@@ -44,14 +47,35 @@ class TrainingQuestions:
 
 
 def held_out_questions(
-    gap: TargetGap, count: int, *, seed: int, exclude: Sequence[str] = (), allow_fewer: bool = False
+    gap: TargetGap,
+    count: int,
+    *,
+    seed: int,
+    exclude: Sequence[str] = (),
+    unlike: pa.Table | None = None,
+    allow_fewer: bool = False,
 ) -> pa.Table:
     """Questions of the gap on the evaluation side of the split, spread evenly over its cells.
+
+    What gives away one of ``unlike``, such as the questions that were learned from, or is given away by it,
+    is passed over.
 
     Raises:
         TooFewError: there are fewer, unless ``allow_fewer``.
     """
-    return _draw(gap, count, seed, lambda row: is_frozen(row), exclude, allow_fewer)
+    learned = None if unlike is None else EvaluationSet(unlike)
+
+    def accept(row: Row) -> bool:
+        return is_frozen(row) and (learned is None or learned.like(row) is None)
+
+    return _draw(gap, count, seed, accept, exclude, allow_fewer)
+
+
+def reserved_questions(gap: TargetGap) -> pa.Table:
+    """Those that a specialist will be tested on: nothing that gives them away is learned from."""
+    return concat_unique(
+        [held_out_questions(gap, RESERVED, seed=seed, allow_fewer=True) for seed in TEST_SEEDS]
+    )
 
 
 def make_training_questions(

@@ -34,7 +34,7 @@ from serve.request.candidates.door import check_model
 from serve.request.candidates.eligible import eligible
 from serve.request.candidates.permissions import allowed, offering, query_of
 from serve.request.candidates.service import Service
-from serve.request.charges import Purse, likely_usd
+from serve.request.charges import RequestBudget, likely_usd
 from serve.request.clients import LedgerClient, RouterClient
 from serve.request.conversations import (
     answered_so_far,
@@ -182,7 +182,7 @@ class Admission:
             order=tuple(self.experts[name] for name in _affordable(plan.order, asks, grant)),
             plan=plan,
             budget_usd=budget_usd,
-            purse=Purse(grant.reserved_usd),
+            purse=RequestBudget(grant.reserved_usd),
             form=form,
             dice=dice,
             preset=None if query is None else query.preset,

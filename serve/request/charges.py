@@ -40,7 +40,7 @@ NOTHING = Charge(0.0)
 
 
 @dataclass
-class Purse:
+class RequestBudget:
     """The money that may be spent on a request, and the money spent."""
 
     reserved_usd: float

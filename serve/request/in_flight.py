@@ -9,7 +9,7 @@ from experts.forms import AnswerForm
 from experts.upstream import Ask
 from serve.experts.client import ExpertClient
 from serve.ledger.messages import Caller, Verdict
-from serve.request.charges import Purse
+from serve.request.charges import RequestBudget
 from serve.request.tracing.notes import UNTRACED, Notes
 from serve.request.usable.whole_answer import WholeReply
 from serve.router.messages import Ruling
@@ -54,7 +54,7 @@ class InFlight:
     order: tuple[ExpertClient, ...]
     plan: Plan
     budget_usd: float | None  # what the key had left with nothing set aside for this request
-    purse: Purse
+    purse: RequestBudget
     form: AnswerForm  # that an answer has to have
     dice: Dice  # whether it explores
     preset: str | None = None  # what it is routed by, if not by a multiplier

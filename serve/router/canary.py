@@ -14,7 +14,7 @@ logger = logging.getLogger("ray.serve")
 
 def judge(config: ServeConfig, champion: Loaded, challenger: Loaded) -> None:
     """Promote or stop the challenger if its canary has shown enough; cheap enough for every minute."""
-    from orchestrator.off_policy.sequential import CanaryRule, Verdict
+    from orchestrator.off_policy.sequential import CanaryDecision, CanaryRule
     from orchestrator.versions.canary_watch import end_canary
 
     if not 0 < config.canary_share < 1 or config.router_dir is not None:
@@ -28,7 +28,7 @@ def judge(config: ServeConfig, champion: Loaded, challenger: Loaded) -> None:
     )
     if ended is None:
         return
-    told = logger.info if ended.done == Verdict.GO_ON else logger.warning
+    told = logger.info if ended.done == CanaryDecision.GO_ON else logger.warning
     told(
         "canary of version %s against %s: %s, %s", challenger.version, champion.version, ended.done, ended.why
     )

@@ -15,7 +15,7 @@ from experts.catalogue.pricing import COMPLETION_PARTS, PROMPT_PARTS
 from experts.upstream import TokenCounter, ask_of, measure
 from experts.upstream.usage_told import read_usage
 from serve.ledger.picodollars import to_pico
-from serve.request.charges import Purse, charge_answer
+from serve.request.charges import RequestBudget, charge_answer
 from tests.experts.upstream.scripted_socket import make_spec
 
 GPT_4O = {"usd_per_mtok_in": 2.5, "usd_per_mtok_cached_in": 1.25, "usd_per_mtok_out": 10, "batch_factor": 0.5}
@@ -410,7 +410,7 @@ def test_of_two_thousand_random_bills_none_is_above_what_was_set_aside() -> None
         ask, counter = ask_of(spec, body), TokenCounter(spec)
         told = random_told(rng, int(ask.most_prompt_tokens), int(ask.most_completion_tokens))
         usage = read_usage(told, ask, counter, rng.choice((0, 8)))
-        charge, purse = charge_answer(ask, usage, 8, counter), Purse(ask.most_usd)
+        charge, purse = charge_answer(ask, usage, 8, counter), RequestBudget(ask.most_usd)
         purse.charge(charge)
         assert 0 <= purse.spent_usd <= ask.most_usd
         parts = (usage.cached_tokens, usage.cache_write_tokens, usage.cache_write_1h_tokens)

@@ -247,13 +247,13 @@ def test_every_answer_is_kept_before_another_question_takes_its_place(url: str) 
 
     class Purse:
         def reserve(self, usd: float) -> Any:
-            from experts.backends.spend_cap import Grant
+            from experts.backends.spend_cap import ReserveOutcome
 
             nonlocal most
             with lock:
                 waiting.append(usd)
                 most = max(most, len(waiting))
-            return Grant.GRANTED
+            return ReserveOutcome.GRANTED
 
         def settle(self, reserved_usd: float, spent_usd: float) -> None:
             pass

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from experts import SpendCap, load_catalogue
 from experts.backends.recorded_backend import RecordedBackend
-from experts.backends.spend_cap import Grant, reserve_batch, reserve_patiently
+from experts.backends.spend_cap import ReserveOutcome, reserve_batch, reserve_patiently
 from warehouse import InputError
 
 MONEY = st.floats(0, 10, allow_nan=False)
@@ -26,10 +26,10 @@ def test_spent_and_reserved_never_pass_the_cap(
     for usd, share, settle_now in steps:
         grant = cap.reserve(usd)
         fits = spent + sum(r for r, _ in out) + usd <= cap_usd
-        assert (grant is Grant.GRANTED) or not fits
-        if grant is Grant.GRANTED:
+        assert (grant is ReserveOutcome.GRANTED) or not fits
+        if grant is ReserveOutcome.GRANTED:
             out.append((usd, usd * share))
-        elif grant is Grant.REFUSED:
+        elif grant is ReserveOutcome.REFUSED:
             assert usd > cap_usd - spent - 1e-9
         if settle_now and out:
             reserved, cost = out.pop()
@@ -45,13 +45,13 @@ def test_nobody_waits_for_what_came_back(seed: int) -> None:
     out: list[float] = []
     for _ in range(400):  # sixteen at a time, settled in any order, as an API's answers come
         usd = 0.25 * rng.random()
-        if len(out) == 16 or cap.reserve(usd) is not Grant.GRANTED:
+        if len(out) == 16 or cap.reserve(usd) is not ReserveOutcome.GRANTED:
             cap.settle(out.pop(rng.randrange(len(out))), 0.0)
         else:
             out.append(usd)
     for usd in out:
         cap.settle(usd, 0.0)
-    assert cap.reserve(5.0) is Grant.REFUSED  # nothing is out: not WAIT
+    assert cap.reserve(5.0) is ReserveOutcome.REFUSED  # nothing is out: not WAIT
 
 
 def test_a_batch_gives_all_of_its_reservation_back() -> None:
@@ -59,7 +59,7 @@ def test_a_batch_gives_all_of_its_reservation_back() -> None:
     count, usd = reserve_batch(cap, [0.1, 0.2, 0.3, 0.35, 0.6])
     assert count == 4
     cap.settle(usd, 0.7)
-    assert cap.reserve(0.31) is Grant.REFUSED
+    assert cap.reserve(0.31) is ReserveOutcome.REFUSED
 
 
 def test_many_threads_share_a_cap() -> None:
@@ -83,15 +83,15 @@ def test_many_threads_share_a_cap() -> None:
 
 def test_what_a_dead_holder_had_out_is_spent() -> None:
     cap = SpendCap(1.0)
-    assert cap.reserve(0.4, holder="a/1") is Grant.GRANTED
-    assert cap.reserve(0.4, holder="b/1") is Grant.GRANTED
-    assert cap.reserve(0.4, holder="b/1") is Grant.WAIT
+    assert cap.reserve(0.4, holder="a/1") is ReserveOutcome.GRANTED
+    assert cap.reserve(0.4, holder="b/1") is ReserveOutcome.GRANTED
+    assert cap.reserve(0.4, holder="b/1") is ReserveOutcome.WAIT
     cap.forfeit("a/")
     assert cap.spent_usd() == pytest.approx(0.4)
     cap.settle(0.4, 0.1, holder="b/1")
-    assert cap.reserve(0.5, holder="b/1") is Grant.GRANTED
+    assert cap.reserve(0.5, holder="b/1") is ReserveOutcome.GRANTED
     cap.settle(0.5, 0.5, holder="b/1")
-    assert cap.reserve(0.1) is Grant.REFUSED
+    assert cap.reserve(0.1) is ReserveOutcome.REFUSED
 
 
 def test_waiting_ends_when_money_comes_back() -> None:

@@ -312,7 +312,7 @@ def test_an_engine_that_dies_leaves_no_reservation(
     from vllm.v1.engine.exceptions import EngineDeadError
 
     from experts import SpendCap
-    from experts.backends.spend_cap import Grant
+    from experts.backends.spend_cap import ReserveOutcome
 
     def die(batch: Any) -> Any:
         raise EngineDeadError
@@ -322,7 +322,7 @@ def test_an_engine_that_dies_leaves_no_reservation(
     with pytest.raises(EngineDeadError):
         backend.answer(questions_of(capital_questions()), purse=cap)
     assert cap.spent_usd() > 0
-    assert cap.reserve(1.0) is Grant.REFUSED  # nothing is out that could come back
+    assert cap.reserve(1.0) is ReserveOutcome.REFUSED  # nothing is out that could come back
 
 
 @pytest.mark.e2e

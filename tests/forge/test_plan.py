@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.forge.compare import Interval, Verdict, contest
-from pipelines.forge.plan import CurvePoint, Prices, expect_accuracy, plan_gap, value_hypothetical
+from pipelines.forge.closing.compare import Interval, Verdict, contest
+from pipelines.forge.closing.plan import CurvePoint, Prices, expect_accuracy, plan_gap, value_hypothetical
 from universe.analysis.candidate import CandidateValue
 from universe.model.expectation import Expected
 from warehouse import InputError, Outcomes, TooFewError
@@ -119,6 +119,7 @@ def test_prices_that_are_no_prices_are_refused(field: str, value: float) -> None
         Prices(**{"usd_per_hour": 0.1} | {field: value})
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=60))
 def test_a_contest_is_paired(pairs: list[tuple[bool, bool]]) -> None:
     base, mine = (np.array(column) for column in zip(*pairs, strict=True))

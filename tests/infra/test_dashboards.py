@@ -79,7 +79,7 @@ def bookkeeper(tmp_path_factory):
     figures = [[name, dict.fromkeys(labels, "a"), 0.5] for name, (_, labels) in KNOWN.items()]
     write_report(home, {"made_at": datetime.now(UTC).isoformat(), "complaints": [], "figures": figures})
     ledger = Ledger(home / LEDGER_FILE)
-    key_id, _ = ledger.create_key("ann's own", budget_usd=1.0)
+    key_id, _ = ledger.create_key("ann's own", budget_usd=1.0, alert_at=(20,))
     ledger.create_key("without a budget")
     ledger.close()
     keeper, caller = Bookkeeper(ServeConfig(home=home, access="keys", explore_usd_per_day=1)), Caller(key_id)

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from logged_world import draw_canary
 
 from orchestrator.off_policy.sequential import (
+    CanaryDecision,
     CanaryLog,
     CanaryRule,
-    Verdict,
     bounds_of_bounded,
     bounds_of_unbounded,
     judge_canary,
@@ -21,8 +21,10 @@ from orchestrator.off_policy.sequential import (
 RULE = CanaryRule(multiplier=20.0, most_units=10**9)
 
 
-def first_verdict(log: CanaryLog, rule: CanaryRule = RULE) -> Verdict:
-    return next((said for said in replay_canary(log, rule) if said != Verdict.GO_ON), Verdict.GO_ON)
+def first_verdict(log: CanaryLog, rule: CanaryRule = RULE) -> CanaryDecision:
+    return next(
+        (said for said in replay_canary(log, rule) if said != CanaryDecision.GO_ON), CanaryDecision.GO_ON
+    )
 
 
 @pytest.mark.parametrize(
@@ -41,37 +43,37 @@ def test_equal_versions_are_seldom_told_apart_however_often_one_looks(
 ) -> None:
     rule = CanaryRule(multiplier, most_units=10**9)
     said = [first_verdict(draw_canary(seed, **world), rule) for seed in range(250)]  # 1,000 a multiplier
-    assert said.count(Verdict.PROMOTE) / len(said) <= 0.05
-    assert said.count(Verdict.STOP) / len(said) <= 0.05
+    assert said.count(CanaryDecision.PROMOTE) / len(said) <= 0.05
+    assert said.count(CanaryDecision.STOP) / len(said) <= 0.05
 
 
 def test_a_worse_challenger_is_stopped_and_a_better_one_promoted() -> None:
     worse = [first_verdict(draw_canary(seed, better=-0.15, share=0.3, units=5000)) for seed in range(20)]
     better = [first_verdict(draw_canary(seed, better=0.15, share=0.3, units=5000)) for seed in range(20)]
-    assert worse.count(Verdict.STOP) >= 19
-    assert Verdict.PROMOTE not in worse
-    assert better.count(Verdict.PROMOTE) >= 19
-    assert Verdict.STOP not in better
+    assert worse.count(CanaryDecision.STOP) >= 19
+    assert CanaryDecision.PROMOTE not in worse
+    assert better.count(CanaryDecision.PROMOTE) >= 19
+    assert CanaryDecision.STOP not in better
 
 
 def test_a_cheaper_challenger_is_promoted_where_cost_counts() -> None:
     log = draw_canary(1, dearer=0.3, share=0.5, units=8000)
-    assert first_verdict(log, CanaryRule(200.0)) == Verdict.PROMOTE
-    assert first_verdict(log, CanaryRule(0.0, most_units=10**9)) == Verdict.GO_ON
+    assert first_verdict(log, CanaryRule(200.0)) == CanaryDecision.PROMOTE
+    assert first_verdict(log, CanaryRule(0.0, most_units=10**9)) == CanaryDecision.GO_ON
 
 
 def test_an_undecided_canary_ends() -> None:
     judged = judge_canary(draw_canary(0, units=1000), CanaryRule(20.0, most_units=1000))
-    assert (judged.verdict, judged.why) == (Verdict.STOP, "undecided after 1,000 units")
+    assert (judged.verdict, judged.why) == (CanaryDecision.STOP, "undecided after 1,000 units")
 
 
 def test_nothing_is_said_of_nothing() -> None:
     for units in (0, 1, 20):
         log = draw_canary(0, units=units)
         judged = judge_canary(log, RULE)
-        assert judged.verdict == Verdict.GO_ON
+        assert judged.verdict == CanaryDecision.GO_ON
         assert judged.value.low < 0 < judged.value.high
-        assert set(replay_canary(log, RULE)) <= {Verdict.GO_ON}
+        assert set(replay_canary(log, RULE)) <= {CanaryDecision.GO_ON}
 
 
 @settings(max_examples=20, deadline=None)
@@ -97,4 +99,4 @@ def test_bounds_hold_at_all_times_at_once() -> None:
 def test_a_small_side_that_has_seen_no_dear_answer_yet_does_not_look_cheap(spread: float) -> None:
     rule = CanaryRule(1e6, most_units=10**9)  # cost alone counts
     said = [first_verdict(draw_canary(seed, share=0.05, spread=spread), rule) for seed in range(250)]
-    assert said.count(Verdict.PROMOTE) / len(said) <= 0.05
+    assert said.count(CanaryDecision.PROMOTE) / len(said) <= 0.05

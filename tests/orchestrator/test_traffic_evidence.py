@@ -17,7 +17,7 @@ from orchestrator.off_policy.canary import canary_log
 from orchestrator.off_policy.evidence import weigh_traffic
 from orchestrator.off_policy.policies import policies_of
 from orchestrator.off_policy.read import read_traffic
-from orchestrator.off_policy.sequential import CanaryRule, Verdict
+from orchestrator.off_policy.sequential import CanaryDecision, CanaryRule
 from orchestrator.versions.canary_watch import CanaryEnd, end_canary
 from orchestrator.versions.gate_record import held_out_said, record_gate
 from orchestrator.versions.mlflow_registry import (
@@ -212,16 +212,16 @@ def test_a_canary_ends_by_itself(tmp_path: Path, orchestrator: Orchestrator, bli
     record_gate(registry, new, against=old, held_out=(-0.1, -0.2, -0.05))
     objected = end(store)
     assert objected is not None
-    assert (objected.done, champion_version(registry)) == (Verdict.GO_ON, old)
+    assert (objected.done, champion_version(registry)) == (CanaryDecision.GO_ON, old)
     record_gate(registry, new, against=old, held_out=(0.1, -0.2, 0.4))
     promoted = end(store)
     assert promoted is not None
-    assert (promoted.done, champion_version(registry)) == (Verdict.PROMOTE, new)
+    assert (promoted.done, champion_version(registry)) == (CanaryDecision.PROMOTE, new)
     assert versions(registry)[0].note.startswith(f"promote by its canary against version {old}")
     assert versions(registry)[0].metrics["traffic_value_low"] > 0
     again = end(store)
     assert again is not None
-    assert again.done == Verdict.GO_ON  # the champion has changed
+    assert again.done == CanaryDecision.GO_ON  # the champion has changed
     assert rollback(registry) == (old, new)
 
     bad, dull = Warehouse(tmp_path / "bad"), log_version(blind, tracking_uri=registry)
@@ -229,7 +229,7 @@ def test_a_canary_ends_by_itself(tmp_path: Path, orchestrator: Orchestrator, bli
     serve_made_traffic(bad, (new, orchestrator), (dull, blind), requests=4000, canary_share=0.5)
     stopped = end_canary(registry, bad, challenger=dull, champion=new, rule=rule)
     assert stopped is not None
-    assert stopped.done == Verdict.STOP
+    assert stopped.done == CanaryDecision.STOP
     assert champion_version(registry) == new
     assert not any("challenger" in one.aliases for one in versions(registry))
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from experts import ExpertSpec, SpendCap
 from experts.backends.base import RawAnswer
-from experts.backends.spend_cap import Grant
+from experts.backends.spend_cap import ReserveOutcome
 from pipelines.answering.open_work import find_open_work
 from pipelines.answering.paid_calls import PaidCalls
 from pipelines.answering.round_money import RoundMoney
@@ -51,7 +51,7 @@ def die(calls: PaidCalls) -> None:
 
 def ask(calls: PaidCalls, questions: pa.Table, text: str | None = "1", **fields: Any) -> RawAnswer:
     """One call about the first of the questions, from reservation to answer."""
-    assert calls.reserve(3 * EACH) is Grant.GRANTED
+    assert calls.reserve(3 * EACH) is ReserveOutcome.GRANTED
     answer = RawAnswer(text=text, prompt_tokens=100, completion_tokens=10, cost_usd=EACH, **fields)
     calls.settle(3 * EACH, EACH)
     calls.keeper(questions)(questions["question_id"][0].as_py(), answer)
@@ -217,10 +217,10 @@ def test_a_cap_is_asked_and_told(tmp_path: Path) -> None:
     calls = calls_of(store, purse=cap)
     ask(calls, make_questions(1))
     assert cap.spent_usd() == pytest.approx(EACH)
-    assert calls.reserve(3 * EACH) is Grant.GRANTED
-    assert calls.reserve(3 * EACH) is Grant.WAIT
+    assert calls.reserve(3 * EACH) is ReserveOutcome.GRANTED
+    assert calls.reserve(3 * EACH) is ReserveOutcome.WAIT
     calls.settle(3 * EACH, 3 * EACH)
-    assert calls.reserve(3 * EACH) is Grant.REFUSED
+    assert calls.reserve(3 * EACH) is ReserveOutcome.REFUSED
     assert unrecorded_usd(store, "r/1") == pytest.approx(4 * EACH)
 
 
@@ -234,7 +234,7 @@ def test_what_cannot_be_written_down_is_not_asked(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr("warehouse.journal.os.write", full)
     with pytest.raises(OSError, match="space"):
         calls.reserve(0.5)
-    assert cap.reserve(1.0) is Grant.GRANTED  # nothing stayed set aside
+    assert cap.reserve(1.0) is ReserveOutcome.GRANTED  # nothing stayed set aside
 
 
 @settings(max_examples=25, deadline=None)

@@ -7,7 +7,7 @@ import pytest
 from experts import ExpertSpec
 from experts.upstream import Piece, TokenCounter, Usage, ask_of, read_reply
 from experts.upstream.stream import StreamReader
-from serve.request.charges import Purse, charge_answer, has_overrun, is_beyond
+from serve.request.charges import RequestBudget, charge_answer, has_overrun, is_beyond
 from serve.request.streaming import written_in
 
 SPEC = ExpertSpec(
@@ -78,7 +78,7 @@ def test_who_tells_of_more_tokens_than_were_allowed_has_overrun():
 def test_a_prompt_that_a_host_made_longer_is_charged_within_the_reservation():
     asked = ask()
     usage = Usage(int(asked.most_prompt_tokens) + 4_000, 10)
-    purse = Purse(asked.most_usd)
+    purse = RequestBudget(asked.most_usd)
     purse.charge(charge_answer(asked, usage, 40, TokenCounter(SPEC)))
     assert purse.spent_usd == asked.most_usd
     assert purse.disputed_usd == pytest.approx(usage.cost_usd(SPEC.price) - asked.most_usd)

@@ -23,7 +23,7 @@ from universe.model.program import build_program, near_identical
 from universe.model.risk import Risk
 from universe.solver.heuristics import Candidate
 from universe.solver.limit_tests import conflicting_limits
-from universe.solver.routing import Router, Scenario
+from universe.solver.routing import Scenario, ScenarioRouter
 from universe.solver.sampling import solve_by_sampling
 from universe.solver.select import select_universe, universe_program
 from universe.solver.solve import solve_program
@@ -123,7 +123,9 @@ def test_the_robust_set_is_the_best_over_all_sets(risk: Risk) -> None:
 
     def value(members: tuple[int, ...]) -> float:
         chosen = np.isin(np.arange(6), members)
-        return risk.of(np.array([Router(program, w).evaluate(chosen, 1.0 * chosen).value for w in worlds]))
+        return risk.of(
+            np.array([ScenarioRouter(program, w).evaluate(chosen, 1.0 * chosen).value for w in worlds])
+        )
 
     best = max(value(s) for k in (1, 2) for s in combinations(range(6), k))
     choice = select_robust(program, worlds, risk=risk)
@@ -165,7 +167,7 @@ def test_near_identical_experts_are_grouped() -> None:
     assert near_identical(["a", "b", "c", "d"], score) == ()
 
 
-def reached_in(router: Router, best: Candidate | None, domain: str) -> float:
+def reached_in(router: ScenarioRouter, best: Candidate | None, domain: str) -> float:
     """Mean expected score of a domain, routed at the set's prices."""
     assert best is not None
     program = router.program
@@ -183,14 +185,14 @@ def reached_in(router: Router, best: Candidate | None, domain: str) -> float:
 def test_min_score_holds_where_it_binds() -> None:
     program = random_program(2, 5, 90, raw=False, limits={"max_cost_usd": 1.2})
     free = solve_program(program)
-    router = Router(program, Scenario(program.weight, np.ones(5)))
+    router = ScenarioRouter(program, Scenario(program.weight, np.ones(5)))
     reached = reached_in(router, free.best, "x")
     floor = replace(program, limits=replace(program.limits, min_score={"x": reached + 0.004}))
     solution = solve_program(floor)
     assert solution.best is not None
     assert solution.best.value <= free.best.value + 1e-6  # type: ignore[union-attr]
     assert solution.best.value == pytest.approx(best_value(floor), abs=2e-4)
-    raised = Router(floor, Scenario(floor.weight, np.ones(5)))
+    raised = ScenarioRouter(floor, Scenario(floor.weight, np.ones(5)))
     assert raised.prices(solution.best.routed[0].multiplier).domain["x"] > 1
     # One question may lie on the edge: prices send it whole to one side, the program splits it.
     assert reached_in(raised, solution.best, "x") >= reached + 0.004 - 2 / 30

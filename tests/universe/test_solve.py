@@ -19,7 +19,7 @@ from universe.model.program import Program, build_program, drop_dominated
 from universe.model.risk import Risk
 from universe.solver.heuristics import SetValuer, grow_greedily
 from universe.solver.master import linear_rows
-from universe.solver.routing import Router, Scenario
+from universe.solver.routing import Scenario, ScenarioRouter
 from universe.solver.solve import solve_program
 from warehouse import InfeasibleError, InputError
 
@@ -145,7 +145,7 @@ def test_greedy_can_be_wrong_and_the_solver_is_not() -> None:
     left[:6], right[6:], middle[2:10] = 1, 1, 1
     program = build_program(["left", "right", "middle"], np.stack([left, right, middle], 1), np.ones(3),
                             limits=Limits(max_experts=2))  # fmt: skip
-    router = Router(program, Scenario(program.weight, np.ones(3)))
+    router = ScenarioRouter(program, Scenario(program.weight, np.ones(3)))
     valuer = SetValuer(program, [router], linear_rows(program), Risk())
     greedy = valuer.evaluate(grow_greedily(valuer, [np.zeros(0)]))
     assert greedy is not None

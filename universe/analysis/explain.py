@@ -11,7 +11,7 @@ import numpy as np
 from universe.model.program import Program
 from universe.model.universe import Universe
 from universe.solver.limit_tests import relaxations
-from universe.solver.routing import Router, Scenario
+from universe.solver.routing import Scenario, ScenarioRouter
 from universe.solver.solve import solve_program
 
 
@@ -41,7 +41,7 @@ def marginal_values(program: Program, experts: Sequence[str]) -> list[MarginalVa
 
     A kept expert without which the routing limits cannot hold has the value infinity.
     """
-    router = Router(program, Scenario(program.weight, np.ones(len(program.experts))))
+    router = ScenarioRouter(program, Scenario(program.weight, np.ones(len(program.experts))))
     ample = np.array([float(h.min_replicas) for h in program.hosting])
     if router.loaded:
         ample[:] = 1e9

@@ -12,7 +12,7 @@ from universe.model.program import Program
 from universe.model.risk import Risk
 from universe.solver.heuristics import Candidate, SetValuer
 from universe.solver.master import linear_rows
-from universe.solver.routing import Router, Scenario
+from universe.solver.routing import Scenario, ScenarioRouter
 from universe.solver.solve import Solution, solve_program
 from warehouse import InfeasibleError, InputError
 
@@ -116,7 +116,7 @@ def _values(program: Program, worlds: Sequence[Scenario], choice: Candidate) -> 
     rows = linear_rows(program)
     values = []
     for world in worlds:
-        valuer = SetValuer(program, [Router(program, world)], rows, Risk())
+        valuer = SetValuer(program, [ScenarioRouter(program, world)], rows, Risk())
         found = valuer.evaluate(choice.members, replicas=choice.replicas)
         values.append(found.value if found is not None else -np.inf)
     return np.array(values)

@@ -12,7 +12,7 @@ from universe.model.packing import pack_first_fit
 from universe.model.program import Program
 from universe.model.risk import Risk
 from universe.solver.master import Row, hosting_price
-from universe.solver.routing import TOLERANCE, Routed, Router
+from universe.solver.routing import TOLERANCE, Routed, ScenarioRouter
 
 Vector = NDArray[np.float64]
 Members = NDArray[np.bool_]
@@ -31,7 +31,9 @@ class Candidate:
 class SetValuer:
     """Values whole sets exactly, and the gains of single moves at fixed multipliers."""
 
-    def __init__(self, program: Program, routers: Sequence[Router], rows: Sequence[Row], risk: Risk) -> None:
+    def __init__(
+        self, program: Program, routers: Sequence[ScenarioRouter], rows: Sequence[Row], risk: Risk
+    ) -> None:
         self.program, self.routers, self.risk = program, routers, risk
         self.of_y = np.stack([r.of_y for r in rows])
         self.of_replicas = np.stack([r.of_replicas for r in rows])

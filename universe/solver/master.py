@@ -23,7 +23,7 @@ from ortools.math_opt.solvers.gscip.gscip_pb2 import GScipParameters
 from universe.model.packing import UNITS, most_on_one_node, packed_experts
 from universe.model.program import Program
 from universe.model.risk import Risk
-from universe.solver.routing import Cut, Router
+from universe.solver.routing import Cut, ScenarioRouter
 
 Vector = NDArray[np.float64]
 # no Python signal handler runs while a solver does
@@ -85,7 +85,7 @@ def linear_rows(program: Program) -> list[Row]:
 class Master:
     """A growing MathOpt model; ``solve`` may be asked for its relaxation or the integer program."""
 
-    def __init__(self, program: Program, routers: Sequence[Router], risk: Risk) -> None:
+    def __init__(self, program: Program, routers: Sequence[ScenarioRouter], risk: Risk) -> None:
         self.program, self.routers = program, routers
         self.rows = linear_rows(program)
         m = len(program.experts)
@@ -202,7 +202,7 @@ class Master:
                         used = [getattr(self.program.hosting[j], unit) * placed[j][i] for j in experts]
                         self.model.add_linear_constraint(mathopt.fast_sum(used) <= room)
 
-    def _add_scenario(self, router: Router) -> None:
+    def _add_scenario(self, router: ScenarioRouter) -> None:
         couplings = len(router.names)
         theta, usage = [], []
         for rows in router.groups:
@@ -221,7 +221,7 @@ class Master:
         self.theta.append(theta)
         self.usage.append(usage)
 
-    def _capacity_expressions(self, router: Router) -> list[Any]:
+    def _capacity_expressions(self, router: ScenarioRouter) -> list[Any]:
         base = router.capacity(np.zeros(len(self.program.experts)))
         one = router.capacity(np.ones(len(self.program.experts)))
         first = len(base) - len(router.loaded)

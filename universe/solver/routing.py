@@ -56,7 +56,7 @@ class Routed:
     violation: float  # by how much the routing limits must be broken, relative; 0 when they hold
 
 
-class Router:
+class ScenarioRouter:
     """Values sets under one scenario. Couplings are, in order: cost, domains with a minimum, loads."""
 
     def __init__(self, program: Program, scenario: Scenario, groups: int = GROUPS) -> None:

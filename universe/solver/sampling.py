@@ -11,7 +11,7 @@ from universe.model.program import Program
 from universe.model.risk import Risk
 from universe.solver.heuristics import Candidate, SetValuer
 from universe.solver.master import linear_rows
-from universe.solver.routing import Router, Scenario
+from universe.solver.routing import Scenario, ScenarioRouter
 from universe.solver.solve import solve_program
 from warehouse import InputError
 
@@ -58,7 +58,7 @@ def solve_by_sampling(
     rng = np.random.default_rng(seed)
     whole = SetValuer(
         program,
-        [Router(program, Scenario(program.weight, np.ones(len(program.experts))))],
+        [ScenarioRouter(program, Scenario(program.weight, np.ones(len(program.experts))))],
         linear_rows(program),
         Risk(),
     )

@@ -12,7 +12,7 @@ from universe.model.program import GROUPS, Program
 from universe.model.risk import Risk
 from universe.solver.heuristics import Candidate, SetValuer, grow_greedily, search_locally
 from universe.solver.master import Master
-from universe.solver.routing import TOLERANCE, Router, Scenario, Vector
+from universe.solver.routing import TOLERANCE, Scenario, ScenarioRouter, Vector
 
 LP_ROUNDS = 200
 PILOT_QUESTIONS = 5_000  # sample that larger tables are searched on first
@@ -55,7 +55,7 @@ class Search:
         self.program, self.scenarios, self.risk = program, scenarios, risk
         self.gap, self.solver, self.seconds_left, self.tell = gap, solver, seconds_left, tell
         groups = max(8, GROUPS // len(scenarios))  # many scenarios with many groups each make a large master
-        self.routers = [Router(program, s, groups) for s in scenarios]
+        self.routers = [ScenarioRouter(program, s, groups) for s in scenarios]
         self.master = Master(program, self.routers, risk)
         self.valuer = SetValuer(program, self.routers, self.master.rows, risk)
         self.best: Candidate | None = None

@@ -14,7 +14,7 @@ from universe.model.limits import Hosting, Limits
 from universe.model.program import Program, build_program, drop_dominated
 from universe.model.universe import Universe
 from universe.solver.limit_tests import conflicting_limits
-from universe.solver.routing import Router, Scenario
+from universe.solver.routing import Scenario, ScenarioRouter
 from universe.solver.sampling import solve_by_sampling
 from universe.solver.search import Progress
 from universe.solver.solve import GAP, Solution, solve_program
@@ -139,7 +139,7 @@ def describe(program: Program, solved: Program, dominated: Mapping[str, str], so
     replicas = {solved.experts[j]: int(best.replicas[j]) for j in np.flatnonzero(keep)}
     hosting = dict(zip(program.experts, program.hosting, strict=True))
     routed = best.routed[0]
-    router = Router(solved, Scenario(solved.weight, np.ones(len(solved.experts))))
+    router = ScenarioRouter(solved, Scenario(solved.weight, np.ones(len(solved.experts))))
     return Universe(
         experts=tuple(sorted(chosen, key=lambda name: -share[solved.experts.index(name)])),
         status=solution.status,

@@ -6,7 +6,7 @@ import importlib
 
 import typer
 
-FILES = ("plan", "specialists", "contest")
+FILES = ("gaps", "plan", "specialists", "contest", "close")
 
 
 def register(app: typer.Typer) -> None:

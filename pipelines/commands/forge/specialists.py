@@ -1,4 +1,4 @@
-"""``leeroo forge run`` and ``leeroo forge close``."""
+"""``leeroo forge run``: make a specialist."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from pipelines.commands.options import DEFAULT_HOME, AddressOption, CatalogueOption, HomeOption
+from pipelines.commands.options import DEFAULT_HOME, CatalogueOption, HomeOption
 from warehouse.home import Home
 
 if TYPE_CHECKING:
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     from pipelines.forge.train import Measured
 
 GapArgument = Annotated[
-    str, typer.Argument(help="Domain or generator, as `arithmetic/chain_sum`; a round's gaps name domains.")
+    str,
+    typer.Argument(help="Domain or generator, as `arithmetic/chain_sum`; `leeroo forge gaps` lists them."),
 ]
 Base = Annotated[
     str | None, typer.Option(help="Expert whose model is tuned; the cheapest that can be, by default.")
@@ -43,9 +44,8 @@ Number = TypeVar("Number", int, float)
 
 
 def register(group: typer.Typer) -> None:
-    """Add the commands to ``leeroo forge``."""
+    """Add the command to ``leeroo forge``."""
     group.command("run")(run)
-    group.command("close")(close)
 
 
 def run(
@@ -74,13 +74,13 @@ def run(
     from pipelines.commands.terminal.console import print_line
     from pipelines.forge.run import forge_specialist
 
-    target, known, settings = _read(
+    target, known, settings = read_settings(
         gap, catalogue, base=base, levels=levels, weights=weights, questions=questions, validation=validation,
         steps=steps, batch=batch, rank=rank, learning_rate=learning_rate, dtype=dtype, threads=threads,
         minutes=minutes, seed=seed, licence=licence,
     )  # fmt: skip
     forged = forge_specialist(
-        Home.open(home), target, known, settings, tell=print_line, on_measured=_tell_measured
+        Home.open(home), target, known, settings, tell=print_line, on_measured=tell_measured
     )
     made, trained = forged.specialist, forged.trained
     print_line(
@@ -91,65 +91,7 @@ def run(
     print_line(f"catalogue with it: {made.catalogue}")
 
 
-def close(
-    gap: GapArgument,
-    base: Base = None,
-    levels: Levels = None,
-    weights: Weights = None,
-    questions: Questions = 8_000,
-    validation: Validation = 90,
-    steps: Steps = 100,
-    batch: Batch = 48,
-    rank: Rank = 16,
-    learning_rate: Rate = 2e-3,
-    dtype: Dtype = "float32",
-    threads: Threads = 0,
-    minutes: Minutes = 60.0,
-    seed: Seed = 0,
-    licence: LicenceOption = None,
-    held_out: Annotated[int, typer.Option(min=20, help="Held-out questions of the gap.")] = 120,
-    elsewhere: Annotated[int, typer.Option(min=20, help="Questions of other domains.")] = 140,
-    budget_usd: Annotated[
-        float | None, typer.Option(min=0, help="Maximum cost of asking it; never exceeded.")
-    ] = None,
-    usd_per_hour: Annotated[float, typer.Option(min=0, help="Price of the machine that trains.")] = 0.10,
-    price_weight: Annotated[
-        float, typer.Option(min=0, help="Weight of cost: the score that one USD per query has to buy.")
-    ] = 0.0,
-    catalogue: CatalogueOption = None,
-    address: AddressOption = None,
-    home: HomeOption = DEFAULT_HOME,
-) -> None:
-    """Make a specialist, test it, and put a router with it to the test; goes on after a kill.
-
-    It goes no further than its test if it does not reach 0.60 in the gap or loses more than 0.03 elsewhere,
-    and no further than the universe if that does not take it at its price. Exit code 1 then.
-    """
-    from pipelines.commands.terminal.console import print_line
-    from pipelines.forge.close import CloseSettings, close_gap
-    from pipelines.ray_session import Connection
-
-    target, known, settings = _read(
-        gap, catalogue, base=base, levels=levels, weights=weights, questions=questions, validation=validation,
-        steps=steps, batch=batch, rank=rank, learning_rate=learning_rate, dtype=dtype, threads=threads,
-        minutes=minutes, seed=seed, licence=licence,
-    )  # fmt: skip
-    how = CloseSettings(
-        settings, held_out=held_out, elsewhere=elsewhere, budget_usd=budget_usd, usd_per_hour=usd_per_hour,
-        price_weight=price_weight,
-    )  # fmt: skip
-    with Connection(address) as connection:
-        closed = close_gap(
-            Home.open(home), target, known, how, connect=connection.ensure, tell=print_line,
-            on_measured=_tell_measured,
-        )  # fmt: skip
-    if closed.refused or not (closed.promotion and closed.promotion["promoted"]):
-        print_line(f"not closed: {closed.refused or 'the router with it is not promoted'}")
-        raise typer.Exit(1)
-    print_line(f"closed: {closed.forged.specialist.name} is in the champion's pool")
-
-
-def _read(
+def read_settings(
     gap: str,
     catalogue: object,
     *,
@@ -167,6 +109,7 @@ def _read(
     minutes: float,
     seed: int,
     licence: str | None,
+    evaluate_every: int = 50,
 ) -> tuple[TargetGap, Catalogue, ForgeSettings]:
     """The gap, the catalogue and the settings that the options name."""
     from pathlib import Path
@@ -184,6 +127,7 @@ def _read(
     recipe = TrainRecipe(
         steps=steps, batch_size=batch, learning_rate=learning_rate, rank=rank, alpha=float(rank),
         dtype="float32" if dtype == "float32" else "bfloat16", threads=threads, minutes=minutes, seed=seed,
+        evaluate_every=evaluate_every,
     )  # fmt: skip
     settings = ForgeSettings(
         base=base or cheapest_base(known),
@@ -197,7 +141,8 @@ def _read(
     return find_target(gap, levels=tuple(_numbers(split_names(levels), "--levels", int))), known, settings
 
 
-def _tell_measured(found: Measured) -> None:
+def tell_measured(found: Measured) -> None:
+    """Print what was measured on validation questions."""
     from pipelines.commands.terminal.console import print_line
 
     if "validation_loss" in found:

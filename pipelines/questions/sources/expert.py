@@ -37,7 +37,7 @@ AGREEMENT = 2 / 3  # share of the validators that must choose the stated answer;
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Validation:
     """Whether a written question may stay, and why."""
 
     accepted: bool
@@ -157,7 +157,7 @@ class ExpertSource:
         error = pc.if_else(pc.is_null(place), problem, found["error"])
         return found.set_column(1, "error", error), receipt.cost_usd
 
-    def _validate(self, candidates: pa.Table, request: Request, budget_usd: float | None) -> list[Verdict]:
+    def _validate(self, candidates: pa.Table, request: Request, budget_usd: float | None) -> list[Validation]:
         rows = candidates.to_pylist()
         checked = [verify_arithmetic(row["prompt"], row["choices"][int(row["answer"])]) for row in rows]
         votes = [0] * len(rows)
@@ -178,11 +178,11 @@ class ExpertSource:
         for right, agreeing in zip(checked, votes, strict=True):
             if right is not None:
                 verdicts.append(
-                    Verdict(right, "a program confirms it" if right else "a program finds it wrong")
+                    Validation(right, "a program confirms it" if right else "a program finds it wrong")
                 )
             else:
                 why = f"{agreeing} of {len(self._validators)} experts agree, {needed} must"
-                verdicts.append(Verdict(agreeing >= needed, why))
+                verdicts.append(Validation(agreeing >= needed, why))
         return verdicts
 
     def _read_examples(self, gaps: Sequence[GapBrief], round: str) -> dict[str, list[Row]]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipelines.answering.domains import accuracy_interval
-from pipelines.forge.compare import Interval
+from pipelines.forge.closing.compare import Interval
 from universe.analysis.candidate import CandidateValue, value_candidate
 from universe.model.expectation import Expected
 from universe.model.program import build_program

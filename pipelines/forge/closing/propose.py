@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+import contextlib
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
 
 import numpy as np
 
 from experts.catalogue_file import Catalogue
+from pipelines.forge.closing.plan import (
+    CurvePoint,
+    GapPlan,
+    Prices,
+    expect_accuracy,
+    plan_gap,
+    value_hypothetical,
+)
 from pipelines.forge.gap import TargetGap
 from pipelines.forge.leaks import EvaluationSet
-from pipelines.forge.plan import CurvePoint, GapPlan, Prices, expect_accuracy, plan_gap, value_hypothetical
 from pipelines.forge.readiness import check_base
-from pipelines.forge.run import ForgeSettings, Tell, evaluation_questions, forge_folder, learn_questions
+from pipelines.forge.run import (
+    ForgeSettings,
+    Tell,
+    evaluation_questions,
+    forge_folder,
+    forge_specialist,
+    learn_questions,
+)
+from pipelines.forge.train import Measured
 from pipelines.forge.training_questions import make_training_questions
 from pipelines.learning.cross_fitted import expected_success
 from pipelines.learning.evidence import Evidence, read_evidence
@@ -33,7 +50,10 @@ def propose_plan(
     *,
     probe_steps: int,
     price_weight: float = 0.0,
+    by_domain: Mapping[str, float] | None = None,
+    begins: bool = False,
     tell: Tell = lambda line: None,
+    on_measured: Callable[[Measured], None] = lambda measured: None,
 ) -> GapPlan:
     """Plan the closing of a gap; a specialist that was begun already is not probed again.
 
@@ -45,7 +65,10 @@ def propose_plan(
         prices: of the work, and of what it brings.
         probe_steps: steps of the short training.
         price_weight: the score that one USD per query has to buy.
+        by_domain: parts of the domains in the traffic; None or empty: those of the answered questions count.
+        begins: whether the probe is the beginning of the training itself, which goes on from there.
         tell: told in a sentence what happens.
+        on_measured: told what the probe measures.
 
     Raises:
         InputError, CannotRunError: it cannot be made; see :mod:`pipelines.forge.readiness`.
@@ -55,15 +78,24 @@ def propose_plan(
     check_base(base, settings.recipe, forge_folder(home, gap), licence=settings.licence)
     outcomes, in_gap = _outcomes_of(home, gap, base.name)
     expected = expected_success(outcomes, cache_dir=home.embeddings)
-    curve, seconds = _probe(home, gap, known, settings, probe_steps, tell)
+    probe = _begin if begins else _probe
+    curve, seconds = probe(home, gap, known, settings, probe_steps, tell, on_measured)
     wanted = settings.recipe.steps * settings.recipe.batch_size
     reach = expect_accuracy(curve, settings.validation, wanted)
     best = float(np.nanmax(np.nanmean(outcomes.score[in_gap], axis=0)))
     value = value_hypothetical(outcomes, expected, base.name, in_gap, reach.low, price_weight=price_weight)
     return plan_gap(
-        gap.name, base.name, questions=wanted, share=float(in_gap.mean()), now=best, expected=reach,
+        gap.name, base.name, questions=wanted, share=_share(gap, outcomes, in_gap, by_domain or {}), now=best,
+        expected=reach,
         seconds_per_question=seconds, value=value, prices=prices,
     )  # fmt: skip
+
+
+def keep_plan(home: Home, gap: TargetGap, plan: GapPlan) -> None:
+    """Keep a plan that was asked for alone, for the report; the last one counts."""
+    file = forge_folder(home, gap) / "plan.json"
+    file.unlink(missing_ok=True)
+    RoundRecord(file).step("plan", lambda: asdict(plan) | {"pays": plan.pays, "reason": plan.reason})
 
 
 def _outcomes_of(home: Home, gap: TargetGap, base: str) -> tuple[Outcomes, np.ndarray]:
@@ -87,9 +119,59 @@ def _outcomes_of(home: Home, gap: TargetGap, base: str) -> tuple[Outcomes, np.nd
     return outcomes, in_gap
 
 
+def _share(gap: TargetGap, outcomes: Outcomes, in_gap: np.ndarray, by_domain: Mapping[str, float]) -> float:
+    """The gap's part of the traffic; of the answered questions where there is no traffic."""
+    if not by_domain:
+        return float(in_gap.mean())
+    share = 0.0
+    for domain in {name.split("/")[0] for name, _ in gap.cells}:
+        of_domain = np.asarray(outcomes.domains == domain)
+        inside = float(in_gap[of_domain].mean()) if of_domain.any() else 1.0
+        share += by_domain.get(domain, 0.0) * inside
+    return share
+
+
+class _ProbedError(Exception):
+    """The training has come far enough for a plan; it is ended as a kill would, and goes on as after one."""
+
+
+def _begin(
+    home: Home, gap: TargetGap, known: Catalogue, settings: ForgeSettings, steps: int, tell: Tell,
+    on_measured: Callable[[Measured], None],
+) -> tuple[list[CurvePoint], float]:  # fmt: skip
+    """Learning curve and seconds per training question of the first steps of the training itself."""
+    from mlflow import MlflowClient
+
+    recipe, moments = settings.recipe, [time.monotonic()]
+
+    def watch(found: Measured) -> None:
+        on_measured(found)
+        moments.append(time.monotonic())
+        if "train_loss" in found and found["step"] > steps:  # the checkpoint of ``steps`` is written then
+            raise _ProbedError
+
+    noted = replace(settings, recipe=replace(recipe, checkpoint_every=steps))
+    file = forge_folder(home, gap) / "record.json"
+    if "train" not in RoundRecord(file):
+        with contextlib.suppress(_ProbedError):
+            forge_specialist(home, gap, known, noted, tell=tell, on_measured=watch)
+    record = RoundRecord(file)
+    client = MlflowClient(home.mlflow_uri, registry_uri=home.mlflow_uri)
+    kept = client.get_metric_history(record["mlflow"]["run_id"], "validation_accuracy")
+    at = {point.step: point.value for point in kept}
+    curve = [CurvePoint(step * recipe.batch_size, value) for step, value in sorted(at.items())]
+    pace = (
+        record["train"]["spent_s"] / max(1, record["train"]["steps"])
+        if "train" in record
+        else (moments[-1] - moments[0]) / max(1, len(moments) - 1)
+    )
+    return curve, pace / recipe.batch_size
+
+
 def _probe(
-    home: Home, gap: TargetGap, known: Catalogue, settings: ForgeSettings, steps: int, tell: Tell
-) -> tuple[list[CurvePoint], float]:
+    home: Home, gap: TargetGap, known: Catalogue, settings: ForgeSettings, steps: int, tell: Tell,
+    on_measured: Callable[[Measured], None],
+) -> tuple[list[CurvePoint], float]:  # fmt: skip
     """Learning curve and seconds per training question: of a short training, or of the one that there is."""
     folder, recipe = forge_folder(home, gap), settings.recipe
     record = RoundRecord(folder / "record.json")
@@ -104,7 +186,9 @@ def _probe(
         validation_count=settings.validation, seed=settings.seed, weights=settings.weights, least=1,
     )  # fmt: skip
     tell(f"probing with {steps} steps of {recipe.batch_size} questions")
-    trained = learn_questions(known.get(settings.base), made, made.fingerprint, short, folder / "probe")
+    trained = learn_questions(
+        known.get(settings.base), made, made.fingerprint, short, folder / "probe", tell=on_measured
+    )
     seconds = trained.spent_s / max(1, trained.steps * recipe.batch_size)
     return _curve(trained.history, recipe.batch_size), seconds
 

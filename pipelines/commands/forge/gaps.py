@@ -1,0 +1,44 @@
+"""``leeroo forge gaps``: what could be closed."""
+
+from __future__ import annotations
+
+import typer
+
+from pipelines.commands.options import DEFAULT_HOME, CsvOption, HomeOption, JsonOption
+from warehouse.home import Home
+
+
+def register(group: typer.Typer) -> None:
+    """Add the command to ``leeroo forge``."""
+    group.command("gaps")(gaps)
+
+
+def gaps(as_json: JsonOption = False, as_csv: CsvOption = False, home: HomeOption = DEFAULT_HOME) -> None:
+    """List the gaps of this home, the largest part of the traffic first (of the frozen set without any)."""
+    import sys
+    from dataclasses import asdict
+
+    from rich.table import Table
+
+    from pipelines.commands.terminal.console import Terminal, print_line
+    from pipelines.commands.terminal.query_output import write_records
+    from pipelines.forge.closing.gaps import list_gaps
+
+    found = list_gaps(Home.open(home))
+    if as_json or as_csv:
+        write_records([asdict(gap) for gap in found], sys.stdout, as_csv=as_csv)
+        return
+    if not found:
+        print_line("no gap: in every domain an expert of the pool beats guessing")
+        return
+    table = Table(title=f"Gaps by their part of {found[0].told_by}", title_justify="left")
+    for name in ("gap", "best expert", "state"):
+        table.add_column(name)
+    for name in ("part", "accuracy", "guessing"):
+        table.add_column(name, justify="right")
+    for gap in found:
+        table.add_row(
+            gap.name or f"{gap.domain} (no generator)", gap.best_expert, gap.state, f"{gap.share:.1%}",
+            f"{gap.accuracy:.2f}", f"{gap.chance:.2f}",
+        )  # fmt: skip
+    Terminal().print(table)

@@ -1,0 +1,1 @@
+"""Whether a gap is worth closing, whether it is closed, and what that bought."""
