@@ -16,7 +16,7 @@ from bench.routing_data import add_recorded_argument, read_pools
 from bench.routing_pools import BASELINES, ROUTER, compare_pools
 from warehouse import LeerooError
 
-PARTS = ("pools", "streams", "shift", "batch", "latency", "probes", "limits", "asking")
+PARTS = ("pools", "streams", "shift", "batch", "latency", "probes", "limits", "bounds", "asking")
 
 
 def main() -> None:
@@ -74,6 +74,13 @@ def main() -> None:
 
         chosen = [pools[name] for name in arguments.pools]
         print_limits(arguments.recorded, chosen, arguments.embedder, arguments.cache, console)
+    if "bounds" in parts:
+        from bench.routing_bounds import print_bounds
+
+        chosen = [pools[name] for name in arguments.pools]
+        print_bounds(
+            arguments.recorded, chosen, arguments.embedder, arguments.cache, console, arguments.seeds
+        )
 
 
 if __name__ == "__main__":

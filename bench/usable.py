@@ -1,19 +1,22 @@
 """Unusable answers of real small models behind a real endpoint: how many, and what going on from them costs.
 
-Run by ``make bench-usable``. Three sets of requests, one client: knowledge questions with options; JSON under
-a schema, where the engine keeps to it by itself; and the same JSON from the same models behind an API that
-passes over ``response_format``, as many do. Every request may go on to the other model.
+Run by ``make bench-usable``. Four sets of requests: knowledge questions with options; JSON under a schema,
+where the engine keeps to it by itself; the same JSON from one model that the engine keeps to it and one
+behind an API that passes over ``response_format``, as many do; and from both behind such an API. Every
+request may go on to the other model. A validator of its own reads what the client got.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import tempfile
 import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -110,25 +113,48 @@ def forgetful_api(port: int, upstream: str) -> Iterator[None]:
 
 
 def ask_all(
-    url: str, requests: list[dict[str, Any]], experts: tuple[str, ...], most_s: float
+    url: str, requests: list[dict[str, Any]], experts: tuple[str, ...], most_s: float, clients: int
 ) -> list[dict[str, Any]]:
-    """Return the ``leeroo`` object of every answer, with the seconds that its client waited."""
-    told: list[dict[str, Any]] = []
+    """Return the ``leeroo`` object of every answer, with its text and the seconds that its client waited."""
     ends_at = time.perf_counter() + most_s
-    with httpx.Client(timeout=300) as web:
-        for request in requests:
-            began = time.perf_counter()
-            if began > ends_at:
-                break
-            body = request | {"model": "leeroo:quality", "experts": list(experts)}
-            reply = web.post(f"{url}/v1/chat/completions", json=body)
-            reply.raise_for_status()
-            told.append(reply.json()["leeroo"] | {"waited_s": time.perf_counter() - began})
-    return told
+
+    def ask(request: dict[str, Any]) -> dict[str, Any] | None:
+        began = time.perf_counter()
+        if began > ends_at:
+            return None
+        body = request | {"model": "leeroo:quality", "experts": list(experts)}
+        reply = web.post(f"{url}/v1/chat/completions", json=body)
+        waited_s = time.perf_counter() - began
+        reply.raise_for_status()
+        whole = reply.json()
+        text = whole["choices"][0]["message"]["content"]
+        told: dict[str, Any] = whole["leeroo"] | {"waited_s": waited_s, "text": text}
+        return told
+
+    with httpx.Client(timeout=300) as web, ThreadPoolExecutor(clients) as several:
+        return [told for told in several.map(ask, requests) if told is not None]
 
 
-def row_of(name: str, told: list[dict[str, Any]]) -> tuple[str, ...]:
-    """Return a row of the table."""
+def invalid_for_client(text: str) -> bool:
+    """Tell whether an answer is not the JSON that was asked for, by another validator than the endpoint's."""
+    import jsonschema  # type: ignore[import-untyped]
+
+    try:
+        jsonschema.validate(json.loads(text), SCHEMA)
+    except (ValueError, jsonschema.ValidationError):
+        return True
+    return False
+
+
+def show_json(told: list[dict[str, Any]], experts: int) -> str:
+    """Say how many got invalid JSON, and how many of them though an expert was left or it seemed usable."""
+    invalid = [one for one in told if invalid_for_client(one["text"])]
+    avoidable = [one for one in invalid if one["unusable"] is None or len(one["tried"]) + 1 < experts]
+    return f"{len(invalid)}/{len(told)} ({len(avoidable)})"
+
+
+def row_of(name: str, told: list[dict[str, Any]], invalid: str) -> tuple[str, ...]:
+    """Return a row of the table; ``invalid`` is what the validator of the bench says."""
     asked, unusable = Counter[str](), Counter[tuple[str, str]]()
     first_usd, fell, added_s = 0.0, 0, []
     for one in told:
@@ -159,6 +185,7 @@ def row_of(name: str, told: list[dict[str, Any]]) -> tuple[str, ...]:
         shares,
         str(fell),
         f"{len(told) - left}/{len(told)}",
+        invalid,
         f"+{100 * (spent_usd / first_usd - 1):.0f}%",
         f"{np.median(added_s) if added_s else 0:.2f} s ({sum(added_s) / len(told):.2f} s)",
         f"{waited:.2f} s",
@@ -169,6 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100, help="requests of each set")
     parser.add_argument("--seconds", type=float, default=120, help="of a set at most: then it is cut short")
+    parser.add_argument("--clients", type=int, default=1, help="that ask at once")
     options = parser.parse_args()
 
     from bench.toy_outcomes import toy_outcomes
@@ -201,6 +229,7 @@ def main() -> None:
             "unusable by expert",
             "went on",
             "usable",
+            "invalid JSON (avoidable)",
             "cost",
             "added where it went on (over all)",
             "waited p50",
@@ -210,10 +239,13 @@ def main() -> None:
                 for name, make, experts in (
                     ("knowledge, options", knowledge_request, MODELS),
                     ("JSON, the engine keeps to the schema", json_request, MODELS),
+                    ("JSON, one by the engine, one behind an API", json_request, (MODELS[0], APIS[1])),
                     ("JSON, an API that passes over it", json_request, APIS),
                 ):
-                    told = ask_all(url, [make(row) for row in rows], experts, options.seconds)
-                    figures = row_of(name, told)
+                    requests = [make(row) for row in rows]
+                    told = ask_all(url, requests, experts, options.seconds, options.clients)
+                    invalid = show_json(told, len(experts)) if make is json_request else "-"
+                    figures = row_of(name, told, invalid)
                     table.add_row(*figures)
                     console.print(*figures, sep=" | ")
             counted = httpx.get(f"{url}/metrics").text.splitlines()

@@ -34,6 +34,7 @@ _RATES = {
     "output_cost_per_image_token": "usd_per_mtok_image_out",
 }
 _BATCHES = {name: f"{name}_batches" for name in ("input_cost_per_token", "output_cost_per_token")}
+_STRETCHES = "tiered_pricing"
 _ABOVE = re.compile(r"(.+)_above_(\d+)k_tokens")
 
 
@@ -124,16 +125,8 @@ def _is_ours(entry: Mapping[str, Any]) -> bool:
 
 def _read_litellm(entry: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     """Return the fields of a price, and what was left out."""
-    stretches = entry.get("tiered_pricing")
-    if isinstance(stretches, list) and stretches and all(isinstance(one, dict) for one in stretches):
-        fields, left_out = _read_litellm({k: v for k, v in entry.items() if k != "tiered_pricing"})
-        fields |= _read_litellm(stretches[0])[0]
-        fields["tiers"] = [
-            {"above_prompt_tokens": int(one["range"][0]), **_read_litellm(one)[0]}
-            for one in stretches[1:]
-            if isinstance(one.get("range"), list)
-        ]
-        return fields, left_out
+    if _STRETCHES in entry:
+        return _read_stretches(entry)
     fields, tiers = dict[str, Any](), dict[int, dict[str, float]]()
     missed = [name for name in entry if "cost" in name and _usd(entry[name]) != 0]
     for name, value in entry.items():
@@ -154,6 +147,30 @@ def _read_litellm(entry: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, 
         fields["batch_factor"] = share
         missed = [name for name in missed if name not in _BATCHES.values()]
     return fields, tuple(missed)
+
+
+def _read_stretches(entry: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Read an entry whose price goes by the length of the prompt, as a list of prices from one length on."""
+    fields, left_out = _read_litellm({name: value for name, value in entry.items() if name != _STRETCHES})
+    told = entry[_STRETCHES]
+    if not isinstance(told, list) or not told:
+        return fields, (*left_out, _STRETCHES)
+    tiers: list[dict[str, Any]] = []
+    for place, one in enumerate(told):
+        starts = one.get("range") if isinstance(one, dict) else None
+        if not isinstance(one, dict) or (place and not isinstance(starts, list)):
+            left_out = (*left_out, f"{_STRETCHES}[{place}]")
+            continue
+        rates, missed = _read_litellm(one)
+        left_out += tuple(f"{_STRETCHES}[{place}].{name}" for name in missed)
+        above = int(starts[0]) if isinstance(starts, list) else 0
+        if place or above:
+            tiers.append({"above_prompt_tokens": above, **rates})
+        else:
+            fields |= rates
+    if tiers:
+        fields["tiers"] = tiers
+    return fields, left_out
 
 
 def _is_unknown(rate: str, usd: Decimal, entry: Mapping[str, Any]) -> bool:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from experts import load_catalogue
 from serve.config import ServeConfig, is_loopback
+from serve.ledger.alerts.webhook import read_webhook
 from serve.ledger.store.place import check_store, ledger_place
 from serve.router.champion import tracking_uri
 from serve.texts import check_texts
@@ -24,8 +25,8 @@ def check_settings(config: ServeConfig) -> None:
     """Look at what can be told from the settings alone, without Ray and without loading a router.
 
     Raises:
-        InputError: it would be open to a network, or there is no such catalogue or no trained router, or a
-            canary is to be judged that there is not.
+        InputError: it would be open to a network, there is no such catalogue or no trained router, a canary
+            is to be judged that there is not, or alerts cannot be sent or signed as the environment says.
     """
     if config.access == "open" and not is_loopback(config.host):
         raise InputError(
@@ -40,6 +41,7 @@ def check_settings(config: ServeConfig) -> None:
         )
     load_catalogue(config.catalogue)
     check_texts(config)
+    read_webhook()
     if config.trace:
         trace_destinations(config)
     if config.router_dir is None:

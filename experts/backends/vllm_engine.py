@@ -6,7 +6,7 @@ import json
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,28 @@ def shared_engine_options(
         # On a CPU, vLLM gives a request without an adapter the one in the last place: one place stays empty.
         places = len(adapters) + (specs[0].resources.num_gpus == 0)
         options |= {"enable_lora": True, "max_loras": places, "max_lora_rank": max(ranks)}
+        # vLLM prepares every layer for adapters, also the output layer, for one row a request. Options are
+        # ranked by the prompt's log-probabilities, a row a token: on a CPU it fails there.
+        if targets := _lora_targets(adapters):
+            options["lora_target_modules"] = targets
     return options
+
+
+def _lora_targets(adapters: Iterable[str]) -> list[str] | None:
+    """The layers that adapters change; None where one does not name them one by one."""
+    found: set[str] = set()
+    for adapter in adapters:
+        try:
+            config = json.loads(
+                (Path(adapter).expanduser() / "adapter_config.json").read_text(encoding="utf-8")
+            )
+        except (OSError, ValueError):
+            return None
+        targets = config.get("target_modules")
+        if not isinstance(targets, list):
+            return None
+        found |= set(targets)
+    return sorted(found)
 
 
 def _lora_rank(adapter: str) -> int:

@@ -9,7 +9,15 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from experts.catalogue.bundled_models import BUNDLED_MODELS, BUNDLED_PREFIX
 from experts.catalogue.capabilities import Capabilities, YesNo
@@ -185,7 +193,13 @@ class ExpertSpec(BaseModel):
 
     @field_validator("model")
     @classmethod
-    def _bundled_model(cls, model: str) -> str:
+    def _model(cls, model: str, info: ValidationInfo) -> str:
+        if model != model.strip() or not model.isprintable():
+            raise ValueError("a model's name is one line; take the line breaks and blanks around it away")
+        if info.data.get("backend") == "litellm" and not all(map(str.strip, model.split("/"))):
+            raise ValueError(f"{model!r} names no provider and model; write PROVIDER/MODEL, nothing empty")
+        if info.data.get("backend") == "litellm" and "/" not in model:
+            raise ValueError(f"{model!r} names no provider; write PROVIDER/MODEL")
         if model.startswith(BUNDLED_PREFIX) and model not in BUNDLED_MODELS:
             raise ValueError(f"unknown bundled model {model!r}; use one of {', '.join(BUNDLED_MODELS)}")
         return model

@@ -72,6 +72,9 @@ def replay(
         latency_s: [n, m] how long the answers took.
     """
     took_s = np.full(cost_usd.shape, np.nan) if latency_s is None else latency_s.astype(float)
+    # an expert whose answers are never compared may have keys all the same
+    kept = habits.comparable | (readings.classes < 0)
+    classes = np.where(kept, readings.classes, INCOMPARABLE).astype(np.int16)
     parts: list[list[Replayed]] = [[] for _ in multipliers]
     for start in range(0, len(cost_usd), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(cost_usd)))
@@ -81,12 +84,12 @@ def replay(
             forecast.cost_usd[rows],
             0.0,
             options=readings.options[rows],
-            allowed=readings.classes[rows] != NOT_ASKED,
+            allowed=classes[rows] != NOT_ASKED,
             limits=limits,
         )
         for part, multiplier in zip(parts, multipliers, strict=True):
             priced = plans.at(float(multiplier))  # what is believed of the answers is the same at every price
-            recorded = _Recorded(rows, cost_usd[rows], readings.classes[rows], took_s[rows])
+            recorded = _Recorded(rows, cost_usd[rows], classes[rows], took_s[rows])
             part.append(_run(habits, priced, recorded, follow=follow, side_by_side=side_by_side))
     return [_joined(part) for part in parts]
 

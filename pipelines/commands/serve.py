@@ -154,6 +154,7 @@ def serve(
     Ctrl-C ends all at once.
     """
     from pipelines.commands.terminal.console import Terminal
+    from pipelines.commands.terminal.progress import one_line
     from pipelines.ray_session import joins_cluster, log_folder, serving_session
     from serve.checks import check_machine, check_settings
     from serve.config import ServeConfig
@@ -192,10 +193,11 @@ def serve(
             url = start_serving(
                 config,
                 on_status=lambda parts: status.update(
-                    ", ".join(f"{name} {s.lower()}" for name, s in parts.items())
+                    one_line(", ".join(f"{name} {s.lower()}" for name, s in parts.items()), console)
                 ),
             )
-        console.print(f"Ready: {url}/v1 takes any OpenAI client, with model leeroo. Ctrl-C stops it.")
+        console.print(f"Ready: {url}/v1")
+        console.print("It takes any OpenAI client, with model leeroo. Ctrl-C stops it.")
         if not open_access:
             console.print("It asks for a key: `leeroo keys create NAME` makes one.")
         if (logs := log_folder()) is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -11,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from experts import ExpertSpec, load_catalogue
 from experts.backends.registry import kind_of
 from orchestrator.selection.exploration import DEFAULT_TEMPERATURE
+from serve.wire.addresses import read_address, read_network
 from serve.wire.recording import Recording
 from serve.wire.session_header import SESSION_HEADER
 from universe.pool_file import POOL_NAME, read_pool
@@ -60,13 +60,22 @@ class ServeConfig(BaseModel):
         "auto: HAProxy if it runs here; on a running cluster, the one that it was started with",
     )
     deadline_s: float = Field(
-        120.0, gt=0, description="seconds within which a request is answered, starts streaming, or is refused"
+        120.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds within which a request is answered, starts streaming, or is refused",
     )
     longest_stream_s: float = Field(
-        600.0, gt=0, description="seconds after its first piece within which a stream ends or is cut off"
+        600.0,
+        gt=0,
+        allow_inf_nan=False,
+        description="seconds after its first piece within which a stream ends or is cut off",
     )
     drain_s: float = Field(
-        30.0, ge=0, description="seconds in which requests under way may finish when the endpoint is stopped"
+        30.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="seconds in which requests under way may finish when the endpoint is stopped",
     )
     max_in_flight: int = Field(
         256, ge=1, description="requests that an ingress works on at once; more get 429"
@@ -144,10 +153,13 @@ class ServeConfig(BaseModel):
     feedback_window_s: float = Field(
         600.0,
         gt=0,
+        allow_inf_nan=False,
         description="seconds within which the traffic goes to the warehouse, 30 if more is "
         "given; feedback is taken at any time",
     )
-    poll_champion_s: float = Field(5.0, gt=0, description="seconds between looks for a new champion")
+    poll_champion_s: float = Field(
+        5.0, gt=0, allow_inf_nan=False, description="seconds between looks for a new champion"
+    )
     shadow: bool = Field(
         False, description="let the challenger decide too; its decisions are recorded but not followed"
     )
@@ -181,7 +193,7 @@ class ServeConfig(BaseModel):
     @field_validator("trusted_proxies")
     @classmethod
     def _are_networks(cls, told: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(str(ipaddress.ip_network(one, strict=False)) for one in told)
+        return tuple(str(read_network(one)) for one in told)
 
     @field_validator("session_header")
     @classmethod
@@ -246,6 +258,6 @@ def served_experts(config: ServeConfig, known: tuple[str, ...]) -> tuple[ExpertS
 def is_loopback(host: str) -> bool:
     """Tell whether only this machine can reach an address."""
     try:
-        return ipaddress.ip_address(host).is_loopback
+        return read_address(host).is_loopback
     except ValueError:
         return host == "localhost"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 from starlette.datastructures import Headers
@@ -16,10 +17,14 @@ from serve.http.local_names import FOREIGN, is_local_name
 from serve.ledger.messages import ENDED, Caller, Ended, hash_secret
 from serve.request.candidates.door import check_door
 from serve.wire.api_errors import ApiError
+from serve.wire.dialects import dialect_of
 
-KNOWN_FOR_S = 30.0  # how long a revoked key may still pass here; the ledger gives it no answer all the same
+KNOWN_FOR_S = 30.0  # what a key may is remembered so long; the ledger gives no answer by facts that are past
 REST_FOR_S = 2.0  # the same for those without a key, who may have been let in until there was one
 _MAX_KNOWN = 10_000
+
+
+LetInAgain = Callable[[], Awaitable[Caller]]
 
 
 class Identifier(Protocol):
@@ -32,6 +37,10 @@ class Identifier(Protocol):
 
 class Authentication:
     """ASGI middleware: requests under ``/v1/`` need a valid key; ``scope["state"]["caller"]`` says whose.
+
+    What a key may is remembered for requests that the ledger hears of before they are answered: it compares
+    what is remembered with the key. ``scope["state"]["let_in_again"]`` reads it anew then; None where it was
+    read for this very request.
 
     Args:
         app: what they go to.
@@ -50,41 +59,62 @@ class Authentication:
         if scope["type"] != "http" or not scope["path"].startswith("/v1/"):
             await self._app(scope, receive, send)
             return
-        secret, path = _secret_of(Headers(scope=scope)), scope["path"]
         try:
-            caller = await self._identify(hash_secret(secret) if secret else None)
+            caller, again = await self._let_in(scope)
         except ApiError as error:
-            await error_reply(error, path)(scope, receive, send)
+            await error_reply(error, scope["path"])(scope, receive, send)
             return
+        scope.setdefault("state", {}).update(caller=caller, let_in_again=again)
+        await self._app(scope, receive, send)
+
+    async def _let_in(self, scope: Scope, *, anew: bool = False) -> tuple[Caller, LetInAgain | None]:
+        """Return who asks, and how to ask once more who that is; None where it was looked up just now.
+
+        Raises:
+            ApiError: nobody who may do that, from there.
+        """
+        secret, path = _secret_of(Headers(scope=scope)), scope["path"]
+        anew = anew or not _is_heard_of(path)
+        caller, is_remembered = await self._identify(hash_secret(secret) if secret else None, anew=anew)
         if not isinstance(caller, Caller):
             message = ENDED[caller or "revoked"] if secret else "give a key: Authorization: Bearer <key>"
-            refusal = ApiError(401, message, code="invalid_api_key")
-            await error_reply(refusal, path)(scope, receive, send)
-            return
+            raise ApiError(401, message, code="invalid_api_key")
         if caller.key_id is None and not is_local_name(scope):
-            await error_reply(FOREIGN, path)(scope, receive, send)
-            return
+            raise FOREIGN
         try:
             address = None if caller.networks is None else client_address(scope, self._trusted_proxies)
             check_door(caller, path, address)
-        except ApiError as error:
-            await error_reply(error, path)(scope, receive, send)
-            return
-        scope.setdefault("state", {})["caller"] = caller
-        await self._app(scope, receive, send)
+        except ApiError:
+            if anew or not is_remembered:
+                raise
+            return await self._let_in(scope, anew=True)
+        return caller, partial(self._let_in_anew, scope) if is_remembered else None
 
-    async def _identify(self, secret_hash: str | None) -> Caller | Ended | None:
+    async def _let_in_anew(self, scope: Scope) -> Caller:
+        caller, _ = await self._let_in(scope, anew=True)
+        return caller
+
+    async def _identify(self, secret_hash: str | None, *, anew: bool) -> tuple[Caller | Ended | None, bool]:
+        """Return who has a secret, and whether that is remembered; ``anew``: no key is."""
         now = time.monotonic()
-        known = self._known.get(secret_hash)
-        if known is not None and now < known[0] and not _has_ended(known[1]):
-            return known[1]
+        until, caller = self._known.get(secret_hash, (0.0, None))
+        if now < until and not _has_ended(caller) and not (anew and _is_key(caller)):
+            return caller, True
         caller = await self._identifier.identify(secret_hash)
-        is_key = isinstance(caller, Caller) and caller.key_id is not None
-        self._known[secret_hash] = (now + (KNOWN_FOR_S if is_key else REST_FOR_S), caller)
+        self._known[secret_hash] = (now + (KNOWN_FOR_S if _is_key(caller) else REST_FOR_S), caller)
         self._known.move_to_end(secret_hash)
         if len(self._known) > _MAX_KNOWN:
             self._known.popitem(last=False)
-        return caller
+        return caller, False
+
+
+def _is_heard_of(path: str) -> bool:
+    """Tell whether the ledger is told of every request on a path before it is answered."""
+    return dialect_of(path) is not None or path == "/v1/route"
+
+
+def _is_key(caller: Caller | Ended | None) -> bool:
+    return isinstance(caller, Caller) and caller.key_id is not None
 
 
 def _has_ended(caller: Caller | Ended | None) -> bool:

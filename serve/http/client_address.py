@@ -8,7 +8,6 @@ the endpoint say (``X-Forwarded-For``) nothing is believed, unless the operator 
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import os
 from collections.abc import Sequence
 from functools import lru_cache
@@ -16,12 +15,11 @@ from functools import lru_cache
 from starlette.datastructures import Headers
 from starlette.types import Scope
 
-from serve.request.candidates.door import Address
+from serve.wire.addresses import Address, Network, read_address, read_network
 
 FRONT_SECRET = "LEEROO_FRONT_SECRET"  # a variable of the whole cluster
 PEER_HEADER = "x-leeroo-peer"  # "<secret> <address>"
 _LOOPBACK = "127.0.0.1"
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 def client_address(scope: Scope, trusted_proxies: Sequence[str]) -> Address | None:
@@ -56,16 +54,15 @@ def _told_by_haproxy(headers: Headers) -> Address | None:
 
 def _read(text: str) -> Address | None:
     try:
-        address = ipaddress.ip_address(text.strip().removeprefix("[").partition("]")[0])
+        return read_address(text.strip().removeprefix("[").partition("]")[0])
     except ValueError:
         host, _, port = text.strip().rpartition(":")  # some proxies tell the port
         if not port.isdigit() or ":" in host:
             return None
         try:
-            address = ipaddress.ip_address(host)
+            return read_address(host)
         except ValueError:
             return None
-    return getattr(address, "ipv4_mapped", None) or address
 
 
 def _is_in(address: Address | None, networks: Sequence[Network]) -> bool:
@@ -74,4 +71,4 @@ def _is_in(address: Address | None, networks: Sequence[Network]) -> bool:
 
 @lru_cache(maxsize=64)
 def _networks(told: tuple[str, ...]) -> tuple[Network, ...]:
-    return tuple(ipaddress.ip_network(one, strict=False) for one in told)
+    return tuple(read_network(one) for one in told)

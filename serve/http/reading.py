@@ -10,6 +10,7 @@ from fastapi.responses import Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel, ValidationError
 
+from serve.http.changed_keys import answer_by_present_limits
 from serve.http.error_replies import refuse_field
 from serve.wire.json_text import NotJsonError, read_json, write_json
 from serve.wire.request_headers import RequestHeaders
@@ -47,7 +48,8 @@ class ReadOnce(APIRoute):
             if not is_called_json(request.headers.get("content-type", "")):
                 raise refuse_field((), "give a body of type application/json")
             given = [read_headers(request)] if heeds_headers else []
-            reply = await endpoint(read_body(model, await request.body()), request.state.caller, *given)
+            body = read_body(model, await request.body())
+            reply = await answer_by_present_limits(request, lambda caller: endpoint(body, caller, *given))
             return reply if isinstance(reply, Response) else JsonReply(reply)
 
         return handle

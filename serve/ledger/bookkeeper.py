@@ -223,14 +223,14 @@ class Bookkeeper:
         caller = entry.caller
         if caller.key_id is None:
             return Reserved(UNLIMITED, held_by, silent_s=silent_s)
+        if refusal := self._ledger.refuse(caller, entry.request_id):  # before its rate: that may be another
+            return Reserved(refusal)
         if caller.requests_per_minute is not None:
             wait_s = self._rates.wait_s(caller.key_id, caller.requests_per_minute, time.monotonic())
             if wait_s:
                 return Reserved(Refusal("this key asks too often", "rate_limit_exceeded", wait_s))
         ratio = self._ratios.ratio(caller.key_id)
         if not entry.bounds_usd:
-            if refusal := self._ledger.refuse(caller.key_id, caller.rotation):
-                return Reserved(refusal)
             allowance_usd = self._ledger.allowance_usd(caller.key_id) if caller.is_paced else None
             return Reserved(replace(UNLIMITED, allowance_usd=allowance_usd), held_by, silent_s, ratio)
         self._note_life(entry.owner)
@@ -241,7 +241,6 @@ class Bookkeeper:
             lifetime_s=self._config.longest_request_s,
             owner=entry.owner,
             likely_usd=entry.likely_usd,
-            rotation=caller.rotation,
         )
         return Reserved(grant, held_by, silent_s, ratio)
 

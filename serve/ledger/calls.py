@@ -16,7 +16,7 @@ from serve.ledger.accounts.budgets import Budget, BudgetBook, places_of, teams_t
 from serve.ledger.accounts.keys import why_ended
 from serve.ledger.accounts.usage import NOTHING_TOLD, UsageBook, Used
 from serve.ledger.ahead import Ahead
-from serve.ledger.messages import ENDED, Grant, Refusal, Settled
+from serve.ledger.messages import CHANGED, ENDED, MOST_USD, Caller, Grant, Refusal, Settled
 from serve.ledger.periods import allowance_usd, period_start
 from serve.ledger.picodollars import MOST_PICO, PICO_PER_USD, bound_pico, is_bounded, to_pico
 from serve.ledger.store.store import Row, Store
@@ -56,18 +56,17 @@ class CallBook:
         now: float,
         owner: str = "",
         likely_usd: Sequence[float] = (),
-        rotation: int | None = None,
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost."""
         with self._db.transaction():
             self.expire_if_due(now)
-            key = self._let_in(key_id, rotation, now)
-            if isinstance(key, Refusal):
-                return key
+            held = self._call(request_id)
+            key = self._let_in(key_id, now) if held is None else self._budgets.key(key_id)
+            if key is None or isinstance(key, Refusal):
+                return key or _ENDED_KEY
             budgets = self._budgets.above(key, now)
             limit = tightest(budgets)
             left = None if limit is None else limit.left
-            held = self._call(request_id)
             if held is not None:
                 return _grant(key, held["reserved"], left, budgets)
             bounds = [bound_pico(bound) for bound in bounds_usd]
@@ -76,6 +75,12 @@ class CallBook:
                 for index, bound in enumerate(bounds)
                 if left is None or (bound <= left and is_bounded(bounds_usd[index]))
             ]
+            if limit is not None and not any(map(is_bounded, bounds_usd)):
+                return Refusal(
+                    f"{limit.holder} has a budget, and this may cost more than the ${MOST_USD:,.0f} that one"
+                    " call can be held to",
+                    "unbounded_cost",
+                )
             if limit is not None and not affordable:
                 self._budgets.note_refusal(limit)
                 return Refusal(
@@ -95,10 +100,15 @@ class CallBook:
             # Without what this one may cost at most: the last request must find as much again.
             return _grant(key, amount, None if left is None else left - amount, budgets)
 
-    def refuse(self, key_id: str, rotation: int | None, now: float) -> Refusal | None:
-        """Return why a key, or the secret of it that the caller has, may begin nothing; None if it may."""
-        key = self._let_in(key_id, rotation, now)
-        return key if isinstance(key, Refusal) else None
+    def refuse(self, caller: Caller, request_id: str, now: float) -> Refusal | None:
+        """Return why a caller with a key may not begin a call; None if it may, or has begun it already.
+
+        Its secret must be one of the key's, and what is known of the key what the key is now.
+        """
+        key = self._let_in(caller.key_id or NOBODY, now, caller)
+        if not isinstance(key, Refusal) or self._call(request_id) is not None:
+            return None
+        return key
 
     def extend(
         self, request_id: str, extra_usd: float, *, number: int = 0, likely_usd: float = 0.0
@@ -308,12 +318,16 @@ class CallBook:
             return _ENDED_KEY
         return key
 
-    def _let_in(self, key_id: str, rotation: int | None, now: float) -> Row | Refusal:
-        """Return a key that may begin something by the secret that its caller has."""
+    def _let_in(self, key_id: str, now: float, caller: Caller | None = None) -> Row | Refusal:
+        """Return a key that may begin something, where it is told: by the facts that its caller has."""
         key = self._valid_key(key_id)
-        if isinstance(key, Refusal) or (ended := why_ended(key, rotation, now)) is None:
+        if isinstance(key, Refusal):
             return key
-        return Refusal(ENDED[ended], "invalid_api_key")
+        if ended := why_ended(key, None if caller is None else caller.rotation, now):
+            return Refusal(ENDED[ended], "invalid_api_key")
+        if caller is not None and caller.changes != key["changes"]:
+            return Refusal(CHANGED, "key_changed")
+        return key
 
 
 def _grant(key: Row, amount: int, left: int | None, budgets: Sequence[Budget]) -> Grant:

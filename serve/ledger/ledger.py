@@ -20,7 +20,7 @@ from serve.ledger.ahead import Ahead, Needs, read_ahead
 from serve.ledger.alerts.outbox import AlertBook
 from serve.ledger.calls import CallBook
 from serve.ledger.exploring import ExploringBook
-from serve.ledger.messages import Grant, Period, Refusal, Settled
+from serve.ledger.messages import Caller, Grant, Period, Refusal, Settled
 from serve.ledger.overview.tallies import TallyBook
 from serve.ledger.store.place import LEDGER_FILE, Place, open_store
 from serve.ledger.traffic.waiting import WaitingTraffic
@@ -61,9 +61,10 @@ class Ledger:
         now: float | None = None,
         owner: str = "",
         likely_usd: Sequence[float] = (),
-        rotation: int | None = None,
     ) -> Grant | Refusal:
         """Set money aside for a call: the most that any expert the budget affords can cost.
+
+        Whether the caller's secret and limits are those of the key is asked before, see :meth:`refuse`.
 
         Args:
             key_id: whose budget.
@@ -73,7 +74,6 @@ class Ledger:
             now: seconds since 1970; the present by default.
             owner: the process that works on the call.
             likely_usd: per expert, what is charged where the call ends without being settled.
-            rotation: which of the key's secrets the caller has; see :class:`serve.ledger.messages.Caller`.
         """
         now = time.time() if now is None else now
         return self._calls.reserve(
@@ -84,7 +84,6 @@ class Ledger:
             now=now,
             owner=owner,
             likely_usd=likely_usd,
-            rotation=rotation,
         )
 
     def extend(
@@ -93,9 +92,9 @@ class Ledger:
         """Set more aside for a call under way; see :meth:`CallBook.extend`."""
         return self._calls.extend(request_id, extra_usd, number=number, likely_usd=likely_usd)
 
-    def refuse(self, key_id: str, rotation: int | None) -> Refusal | None:
-        """Return why a key, or the secret of it that the caller has, may begin nothing; None if it may."""
-        return self._calls.refuse(key_id, rotation, time.time())
+    def refuse(self, caller: Caller, request_id: str) -> Refusal | None:
+        """Return why a caller may not begin a call; None if it may; see :meth:`CallBook.refuse`."""
+        return self._calls.refuse(caller, request_id, time.time())
 
     def allowance_usd(self, key_id: str) -> float | None:
         """The budget of a paced key that is left per remaining request; None if the key is not paced."""

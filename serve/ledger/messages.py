@@ -19,6 +19,8 @@ ENDED: dict[Ended, str] = {
     "expired": "this key has expired",
     "rotated": "this secret of the key has been replaced; use the new one",
 }
+#: To who asks with facts of a key that are not its present ones.
+CHANGED = "this key was changed while the request came in; send it again"
 MOST_USD = 10_000.0  # a bound, cost or claim of one call beyond this is cut to it
 
 
@@ -47,6 +49,7 @@ class Caller:
     dialects: tuple[str, ...] | None = None  # the only ones that it may speak
     networks: tuple[str, ...] | None = None  # the only ones that it may be used from, as CIDR
     rotation: int = 0  # counts the secrets of the key before this one
+    changes: int = 0  # counts the changes of the key before these facts were read
     valid_until: float | None = None  # of this secret, seconds since 1970
 
     @property
@@ -69,7 +72,14 @@ class Refusal:
     """A call that may not be made."""
 
     message: str
-    code: Literal["invalid_api_key", "insufficient_quota", "rate_limit_exceeded", "shutting_down"]
+    code: Literal[
+        "invalid_api_key",
+        "insufficient_quota",
+        "rate_limit_exceeded",
+        "shutting_down",
+        "key_changed",
+        "unbounded_cost",
+    ]
     retry_after_s: float | None = None
 
 

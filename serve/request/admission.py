@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -77,7 +78,7 @@ class Admission:
         reserved = await self.count_request(caller)
         preset = request.preset or caller.preset
         model = f"{ROUTED}:{request.preset}" if request.preset else ROUTED
-        check_model(caller, model, request.multiplier, named_in="preset")
+        check_model(caller, model, request, named_in="preset")
         body: dict[str, Any] = {"prompt": request.query}
         if request.messages is not None:
             body = {"messages": [message.model_dump(exclude_unset=True) for message in request.messages]}
@@ -138,9 +139,7 @@ class Admission:
             reserved = await asyncio.shield(reserving)
             grant = reserved.grant
             if isinstance(grant, Refusal):
-                if grant.code == "insufficient_quota":
-                    _refuse_unbounded(asks)
-                raise _refused(grant)
+                raise _refused(grant, asks)
             held_by = reserved.held_by
             saved_usd = (
                 saved_by_staying_usd(asks[held_by], self.counters[held_by], reserved.silent_s)
@@ -256,18 +255,13 @@ def _new_request_id() -> str:
     return f"req-{uuid.uuid4().hex}"
 
 
-def _refuse_unbounded(asks: Mapping[str, Ask]) -> None:
-    if not all(math.isinf(ask.most_usd) for ask in asks.values()):
-        return
-    raise ApiError(
-        400,
-        "a key with a budget can send images, sounds or files only to experts whose catalogue"
-        f" entry has context_tokens, which {', '.join(asks)} lacks",
-        param="messages",
-        code="unbounded_cost",
-    )
-
-
-def _refused(refusal: Refusal) -> ApiError:
-    status = {"invalid_api_key": 401, "shutting_down": 503}.get(refusal.code, 429)
+def _refused(refusal: Refusal, asks: Mapping[str, Ask] = MappingProxyType({})) -> ApiError:
+    if refusal.code == "unbounded_cost":
+        lacking = [name for name, ask in asks.items() if math.isinf(ask.most_usd)]
+        told = (
+            "a key with a budget can send images, sounds or files only to experts whose catalogue entry has"
+            f" context_tokens, which {', '.join(lacking)} lacks"
+        )
+        return ApiError(400, told if lacking else refusal.message, param="messages", code=refusal.code)
+    status = {"invalid_api_key": 401, "key_changed": 409, "shutting_down": 503}.get(refusal.code, 429)
     return ApiError(status, refusal.message, code=refusal.code, retry_after_s=refusal.retry_after_s)

@@ -268,7 +268,7 @@ class Gateway:
     ) -> WholeReply | InFlight:
         """Return an answer that was given before, or the request let in."""
         arrived = time.monotonic()
-        check_model(caller, request.model, request.multiplier)  # the key may have been limited since
+        check_model(caller, request.model, request)  # the key may have been limited since
         await self._come_in()  # a catalogue that is read again empties the cache
         wanted, generation = self._cache.read(request, caller, visit.headers), self._cache.generation
         if wanted is None:

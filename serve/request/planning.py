@@ -73,7 +73,7 @@ async def read_request(
         ApiError: the request names no expert that this caller may use, none can serve it, or its limits
             exclude each other.
     """
-    check_model(caller, request.model, request.multiplier)
+    check_model(caller, request.model, request)
     experts = offering(experts, request.task)
     visible = permitted(experts, caller)
     if request.model in visible:

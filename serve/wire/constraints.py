@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import BaseModel, Field
 
-from serve.wire.limits import SHORTEST_LATENCY_S
+from serve.wire.limits import MOST_EXPERTS_ASKED, SHORTEST_LATENCY_S
 
 
 class Constraints(BaseModel):
@@ -30,7 +30,7 @@ class AnswerLimits(Constraints):
     max_experts_asked: int | None = Field(
         None,
         ge=1,
-        le=100,
+        le=MOST_EXPERTS_ASKED,
         description="experts that may answer, one after the other, while answers are not usable or, with"
         " leeroo:ensemble, do not settle it; 1 takes the first answer as it is",
     )

@@ -71,6 +71,15 @@ def test_default_holds_two_real_models_of_different_price() -> None:
         ("name: large", 'name: "a\\r\\nx-more: b"', 6, "no line breaks"),
         ("name: large", "name: ' large'", 6, "no blanks around it"),
         ("model: org/small", "model: bundled:nothing", 4, "bundled:gemma-3-270m"),
+        *(
+            ("backend: openai\n    model: org/large", f"backend: litellm\n    model: {model}", 8, says)
+            for model, says in (
+                *(("anthropic/", "PROVIDER/MODEL"), ("anthropic//x", "PROVIDER/MODEL")),
+                *(("/x", "PROVIDER/MODEL"), ("'anthropic/ /x'", "PROVIDER/MODEL")),
+                *(("claude", "names no provider"), ('"anthropic/a\\nb"', "one line"), ("' '", "one line")),
+            )
+        ),
+        ("model: org/large", "model: ' org/large'", 8, "field model"),
         ("backend: openai", "backend: carrier-pigeon", 7, "use one of vllm, openai, litellm, recorded"),
         ("scoring: generate", "scoring: cloze", 6, "cloze needs the vllm backend"),
         ("model: org/small", "model: org/small\n    prompt: 'Q {quest}'", 5, "unknown placeholder {quest}"),

@@ -99,3 +99,16 @@ def test_the_engine_is_set_for_all_its_adapters(tmp_path: Path) -> None:
     assert "enable_lora" not in shared_engine_options([base])
     gpu = adapted.model_copy(update={"resources": Resources(num_gpus=1)})
     assert shared_engine_options([gpu])["max_loras"] == 1
+
+
+def test_only_the_layers_that_adapters_change_are_prepared(tmp_path: Path) -> None:
+    base = load_catalogue().get("smollm2-135m")
+    specs = [base]
+    for name, targets in {"one": ["q_proj", "up_proj"], "two": ["v_proj", "q_proj"]}.items():
+        (tmp_path / name).mkdir()
+        settings = {"r": 8, "target_modules": targets}
+        (tmp_path / name / "adapter_config.json").write_text(json.dumps(settings))
+        specs.append(base.model_copy(update={"name": name, "lora": str(tmp_path / name)}))
+    assert shared_engine_options(specs)["lora_target_modules"] == ["q_proj", "up_proj", "v_proj"]
+    unknown = base.model_copy(update={"name": "hub", "lora": "org/adapter"})
+    assert "lora_target_modules" not in shared_engine_options([*specs, unknown])

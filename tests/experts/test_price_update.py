@@ -234,6 +234,39 @@ def test_the_command_shows_first_and_writes_when_told(
     assert "later than 2026-04-01" in str(late.exception)
 
 
+STRETCH = st.fixed_dictionaries(
+    {},
+    optional={
+        "range": st.sampled_from([[0, 1000], [1000, 2000], None, "1k", {}]),
+        "input_cost_per_token": st.sampled_from([1e-6, 2e-6]),
+        "output_cost_per_token": st.sampled_from([3e-6, 4e-6]),
+        "search_cost_per_query": st.just(0.01),
+    },
+) | st.sampled_from([None, 3, "cheap"])
+
+
+@settings(deadline=None)
+@given(st.lists(STRETCH, max_size=4) | st.sampled_from([None, 3, {}, "none"]))
+def test_nothing_of_a_price_that_goes_by_length_is_dropped_without_a_word(stretches: Any) -> None:
+    plain = {"input_cost_per_token": 5e-6, "output_cost_per_token": 6e-6}
+    try:
+        price, left_out = prices(m=plain | {"tiered_pricing": stretches}).price("m")
+    except InputError:  # its stretches are in no order: that is said
+        return
+    if not isinstance(stretches, list) or not stretches:
+        assert left_out == ("tiered_pricing",)
+        return
+    tiers = {tier.above_prompt_tokens for tier in price.tiers}
+    for place, one in enumerate(stretches):
+        name = f"tiered_pricing[{place}]"
+        is_read = isinstance(one, dict) and (not place or isinstance(one.get("range"), list))
+        assert (name in left_out) == (not is_read)
+        if is_read and "search_cost_per_query" in one:
+            assert f"{name}.search_cost_per_query" in left_out
+        if is_read and place:
+            assert one["range"][0] in tiers
+
+
 @pytest.mark.parametrize(
     ("listed", "told"),
     [

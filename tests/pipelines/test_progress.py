@@ -6,8 +6,9 @@ import threading
 import typing
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from rich.cells import cell_len
 
 from pipelines.commands import screen
 from pipelines.commands.terminal import progress
@@ -116,6 +117,19 @@ def test_on_a_terminal_it_is_one_line_that_goes_away():
         threading.Event().wait(0.7)
     assert "counting" in screen.getvalue()
     assert screen.getvalue().rstrip().endswith("\x1b[2K")  # the line is cleared
+
+
+@settings(deadline=None)
+@given(st.text(max_size=90), st.floats(0, 1) | st.none(), st.integers(0, 10**6))
+def test_on_a_terminal_a_long_step_is_cut_and_the_figures_are_whole(step, share, took_s):
+    now_s = [0.0]
+    work = Work("training on 12,000 questions x 21 experts", clock=lambda: now_s[0])
+    now_s[0] = float(took_s)
+    work.tell(step.replace("\n", " "), share)
+    line = work.line(78)
+    assert cell_len(line) <= 78
+    whole = work.line()
+    assert line == whole or line.endswith(whole[whole.rindex(" (") :])
 
 
 def test_what_comes_next_is_told_after_events_that_there_are():

@@ -187,7 +187,7 @@ def check_usage(home, steps):
             of[key_id] = teams[pico % 3]
             ledger.change_key(key_id, team=of[key_id] or None)
             continue
-        caller, team = Caller(key_id), of[key_id]
+        caller, team = Caller(key_id, changes=ledger.key_row(key_id)["changes"]), of[key_id]
         reserve = Reservation(request_id, caller, (1.0,), owner=request_id, likely_usd=(0.5,))
         asyncio.run(bookkeeper.write([reserve]))
         if what.startswith("die"):

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from serve.checks import check_settings
 from serve.config import ServeConfig
 from serve.ledger.alerts import sending
 from serve.ledger.alerts.outbox import GIVE_UP_AFTER_S
@@ -29,7 +30,7 @@ from serve.ledger.alerts.webhook import Webhook, read_webhook
 from serve.ledger.audit import check_books
 from serve.ledger.bookkeeper import Bookkeeper
 from serve.ledger.ledger import LEDGER_FILE, Ledger
-from serve.ledger.messages import Caller, Refusal, Reservation, Settlement
+from serve.ledger.messages import Caller, Grant, Refusal, Reservation, Settlement
 from warehouse import InputError
 
 PICO = 10**12
@@ -120,8 +121,85 @@ def test_thresholds_of_every_nested_budget_are_noted_once_a_period(ledger):
     assert ("lab", "reached", 80) in noted(ledger)
     assert not {one for one in noted(ledger) if one[0] == "bob"}
     for wrong in ([0], [101], [50.5], ["half"]):
-        with pytest.raises(InputError, match="percent"):
+        with pytest.raises(InputError, match="alert_at"):
             ledger.change_key("ann", alert_at=wrong)
+
+
+OF_THRESHOLDS = st.fixed_dictionaries(
+    {},
+    optional={
+        "budget_usd": st.none() | st.sampled_from([0.1, 0.5, 1.0, 3.0]),
+        "period": st.sampled_from(["day", "month", "total"]),
+        "alert_at": st.none() | st.lists(st.integers(1, 100), max_size=3),
+    },
+)
+
+
+def test_a_change_tells_the_thresholds_that_are_passed_already_once(either_store):
+    @settings(max_examples=10 if either_store else 50, **CALM)
+    @given(
+        st.lists(st.tuples(st.integers(0, 40), OF_THRESHOLDS), max_size=5), st.sampled_from(["key", "team"])
+    )
+    def told_once(steps, kind):
+        with TemporaryDirectory() as home:
+            ledger = Ledger(Path(home) / LEDGER_FILE)
+            team = ledger.create_team("t")
+            key_id, _ = ledger.create_key("k", team=team)
+            expected = set()
+            now = {"budget_usd": None, "period": "month", "alert_at": None}
+            spent = dict.fromkeys(("day", "month", "total"), 0)
+
+            def reach():
+                budget = now["budget_usd"] and round(now["budget_usd"] * PICO)
+                percents = (50, 80, 100) if now["alert_at"] is None else now["alert_at"]
+                for percent in percents if budget else ():
+                    if 0 < -(-budget * percent // 100) <= spent[now["period"]]:
+                        expected.add((now["period"], percent))
+
+            for n, (cents, change) in enumerate(steps):
+                if isinstance(ledger.reserve(key_id, f"r{n}", [cents / 100], **LIFETIME), Grant):
+                    ledger.settle(f"r{n}", cents / 100)
+                    spent[now["period"]] += round(cents / 100 * PICO)
+                reach()
+                (ledger.change_key if kind == "key" else ledger.change_team)(kind[0], **change)
+                now |= change
+                reach()
+                ledger.settle(f"r{n}", cents / 100)  # once more
+                told = [
+                    (one.period, one.percent)
+                    for one, _ in ledger.alerts.list_alerts()
+                    if one.event == "reached"
+                ]
+                assert sorted(told) == sorted(expected), steps
+
+    told_once()
+
+
+def test_only_a_budget_that_does_not_cover_a_request_refuses_it(either_store):
+    bounds = st.lists(
+        st.sampled_from([0.5, 2.0, 10_000.0, 10_001.0, 1e300, float("inf"), float("nan")]),
+        min_size=1,
+        max_size=4,
+    )
+
+    @settings(max_examples=10 if either_store else 60, **CALM)
+    @given(bounds, st.none() | st.sampled_from([0.0, 1.0]), st.none() | st.sampled_from([0.0, 1.0]))
+    def refused(bounds, own_usd, team_usd):
+        with TemporaryDirectory() as home:
+            ledger = Ledger(Path(home) / LEDGER_FILE)
+            team = ledger.create_team("t", budget_usd=team_usd)
+            key_id, _ = ledger.create_key("k", team=team, budget_usd=own_usd)
+            reply = ledger.reserve(key_id, "r", bounds, **LIFETIME)
+            limits = [one for one in (own_usd, team_usd) if one is not None]
+            bounded = [one for one in bounds if one <= 10_000.0]
+            if not limits or any(one <= min(limits) for one in bounded):
+                assert isinstance(reply, Grant)
+            else:
+                assert reply.code == ("insufficient_quota" if bounded else "unbounded_cost")
+            is_refused = isinstance(reply, Refusal) and bool(bounded)
+            assert [event for _, event, _ in noted(ledger)] == ["refused"] * is_refused
+
+    refused()
 
 
 STEPS = st.lists(st.tuples(st.integers(0, 2), st.integers(1, 400), st.booleans()), max_size=25)
@@ -238,7 +316,7 @@ def test_without_a_webhook_an_alert_is_a_line_and_a_figure(tmp_path, ledger, cap
     assert caplog.text.count("key ann has spent 50% of its budget") == 1
 
 
-def test_a_webhook_that_is_none_is_refused(monkeypatch):
+def test_a_webhook_that_is_none_is_refused(monkeypatch, tmp_path):
     assert read_webhook() is None
     for url in ("ftp://host/x", "host", "http://", "http://[::1"):
         monkeypatch.setenv("LEEROO_ALERT_WEBHOOK", url)
@@ -246,9 +324,24 @@ def test_a_webhook_that_is_none_is_refused(monkeypatch):
             read_webhook()
     monkeypatch.setenv("LEEROO_ALERT_WEBHOOK", "https://host/x")
     assert read_webhook() == Webhook("https://host/x")
-    monkeypatch.setenv("LEEROO_ALERT_SECRET", "whsec_a")
-    with pytest.raises(InputError, match="cannot be read"):
-        read_webhook()
+
+    @settings(**CALM)
+    @given(st.binary(max_size=40), st.sampled_from(["", "=", "!!!!", " x", "-_"]), st.booleans())
+    def a_key_is_whole_and_long_or_refused(key, more, is_coded):
+        coded = f"whsec_{base64.b64encode(key).decode()}{more}" if is_coded else (key.hex() + more).strip()
+        monkeypatch.setenv("LEEROO_ALERT_SECRET", coded)
+        length = len(key) if is_coded else len(coded)
+        if (is_coded and more) or 0 < length < 16 or (is_coded and not length):
+            with pytest.raises(InputError, match="LEEROO_ALERT_SECRET") as refused:
+                read_webhook()
+            assert len(coded) < 8 or coded not in str(refused.value)
+        else:
+            assert read_webhook() == Webhook("https://host/x", coded)
+
+    a_key_is_whole_and_long_or_refused()
+    monkeypatch.setenv("LEEROO_ALERT_SECRET", "whsec_!!!!")
+    with pytest.raises(InputError, match="LEEROO_ALERT_SECRET"):
+        check_settings(ServeConfig(home=tmp_path, access="keys"))
 
 
 # A bookkeeper that is killed.

@@ -22,6 +22,7 @@ from serve.ledger.messages import Caller, Grant, hash_secret
 from serve.request.candidates.door import check_door, check_model
 from serve.request.gateway import Gateway
 from serve.wire.api_errors import ApiError
+from serve.wire.constraints import Constraints
 from serve.wire.dialects import DIALECT_PATHS, dialect_of
 from warehouse import InputError
 
@@ -82,11 +83,17 @@ def ask(orchestrator, tmp_path):
 # Time.
 
 
+def begin(ledger, caller, request_id, bound_usd=0.25):
+    """Begin a call as the bookkeeper does."""
+    refusal = ledger.refuse(caller, request_id)
+    return refusal or ledger.reserve(caller.key_id, request_id, [bound_usd], **LIFETIME)
+
+
 @pytest.mark.usefixtures("either_store")
 def test_a_rotated_key_has_two_secrets_until_the_grace_is_over_and_one_budget(ledger, clock):
     key_id, first = ledger.create_key("ann", budget_usd=1.0, period="total", experts=["a"])
     old = ledger.identify(hash_secret(first))
-    assert ledger.reserve(key_id, "r1", [0.5], **LIFETIME, rotation=old.rotation)
+    assert isinstance(begin(ledger, old, "r1", 0.5), Grant)
     assert ledger.rotate_key("ann", 600.0)[0] == key_id
     _, second = ledger.rotate_key("ann", 60.0)
     assert ledger.identify(hash_secret(first)) is None  # of three secrets two work at most
@@ -95,20 +102,20 @@ def test_a_rotated_key_has_two_secrets_until_the_grace_is_over_and_one_budget(le
     assert (before.key_id, before.experts) == (now.key_id, now.experts) == (key_id, ("a",))
     assert (before.valid_until, now.valid_until) == (clock.now + 60, None)
     for n, one in enumerate((before, now)):
-        assert isinstance(ledger.reserve(key_id, f"s{n}", [0.25], **LIFETIME, rotation=one.rotation), Grant)
+        assert isinstance(begin(ledger, one, f"s{n}"), Grant)
     assert ledger.reserve(key_id, "s2", [0.25], **LIFETIME).code == "insufficient_quota"
     ledger.settle("r1", 0.0)
     clock.now += 60
     assert ledger.identify(hash_secret(second)) == "rotated"
-    told = ledger.reserve(key_id, "s3", [0.25], **LIFETIME, rotation=before.rotation)
+    told = begin(ledger, before, "s3")
     assert (told.code, told.message) == (
         "invalid_api_key",
         "this secret of the key has been replaced; use the new one",
     )
-    assert isinstance(ledger.reserve(key_id, "s3", [0.25], **LIFETIME, rotation=now.rotation), Grant)
+    assert isinstance(begin(ledger, now, "s3"), Grant)
     ledger.rotate_key("ann", 0.0)
     assert ledger.identify(hash_secret(third)) == "rotated"
-    assert ledger.reserve(key_id, "s4", [0.25], **LIFETIME, rotation=now.rotation).code == "invalid_api_key"
+    assert begin(ledger, now, "s4").code == "invalid_api_key"
     for wrong in (-1.0, 1e9, float("nan")):
         with pytest.raises(InputError, match="grace"):
             ledger.rotate_key("ann", wrong)
@@ -206,6 +213,26 @@ def test_a_key_for_model_names_may_not_talk_its_way_to_others(ask, ledger):
     assert ask(secret, "/v1/models/leeroo").status_code == 404
 
 
+#: Every field of a request that says who answers.
+CHOOSING = {"experts": [EXPERT], "min_success": 1.0, "max_cost_usd": 1.0, "multiplier": 0.5}
+
+
+@pytest.mark.parametrize("field", Constraints.model_fields)
+@pytest.mark.parametrize("dialect", DIALECT_PATHS)
+def test_no_field_of_any_dialect_chooses_for_a_key_that_is_limited_to_names(ask, ledger, dialect, field):
+    _, free = ledger.create_key("free")
+    _, secret = ledger.create_key("ann", models=["leeroo:economy"])
+    body = ASKED[dialect] | {"model": "leeroo:economy", field: CHOOSING[field]}
+    paths = [DIALECT_PATHS[dialect]] + ["/v1/messages/count_tokens"] * (dialect == "messages")
+    for path in paths:
+        reply = ask(secret, path, body)
+        assert (reply.status_code, field in error_of(dialect, reply)) == (403, True)
+        assert dialect == "messages" or reply.json()["error"]["param"] == field
+        assert ask(free, path, body).status_code != 403
+    reply = ask(secret, "/v1/route", {"query": "What?", "preset": "economy", field: CHOOSING[field]})
+    assert (reply.status_code, reply.json()["error"]["param"]) == (403, field)
+
+
 NAMES = st.lists(st.sampled_from(["leeroo", "leeroo:economy", EXPERT]), min_size=1, max_size=3)
 NETWORKS = st.lists(
     st.tuples(st.integers(0, 2**32 - 1), st.integers(0, 32)).map(
@@ -223,9 +250,12 @@ NETWORKS = st.lists(
     st.sampled_from([*DIALECT_PATHS.values(), "/v1/messages/count_tokens", "/v1/models", "/v1/route"]),
     st.none() | st.integers(0, 2**32 - 1).map(ipaddress.IPv4Address),
     st.sampled_from(["leeroo", "leeroo:economy", EXPERT]),
+    st.dictionaries(st.sampled_from([*CHOOSING]), st.none(), max_size=2).map(
+        lambda told: Constraints(**{name: CHOOSING[name] for name in told})
+    ),
 )
 def test_whatever_a_key_is_limited_to_it_is_let_in_exactly_where_all_limits_allow_it(
-    models, dialects, networks, path, address, model
+    models, dialects, networks, path, address, model, wanted
 ):
     caller = Caller("key-1", models=models, dialects=dialects, networks=networks)
     is_there = networks is None or (
@@ -241,8 +271,9 @@ def test_whatever_a_key_is_limited_to_it_is_let_in_exactly_where_all_limits_allo
         return True
 
     assert lets_in(lambda: check_door(caller, path, address)) == (is_there and speaks)
-    assert lets_in(lambda: check_model(caller, model, None)) == (models is None or model in models)
-    assert lets_in(lambda: check_model(caller, model, 0.5)) == (models is None)
+    assert lets_in(lambda: check_model(caller, model, wanted)) == (
+        models is None or (model in models and not wanted.model_fields_set)
+    )
 
 
 @pytest.mark.parametrize(
@@ -333,9 +364,9 @@ def test_the_command_line_limits_rotates_and_lists_keys(tmp_path):
     shown = run("list")
     assert "messages" in shown
     assert max(map(len, shown.splitlines())) <= 80
-    run("set", "ann", "--clear", "network", "--clear", "expires", "--expires", "2090-01-31T12:00")
+    run("set", "ann", "--clear", "network", "--clear", "expires")
     (key,) = ledger.list_keys()
-    assert (key.networks, key.expires_at) == (None, None)  # what is cleared is cleared
+    assert (key.networks, key.expires_at) == (None, None)
     run("set", "ann", "--expires", "2090-01-31T12:00")
     assert ledger.list_keys()[0].expires_at == "2090-01-31T12:00:00Z"
     for wrong in (["--expires", "soon"], ["--expires", "1999-01-01"], ["--clear", "nothing"]):

@@ -152,9 +152,9 @@ def test_calls_are_forgotten_and_what_they_cost_is_not(ledger):
     ],
 )
 def test_a_limit_that_is_none_is_refused(ledger, limit):
-    with pytest.raises(InputError, match="cannot be a") as refused:
+    (name,) = limit
+    with pytest.raises(InputError, match=f"{name} cannot be .*give .* to 1,000,000"):
         ledger.create_key("ann", **limit)
-    assert "none for a key without a limit" in str(refused.value)
     assert ledger.list_keys() == []
 
 

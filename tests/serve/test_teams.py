@@ -227,7 +227,7 @@ def check_tree(home, tree, steps):
             if settled.charged_usd is not None:
                 charged[request_id] = round(settled.charged_usd * PICO)
         elif what == "group":  # as an ingress sends it, through what is read ahead
-            caller = Caller(key_id)
+            caller = Caller(key_id, changes=ledger.key_row(key_id)["changes"])
             group = [Reservation(f"g{n}-{k}", caller, (amount / 4,), owner="o0") for k in range(4)]
             group.append(Extension(f"g{n}-0", caller, other, 1))
             group += [Settlement(f"g{n}-{k}", caller, other) for k in (0, 0, 1)]

@@ -78,13 +78,12 @@ RecordOption = Annotated[
 ]
 ShareOption = Annotated[
     float | None,
-    typer.Option(help="Share of this key's requests to explore on; the endpoint's by default.", min=0, max=1),
+    typer.Option(help="Share of this key's requests to explore on; the endpoint's by default."),
 ]
 PerDayOption = Annotated[
     float | None,
     typer.Option(
         help="Maximum extra cost of exploring this key's requests per day, within the endpoint's limit.",
-        min=0,
     ),
 ]
 

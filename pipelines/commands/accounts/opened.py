@@ -77,18 +77,23 @@ def changes(where: str, told: Mapping[str, Any], clear: Sequence[str] | None) ->
         clear: names of options whose limits are taken away.
 
     Raises:
-        InputError: nothing is to be changed, or a limit that is to go is none.
+        InputError: nothing is to be changed, a limit that is to go is none, or it is to be set as well.
     """
     from warehouse import InputError
 
-    wanted = given(told)
+    wanted, away = given(told), dict[str, Any]()
     for option in clear or ():
         name = option.removeprefix("--").replace("-", "_")
         name = SETTINGS.get(name, name)
         if name not in told or name in {"period", "operator"}:
             names = ", ".join(one.replace("_", "-") for one in told if one not in {"period", "operator"})
             raise InputError(f"{option!r} is no limit to take away", where=where, fix=f"give one of {names}")
-        wanted[name] = None
+        if name in wanted:
+            raise InputError(
+                f"{option!r} is to be set and to be taken away", where=where, fix="give one of the two"
+            )
+        away[name] = None
+    wanted |= away
     if not wanted:
         names = ", ".join(f"--{one.replace('_', '-')}" for one in told)
         raise InputError("nothing is to be changed", where=where, fix=f"give one of {names}, --clear")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -126,6 +127,19 @@ def _run(
     )
 
 
+def short_names(experts: Iterable[str]) -> dict[str, str]:
+    """Return what experts are called in tables: of a path the last part, where that is nobody else's.
+
+    A hub's id has one slash, and is no path.
+    """
+    lasts = {
+        name: name.rstrip("/").rpartition("/")[2] if name.rstrip("/").count("/") > 1 else name
+        for name in experts
+    }
+    counts = Counter(lasts.values())
+    return {name: last if counts[last] == 1 else name for name, last in lasts.items()}
+
+
 def import_table(found: Sequence[Found]) -> Table:
     """Lay out what an import has, a row for an expert's answers to the questions of a source."""
     from rich.table import Table
@@ -133,11 +147,12 @@ def import_table(found: Sequence[Found]) -> Table:
     table = Table()
     for column in ("expert", "source", "answers", "scored", "mean score", "priced", "USD", "new"):
         table.add_column(column, justify="left" if column in ("expert", "source") else "right")
+    shown = short_names({one.expert for one in found})
     for one in found:
         score = "-" if one.mean_score is None else f"{one.mean_score:.3f}"
         counts = [f"{n:,}" for n in (one.answers, one.scored)]
         priced = (f"{one.priced:,}", f"{one.cost_usd:.4g}", f"{one.new:,}")
-        table.add_row(one.expert, one.source, *counts, score, *priced)
+        table.add_row(shown[one.expert], one.source, *counts, score, *priced)
     return table
 
 
@@ -150,14 +165,18 @@ def _show(plan: ImportPlan) -> None:
         print_line(f"passed over {count:,} ({reason}), first: {first}")
     if not plan.found:
         return
+    shown = short_names({found.expert for found in plan.found})
+    for name, short in shown.items():
+        if short != name:
+            print_line(f"{short} is {name}")
     Terminal().print(import_table(plan.found))
-    unpriced = sorted({found.expert for found in plan.found if found.priced < found.answers})
+    unpriced = sorted({shown[found.expert] for found in plan.found if found.priced < found.answers})
     if unpriced:
         print_line(
             f"no cost is known of some answers of {', '.join(unpriced)}, and a router learns costs: name the"
             " catalogue that has their prices with --catalogue, and who is who with --expert NAME=OURS"
         )
-    unscored = sorted({found.expert for found in plan.found if found.scored < found.answers})
+    unscored = sorted({shown[found.expert] for found in plan.found if found.scored < found.answers})
     if unscored:
         print_line(f"unscored answers of {', '.join(unscored)} can be judged: `leeroo judge EXPERT`")
 

@@ -11,6 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
+from rich.cells import cell_len, set_cell_size
+
 from pipelines.commands.terminal.console import Terminal
 
 #: Takes what is being done now, and which share of all is done (0 to 1; None where that cannot be told).
@@ -18,6 +20,7 @@ Tell = Callable[[str, float | None], None]
 
 FIRST_LINE_S = 5.0  # work that is over by then says nothing in a pipe
 LONGEST_SILENCE_S = 60.0
+_SPINNER_WIDTH = 2
 _LEAST_SHARE = 0.02  # below it what is left is a guess
 
 
@@ -64,14 +67,19 @@ class Work:
         share = min(self.share + min(since_told, self._largest_step), 1.0)
         return spent_s * (1 - share) / share
 
-    def line(self) -> str:
-        """Say it in a line: what, where it stands, how long it took, how long it may take."""
+    def line(self, width: int | None = None) -> str:
+        """Say it in a line: what, where it stands, how long it took, how long it may take.
+
+        Args:
+            width: columns that it may take; what is being done is cut short before the figures are.
+        """
         now_s = self.clock()
         took = f"{spell_s(now_s - self.began_s)} so far"
         left_s = self.left_s(now_s)
         left = "" if left_s is None else f", about {spell_s(left_s)} left"
         done = "" if self.share is None else f"{self.share:.0%}, "
-        return f"{self.what}{f': {self.step}' if self.step else ''} ({done}{took}{left})"
+        doing, figures = f"{self.what}{f': {self.step}' if self.step else ''}", f" ({done}{took}{left})"
+        return (doing if width is None else shorten(doing, width - cell_len(figures))) + figures
 
 
 @contextlib.contextmanager
@@ -102,9 +110,26 @@ def _say_lines(work: Work, over: threading.Event, console: Terminal) -> None:
 
 
 def _show_status(work: Work, over: threading.Event, console: Terminal) -> None:
-    with console.status(work.line()) as status:
+    room = console.width - _SPINNER_WIDTH
+    with console.status(work.line(room)) as status:
         while not over.wait(0.5):
-            status.update(work.line())
+            status.update(work.line(room))
+
+
+def one_line(text: str, console: Terminal) -> str:
+    """Return a text for :meth:`Console.status` that stays one line on a terminal."""
+    return shorten(text, console.width - _SPINNER_WIDTH)
+
+
+def shorten(text: str, width: int) -> str:
+    """Return a text in so many columns, its end replaced where there is more of it.
+
+    >>> shorten("sheep and goats", 9), shorten("sheep", 9)
+    ('sheep an…', 'sheep')
+    """
+    if cell_len(text) <= width:
+        return text
+    return set_cell_size(text, max(width - 1, 0)).rstrip() + "…"
 
 
 def spell_s(seconds: float) -> str:

@@ -62,7 +62,7 @@ def _create_key(ledger: Ledger, order: AdminOrder) -> tuple[int, dict[str, Any]]
 
 
 def _rotate_key(ledger: Ledger, order: AdminOrder) -> tuple[int, dict[str, Any]]:
-    grace_s = float(order.settings.get("grace_s", DEFAULT_GRACE_S))
+    grace_s = order.settings.get("grace_s", DEFAULT_GRACE_S)
     key_id, secret = ledger.rotate_key(order.name or "", grace_s)
     return 200, {"id": key_id, "name": order.name, "secret": secret}
 

@@ -11,18 +11,17 @@ from datetime import UTC, datetime
 from typing import Unpack
 
 from serve.ledger.accounts.changing import find_row, insert_row, update_row
-from serve.ledger.accounts.settings import KeySettings, check_pace, columns_of
+from serve.ledger.accounts.settings import KeySettings, check_number, check_pace, columns_of
 from serve.ledger.exploring import ExploringBook
 from serve.ledger.messages import Caller, Ended, Period, hash_secret
 from serve.ledger.periods import period_start
 from serve.ledger.picodollars import PICO_PER_USD
 from serve.ledger.store.store import Row, Store
+from serve.wire.limits import within_bounds
 from serve.wire.recording import Recording
-from warehouse import InputError
 
 _DAY_S = 86_400.0
 DEFAULT_GRACE_S = _DAY_S  # in which the secret before a rotation still works
-MOST_GRACE_S = 90 * _DAY_S
 
 
 @dataclass(frozen=True)
@@ -114,12 +113,7 @@ class KeyBook:
         Raises:
             InputError: there is no such key, it is revoked, or that is no time.
         """
-        if not 0 <= grace_s <= MOST_GRACE_S:
-            raise InputError(
-                f"{grace_s:g} s cannot be the grace of the old secret",
-                where=f"key {name_or_id!r}",
-                fix=f"give 0 (it ends now) to {MOST_GRACE_S / _DAY_S:.0f} days",
-            )
+        check_number(f"key {name_or_id!r}", "grace_s", grace_s)
         secret = f"lk-{secrets.token_urlsafe(32)}"
         with self._db.transaction():
             key = find_row(self._db, "keys", name_or_id)
@@ -252,19 +246,20 @@ class KeyBook:
             row["key_id"],
             _names(row["experts"]),
             row["preset"],
-            row["requests_per_minute"],
+            within_bounds("requests_per_minute", row["requests_per_minute"]),
             is_paced=row["paced_over"] is not None,
-            max_experts_asked=row["max_experts_asked"],
-            max_latency_s=row["max_latency_s"],
+            max_experts_asked=within_bounds("max_experts_asked", row["max_experts_asked"]),
+            max_latency_s=within_bounds("max_latency_s", row["max_latency_s"]),
             record=row["record"],
-            explore_share=row["explore_share"],
-            explore_usd_per_day=row["explore_usd_per_day"],
+            explore_share=within_bounds("explore_share", row["explore_share"]),
+            explore_usd_per_day=within_bounds("explore_usd_per_day", row["explore_usd_per_day"]),
             is_operator=bool(row["operator"]),
             is_admin=bool(row["admin"]),
             models=_names(row["models"]),
             dialects=_names(row["dialects"]),
             networks=_names(row["networks"]),
             rotation=rotation,
+            changes=row["changes"],
             valid_until=min((one for one in ends if one is not None), default=None),
         )
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Mapping, Sequence
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, TypedDict
 
 from serve.ledger.messages import Period
 from serve.ledger.periods import PERIODS
 from serve.ledger.picodollars import PICO_PER_USD
+from serve.wire.addresses import Network, read_network
 from serve.wire.dialects import DIALECT_PATHS
-from serve.wire.limits import SHORTEST_LATENCY_S
+from serve.wire.limits import BOUNDS, MOST_NAMES, fault_of_name, fault_of_number
 from serve.wire.recording import RECORDINGS, Recording
 from warehouse import InputError
 
-MOST_BUDGET_USD = 1_000_000.0
+_ID = re.compile(r"(key|team)-[0-9a-f]{12}")
 _END_OF_TIME = 253_402_300_799.0  # the year 9999
 
 
@@ -79,31 +80,52 @@ def columns_of(where: str, told: Mapping[str, Any]) -> dict[str, Any]:
             found[name] = None if value is None else json.dumps(sorted(set(value)))
         elif name in _LISTS:
             found[name] = None if value is None else json.dumps(list(value))
-        elif name in {"operator", "admin"}:
+        elif name in {"operator", "admin"} or (
+            name in BOUNDS and BOUNDS[name].is_whole and value is not None
+        ):
             found[name] = int(value)
         else:
             found[name] = value
     return found
 
 
+def check_number(where: str, name: str, value: Any) -> None:
+    """Refuse a number that is out of bounds for a setting of keys and teams, wherever it comes from.
+
+    Raises:
+        InputError: it is, or it is none.
+    """
+    if what := fault_of_number(name, value):
+        raise InputError(what, where=where, fix=BOUNDS[name].told)
+
+
+def check_name(where: str, name: Any) -> None:
+    """Refuse a name of a key or a team that cannot be told or typed, or that looks like the id of another.
+
+    Raises:
+        InputError: it is such a name.
+    """
+    fix = "give a name in one line, such as ann or research"
+    if what := fault_of_name(name):
+        raise InputError(f"this cannot be a name: {what}", where=where, fix=fix)
+    if _ID.fullmatch(name):
+        raise InputError("this cannot be a name: ids look like it", where=where, fix=fix)
+
+
 def check_pace(where: str, budget: int | None, paced_over: int | None) -> None:
     """Refuse a pace without a budget to spread.
 
     Raises:
-        InputError: there is none, or it is spread over nothing.
+        InputError: there is none.
     """
-    if paced_over is not None and (budget is None or paced_over < 1):
-        told = "no budget" if budget is None else f"{budget / PICO_PER_USD:g} USD"
-        raise InputError(
-            f"{told} cannot be spread over {paced_over} requests",
-            where=where,
-            fix="give a budget and 1 request or more",
-        )
+    if paced_over is not None and budget is None:
+        told = f"no budget cannot be spread over {paced_over} requests"
+        raise InputError(told, where=where, fix="give a budget, or no pace")
 
 
-def _network(told: str, where: str) -> IPv4Network | IPv6Network:
+def _network(told: str, where: str) -> Network:
     try:
-        return ip_network(told.strip(), strict=False)
+        return read_network(told)
     except ValueError:
         raise InputError(
             f"{told!r} is no network", where=where, fix="write CIDR, such as 10.0.0.0/8 or 2001:db8::/32"
@@ -116,42 +138,27 @@ def _check(name: str, value: Any, where: str) -> None:
             raise InputError("a budget has a period", where=where, fix=f"give {', '.join(PERIODS)}")
         return
     what = fix = ""
-    if name == "budget_usd" and not 0 <= value <= MOST_BUDGET_USD:
-        what = f"{value:g} USD cannot be a budget"
-        fix = f"give 0 to {MOST_BUDGET_USD:,.0f}, or none for a key without a limit"
+    if name in BOUNDS:
+        for one in value if name == "alert_at" else [value]:
+            check_number(where, name, one)
     elif name == "period" and value not in PERIODS:
         what, fix = f"{value!r} is no period", f"give {', '.join(PERIODS)}"
-    elif name == "requests_per_minute" and value < 1:
-        what = f"{value} requests a minute cannot be a limit"
-        fix = "give 1 or more, or none for a key without a limit"
-    elif name == "max_experts_asked" and value < 1:
-        what, fix = f"{value} experts cannot answer", "give 1 or more"
-    elif name == "max_latency_s" and not SHORTEST_LATENCY_S <= value < float("inf"):
-        what, fix = f"{value:g} s cannot be the time for an answer", f"give {SHORTEST_LATENCY_S:g} or more"
     elif name == "record" and value not in RECORDINGS:
         what, fix = f"{value!r} does not say what is recorded", f"give {', '.join(RECORDINGS)}"
-    elif name == "explore_share" and not 0 <= value <= 1:
-        what = f"{value:g} is no share of the requests to explore on"
-        fix = "give 0 (never) to 1 (all of them)"
-    elif name == "explore_usd_per_day" and not 0 <= value <= MOST_BUDGET_USD:
-        what = f"{value:g} USD cannot be what exploring may cost a day"
-        fix = f"give 0 to {MOST_BUDGET_USD:,.0f}"
-    elif name == "expires_at" and not time.time() < value < _END_OF_TIME:
-        what, fix = (
-            "it would have expired already",
-            "give a time to come, or revoke the key",
-        )
-    elif name == "alert_at" and not all(isinstance(one, int) and 1 <= one <= 100 for one in value):
-        what, fix = (
-            f"{', '.join(map(str, value))} are no percents of a budget",
-            "give whole numbers, 1 to 100",
-        )
+    elif name == "expires_at" and not time.time() < value:
+        what, fix = "it would have expired already", "give a time to come, or revoke the key"
+    elif name == "expires_at" and value > _END_OF_TIME:
+        what, fix = "expires_at lies beyond the year 9999", "give an earlier time, or none"
+    elif name == "preset" and (fault := fault_of_name(value)):
+        what, fix = f"this cannot be a preset: {fault}", "give one that the router has, such as economy"
     elif name in _LISTS and not value:
         what = f"an empty list of {name} would let nobody in, and is no limit either"
         fix = "name some, or take the limit away (null, or --clear)"
+    elif name in _LISTS and len(value) > MOST_NAMES:
+        what, fix = f"{len(value)} {name} are too many", f"give at most {MOST_NAMES}"
+    elif name in {"experts", "models"} and (fault := next(filter(None, map(fault_of_name, value)), None)):
+        what, fix = f"one of {name} cannot be a name: {fault}", "leave it out, or write it in one line"
     elif name == "dialects" and (unknown := set(value) - set(DIALECT_PATHS)):
         what, fix = f"{min(unknown)!r} is no dialect", f"give {', '.join(DIALECT_PATHS)}"
-    elif name in _LISTS and not all(isinstance(one, str) and one.strip() for one in value):
-        what, fix = f"a name among {name} is empty", "leave it out"
     if what:
         raise InputError(what, where=where, fix=fix)

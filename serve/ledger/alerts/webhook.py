@@ -18,6 +18,7 @@ from warehouse import InputError
 
 URL_VARIABLE, SECRET_VARIABLE = "LEEROO_ALERT_WEBHOOK", "LEEROO_ALERT_SECRET"
 ANSWERS_WITHIN_S = 10.0
+_LEAST_KEY_BYTES = 16  # fewer can be guessed from a message that was signed
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,7 @@ class Webhook:
         kind, _, coded = self.secret.partition("whsec_")
         if kind or not coded:
             return self.secret.encode()
-        return base64.b64decode(coded)
+        return base64.b64decode(coded, validate=True)
 
 
 def read_webhook() -> Webhook | None:
@@ -102,9 +103,12 @@ def read_webhook() -> Webhook | None:
     if not is_url:
         raise InputError("it is no URL", where=URL_VARIABLE, fix="write https://host/path")
     webhook = Webhook(url, secret)
+    fix = f"write whsec_ and base64, or any other text, of {_LEAST_KEY_BYTES} bytes or more"
     try:
-        webhook._key()
+        key = webhook._key()
     except ValueError:
-        fix = "write whsec_ and base64, or any other text"
-        raise InputError("it cannot be read", where=SECRET_VARIABLE, fix=fix) from None
+        raise InputError("what follows whsec_ is no base64", where=SECRET_VARIABLE, fix=fix) from None
+    if secret and len(key) < _LEAST_KEY_BYTES:
+        told = f"a key of {len(key)} bytes signs nothing that could not be forged"
+        raise InputError(told, where=SECRET_VARIABLE, fix=fix)
     return webhook

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-FORMAT = 2  # kept in the database; a later version of the tables may mean other things by its rows
+FORMAT = 3  # kept in the database; a later version of the tables may mean other things by its rows
 
 TABLES = """
 create table if not exists keys (
@@ -12,7 +12,8 @@ create table if not exists keys (
   max_latency_s real, record text, explore_share real, explore_usd_per_day real,
   operator integer not null default 0, team_id text, expires_at real,
   previous_hash text, previous_until real, rotations integer not null default 0, models text, dialects text,
-  networks text, alert_at text, admin integer not null default 0);
+  networks text, alert_at text, admin integer not null default 0,
+  changes integer not null default 0);
 create table if not exists teams (
   team_id text primary key, name text not null, parent_id text, budget integer, period text not null,
   created_at real not null, removed_at real, alert_at text);
@@ -89,6 +90,7 @@ ADDED = {
         "networks text",
         "alert_at text",
         "admin integer not null default 0",
+        "changes integer not null default 0",
     ),
     "spending": (
         "requests integer not null default 0",

@@ -7,14 +7,14 @@ the model is known. Which experts may answer is in :mod:`serve.request.candidate
 from __future__ import annotations
 
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 
 from serve.ledger.messages import Caller
+from serve.wire.addresses import Address, Network, read_network
 from serve.wire.api_errors import ApiError
+from serve.wire.constraints import Constraints
 from serve.wire.dialects import dialect_of
 
 ADMIN_PATHS = "/v1/admin/"
-Address = IPv4Address | IPv6Address
 
 
 def check_door(caller: Caller, path: str, address: Address | None) -> None:
@@ -47,13 +47,13 @@ def check_door(caller: Caller, path: str, address: Address | None) -> None:
         )
 
 
-def check_model(caller: Caller, model: str, multiplier: float | None, *, named_in: str = "model") -> None:
-    """Refuse a model name that a key may not give, and a multiplier where its names are limited.
+def check_model(caller: Caller, model: str, wanted: Constraints, *, named_in: str = "model") -> None:
+    """Refuse a name that a key may not give, and where its names are limited, what else says who answers.
 
     Args:
         caller: whose request it is.
         model: the name, or what a request without one stands for.
-        multiplier: of the request: it would make any other preset out of a name.
+        wanted: of the request: each of these would make another choice out of a name.
         named_in: the field that has the name.
 
     Raises:
@@ -64,11 +64,12 @@ def check_model(caller: Caller, model: str, multiplier: float | None, *, named_i
     if model not in caller.models:
         told = f"this key is not for model {model!r}; it is for {', '.join(caller.models)}"
         raise ApiError(403, told, param=named_in, code="model_not_allowed")
-    if multiplier is not None:
-        told = "this key is limited to model names, which say how much a point of success is worth"
-        raise ApiError(403, told, param="multiplier", code="model_not_allowed")
+    for name in Constraints.model_fields:
+        if getattr(wanted, name) is not None:
+            told = f"this key is limited to model names, which say who answers; leave {name} out"
+            raise ApiError(403, told, param=name, code="model_not_allowed")
 
 
 @lru_cache(maxsize=4096)
-def _network(told: str) -> IPv4Network | IPv6Network:
-    return ip_network(told, strict=False)
+def _network(told: str) -> Network:
+    return read_network(told)

@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from experts import ExpertSpec
 from pipelines.cli import app
+from pipelines.commands.data.imports import short_names
 from pipelines.importing.base import ImportOptions
 from pipelines.importing.exporting import read_export, write_export
 from pipelines.importing.plan import ImportPlan, plan_import, write_import
@@ -114,6 +115,13 @@ def lm_eval_folder(folder: Path) -> Path:
     lines(own / f"samples_sums_{time}.jsonl", sums)
     (own / f"results_{time}.json").write_text(json.dumps({"model_name": "some/model"}))
     return folder
+
+
+def test_paths_are_told_once_and_shown_by_their_last_parts():
+    paths = ["pretrained=/models/a/SmolLM2,dtype=auto", "/models/b/gemma/", "org/model", "plain"]
+    assert list(short_names(paths).values()) == ["SmolLM2,dtype=auto", "gemma", "org/model", "plain"]
+    twins = ["/models/a/x", "/models/b/x", "x"]
+    assert list(short_names(twins).values()) == twins
 
 
 def test_sample_logs_of_a_folder(tmp_path: Path) -> None:
