@@ -126,7 +126,7 @@ def test_what_is_beyond_the_number_foreseen_thins_out(tmp_path):
 
 @pytest.mark.parametrize("limits", [{}, {"budget_usd": 1.0, "paced_over": 0}])
 def test_what_cannot_be_paced_is_refused(tmp_path, limits):
-    with pytest.raises(InputError, match="spread over"):
+    with pytest.raises(InputError, match=r"spread over|paced_over cannot be 0"):
         Ledger(tmp_path / LEDGER_FILE).create_key("ann", **({"paced_over": 5} | limits))
 
 
