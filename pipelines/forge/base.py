@@ -62,8 +62,8 @@ def count_parameters(spec: ExpertSpec, recipe: TrainRecipe) -> Size:
 def _bytes_per_token(config: Any, recipe: TrainRecipe) -> int:
     """Bytes that a forward pass keeps of a token for the backward pass.
 
-    Fitted to what autograd saves in ten small models with Qwen2's layers. The adapter works in float32, so that
-    bfloat16 keeps some of it twice.
+    Fitted to what autograd saves in ten small models with Qwen2's layers. The adapter works in float32, so
+    that bfloat16 keeps some of it twice.
     """
     width, heads = config.hidden_size, config.num_attention_heads
     keys = width * getattr(config, "num_key_value_heads", heads) / heads
