@@ -11,7 +11,7 @@ from experts.backends.base import (
 from experts.backends.bundled import default_cache_dir, resolve_model
 from experts.backends.hardware import Hardware, Problem, probe_hardware
 from experts.backends.kinds.vllm import cpu_memory_gib
-from experts.backends.preloading import Preload, find_preloads
+from experts.backends.on_cpu.preloading import Preload, find_preloads
 from experts.backends.recorded_folder import read_recorded_folder
 from experts.backends.registry import build_backend, build_backends, check_loadable, check_runnable
 from experts.backends.spend_cap import SpendCap

@@ -13,7 +13,9 @@ from typing import Any
 from experts.backends.bundled import default_cache_dir, resolve_model
 from experts.backends.engine_loop import EngineLoop
 from experts.backends.hardware import probe_hardware
-from experts.backends.preloading import preload_env
+from experts.backends.on_cpu.adapters import use_grouped_products
+from experts.backends.on_cpu.neighbours import look_past_what_raises
+from experts.backends.on_cpu.preloading import preload_env
 from experts.catalogue.bundled_models import BUNDLED_PREFIX
 from experts.catalogue.spec import ExpertSpec
 from warehouse import CannotRunError, InputError
@@ -29,8 +31,8 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
     bound to cores (beside Ray, binding piles the engines onto the same ones) and asleep while they wait for
     each other (spinning, they take the cores from whatever else runs). On a GPU vLLM's own defaults stand.
     A variable that is set already keeps its value; LD_PRELOAD gets the libraries of
-    :mod:`experts.backends.preloading` beside what it holds. They count where a process starts with this: Ray
-    actors get it as ``runtime_env``'s ``env_vars``.
+    :mod:`experts.backends.on_cpu.preloading` beside what it holds. They count where a process starts with
+    this: Ray actors get it as ``runtime_env``'s ``env_vars``.
     """
     defaults = {"VLLM_NO_USAGE_STATS": "1", "VLLM_LOGGING_LEVEL": "WARNING"}
     if spec.model.startswith(BUNDLED_PREFIX) or Path(spec.model).is_dir():
@@ -135,26 +137,6 @@ def _lora_rank(adapter: str) -> int:
     return next((offered for offered in _LORA_RANKS if offered >= rank), rank)
 
 
-def _look_past_what_raises() -> None:
-    """Let vLLM start beside whatever this process has imported.
-
-    On the CPU vLLM looks at every value of every module for kernels to replace, by ``hasattr``. That raises
-    for values such as Flask's ``request`` outside of a request, and the engine would not start.
-    """
-    try:
-        from vllm.triton_utils import dispatcher
-    except ImportError:
-        return  # a version that does not look
-
-    def has_attribute(value: Any, name: str) -> bool:
-        try:
-            return hasattr(value, name)
-        except Exception:
-            return False
-
-    dispatcher.hasattr = has_attribute  # this module's name comes before the builtin
-
-
 class SharedEngine:
     """A model that vLLM holds in this process, for one expert or for several (adapters, ways of asking).
 
@@ -179,7 +161,9 @@ class SharedEngine:
             raise CannotRunError(
                 f"vLLM cannot be imported: {error}", fix="install the extra cpu or gpu"
             ) from error
-        _look_past_what_raises()
+        if specs[0].resources.num_gpus == 0:
+            look_past_what_raises()
+            use_grouped_products()
         llm = LLM(**shared_engine_options(specs, cache_dir=cache_dir), disable_log_stats=True)
         self.tokenizer: Any = llm.get_tokenizer()
         self.context_tokens = int(llm.llm_engine.model_config.max_model_len)

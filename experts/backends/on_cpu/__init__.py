@@ -1,0 +1,1 @@
+"""What vLLM needs where it has no GPU."""
