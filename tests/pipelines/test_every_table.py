@@ -31,11 +31,13 @@ from pipelines.answering.receipt import AnswerReceipt
 from pipelines.commands import doctor, ledger, round_tables, route, router
 from pipelines.commands.accounts import keys, teams, usage
 from pipelines.commands.data import imports, prices
+from pipelines.commands.forge import gaps as forge_gaps
 from pipelines.commands.terminal import query_output
 from pipelines.commands.terminal.console import Terminal
 from pipelines.commands.terminal.readable_table import visible
 from pipelines.commands.traffic import evaluate, report
 from pipelines.diagnosis import Books, Component, Diagnosis, Disk, ExpertCheck
+from pipelines.forge.closing.gaps import OpenGap
 from pipelines.importing.plan import Found
 from pipelines.selfplay.results import RoundResult
 from pipelines.traffic.watch import Group as TrafficGroup
@@ -160,6 +162,7 @@ TABLES = {
     "key_table": lambda t, n: keys.key_table([make(KeyRecord, t, n)] * 2),
     "team_table": lambda t, n: teams.team_table([make(TeamRecord, t, n)] * 2),
     "usage_table": lambda t, n: usage.usage_table([make(UsageRecord, t, n)] * 2),
+    "gap_table": lambda t, n: forge_gaps.gap_table([make(OpenGap, t, n)] * 2),
     "books_table": lambda t, n: ledger.books_table(make(Audit, t, n)),
     "version_table": lambda t, n: router.version_table([make(Version, t, n)]),
     "routing_table": lambda t, n: route.routing_table(*routing(t, n)),

@@ -82,7 +82,7 @@ def test_reading_commands_speak_json_and_csv(tmp_path):
 #: Commands that read what there is, or measure it, and tell it in tables or lists.
 READERS = {
     *("doctor", "evaluate", "experts check", "gaps", "keys list", "ledger check", "sql", "traffic evaluate"),
-    *("teams list", "usage"),
+    *("forge gaps", "teams list", "usage"),
     "prices update",
     *("traffic report", "traffic texts", "universe", "versions", "warehouse check", "warehouse stats"),
 }

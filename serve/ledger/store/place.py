@@ -16,7 +16,53 @@ LEDGER_FILE = "ledger.db"  # in a home
 LEDGER_VARIABLE = "LEEROO_LEDGER"
 PASSWORD_VARIABLE = "PGPASSWORD"  # PostgreSQL's own
 _SCHEMES = ("postgresql", "postgres")
-_SECRET = ("password", "secret", "scram_")  # in the names of parameters of a URL
+#: Parameters of libpq that are shown; any other may be a secret, or the end of one with an & in it.
+_SHOWN = frozenset(
+    [
+        "host",
+        "hostaddr",
+        "port",
+        "dbname",
+        "user",
+        "passfile",
+        "options",
+        "application_name",
+        "client_encoding",
+        "connect_timeout",
+        "sslmode",
+        "sslnegotiation",
+        "sslcert",
+        "sslkey",
+        "sslrootcert",
+        "sslcrl",
+        "sslcrldir",
+        "sslsni",
+        "sslcertmode",
+        "sslcompression",
+        "ssl_min_protocol_version",
+        "ssl_max_protocol_version",
+        "requirepeer",
+        "requiressl",
+        "require_auth",
+        "channel_binding",
+        "gssencmode",
+        "gssdelegation",
+        "gsslib",
+        "krbsrvname",
+        "service",
+        "servicefile",
+        "target_session_attrs",
+        "load_balance_hosts",
+        "keepalives",
+        "keepalives_idle",
+        "keepalives_interval",
+        "keepalives_count",
+        "tcp_user_timeout",
+        "replication",
+        "fallback_application_name",
+    ]
+)
+_QUOTED = "write @ as %40, / as %2F, ? as %3F, # as %23 and & as %26 within a user, a password or a parameter"
 
 
 @dataclass(frozen=True)
@@ -87,21 +133,19 @@ def postgres_place(url: str, where: str) -> PostgresPlace:
         raise InputError(
             "where its user, password and host end cannot be told",
             where=where,
-            fix="write @ as %40, / as %2F, ? as %3F and # as %23 within a user, a password or a parameter",
+            fix=_QUOTED,
         )
+    if not all("=" in piece for piece in parts.query.split("&") if parts.query):
+        raise InputError("a parameter has no value", where=where, fix=_QUOTED)
     user, at, hosts = parts.netloc.rpartition("@")
     told = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(name, value) for name, value in told if not _is_secret(name)])
+    query = urlencode([(name, value) for name, value in told if name in _SHOWN])
     netloc = f"{user.partition(':')[0]}{at}{hosts}"
-    if any(_is_secret(name) for name, _ in told) or netloc != parts.netloc:
+    if any(name not in _SHOWN for name, _ in told) or netloc != parts.netloc:
         shown = parts._replace(netloc=netloc, query=query).geturl()
     else:
         shown = url
     return PostgresPlace(shown, url)
-
-
-def _is_secret(parameter: str) -> bool:
-    return any(word in parameter.casefold() for word in _SECRET)
 
 
 def has_ledger(place: Place) -> bool:
