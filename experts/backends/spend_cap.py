@@ -76,7 +76,7 @@ class SpendCap:
         with self._lock:
             left = self._reserved_usd.get(holder, 0) - Fraction(reserved_usd)
             if left > 0:
-                self._reserved_usd[holder] = Fraction(left)
+                self._reserved_usd[holder] = left
             else:
                 self._reserved_usd.pop(holder, None)
             self._spent_usd += Fraction(spent_usd)
@@ -105,11 +105,11 @@ def reserve_batch(purse: Purse, worst_usd: Sequence[float]) -> tuple[int, float]
 
     The sum is one reservation, to be settled as one.
     """
-    sums_usd = list(itertools.accumulate(worst_usd))
-    if not sums_usd or reserve_patiently(purse, sums_usd[-1]):
-        return len(sums_usd), sums_usd[-1] if sums_usd else 0.0
-    for count in range(len(sums_usd) - 1, 0, -1):
+    sums_usd = list(itertools.accumulate(worst_usd, initial=0.0))  # of the first 0, 1, 2, ... questions
+    if not worst_usd or reserve_patiently(purse, sums_usd[-1]):
+        return len(worst_usd), sums_usd[-1]
+    for count in range(len(worst_usd) - 1, 0, -1):
         # Not patiently: fewer questions may fit at once.
-        if purse.reserve(sums_usd[count - 1]) is ReserveOutcome.GRANTED:
-            return count, sums_usd[count - 1]
+        if purse.reserve(sums_usd[count]) is ReserveOutcome.GRANTED:
+            return count, sums_usd[count]
     return 0, 0.0

@@ -10,7 +10,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,11 +22,9 @@ from pipelines.forge.checkpoints import Checkpoints, State
 from pipelines.forge.examples import Choice, Example
 from pipelines.forge.likelihood import answer_logprobs, answer_scores, right_choices, rows_of
 from pipelines.forge.recipe import TrainRecipe
-from pipelines.forge.workers.group import ALONE, Group
+from pipelines.forge.workers.group import ALONE, Group, Measured, Tell
 
-#: What was measured at a ``step``: ``train_loss``, or ``validation_loss`` and ``validation_accuracy``.
-Measured = dict[str, float]
-Tell = Callable[[Measured], None]
+__all__ = ["Measured", "TrainedAdapter", "adapt", "batch_rows", "learning_rate", "train_adapter"]
 
 
 @dataclass(frozen=True)

@@ -20,10 +20,10 @@ from hypothesis import strategies as st
 from pipelines.forge.examples import encode_examples
 from pipelines.forge.recipe import TrainRecipe
 from pipelines.forge.run import learn_questions
-from pipelines.forge.train import Measured, TrainedAdapter, batch_rows
+from pipelines.forge.train import TrainedAdapter, batch_rows
 from pipelines.forge.training_questions import TrainingQuestions
-from pipelines.forge.workers.group import ALONE, Group
-from pipelines.forge.workers.ray_workers import Tell, check_seen, run_on_workers
+from pipelines.forge.workers.group import ALONE, Group, Measured, Tell
+from pipelines.forge.workers.ray_workers import check_seen, run_on_workers
 from pipelines.forge.workers.room import Room, check_count, check_room
 from pipelines.questions.make import make_questions
 from tests.forge.conftest import spec_of, write_tiny_model

@@ -81,10 +81,10 @@ def multiply(
 ) -> torch.Tensor:
     """Return each token's vector times the matrix of its adapter [tokens, out]; zeros where it has none."""
     inputs, matrices = inputs.to(dtype), weights.flatten(0, -3)
-    product = inputs.new_zeros(len(inputs), matrices.shape[1])
     places = adapters.unique().tolist()
     if len(places) == 1 and places[0] >= 0:
         return inputs @ matrices[places[0]].to(dtype).T
+    product = inputs.new_zeros(len(inputs), matrices.shape[1])
     for place in places:
         if place >= 0:
             rows = adapters == place

@@ -207,9 +207,10 @@ def _close(
         frozen = RoundFolder(home.rounds).record(FROZEN)["questions"]["ids"]
         found = measure_frozen(home, added, [*frozen, *judged["ids"]])
         alone = measure_frozen(home, added, frozen) if judged["ids"] else None
+        paid_usd = asked_usd()
         return found | {
-            "alone": alone, "spent_s": meter.spent_s, "spent_usd": meter.spent_usd(asked_usd()),
-            "asked_usd": asked_usd(),
+            "alone": alone, "spent_s": meter.spent_s, "spent_usd": meter.spent_usd(paid_usd),
+            "asked_usd": paid_usd,
         }  # fmt: skip
 
     paid = record.step("bought", bought)

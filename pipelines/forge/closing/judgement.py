@@ -90,7 +90,7 @@ def make_judgement(home: Home, gap: TargetGap, mix: Mix, count: int) -> pa.Table
     others = {name: part for name, part in mix.shares.items() if name in known - own and part > 0}
     share = mix.share_of(gap)
     taken = set(home.warehouse().scan("questions", ["question_id"])["question_id"].to_pylist())
-    if not others or not 0 < share < 1:
+    if not others or not 0 < share < 1 or not count:
         return make_cells(dict.fromkeys(gap.cells, 0))
     counts = _spread(others, round(count * (1 - share)))
     rest = make_cells(counts, JUDGEMENT_SEED, judgement_round(gap), exclude=taken, accept=is_frozen)
@@ -106,12 +106,12 @@ def make_judgement(home: Home, gap: TargetGap, mix: Mix, count: int) -> pa.Table
 def reserve_judgement(home: Home, gap: TargetGap, by_domain: Mapping[str, float], count: int) -> Step:
     """Store the judgement questions of a gap; as JSON holds it."""
     mix = read_mix_of_kinds(home, by_domain)
-    made = make_judgement(home, gap, mix, count) if count else None
-    ids: list[str] = made["question_id"].to_pylist() if made is not None else []
-    if made is not None and ids:
+    made = make_judgement(home, gap, mix, count)
+    ids: list[str] = made["question_id"].to_pylist()
+    if ids:
         home.warehouse().append("questions", made, round=judgement_round(gap))
     kinds = {name for name, _ in gap.cells}
-    rows = made.select(["domain", "subject"]).to_pylist() if made is not None else []
+    rows = made.select(["domain", "subject"]).to_pylist()
     return {
         "ids": ids,
         "of_gap": sum(f"{row['domain']}/{row['subject']}" in kinds for row in rows),

@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+#: What was measured at a ``step``: ``train_loss``, or ``validation_loss`` and ``validation_accuracy``.
+Measured = dict[str, float]
+Tell = Callable[[Measured], None]
 T = TypeVar("T")
 
 

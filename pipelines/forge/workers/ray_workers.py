@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import threading
 import uuid
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from pipelines.forge.workers.group import Group
+from pipelines.forge.workers.group import Group, Measured, Tell
 from warehouse import CannotRunError, LeerooError
 
-Measured = dict[str, float]
-Tell = Callable[[Measured], None]
 T_co = TypeVar("T_co", covariant=True)
 T = TypeVar("T")
 

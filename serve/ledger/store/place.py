@@ -17,51 +17,16 @@ LEDGER_VARIABLE = "LEEROO_LEDGER"
 PASSWORD_VARIABLE = "PGPASSWORD"  # PostgreSQL's own
 _SCHEMES = ("postgresql", "postgres")
 #: Parameters of libpq that are shown; any other may be a secret, or the end of one with an & in it.
-_SHOWN = frozenset(
-    [
-        "host",
-        "hostaddr",
-        "port",
-        "dbname",
-        "user",
-        "passfile",
-        "options",
-        "application_name",
-        "client_encoding",
-        "connect_timeout",
-        "sslmode",
-        "sslnegotiation",
-        "sslcert",
-        "sslkey",
-        "sslrootcert",
-        "sslcrl",
-        "sslcrldir",
-        "sslsni",
-        "sslcertmode",
-        "sslcompression",
-        "ssl_min_protocol_version",
-        "ssl_max_protocol_version",
-        "requirepeer",
-        "requiressl",
-        "require_auth",
-        "channel_binding",
-        "gssencmode",
-        "gssdelegation",
-        "gsslib",
-        "krbsrvname",
-        "service",
-        "servicefile",
-        "target_session_attrs",
-        "load_balance_hosts",
-        "keepalives",
-        "keepalives_idle",
-        "keepalives_interval",
-        "keepalives_count",
-        "tcp_user_timeout",
-        "replication",
-        "fallback_application_name",
-    ]
-)
+_SHOWN = {
+    "host", "hostaddr", "port", "dbname", "user", "passfile", "options", "application_name",
+    "client_encoding", "connect_timeout", "sslmode", "sslnegotiation", "sslcert", "sslkey", "sslrootcert",
+    "sslcrl", "sslcrldir", "sslsni", "sslcertmode", "sslcompression", "ssl_min_protocol_version",
+    "ssl_max_protocol_version", "requirepeer", "requiressl", "require_auth", "channel_binding",
+    "gssencmode", "gssdelegation", "gsslib", "krbsrvname", "service", "servicefile",
+    "target_session_attrs", "load_balance_hosts", "keepalives", "keepalives_idle", "keepalives_interval",
+    "keepalives_count", "tcp_user_timeout", "replication", "fallback_application_name", "oauth_client_id",
+    "oauth_issuer", "oauth_scope", "min_protocol_version", "max_protocol_version", "sslkeylogfile",
+}  # fmt: skip
 _QUOTED = "write @ as %40, / as %2F, ? as %3F, # as %23 and & as %26 within a user, a password or a parameter"
 
 
@@ -139,10 +104,10 @@ def postgres_place(url: str, where: str) -> PostgresPlace:
         raise InputError("a parameter has no value", where=where, fix=_QUOTED)
     user, at, hosts = parts.netloc.rpartition("@")
     told = parse_qsl(parts.query, keep_blank_values=True)
-    query = urlencode([(name, value) for name, value in told if name in _SHOWN])
+    open_ones = [(name, value) for name, value in told if name in _SHOWN]
     netloc = f"{user.partition(':')[0]}{at}{hosts}"
-    if any(name not in _SHOWN for name, _ in told) or netloc != parts.netloc:
-        shown = parts._replace(netloc=netloc, query=query).geturl()
+    if len(open_ones) < len(told) or netloc != parts.netloc:
+        shown = parts._replace(netloc=netloc, query=urlencode(open_ones)).geturl()
     else:
         shown = url
     return PostgresPlace(shown, url)
