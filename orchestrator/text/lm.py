@@ -1,7 +1,7 @@
-"""The hidden states of a small language model that reads the query, as an embedding.
+"""The hidden state of a small language model where it would begin to answer, as an embedding.
 
-A model that answers has read the whole query before its first token: what a middle layer holds then is an
-embedding of the query, by a model that a pool may host anyway.
+Before its first token a model has read the whole query: what a middle layer holds then is an embedding, by
+a model that a pool may host anyway.
 """
 
 from __future__ import annotations
@@ -21,15 +21,16 @@ from warehouse import CannotRunError, InputError
 
 PREFIX = "lm:"
 MAX_TOKENS = 96  # the last ones: of a long text the question and its choices stand at the end
+CUE = "\nAnswer:"  # read after the text: the state of its last token is that of one who is about to answer
 DEPTH = 0.6  # share of the layers that are run
 _SAVE = "save a language model of text and its tokenizer there with `save_pretrained`"
 
 
 class LmEmbedder:
-    """Mean of the hidden states after three fifths of a model's layers, over a text's last 96 tokens.
+    """The last token's hidden state after three fifths of a model's layers.
 
-    The first token is left out: its state is the same for all texts, and far longer than the others. Each
-    text is read on its own, in float32 on one thread: its vector does not depend on what comes with it.
+    The model reads a text's last 96 tokens and a cue to answer. Each text is read on its own, in float32 on
+    one thread: its vector does not depend on what comes with it.
     """
 
     version = 1
@@ -88,7 +89,7 @@ class LmEmbedder:
         return model.eval()
 
     def embed(self, texts: Sequence[str]) -> Vectors:
-        """Return float32 [n, d]; a text of fewer than two tokens is the zero vector."""
+        """Return float32 [n, d]; an empty text is the zero vector."""
         try:
             import torch
         except ImportError as error:
@@ -99,10 +100,11 @@ class LmEmbedder:
         torch.set_num_threads(1)  # with several the last bits differ
         try:
             with torch.inference_mode():
+                cue = self._tokenizer.encode(CUE, add_special_tokens=False).ids
                 for row, ids in enumerate(tokenise(self._tokenizer, texts)):
-                    if len(ids) > 1:
-                        read = self._model(input_ids=torch.tensor([ids]), use_cache=False)
-                        out[row] = read.last_hidden_state[0, 1:].mean(dim=0).numpy()
+                    if texts[row]:
+                        read = self._model(input_ids=torch.tensor([ids + cue]), use_cache=False)
+                        out[row] = read.last_hidden_state[0, -1].numpy()
         finally:
             torch.set_num_threads(threads)
         return unit_rows(out)
