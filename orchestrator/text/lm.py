@@ -116,7 +116,7 @@ def _find_folder(model: str) -> Path:
 
     name = BUNDLED_PREFIX + model
     folder = Path(resolve_model(name) if name in BUNDLED_MODELS else model).expanduser()
-    if not folder.is_dir():
+    if not model or not folder.is_dir():
         bundled = ", ".join(known.removeprefix(BUNDLED_PREFIX) for known in BUNDLED_MODELS)
         raise InputError(
             f"no language model is called {model!r}", fix=f"use one of {bundled}, or a model's folder"
