@@ -81,7 +81,9 @@ class LmEmbedder:
     def _model(self) -> Any:
         import torch
         from transformers import AutoModel
+        from transformers.utils.logging import disable_progress_bar
 
+        disable_progress_bar()
         where: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
         model = AutoModel.from_pretrained(self._folder, dtype=torch.float32, **where)
         model.layers = model.layers[: self._layers]
