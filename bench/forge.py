@@ -21,8 +21,8 @@ GAP, SECOND = "arithmetic/chain_sum", "logic"
 #: The second gap's questions are long: its probe is short.
 PLAN = ["--probe-steps", "4", "--batch", "16", "--validation", "60", "--threads", "1"]
 CLOSE = [
-    *("--weights", "0.7,2,1", "--questions", "5000", "--steps", "128", "--batch", "48", "--rank", "16"),
-    *("--dtype", "bfloat16", "--threads", "1", "--validation", "90", "--probe-steps", "16"),
+    *("--weights", "0.7,2,1", "--questions", "12500", "--steps", "256", "--batch", "48", "--rank", "16"),
+    *("--dtype", "bfloat16", "--threads", "1", "--validation", "90", "--probe-steps", "32"),
 ]  # fmt: skip
 
 
