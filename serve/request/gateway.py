@@ -42,7 +42,8 @@ from serve.request.recording.texts import TextKeeper
 from serve.request.tracing.about_request import about_asked, about_settled, operation_of
 from serve.request.tracing.notes import UNTRACED, Notes
 from serve.request.tracing.request_trace import RequestTrace
-from serve.request.turns import Turn, Turns
+from serve.request.turns.at_door import Turn
+from serve.request.turns.places import Turns
 from serve.request.usable.whole_answer import WholeReply
 from serve.request.visitors import Visitors
 from serve.wire.api_errors import ApiError
@@ -251,16 +252,18 @@ class Gateway:
         return await add_feedback(self.ledger, request, caller)
 
     async def _answer(self, request: CompletionRequest, caller: Caller, visit: Visit) -> Body:
-        found = await self._find_or_let_in(request, caller, visit)
-        reply = await self._answering.whole(found) if isinstance(found, InFlight) else found
+        with self._until_answered(caller, visit):
+            found = await self._find_or_let_in(request, caller, visit)
+            reply = await self._answering.whole(found) if isinstance(found, InFlight) else found
         return reply.answer.body | {"leeroo": reply.report}
 
     async def _open(
         self, request: CompletionRequest, caller: Caller, visit: Visit
     ) -> tuple[dict[str, Any], AsyncGenerator[Body, None]]:
-        found = await self._find_or_let_in(request, caller, visit)
-        if isinstance(found, InFlight):
-            return await self._answering.streamed(found)
+        with self._until_answered(caller, visit):
+            found = await self._find_or_let_in(request, caller, visit)
+            if isinstance(found, InFlight):
+                return await self._answering.streamed(found)
         return found.report, replayed(found, wants_usage=request.wants_usage)
 
     async def _find_or_let_in(
@@ -306,7 +309,7 @@ class Gateway:
         of other keys need not get through all of them.
         """
         longest_s = [one for one in (request.max_latency_s, caller.max_latency_s) if one]
-        async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s])):
+        async with self._turn(caller, min([_DOOR_PATIENCE_S, *longest_s]), goes_on=True):
             job = await self._admission.begin(request, caller, visit)
         job.began = arrived
         return job
@@ -326,8 +329,16 @@ class Gateway:
         told = about_asked(request, caller, self.experts)
         return RequestTrace(sampled, operation_of(request), told, self.traces.take)
 
-    def _turn(self, caller: Caller, patience_s: float = _DOOR_PATIENCE_S) -> Turn:
-        return Turn(self._door, caller.key_id or "", patience_s)
+    def _turn(self, caller: Caller, patience_s: float = _DOOR_PATIENCE_S, *, goes_on: bool = False) -> Turn:
+        return Turn(self._door, caller.key_id or "", patience_s, goes_on=goes_on)
+
+    @contextmanager
+    def _until_answered(self, caller: Caller, visit: Visit) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if visit.job is not None:  # it was let in
+                self._door.finish(caller.key_id or "")
 
     def _books(self, job: InFlight) -> RequestBooks:
         counters = self.one_expert.counters

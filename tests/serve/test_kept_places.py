@@ -5,13 +5,13 @@ import time
 
 import pytest
 
-from serve.request.turns import Turns
+from serve.request.turns.places import Turns
 
 
 @pytest.mark.parametrize("places", [2, 3, 4, 8])
 def test_a_place_that_was_kept_goes_to_who_waits_once_that_time_is_over(places, monkeypatch):
     """Though nobody comes or goes: whoever holds the others may take a minute."""
-    monkeypatch.setattr("serve.request.turns.KEPT_S", 0.1)
+    monkeypatch.setattr("serve.request.turns.places.KEPT_S", 0.1)
 
     async def go():
         turns = Turns(places)

@@ -25,7 +25,8 @@ from serve.experts.direct import DirectClient
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, hash_secret
 from serve.request.gateway import Gateway
-from serve.request.turns import KEPT_S, QueueFullError, Turns
+from serve.request.turns.lately import LATELY_S
+from serve.request.turns.places import KEPT_S, QueueFullError, Turns
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import ChatRequest
 from warehouse import InputError
@@ -82,8 +83,9 @@ def test_whatever_callers_do_no_place_is_lost_and_none_is_given_twice(steps, pla
                 await asyncio.sleep(0)
             assert len(holding) <= turns.at_once <= places
             assert turns.waiting <= most_waiting
-        clock.now += 100
         for _ in range(len(steps) + 1):
+            clock.now += 100
+            turns._look_again()  # the clock here moves without the event loop's timer
             await asyncio.sleep(0)
             if holding:
                 turns.free(holding.pop())
@@ -117,6 +119,60 @@ def test_beside_others_each_holds_one_place_and_alone_all(places, crowd, others)
         turns.free("many")
         await asyncio.sleep(0)
         assert turns.at_once == min(places, crowd - 1)
+        for task in many:
+            task.cancel()
+        await asyncio.gather(*many, return_exceptions=True)
+
+    asyncio.run(go())
+
+
+@given(
+    st.integers(2, 6),
+    st.integers(2, 30),
+    st.lists(st.tuples(st.floats(0.0, 0.012), st.booleans()), min_size=1, max_size=30),
+)
+@settings(deadline=None, max_examples=100)
+def test_a_crowd_waits_for_the_request_of_a_caller_with_one_but_never_for_long(places, crowd, visits):
+    async def go():
+        clock = Clock()
+        turns = Turns(places, 100, clock, one_each=True)
+        let_in = []  # when the crowd's were
+        beside_at = -1.0  # when a request of the other was let in that is not answered
+
+        async def one():
+            await turns.take("many")
+            assert not let_in or beside_at < 0 or clock.now >= min(let_in[-1], beside_at) + LATELY_S - 1e-9
+            let_in.append(clock.now)
+
+        async def go_on(seconds):
+            for _ in range(8):  # the crowd's requests are decided at once, and not answered
+                await asyncio.sleep(0)
+                while turns.at_once > (beside_at >= 0):
+                    turns.free("many")
+                    await asyncio.sleep(0)
+            clock.now += seconds
+            turns._look_again()  # the clock here moves without the event loop's timer
+
+        await turns.take("one")  # the crowd is not alone
+        turns.free("one")
+        turns.finish("one")
+        many = [asyncio.create_task(one()) for _ in range(crowd)]
+        await go_on(0.0)
+        for wait_s, is_slow in visits:
+            assert turns.take_free("one")  # a place is kept
+            beside_at = clock.now
+            before = len(let_in)
+            await go_on(wait_s)
+            if is_slow:
+                await go_on(2 * LATELY_S)
+                await go_on(0.0)
+                assert len(let_in) > before or len(let_in) == crowd  # the crowd is not stopped
+            turns.free("one")
+            turns.finish("one")
+            beside_at = -1.0
+            await go_on(0.001)
+            await go_on(0.001)
+            assert len(let_in) > before or len(let_in) == crowd
         for task in many:
             task.cancel()
         await asyncio.gather(*many, return_exceptions=True)

@@ -13,7 +13,8 @@ from serve.request.asking.latencies import Latencies
 from serve.request.asking.retrying import ask_with_retries
 from serve.request.candidates.service import Service
 from serve.request.in_flight import InFlight
-from serve.request.turns import Turns, ask_in_turn
+from serve.request.turns.at_expert import ask_in_turn
+from serve.request.turns.places import Turns
 
 T = TypeVar("T")
 

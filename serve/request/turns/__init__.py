@@ -1,0 +1,1 @@
+"""Requests that have to wait here: for a place at the door, or at an expert."""
