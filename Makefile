@@ -3,6 +3,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
+# Python keeps what it compiled: else every process of the tests, Ray's workers too, compiles all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 # How often the tests of kills do it; CI is content with 2.
 LEEROO_KILL_SEEDS ?= 10
 # Two processes; tests of one cluster or one module's engines stay together (tests/conftest.py).

@@ -36,6 +36,14 @@ def _uses_cluster(file: Path) -> bool:
     return "ray_cluster" in file.read_text(encoding="utf-8")
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Where the tests of one mark are asked for, a file that does not name it is not even imported."""
+    mark = str(config.getoption("markexpr"))
+    if not mark.isidentifier() or not collection_path.match("test_*.py"):
+        return None
+    return True if mark not in collection_path.read_text(encoding="utf-8") else None
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByCluster:
     return ByCluster(config, log)

@@ -78,12 +78,17 @@ def forge_folder(home: Home, gap: TargetGap) -> Path:
     return home.path / "forge" / gap.slug
 
 
+class PausedError(Exception):
+    """The training has come as far as it was to; the same call goes on from there."""
+
+
 def forge_specialist(
     home: Home,
     gap: TargetGap,
     known: Catalogue,
     settings: ForgeSettings,
     *,
+    pause_at: int | None = None,
     connect: Callable[[], None] = lambda: None,
     tell: Tell = lambda line: None,
     on_measured: Callable[[Measured], None] = lambda measured: None,
@@ -95,12 +100,14 @@ def forge_specialist(
         gap: what it is to learn.
         known: the catalogue with the base.
         settings: how.
+        pause_at: step of the training to end at; None: its last one.
         connect: called before anything else where workers train; must establish a Ray connection.
         tell: told in a sentence what happens.
         on_measured: told what training measures.
 
     Raises:
         InputError, CannotRunError, TooFewError: it cannot be made; see :mod:`pipelines.forge.readiness`.
+        PausedError: the training has come to ``pause_at``.
     """
     base, folder = known.get(settings.base), forge_folder(home, gap)
     gpus = _seat_workers(settings, connect)
@@ -129,14 +136,17 @@ def forge_specialist(
         def train() -> Step:
             tell(f"training {size.trainable:,} of {size.base:,} parameters of {base.name}")
             learn = partial(
-                learn_questions, base, questions, made["fingerprint"], settings.recipe, folder.absolute()
-            )
+                learn_questions, base, questions, made["fingerprint"], settings.recipe, folder.absolute(),
+                pause_at=pause_at,
+            )  # fmt: skip
             if settings.workers:
                 done = run_on_workers(
                     learn, settings.workers, folder / "ray", use_gpus=gpus > 0, tell=measured
                 )
             else:
                 done = learn(tell=measured)
+            if done.stopped == "pause":
+                raise PausedError
             if done.stopped == "time":
                 raise CannotRunError(
                     f"training stopped at its cap of {settings.recipe.minutes:g} minutes,"
@@ -170,6 +180,7 @@ def learn_questions(
     recipe: TrainRecipe,
     folder: Path,
     *,
+    pause_at: int | None = None,
     group: Group = ALONE,
     tell: Callable[[Measured], None] = lambda measured: None,
 ) -> TrainedAdapter:
@@ -181,6 +192,7 @@ def learn_questions(
         fingerprint: of these.
         recipe: how.
         folder: for checkpoints and the adapter.
+        pause_at: step to pause at; None: it goes on to its end.
         group: of workers that train it.
         tell: told what was measured, as it is.
     """
@@ -193,6 +205,7 @@ def learn_questions(
         recipe,
         folder,
         identity=f"{fingerprint} {base.version}",
+        pause_at=pause_at,
         tell=tell,
         group=group,
     )

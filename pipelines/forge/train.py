@@ -34,7 +34,7 @@ class TrainedAdapter:
     folder: Path
     best_step: int
     steps: int
-    stopped: str  # done | early | time
+    stopped: str  # done | early | time | pause
     history: tuple[Measured, ...]
     trainable: int  # parameters
     spent_s: float
@@ -95,6 +95,7 @@ def train_adapter(
     folder: Path,
     *,
     identity: str,
+    pause_at: int | None = None,
     tell: Tell = lambda measured: None,
     group: Group = ALONE,
 ) -> TrainedAdapter:
@@ -111,6 +112,7 @@ def train_adapter(
         recipe: how.
         folder: checkpoints and ``adapter/`` are written there.
         identity: of base and data: what must be the same for a checkpoint to be gone on from.
+        pause_at: step to pause at, to be gone on from by another call; None: it goes on to its end.
         tell: told what was measured, as it is; what was before a kill is not told again.
         group: of workers that train it; each calls this with the same arguments.
 
@@ -147,7 +149,8 @@ def train_adapter(
             history.append(measured)
             losses.append(measured["validation_loss"])
             _tell_first(group, tell, measured)
-        stopped = _why_stop(recipe, step, losses, is_late)
+        is_pausing = pause_at is not None and step >= pause_at
+        stopped = _why_stop(recipe, step, losses, is_late) or ("pause" if is_pausing else "")
         if group.is_first and (stopped or (step and step % recipe.checkpoint_every == 0)):
             checkpoints.save(_state(step, weights, optimiser, best, history, spent_s))
         if stopped:
@@ -162,7 +165,7 @@ def train_adapter(
         for name, value in weights.items():
             value.copy_(best[name])
     target = folder / "adapter"
-    if group.is_first:
+    if group.is_first and stopped != "pause":
         model.save_pretrained(str(target))
     evaluated = [m for m in history if "validation_loss" in m]
     return TrainedAdapter(

@@ -3,7 +3,6 @@
 import asyncio
 import json
 
-import anthropic
 import openai
 import pytest
 from able_api import TEXT, THOUGHT, AbleHandler
@@ -28,6 +27,8 @@ def openai_client(endpoint):
 
 @pytest.fixture(scope="module")
 def anthropic_client(endpoint):
+    import anthropic  # takes seconds, in every process that collects this file
+
     with anthropic.Anthropic(base_url=endpoint.url, api_key=endpoint.key, max_retries=0) as client:
         yield client
 
@@ -205,6 +206,8 @@ def test_tokens_are_counted(anthropic_client):
 
 
 def test_messages_refusals(anthropic_client, endpoint):
+    import anthropic
+
     def ask(**odd):
         asked = {"model": "leeroo", "max_tokens": 9, "messages": [{"role": "user", "content": ASKED}]}
         return anthropic_client.messages.create(**asked | odd)
@@ -234,6 +237,8 @@ def test_messages_refusals(anthropic_client, endpoint):
 
 
 def test_both_at_once_and_asynchronous(endpoint):
+    import anthropic
+
     async def ask():
         ours = openai.AsyncOpenAI(base_url=f"{endpoint.url}/v1", api_key=endpoint.key)
         theirs = anthropic.AsyncAnthropic(base_url=endpoint.url, auth_token=endpoint.key, api_key=None)

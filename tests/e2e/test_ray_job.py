@@ -14,7 +14,6 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import mlflow
 import pyarrow.compute as pc
 import pytest
 
@@ -89,6 +88,8 @@ def without_address() -> dict[str, str]:
 
 @pytest.mark.timeout(900)
 def test_two_submitted_rounds_succeed(tmp_path: Path, jobs_address: str) -> None:
+    import mlflow  # takes seconds, in every process that collects this file
+
     (tmp_path / "catalogue.yaml").write_text(CATALOGUE)
     home = tmp_path / "home"
     command = [

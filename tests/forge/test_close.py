@@ -44,12 +44,16 @@ def test_the_real_plan_refuses_a_second_gap_with_figures(place: tuple[Path, Path
 
 
 def test_close_goes_no_further_than_a_plan_that_does_not_pay(place: tuple[Path, Path]) -> None:
+    recipe = place[0].parent / "recipe.yaml"
+    recipe.write_text("rank: 3\nalpha: 5.0\nevaluate_every: 50\nsteps: 999\n")
     close = ["forge", "close", *SMALL, "--questions", "60", "--queries-per-month", "0", "--judged-on", "40"]
-    run = leeroo(place, *close)
+    run = leeroo(place, *close, "--recipe", str(recipe))
     assert run.exit_code == 1, run.output
     assert f"the gap that holds most: {GAP}" in run.output
     assert "not closed: it does not pay: no: " in run.output
     record = json.loads((place[0] / "forge" / "arithmetic-chain-sum" / "record.json").read_text())
+    used = record["settings"]["recipe"]
+    assert (used["rank"], used["alpha"], used["steps"], used["evaluate_every"]) == (3, 5.0, 8, 2)
     assert not record["plan"]["pays"]
     assert "train" not in record
     home = Home.open(place[0])

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipelines.forge.closing.compare import Interval, Verdict, contest
+from pipelines.forge.closing.compare import Comparison, Interval, contest
 from pipelines.forge.closing.plan import CurvePoint, Prices, expect_accuracy, plan_gap, value_hypothetical
 from universe.analysis.candidate import CandidateValue
 from universe.model.expectation import Expected
@@ -142,5 +142,5 @@ def test_a_verdict_asks_for_the_gap_and_against_forgetting(
     base, mine = np.arange(n) < 25, np.arange(n) < int(right * n)
     elsewhere = np.arange(n) < 60
     after = np.arange(n) < 60 + int(other * n)
-    verdict = Verdict(contest("gap", base, mine, 0.25), (), contest("else", elsewhere, after, 0.25))
+    verdict = Comparison(contest("gap", base, mine, 0.25), (), contest("else", elsewhere, after, 0.25))
     assert (verdict.is_closed, verdict.forgets) == (is_closed, forgets)

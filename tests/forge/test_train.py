@@ -41,6 +41,7 @@ def train(
     recipe: TrainRecipe = RECIPE,
     identity: str = "data",
     tell: Callable[[Measured], None] = lambda measured: None,
+    pause_at: int | None = None,
 ) -> TrainedAdapter:
     spec = spec_of(model)
     base, tokenizer = load_base(spec, recipe)
@@ -53,6 +54,7 @@ def train(
         recipe,
         folder,
         identity=identity,
+        pause_at=pause_at,
         tell=tell,
     )
 
@@ -171,6 +173,24 @@ def test_a_training_that_is_stopped_at_any_moments_ends_the_same(
         with contextlib.suppress(Stopped):
             train(tiny_model, broken, tell=stop)
     assert curve(train(tiny_model, broken)) == curve(whole)
+
+
+@given(pauses=st.lists(st.integers(1, 30), min_size=1, max_size=3))
+@settings(max_examples=3, deadline=None)
+def test_a_training_that_pauses_anywhere_ends_the_same(
+    tiny_model: Path, tmp_path_factory: pytest.TempPathFactory, pauses: list[int]
+) -> None:
+    whole = train(tiny_model, tmp_path_factory.mktemp("whole"))
+    folder, reached = tmp_path_factory.mktemp("paused"), 0
+    for pause_at in pauses:
+        told: list[Measured] = []
+        done = train(tiny_model, folder, tell=told.append, pause_at=pause_at)
+        reached = max(reached, min(pause_at, RECIPE.steps))
+        assert done.steps == reached  # it does not go back, and no step further
+        assert all(measured["step"] <= reached for measured in told)
+        assert done.stopped == ("done" if reached == RECIPE.steps else "pause")
+        assert done.folder.exists() == (done.stopped == "done")
+    assert curve(train(tiny_model, folder)) == curve(whole)
 
 
 @pytest.mark.kills

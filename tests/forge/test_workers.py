@@ -74,7 +74,7 @@ CHECKPOINTS = "trained/checkpoints/*.pt"
 
 
 def learn_watched(
-    model: str, folder: Path, *, group: Group, tell: Tell, kills: bool = False
+    model: str, folder: Path, *, group: Group, tell: Tell, kills: bool = False, pause_at: int | None = None
 ) -> TrainedAdapter:
     """Train, and write down who dealt out what and who wrote."""
     from pipelines.forge.checkpoints import Checkpoints
@@ -88,7 +88,7 @@ def learn_watched(
     Checkpoints.save = watched  # type: ignore[method-assign]
     own = WatchedGroup(group.rank, group.size, folder, kills)
     return learn_questions(
-        spec_of(model), QUESTIONS, "data", RECIPE, folder / "trained", group=own, tell=tell
+        spec_of(model), QUESTIONS, "data", RECIPE, folder / "trained", pause_at=pause_at, group=own, tell=tell
     )
 
 
@@ -168,6 +168,9 @@ def test_a_worker_of_ray_train_that_is_killed_is_replaced_and_nothing_differs(
 ) -> None:
     one, alone = learn_alone(qwen, tmp_path)
     told: list[Measured] = []
+    pausing = partial(learn_watched, qwen, tmp_path, pause_at=4)
+    paused = run_on_workers(pausing, 2, tmp_path / "ray", use_gpus=False, tell=told.append)
+    assert (paused.steps, paused.stopped, told[-1]["step"]) == (4, "pause", 4)
     work = partial(learn_watched, qwen, tmp_path, kills=True)
     two = run_on_workers(work, 2, tmp_path / "ray", use_gpus=False, tell=told.append)
     assert (tmp_path / "killed").exists()

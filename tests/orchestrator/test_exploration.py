@@ -7,7 +7,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import chisquare
 
 from orchestrator.selection.exploration import explore, propensities_of
 from warehouse import InputError
@@ -68,6 +67,8 @@ def test_draws_are_as_frequent_as_they_are_said_to_be(value, allowed, share, tem
     frequent = expected >= 5  # what the test by chi square is good for
     assert seen[~frequent].sum() <= 50
     if frequent.sum() > 1:
+        from scipy.stats import chisquare
+
         total = seen[frequent].sum()
         assert chisquare(seen[frequent], expected[frequent] / expected[frequent].sum() * total).pvalue > 1e-6
 

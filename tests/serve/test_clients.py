@@ -3,7 +3,6 @@
 import asyncio
 import json
 
-import litellm
 import openai
 import pytest
 
@@ -63,6 +62,8 @@ def test_openai_async(base):
 
 
 def test_litellm(base):
+    import litellm  # takes seconds, in every process that collects this file
+
     asked = {"model": "openai/leeroo:quality", "messages": CAPITAL, **base}
     answer = litellm.completion(**asked)
     assert answer.choices[0].message.content == SAID

@@ -109,10 +109,19 @@ class Endpoint:
             command, env=env, stdout=self.log.open("w"), stderr=subprocess.STDOUT, start_new_session=True
         )
         self.root = psutil.Process(self.process.pid)
+        try:
+            self._wait_until_ready()
+        except (
+            BaseException
+        ):  # nobody else can end what did not start; Ctrl-C and a test's timeout come here too
+            self.kill()
+            raise
+
+    def _wait_until_ready(self):
         ends = time.monotonic() + 200
-        while "Ready:" not in self.log.read_text():
-            assert self.process.poll() is None, self.log.read_text()
-            assert time.monotonic() < ends, self.log.read_text()
+        while "Ready:" not in (said := self.log.read_text()):
+            assert self.process.poll() is None, said
+            assert time.monotonic() < ends, said
             time.sleep(0.2)
 
     def named(self, part):

@@ -17,11 +17,14 @@ from pipelines.commands.forge.specialists import (
     Questions,
     Rank,
     Rate,
+    RecipeFile,
     Seed,
     Steps,
     Threads,
     Validation,
     Weights,
+    Workers,
+    follow_recipe,
     read_settings,
     tell_measured,
 )
@@ -35,6 +38,7 @@ def register(group: typer.Typer) -> None:
 
 
 def close(
+    context: typer.Context,
     gap: Annotated[
         str | None,
         typer.Argument(help="Domain or generator; by default the gap that holds most of the traffic."),
@@ -51,6 +55,8 @@ def close(
     dtype: Dtype = "float32",
     threads: Threads = 0,
     seed: Seed = 0,
+    workers: Workers = 0,
+    recipe: RecipeFile = None,
     licence: LicenceOption = None,
     held_out: Annotated[int, typer.Option(min=20, help="Held-out questions of the gap.")] = 120,
     elsewhere: Annotated[int, typer.Option(min=20, help="Questions of other domains.")] = 140,
@@ -91,9 +97,10 @@ def close(
     """
     from pipelines.commands.terminal.console import print_line
     from pipelines.forge.closing.cap import Cap
-    from pipelines.forge.closing.close import CloseSettings, close_gap
+    from pipelines.forge.closing.close import close_gap
     from pipelines.forge.closing.gaps import choose_gap
     from pipelines.forge.closing.plan import Prices
+    from pipelines.forge.closing.settings import CloseSettings, watch_probe
     from pipelines.ray_session import Connection
 
     place = Home.open(home)
@@ -104,8 +111,8 @@ def close(
         gap, catalogue, base=base, levels=levels, weights=weights, questions=questions, validation=validation,
         steps=steps, batch=batch, rank=rank, learning_rate=learning_rate, dtype=dtype, threads=threads,
         minutes=float(10**6) if minutes is None else max(minutes, 1e-9), seed=seed, licence=licence,
-        evaluate_every=max(1, min(50, probe_steps // 2)),
     )  # fmt: skip
+    settings = watch_probe(follow_recipe(context, settings, recipe, workers), probe_steps)
     how = CloseSettings(
         settings, held_out=held_out, elsewhere=elsewhere, judged_on=judged_on,
         cap=Cap(budget_usd, minutes, usd_per_hour), probe_steps=probe_steps, price_weight=price_weight,

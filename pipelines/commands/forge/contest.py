@@ -33,7 +33,7 @@ def compare(
     from experts import load_catalogue
     from pipelines.commands.terminal.console import print_line
     from pipelines.commands.terminal.query_output import write_records
-    from pipelines.forge.closing.close import try_made, why_refused
+    from pipelines.forge.closing.trial import try_made, why_refused
     from pipelines.forge.gap import find_target
 
     verdict = try_made(

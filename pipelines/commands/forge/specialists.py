@@ -41,7 +41,13 @@ Seed = Annotated[int, typer.Option(help="Of questions, adapter and order.")]
 LicenceOption = Annotated[
     str | None, typer.Option(help="Licence of the base, where its model card does not state it.")
 ]
-#: Options of ``run`` that are fields of a recipe.
+Workers = Annotated[
+    int, typer.Option(min=0, help="Workers of a Ray cluster, a GPU each where it has any; 0: here.")
+]
+RecipeFile = Annotated[
+    Path | None, typer.Option(help="YAML file of a recipe's fields; options given go before it.")
+]
+#: Options that are fields of a recipe.
 FIELDS = {
     "steps": "steps", "batch": "batch_size", "rank": "rank", "learning_rate": "learning_rate",
     "dtype": "dtype", "threads": "threads", "minutes": "minutes", "seed": "seed",
@@ -70,12 +76,8 @@ def run(
     threads: Threads = 0,
     minutes: Minutes = 60.0,
     seed: Seed = 0,
-    workers: Annotated[
-        int, typer.Option(min=0, help="Workers of a Ray cluster, a GPU each where it has any; 0: here.")
-    ] = 0,
-    recipe: Annotated[
-        Path | None, typer.Option(help="YAML file of a recipe's fields; options given go before it.")
-    ] = None,
+    workers: Workers = 0,
+    recipe: RecipeFile = None,
     licence: LicenceOption = None,
     catalogue: CatalogueOption = None,
     address: AddressOption = None,
@@ -94,7 +96,7 @@ def run(
         steps=steps, batch=batch, rank=rank, learning_rate=learning_rate, dtype=dtype, threads=threads,
         minutes=minutes, seed=seed, licence=licence,
     )  # fmt: skip
-    settings = _follow_recipe(context, settings, recipe, workers)
+    settings = follow_recipe(context, settings, recipe, workers)
     with Connection(address) as connection:
         forged = forge_specialist(
             Home.open(home), target, known, settings, connect=connection.ensure, tell=print_line,
@@ -109,7 +111,7 @@ def run(
     print_line(f"catalogue with it: {made.catalogue}")
 
 
-def _follow_recipe(
+def follow_recipe(
     context: typer.Context, settings: ForgeSettings, file: Path | None, workers: int
 ) -> ForgeSettings:
     """The settings with the recipe and the workers of a file, where the command line does not give them."""
@@ -146,7 +148,6 @@ def read_settings(
     minutes: float,
     seed: int,
     licence: str | None,
-    evaluate_every: int = 50,
 ) -> tuple[TargetGap, Catalogue, ForgeSettings]:
     """The gap, the catalogue and the settings that the options name."""
     from experts import load_catalogue
@@ -162,7 +163,6 @@ def read_settings(
     recipe = TrainRecipe(
         steps=steps, batch_size=batch, learning_rate=learning_rate, rank=rank, alpha=float(rank),
         dtype="float32" if dtype == "float32" else "bfloat16", threads=threads, minutes=minutes, seed=seed,
-        evaluate_every=evaluate_every,
     )  # fmt: skip
     settings = ForgeSettings(
         base=base or cheapest_base(known),

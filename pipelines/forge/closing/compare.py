@@ -76,7 +76,7 @@ def contest(name: str, base: Right, specialist: Right, chance: float, *, seed: i
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Comparison:
     """What the test says: the gap by level and in all, and the rest."""
 
     gap: Contest
@@ -119,7 +119,7 @@ def other_questions(home_questions: pa.Table, gap: TargetGap, count: int, *, see
 
 def compare_specialist(
     base: ExpertSpec, adapter: Path, held_out: pa.Table, elsewhere: pa.Table, recipe: TrainRecipe
-) -> Verdict:
+) -> Comparison:
     """Ask base and specialist the same questions, as the engine would rank their options.
 
     Args:
@@ -148,7 +148,7 @@ def compare_specialist(
         for n in sorted(set(level.tolist()))
     )
     others = ask(elsewhere)
-    return Verdict(
+    return Comparison(
         contest("the gap", before, after, float(chance.mean())),
         levels,
         contest("elsewhere", others[0], others[1], float(others[2].mean())),

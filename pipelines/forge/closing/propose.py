@@ -6,6 +6,7 @@ import contextlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 
 import numpy as np
 
@@ -23,6 +24,7 @@ from pipelines.forge.leaks import EvaluationSet
 from pipelines.forge.readiness import check_base
 from pipelines.forge.run import (
     ForgeSettings,
+    PausedError,
     Tell,
     evaluation_questions,
     forge_folder,
@@ -52,6 +54,7 @@ def propose_plan(
     price_weight: float = 0.0,
     by_domain: Mapping[str, float] | None = None,
     begins: bool = False,
+    connect: Callable[[], None] = lambda: None,
     tell: Tell = lambda line: None,
     on_measured: Callable[[Measured], None] = lambda measured: None,
 ) -> GapPlan:
@@ -67,6 +70,7 @@ def propose_plan(
         price_weight: the score that one USD per query has to buy.
         by_domain: parts of the domains in the traffic; None or empty: those of the answered questions count.
         begins: whether the probe is the beginning of the training itself, which goes on from there.
+        connect: called where workers train; must establish a Ray connection.
         tell: told in a sentence what happens.
         on_measured: told what the probe measures.
 
@@ -75,10 +79,11 @@ def propose_plan(
         NotReadyError: there are no outcomes to value it by.
     """
     base = known.get(settings.base)
-    check_base(base, settings.recipe, forge_folder(home, gap), licence=settings.licence)
+    if not begins:  # whoever begins sees to that, and knows what workers have
+        check_base(base, settings.recipe, forge_folder(home, gap), licence=settings.licence)
     outcomes, in_gap = _outcomes_of(home, gap, base.name)
     expected = expected_success(outcomes, cache_dir=home.embeddings)
-    probe = _begin if begins else _probe
+    probe = partial(_begin, connect=connect) if begins else _probe
     curve, seconds = probe(home, gap, known, settings, probe_steps, tell, on_measured)
     wanted = settings.recipe.steps * settings.recipe.batch_size
     reach = expect_accuracy(curve, settings.validation, wanted)
@@ -131,13 +136,9 @@ def _share(gap: TargetGap, outcomes: Outcomes, in_gap: np.ndarray, by_domain: Ma
     return share
 
 
-class _ProbedError(Exception):
-    """The training has come far enough for a plan; it is ended as a kill would, and goes on as after one."""
-
-
 def _begin(
     home: Home, gap: TargetGap, known: Catalogue, settings: ForgeSettings, steps: int, tell: Tell,
-    on_measured: Callable[[Measured], None],
+    on_measured: Callable[[Measured], None], *, connect: Callable[[], None],
 ) -> tuple[list[CurvePoint], float]:  # fmt: skip
     """Learning curve and seconds per training question of the first steps of the training itself."""
     from mlflow import MlflowClient
@@ -147,14 +148,13 @@ def _begin(
     def watch(found: Measured) -> None:
         on_measured(found)
         moments.append(time.monotonic())
-        if "train_loss" in found and found["step"] > steps:  # the checkpoint of ``steps`` is written then
-            raise _ProbedError
 
-    noted = replace(settings, recipe=replace(recipe, checkpoint_every=steps))
     file = forge_folder(home, gap) / "record.json"
     if "train" not in RoundRecord(file):
-        with contextlib.suppress(_ProbedError):
-            forge_specialist(home, gap, known, noted, tell=tell, on_measured=watch)
+        with contextlib.suppress(PausedError):
+            forge_specialist(
+                home, gap, known, settings, pause_at=steps, connect=connect, tell=tell, on_measured=watch
+            )
     record = RoundRecord(file)
     client = MlflowClient(home.mlflow_uri, registry_uri=home.mlflow_uri)
     kept = client.get_metric_history(record["mlflow"]["run_id"], "validation_accuracy")
