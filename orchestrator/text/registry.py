@@ -14,6 +14,8 @@ import numpy as np
 
 from orchestrator.text.embedder import Embedder, Vectors, WeightsIdentity
 from orchestrator.text.embedding_cache import CachedEmbedder
+from orchestrator.text.lm import PREFIX as LM_PREFIX
+from orchestrator.text.lm import LmEmbedder
 from orchestrator.text.minilm import MiniLmEmbedder
 from orchestrator.text.shallow_minilm import ShallowMiniLmEmbedder
 from orchestrator.text.tokens import unit_rows
@@ -43,7 +45,7 @@ def load_embedder(name: str, *, cache_dir: Path | None = None) -> Embedder:
     """Build the embedder called ``name``, with an on-disk cache if ``cache_dir`` is given.
 
     Args:
-        name: of :data:`EMBEDDERS`, or several joined by ``+``.
+        name: of :data:`EMBEDDERS`, ``lm:`` and a language model, or several joined by ``+``.
         cache_dir: where vectors are kept, by weights and text.
 
     Raises:
@@ -61,11 +63,15 @@ def load_cached(name: str, cache_dir: Path) -> list[CachedEmbedder]:
 
 def _build_parts(name: str) -> list[Embedder]:
     for part in name.split("+"):
-        if part not in EMBEDDERS:
+        if part not in EMBEDDERS and not part.startswith(LM_PREFIX):
             raise InputError(
-                f"no embedder is called {part!r}", fix=f"use one of {', '.join(sorted(EMBEDDERS))}"
+                f"no embedder is called {part!r}",
+                fix=f"use one of {', '.join(sorted(EMBEDDERS))}, or {LM_PREFIX}MODEL",
             )
-    return [EMBEDDERS[part].build() for part in name.split("+")]
+    return [
+        EMBEDDERS[part].build() if part in EMBEDDERS else LmEmbedder(part.removeprefix(LM_PREFIX))
+        for part in name.split("+")
+    ]
 
 
 def is_static(name: str) -> bool:
@@ -86,7 +92,8 @@ def check_embedders(name: str = DEFAULT_EMBEDDER) -> dict[str, LeerooError]:
 
 def describe_embedders() -> str:
     """The names for the help of an option."""
-    return ", ".join(f"{name} ({kind.about})" for name, kind in EMBEDDERS.items())
+    named = [f"{name} ({kind.about})" for name, kind in EMBEDDERS.items()]
+    return ", ".join([*named, f"{LM_PREFIX}MODEL (hidden states of a small language model, slow)"])
 
 
 class JoinedEmbedder:
