@@ -18,6 +18,7 @@ from bench.routing_data import add_recorded_argument, read_pools
 from bench.universe_baselines import print_baselines, print_greedy_traps
 from bench.universe_expected import print_expected_or_raw
 from bench.universe_gaps import print_gaps
+from bench.universe_policy import print_by_policy
 from bench.universe_proof import print_brute_force, print_frontier
 from bench.universe_robust import print_robust
 from bench.universe_scale import print_masters, print_scale, print_textbook
@@ -35,13 +36,14 @@ PARTS: dict[str, Part] = {
     "scale": print_scale,
     "textbook": print_textbook,
     "masters": print_masters,
+    "policy": print_by_policy,
 }
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     add_recorded_argument(parser)
-    usual = ",".join(name for name in PARTS if name != "masters")
+    usual = ",".join(name for name in PARTS if name not in ("masters", "policy"))
     parser.add_argument("--parts", default=usual, help=f"comma-separated, of {', '.join(PARTS)} [{usual}]")
     parser.add_argument("--out", type=Path, default=Path(".leeroo/bench/universe"), help="figures and caches")
     arguments = parser.parse_args()

@@ -12,7 +12,7 @@ from typer.models import CommandInfo, TyperInfo
 #: One module per group, in the order of ``leeroo --help``, which shows them under these headings.
 GROUPS = {
     "Learn which expert answers": ("selfplay", "judge", "router", "route", "traffic"),
-    "Choose and make experts": ("experts", "universe", "forge"),
+    "Choose and make experts": ("experts", "universe", "gaps", "forge"),
     "Serve": ("serve", "ask", "maintenance", "accounts.keys", "accounts.teams", "accounts.usage", "ledger"),
     "Look into what happened": ("pages.report", "pages.ui", "doctor"),
     "Data and prices": ("warehouse", "data.imports", "data.prices"),

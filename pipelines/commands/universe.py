@@ -1,9 +1,9 @@
-"""``leeroo universe`` and ``leeroo gaps``: which experts to keep, and where they fall short."""
+"""``leeroo universe``: which experts to keep."""
 
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,12 +25,13 @@ from pipelines.learning.cross_fitted import expected_success, held_out
 from warehouse.home import Home
 
 if TYPE_CHECKING:
+    from universe.analysis.alternatives import SetByPolicy
     from universe.analysis.frontier import Budget
+    from universe.analysis.held_out import HeldOutValue
     from warehouse import Outcomes
 
 
-#: Recorded requests from which on regions are weighted by them; shares of fewer are chance.
-FEWEST_REQUESTS = 50
+SETS_BY_POLICY = 6  # that are valued where one is chosen by it, if no number is given
 
 
 def register(app: typer.Typer) -> None:
@@ -39,7 +40,6 @@ def register(app: typer.Typer) -> None:
     group.callback()(choose)
     group.command("apply")(apply)
     app.add_typer(group, name="universe")
-    app.command("gaps")(gaps)
 
 
 def choose(
@@ -104,6 +104,15 @@ def choose(
         float,
         typer.Option(help="--robust: share of scenarios that count as worst; 0 is the single worst one."),
     ] = 0.0,
+    by_policy: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Show what the policy, asking several, reaches with so many of the best sets."
+        ),
+    ] = 0,
+    choose_by_policy: Annotated[
+        bool, typer.Option(help="Keep the one of these sets with which the policy reaches most.")
+    ] = False,
     judge: Annotated[bool, typer.Option(help="Evaluate the choice on held-out questions.")] = True,
     sample: Annotated[int | None, typer.Option(help="Solve on samples of this many questions.")] = None,
     time_limit_s: Annotated[
@@ -115,13 +124,14 @@ def choose(
 ) -> None:
     """Choose the best set of experts within the limits, with a proof, and keep it for `universe apply`.
 
-    With --json or --csv, print one row per expert, or with --frontier one per budget.
+    With --json or --csv, print one row per expert; per set with --by-policy, per budget with --frontier.
     """
     if context.invoked_subcommand:
         return
     from pipelines.commands.terminal.console import Terminal
     from pipelines.commands.terminal.progress import working
     from pipelines.commands.terminal.query_output import write_records
+    from universe.analysis.alternatives import keep_set, nearest_sets
     from universe.analysis.explain import binding_limits, marginal_values, reasons_to_keep
     from universe.analysis.frontier import cost_points, trace_frontier
     from universe.analysis.robust import select_robust, uncertain_world
@@ -131,38 +141,47 @@ def choose(
     from universe.model.risk import Risk
     from universe.pool_file import write_plan
     from universe.report.figures import draw_frontier, draw_marginal_values, draw_robustness
-    from universe.report.records import candidate_record, frontier_records, universe_records
+    from universe.report.records import candidate_record, frontier_records, set_records, universe_records
     from universe.report.tables import (
         describe_search,
         render_binding,
         render_candidate,
         render_frontier,
         render_held_out,
+        render_judged_sets,
         render_marginal_values,
         render_robust,
+        render_sets,
         render_universe,
     )
     from universe.solver.select import select_universe, universe_program
-    from warehouse import InfeasibleError, TooFewError
+    from warehouse import InfeasibleError, InputError, TooFewError
 
     for_programs = as_json or as_csv
+    count = by_policy or (SETS_BY_POLICY if choose_by_policy else 0)
+    if count and (raw or candidate):
+        raise InputError(
+            "a set is valued by policy on forecasts, and alone",
+            where="--by-policy",
+            fix="leave out --raw and --candidate",
+        )
     console = Terminal(quiet=for_programs)
     here = Home.open(home)
     traced_budget = _frontier_budget(frontier) if frontier else None
     file = read_hosting(hosting) if hosting else HostingFile()
-    floors = dict(_floor(text) for text in _split(min_score))
+    floors = dict(_floor(text) for text in split_lists(min_score))
     risk = Risk(risk_weight, risk_tail)
     limits = Limits(
         max_experts=max_experts,
         max_cost_usd=_cost_limit(max_usd_per_1k, max_cost_usd),
         max_usd_per_hour=max_usd_per_hour,
         nodes=file.nodes,
-        must_have=_split(must_have),
-        must_not=_split(must_not),
+        must_have=split_lists(must_have),
+        must_not=split_lists(must_not),
         min_score=floors,
         queries_per_s=queries_per_s,
     )
-    outcomes = _outcomes(here, experts, source)
+    outcomes = load_named(here, experts, source)
     if agreement is not None:
         alike = near_identical(outcomes.experts, outcomes.score, agreement=agreement)
         limits = replace(limits, exclusive=alike)
@@ -195,16 +214,48 @@ def choose(
             on_progress=lambda progress: tell(describe_search(progress), None),
             **settings,
         )
+    if count and expected is not None:
+        from pipelines.learning.policy_value import Answered, best_by_policy, judge_choice, value_sets
+        from pipelines.learning.pool_outcomes import load_readings
+
+        readings = load_readings(here, outcomes)
+        ranked = nearest_sets(program, universe.experts, count)
+        with working("asking as the policy does, with each of the best sets") as tell:
+            reached = value_sets(
+                Answered(outcomes, expected, readings),
+                [one.experts for one in ranked],
+                max_cost_usd=limits.max_cost_usd,
+                price_weight=price_weight,
+                on_set=lambda done, total: tell(f"{done} of {total} sets", done / total),
+            )
+        if choose_by_policy:
+            universe = keep_set(program, best_by_policy(reached).experts, universe)
     console.print(render_universe(universe))
+    if count:
+        console.print(render_sets(ranked, reached, universe.experts))
     metrics: dict[str, float] = {}
     if judge:
         try:
             with working("judging this way of choosing on held-out questions"):
-                value = held_out(outcomes, limits, settings, embedder=embedder, cache_dir=here.embeddings)
+                value: HeldOutValue | SetByPolicy
+                if choose_by_policy:
+                    own, value = judge_choice(
+                        outcomes,
+                        readings,
+                        limits,
+                        settings,
+                        count=count,
+                        embedder=embedder,
+                        cache_dir=here.embeddings,
+                    )
+                    told = render_judged_sets(own, value)
+                else:
+                    value = held_out(outcomes, limits, settings, embedder=embedder, cache_dir=here.embeddings)
+                    told = render_held_out(value)
         except (TooFewError, InfeasibleError) as error:  # of a part of the questions; the choice stands
             console.print(f"This way of choosing could not be judged on held-out questions: {error}")
         else:
-            console.print(render_held_out(value))
+            console.print(told)
             metrics = {"held_out_score": value.score, "held_out_low": value.interval[0],
                        "held_out_high": value.interval[1], "held_out_cost_usd": value.cost_usd}  # fmt: skip
     with working("telling what each expert is worth"):
@@ -236,7 +287,13 @@ def choose(
     reasons = reasons_to_keep(universe, values)
     path = write_plan(here.path, universe, reasons, traced_points)
     if for_programs:
-        rows = frontier_records(traced) if traced_budget else universe_records(universe, values, reasons)
+        rows = (
+            frontier_records(traced)
+            if traced_budget
+            else set_records(ranked, reached, universe.experts)
+            if count
+            else universe_records(universe, values, reasons)
+        )
         write_records(rows, sys.stdout, as_csv=as_csv)
     console.print(f"Kept in {path}; `leeroo universe apply` makes it the pool that is served.")
     if track:
@@ -258,99 +315,12 @@ def apply(home: HomeOption = DEFAULT_HOME) -> None:
     typer.echo(f"{path}: {', '.join(experts)}")
 
 
-def gaps(
-    home: HomeOption = DEFAULT_HOME,
-    experts: ExpertsLists = None,
-    source: SourcesLists = None,
-    embedder: EmbedderOption = FAST_EMBEDDER,
-    target: Annotated[
-        float | None, typer.Option(help="Score that every region should reach, corrected for guessing.")
-    ] = None,
-    margin: Annotated[
-        float, typer.Option(help="How far below the target a region has to be to count as a gap.")
-    ] = 0.1,
-    score_price_usd: Annotated[float | None, typer.Option(help="Value of a right answer in USD.")] = None,
-    briefs: Annotated[bool, typer.Option(help="Print the briefs for new questions and experts.")] = True,
-    as_json: JsonOption = False,
-    as_csv: CsvOption = False,
-    traffic: Annotated[
-        bool, typer.Option(help="Weight regions by recorded requests, where there are any.")
-    ] = True,
-    track: TrackOption = True,
-) -> None:
-    """Find regions of questions where the pool falls short, and what closing each gap is worth."""
-    from orchestrator.text.registry import load_embedder
-    from pipelines.commands.terminal.console import Terminal
-    from pipelines.commands.terminal.progress import working
-    from pipelines.learning.traffic_mix import find_nearest
-    from universe.analysis.gaps import brief_for_expert, brief_for_questions, find_gaps
-    from universe.report.figures import draw_gaps
-    from universe.report.tables import render_gaps
-
-    console = Terminal()
-    here = Home.open(home)
-    outcomes = _outcomes(here, experts or _pool_in_use(here), source)
-    size = f"{len(outcomes):,} questions x {len(outcomes.experts)} experts"
-    with working(f"looking for gaps in {size}") as tell:
-        expected = expected_success(
-            outcomes,
-            embedder=embedder,
-            cache_dir=here.embeddings,
-            on_progress=lambda step, share: tell(step, share / 2),
-        )
-        tell("regions, and whether they are found again", 0.5)
-        embeddings = load_embedder(embedder, cache_dir=here.embeddings).embed(outcomes.texts)
-        nearest = find_nearest(here, outcomes) if traffic else None
-        few = len(nearest.position) if nearest is not None and len(nearest.position) < FEWEST_REQUESTS else 0
-        if few:
-            nearest = None
-        report = find_gaps(outcomes, expected, outcomes.experts, embeddings, target=target, margin=margin,
-                           score_price_usd=score_price_usd,
-                           traffic=None if nearest is None else nearest.position)  # fmt: skip
-    if as_json or as_csv:
-        from pipelines.commands.terminal.query_output import write_records
-
-        write_records([asdict(gap) for gap in report.gaps], sys.stdout, as_csv=as_csv)
-        return
-    console.print(render_gaps(report))
-    if few:
-        console.print(
-            f"Regions are weighted by recorded requests from {FEWEST_REQUESTS} on; there are {few}."
-        )
-    texts = [
-        f"{g.name}\n  {brief_for_questions(g)}\n  {brief_for_expert(g, report.target)}" for g in report.gaps
-    ]
-    if briefs:
-        console.print("\n".join(texts), markup=False)
-    if track:
-        from universe.report.mlflow_runs import log_gaps
-
-        run = log_gaps(report, tracking_uri=here.mlflow_uri,
-                       fingerprint=outcomes.fingerprint(), figure=draw_gaps(report),
-                       briefs="\n\n".join(texts))  # fmt: skip
-        console.print(f"MLflow run {run} holds the figure and the briefs: `leeroo ui`.")
-
-
-def _outcomes(home: Home, experts: Lists, source: Lists) -> Outcomes:
+def load_named(home: Home, experts: Lists, source: Lists) -> Outcomes:
+    """Load the outcomes of the experts and sources that options name."""
     from warehouse import load_outcomes
 
-    names, sources = _split(experts) or None, _split(source) or None
+    names, sources = split_lists(experts) or None, split_lists(source) or None
     return load_outcomes(home.warehouse(), experts=names, sources=sources).answered()
-
-
-def _pool_in_use(home: Home) -> list[str]:
-    from universe.pool_file import read_pool
-    from warehouse import NotReadyError
-
-    try:
-        return read_pool(home.path)
-    except NotReadyError as error:
-        raise NotReadyError(
-            "no pool is in use to look for gaps in",
-            where=error.where,
-            fix="name the experts, `leeroo gaps --experts 'NAME,NAME'`, or choose a pool: `leeroo universe`, "
-            "then `leeroo universe apply`",
-        ) from error
 
 
 def _cost_limit(usd_per_1k: float | None, usd: float | None) -> float | None:
@@ -363,7 +333,8 @@ def _cost_limit(usd_per_1k: float | None, usd: float | None) -> float | None:
     return usd_per_1k / 1000
 
 
-def _split(listed: Lists) -> tuple[str, ...]:
+def split_lists(listed: Lists) -> tuple[str, ...]:
+    """Return the names of a repeated, comma-separated option."""
     from warehouse import split_names
 
     return tuple(split_names(listed))

@@ -58,11 +58,8 @@ def held_out(
     from universe.analysis.held_out import route_held_out
     from universe.model.expectation import Expected
     from universe.solver.select import select_universe
-    from warehouse import text_keys
 
-    _, text = np.unique(text_keys(outcomes.prompts), return_inverse=True)
-    trained = np.random.default_rng(seed).random(int(text.max()) + 1)[text] < 0.6
-    train, test = np.flatnonzero(trained), np.flatnonzero(~trained)
+    train, test = split_to_judge(outcomes, seed)
     seen = outcomes.take(train)
     settings = {**settings}
     if settings["expected"] is not None:
@@ -71,6 +68,17 @@ def held_out(
     score, cost = fit_predict(read_examples(outcomes, embedder, cache_dir), train, test, seed)
     predicted = Expected(np.clip(score, 0, 1), cost)
     return route_held_out(outcomes.take(test), predicted, universe.experts, prices=universe.prices)
+
+
+def split_to_judge(outcomes: Outcomes, seed: int = 0) -> tuple[Rows, Rows]:
+    """Return rows of 60% of the questions, to choose on, and of the others; equal prompts stay together."""
+    import numpy as np
+
+    from warehouse import text_keys
+
+    _, text = np.unique(text_keys(outcomes.prompts), return_inverse=True)
+    trained = np.random.default_rng(seed).random(int(text.max()) + 1)[text] < 0.6
+    return np.flatnonzero(trained), np.flatnonzero(~trained)
 
 
 def read_examples(outcomes: Outcomes, embedder: str, cache_dir: Path | None) -> Examples:

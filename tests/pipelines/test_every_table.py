@@ -45,6 +45,7 @@ from serve.ledger.accounts.keys import KeyRecord
 from serve.ledger.accounts.teams import TeamRecord
 from serve.ledger.accounts.usage import UsageRecord
 from serve.ledger.audit import Audit
+from universe.analysis.alternatives import RankedSet, SetByPolicy
 from universe.analysis.explain import BindingLimit, MarginalValue
 from universe.analysis.frontier import Frontier
 from universe.analysis.gaps import GapReport
@@ -188,6 +189,9 @@ TABLES = {
     "render_binding": lambda t, n: tables.render_binding([make(BindingLimit, t, n)]),
     "render_frontier": lambda t, n: tables.render_frontier(
         Frontier("max_cost_usd", (n / 7, 1.0), (universe_of(t, n, 30), None))
+    ),
+    "render_sets": lambda t, n: tables.render_sets(
+        [make(RankedSet, t, n)] * 2, [make(SetByPolicy, t, n)] * 2, (f"{t}0",)
     ),
     "render_gaps": lambda t, n: tables.render_gaps(make(GapReport, t, n)),
     "render_report": lambda t, n: report_tables.render_report(evaluation(t, n)),

@@ -15,7 +15,7 @@ import typer
 import yaml
 from typer.testing import CliRunner
 
-from pipelines.commands.universe import register
+from pipelines.commands import gaps, universe
 from universe.model.hosting_file import read_hosting
 from warehouse import InfeasibleError, InputError, NotReadyError, Warehouse, conform, question_id
 
@@ -50,7 +50,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(*arguments: str) -> str:
     app = typer.Typer()
-    register(app)
+    universe.register(app)
+    gaps.register(app)
     result = runner.invoke(app, list(arguments), catch_exceptions=False)
     assert result.exit_code == 0, result.output
     return result.output
@@ -139,6 +140,29 @@ def test_programs_get_rows_and_nothing_else(home: Path) -> None:
 
     (worth,) = map(json.loads, run(*quick, "--candidate", "small", "--json").splitlines())
     assert (worth["expert"], worth["gain"] >= 0) == ("small", True)
+
+
+def test_sets_are_shown_and_chosen_by_policy(home: Path) -> None:
+    options = ("universe", "--home", str(home), "--max-experts", "2", "--no-track", "--no-explain")
+    output = " ".join(run(*options, "--choose-by-policy", "--by-policy", "3").split())
+    assert "The best sets, by the program and by the policy" in output
+    assert "the policy reaches" in output  # judged on other questions
+    kept = set(yaml.safe_load((home / "universe.yaml").read_text())["experts"])
+    rows = [
+        json.loads(line)
+        for line in run(
+            *options, "--choose-by-policy", "--by-policy", "3", "--no-judge", "--json"
+        ).splitlines()
+    ]
+    assert [set(row["experts"]) for row in rows if row["kept"]] == [kept]
+    assert len(rows) == 3
+    assert max(rows, key=lambda row: row["policy_score"])["kept"]
+    shown = [
+        json.loads(line) for line in run(*options, "--by-policy", "2", "--no-judge", "--json").splitlines()
+    ]
+    assert [row["kept"] for row in shown] == [True, False]  # shown only: the program's set stays
+    with pytest.raises(InputError, match="leave out --raw"):
+        run(*options, "--by-policy", "2", "--raw")
 
 
 def test_hosting_files_are_checked_field_by_field(tmp_path: Path) -> None:

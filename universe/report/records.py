@@ -1,4 +1,4 @@
-"""Universes as rows for programs: one per expert, per budget of a frontier, or for a candidate."""
+"""Universes as rows for programs: one per expert, per set, per budget of a frontier, or for a candidate."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from universe.analysis.alternatives import RankedSet, SetByPolicy
 from universe.analysis.candidate import CandidateValue
 from universe.analysis.explain import MarginalValue
 from universe.analysis.frontier import Frontier
@@ -59,6 +60,30 @@ def frontier_records(frontier: Frontier) -> list[dict[str, Any]]:
         }
         for budget, u in zip(frontier.limits, frontier.universes, strict=True)
     ]
+
+
+def set_records(
+    ranked: Sequence[RankedSet], reached: Sequence[SetByPolicy], chosen: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return one row per set, the program's first; the figures are None where the budget cannot be kept."""
+    rows = []
+    for by_program, by_policy in zip(ranked, reached, strict=True):
+        known = not math.isnan(by_policy.score)
+        rows.append(
+            {
+                "experts": list(by_policy.experts),
+                "kept": set(by_policy.experts) == set(chosen),
+                "objective": by_program.value,
+                "policy_score": by_policy.score if known else None,
+                "policy_low": by_policy.interval[0] if known else None,
+                "policy_high": by_policy.interval[1] if known else None,
+                "policy_gain": by_policy.gain if math.isfinite(by_policy.gain) else None,
+                "policy_cost_usd": by_policy.cost_usd,
+                "asks": by_policy.asks,
+                "questions": by_policy.questions,
+            }
+        )
+    return rows
 
 
 def candidate_record(worth: CandidateValue) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from universe.analysis.alternatives import RankedSet, SetByPolicy
 from universe.analysis.candidate import CandidateValue
 from universe.analysis.explain import BindingLimit, MarginalValue
 from universe.analysis.frontier import Frontier
@@ -129,6 +130,53 @@ def render_candidate(value: CandidateValue) -> Text:
         f"{value.expert}: {chosen}{instead} at its present {value.price_usd * 1000:.4g} USD per 1,000"
         f" queries; it adds {value.gain:.4f} ({value.value_without:.4f} without it); {price}."
     )
+
+
+def render_sets(
+    ranked: Sequence[RankedSet], reached: Sequence[SetByPolicy], chosen: Sequence[str]
+) -> RenderableType:
+    """The best set and those near it: by the program, and by what the policy reaches with them."""
+    table = Table(title="The best sets, by the program and by the policy", title_justify="left")
+    table.add_column("experts", overflow="fold", min_width=20)
+    for name in ("program", "policy", "less the first", "asks"):
+        table.add_column(name, justify="right")
+    for by_program, by_policy in zip(ranked, reached, strict=True):
+        is_kept = set(by_policy.experts) == set(chosen)
+        table.add_row(
+            ", ".join(by_policy.experts),
+            f"{by_program.value:.4f}",
+            "over budget"
+            if math.isnan(by_policy.score)
+            else _plus_minus(by_policy.score, by_policy.interval),
+            "" if math.isnan(by_policy.gain) else _plus_minus(by_policy.gain, by_policy.gain_interval, "+"),
+            f"{by_policy.asks:.2f}",
+            style="bold" if is_kept else "",
+        )
+    note = Text(
+        f"program: objective, one expert asked for a query. policy: reached at the same price on"
+        f" {reached[0].questions:,} questions that it had not learned from, several asked where that pays;"
+        " ±: half of the 95% interval. The set that is kept is bold."
+    )
+    return Group(table, note)
+
+
+def render_judged_sets(program: SetByPolicy, chosen: SetByPolicy) -> Text:
+    """The result of choosing by policy on unseen questions."""
+    low, high = chosen.interval
+    gain_low, gain_high = chosen.gain_interval
+    instead = (
+        f"{chosen.gain:+.4f} ({gain_low:+.4f} to {gain_high:+.4f}) beside the program's set"
+        if chosen.experts != program.experts
+        else "with the program's set"
+    )
+    return Text(
+        f"chosen in this way on 60% of the questions, the policy reaches {chosen.score:.4f} (95% interval"
+        f" {low:.4f} to {high:.4f}) on {chosen.questions:,} others, {instead}"
+    )
+
+
+def _plus_minus(value: float, interval: tuple[float, float], sign: str = "") -> str:
+    return f"{value:{sign}.4f} ±{(interval[1] - interval[0]) / 2:.4f}"
 
 
 def render_robust(choice: RobustChoice) -> Text:

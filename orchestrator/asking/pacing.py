@@ -1,0 +1,221 @@
+"""Hold a budget over a stream of plans, of which each may ask several experts.
+
+A plan is one choice with an expected cost and a worst case. Before its first ask the worst case is reserved,
+cut down to what the budget can spare, and the plan keeps to it; what it turns out not to need is free for
+other plans at once. The price on cost follows :mod:`orchestrator.selection.budget_pacer`, with plans in the
+place of single answers: at a low price they cost more than one answer, by a ratio that is learned.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from orchestrator.asking.habits import Habits
+from orchestrator.asking.learn import asking_multipliers
+from orchestrator.asking.plans import MAX_ASKS, Limits
+from orchestrator.asking.policy import Ask, AskingPolicy, PlanState, Stop
+from orchestrator.asking.readings import Reading, Readings
+from orchestrator.asking.replay import replay
+from orchestrator.predictors.base import Prediction
+from orchestrator.selection.budget_pacer import RESOLVE_EVERY, SHORTEST_WINDOW, WINDOW
+from orchestrator.selection.frontier import Frontier, find_frontier
+from orchestrator.selection.overruns import RATIO_MEMORY
+from orchestrator.selection.value import COST_ALONE
+from warehouse import InputError
+
+SETTINGS = 16  # multipliers at which the spend of plans is learned
+ROUNDING = 1e-9
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PlanSpend:
+    """What plans cost, as a ratio to what the router's one answer is expected to cost at the same price."""
+
+    multipliers: Floats  # [k] rising, from 0
+    ratio: Floats  # [k]
+
+    @classmethod
+    def unknown(cls) -> PlanSpend:
+        """Return that of one ask: a stream corrects it as it goes."""
+        return cls(np.zeros(1), np.ones(1))
+
+    @classmethod
+    def learn(cls, habits: Habits, forecast: Prediction, cost_usd: Floats, readings: Readings) -> PlanSpend:
+        """Learn it from recorded answers.
+
+        Args:
+            habits: of the experts.
+            forecast: of ``n`` questions, by routers that have not learned from them.
+            cost_usd: [n, m] of the answers.
+            readings: of the answers.
+        """
+        multipliers = asking_multipliers(forecast, SETTINGS)
+        multipliers = multipliers[np.isfinite(multipliers)]
+        paid = [one.paid_usd.mean() for one in replay(habits, forecast, cost_usd, readings, multipliers)]
+        alone = _costs_at(find_frontier(forecast.success, forecast.cost_usd), multipliers)
+        return cls(multipliers, np.array(paid) / np.maximum(alone, 1e-300))
+
+    def at(self, multiplier: NDArray[np.floating] | float) -> Floats:
+        """Return the ratio at some multipliers."""
+        place = np.log(np.maximum(self.multipliers, 1e-12))
+        found: Floats = np.interp(np.log(np.maximum(multiplier, 1e-12)), place, self.ratio)
+        return found
+
+
+@dataclass(frozen=True)
+class PacedPlan:
+    """A plan under way, with the money that is set aside for the rest of it."""
+
+    state: PlanState
+    reserved_usd: float
+    expected_usd: float  # of the whole plan, when it began
+
+
+class PlanPacer:
+    """Begins plans within ``budget_usd`` for ``horizon`` queries; many may be under way at once.
+
+    Spending never exceeds the budget as long as no answer costs more than its ceiling.
+
+    Args:
+        policy: that the plans follow.
+        budget_usd: total budget.
+        horizon: number of queries that the budget is for. If more come, they share what is left.
+        sample: forecasts for earlier queries, which set the first price.
+        spend: what plans cost beside one answer.
+
+    Raises:
+        InputError: the budget or the horizon is not positive.
+    """
+
+    def __init__(
+        self,
+        policy: AskingPolicy,
+        budget_usd: float,
+        horizon: int,
+        *,
+        sample: Prediction,
+        spend: PlanSpend | None = None,
+    ) -> None:
+        if not budget_usd > 0 or horizon < 1:
+            raise InputError(
+                f"a budget of ${budget_usd} for {horizon} queries cannot be held", fix="both must be above 0"
+            )
+        self.policy, self.budget_usd, self.horizon = policy, float(budget_usd), horizon
+        self.spent_usd = self.reserved_usd = self.multiplier = 0.0
+        self.seen = 0
+        self._spend = spend or PlanSpend.unknown()
+        self._window: deque[tuple[Floats, Floats]] = deque(maxlen=WINDOW)
+        for success, cost_usd in zip(sample.success[-WINDOW:], sample.cost_usd[-WINDOW:], strict=True):
+            self._window.append((np.asarray(success, float), np.asarray(cost_usd, float)))
+        self._cheapest_usd = float(np.asarray(sample.cost_usd, float).mean(axis=0).min())
+        self._slack: deque[float] = deque(maxlen=SHORTEST_WINDOW)  # cheapest ceilings above their forecasts
+        self._paid = self._expected = 0.0
+        self._since_resolve = RESOLVE_EVERY
+
+    @property
+    def left_usd(self) -> float:
+        """The money that is neither spent nor reserved."""
+        return self.budget_usd - self.spent_usd - self.reserved_usd
+
+    def begin(
+        self,
+        success: NDArray[np.floating],
+        cost_usd: Floats,
+        *,
+        ceiling_usd: Floats,
+        allowed: NDArray[np.bool_] | None = None,
+        options: int = 0,
+        max_asks: int = MAX_ASKS,
+    ) -> PacedPlan | None:
+        """Begin the plan of one query and reserve its worst case; None if no expert fits any more.
+
+        Args:
+            success: [m] expected scores.
+            cost_usd: [m] expected costs.
+            ceiling_usd: [m] most that an answer of each expert can cost: the price of the prompt and of
+                ``max_tokens``.
+            allowed: [m] experts that may be asked.
+            options: how many answers the question offers; 0: any.
+            max_asks: experts that may be asked.
+        """
+        usable = ceiling_usd <= self.left_usd
+        if allowed is not None:
+            usable = usable & allowed
+        self.seen += 1
+        self._window.append((np.asarray(success, float), np.asarray(cost_usd, float)))
+        if not usable.any():
+            return None
+        self._since_resolve += 1
+        if self._since_resolve >= RESOLVE_EVERY:
+            self._since_resolve, self.multiplier = 0, self._resolve()
+        least = int(np.where(usable, ceiling_usd, np.inf).argmin())
+        self._slack.append(max(float(ceiling_usd[least] - cost_usd[least]), 0.0))
+        # enough is kept for the cheapest answer to every query still to come, and for the ceiling of the last
+        after = max(self.horizon - self.seen, 0)
+        kept = after * self._cheapest_usd * max(self._ratio(), 1.0) + min(after, 1) * max(self._slack)
+        spare = max(self.left_usd - kept, float(ceiling_usd[least]))
+        state = self.policy.plan(
+            success, cost_usd, self.multiplier, allowed=usable, options=options,
+            limits=Limits(max_asks=max_asks, ceiling_usd=spare, worst_usd=ceiling_usd),
+        )  # fmt: skip
+        reserved = self.policy.worst_case_usd(state)
+        self.reserved_usd += reserved
+        return PacedPlan(state, reserved, self._expected_of(success, cost_usd))
+
+    def next_action(self, plan: PacedPlan) -> Ask | Stop:
+        """Return the expert to ask next, or the answer to return."""
+        return self.policy.next_action(plan.state)
+
+    def observe(self, plan: PacedPlan, expert: str, reading: Reading, paid_usd: float) -> PacedPlan:
+        """Book an answer, and free what the rest of the plan cannot need any more."""
+        return self._moved(plan, self.policy.observe(plan.state, expert, reading, paid_usd), paid_usd)
+
+    def exclude(self, plan: PacedPlan, expert: str, paid_usd: float = 0.0) -> PacedPlan:
+        """Book that an expert turned out not to answer; ``paid_usd`` for having tried."""
+        return self._moved(plan, self.policy.exclude(plan.state, expert, paid_usd), paid_usd)
+
+    def end(self, plan: PacedPlan) -> None:
+        """Free what is still reserved for a plan that asks nobody any more."""
+        self.reserved_usd -= plan.reserved_usd
+        self._paid += plan.state.paid_usd
+        self._expected += plan.expected_usd
+
+    def _moved(self, plan: PacedPlan, state: PlanState, paid_usd: float) -> PacedPlan:
+        left = max(self.policy.worst_case_usd(state) - state.paid_usd, 0.0)
+        left = min(left, max(plan.reserved_usd - paid_usd, 0.0))
+        self.spent_usd += paid_usd
+        self.reserved_usd += left - plan.reserved_usd
+        return replace(plan, state=state, reserved_usd=left)
+
+    def _expected_of(self, success: NDArray[np.floating], cost_usd: Floats) -> float:
+        frontier = find_frontier(np.asarray(success)[None], np.asarray(cost_usd)[None])
+        return float(_costs_at(frontier, np.array([self.multiplier]))[0] * self._spend.at(self.multiplier))
+
+    def _ratio(self) -> float:
+        """What plans have cost over what was expected of them, drawn to 1 while there are few."""
+        trust = RATIO_MEMORY * max(self._cheapest_usd, 1e-300)
+        if self.seen > 1 and self._expected:
+            trust = RATIO_MEMORY * self._expected / self.seen
+        return (self._paid + trust) / (self._expected + trust)
+
+    def _resolve(self) -> float:
+        """The least multiplier at which plans on the window cost at most what is left for each query."""
+        to_come = max(self.horizon - self.seen + 1, 1)
+        target = max(self.left_usd - max(self._slack, default=0.0), 0.0) / to_come / self._ratio()
+        recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
+        frontier = find_frontier(np.array([s for s, _ in recent]), np.array([c for _, c in recent]))
+        prices = np.union1d(frontier.multipliers * (1 + ROUNDING), self._spend.multipliers)
+        within = _costs_at(frontier, prices) * self._spend.at(prices) <= target
+        return float(prices[within.argmax()]) if within.any() else COST_ALONE
+
+
+def _costs_at(frontier: Frontier, multipliers: Floats) -> Floats:
+    """Expected mean costs of one answer at some multipliers."""
+    costs: Floats = frontier.cost_usd[np.searchsorted(frontier.multipliers, multipliers, side="right") - 1]
+    return costs
