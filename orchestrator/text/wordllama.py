@@ -20,6 +20,7 @@ TABLE = "weights/l2_supercat_256.safetensors"
 _BLANK = "\u2581"  # what the tokenizer writes for a blank
 _WORD = re.compile(f"[ {_BLANK}]*[^ {_BLANK}]+|[ {_BLANK}]+")
 _SPECIAL = re.compile("<unk>|</?s>")  # texts that are tokens by themselves
+_DIGIT = re.compile(r"\d")
 _LONGEST_KEPT, _MOST_KEPT = 32, 50_000  # characters of a word, words
 _MOST_NEW = 64  # words of a text that are tokenised one by one: of many, the text at once is faster
 
@@ -87,7 +88,7 @@ class WordLlamaEmbedder:
     def _keep(self, fresh: dict[str, list[int]]) -> None:
         if len(self._words) + len(fresh) > _MOST_KEPT:
             self._words = {}  # not emptied: another thread may read it
-        self._words.update((word, ids) for word, ids in fresh.items() if len(word) <= _LONGEST_KEPT)
+        self._words.update((word, ids) for word, ids in fresh.items() if _is_kept(word))
 
     def _encode(self, text: str) -> list[int]:
         ids: list[int] = self._tokenizer.encode(text, add_special_tokens=False).ids
@@ -100,3 +101,8 @@ class WordLlamaEmbedder:
             self._rows[new] = self._table[new]
             self._is_widened[new] = True
         return self._rows[ids]
+
+
+def _is_kept(word: str) -> bool:
+    """Numbers and what has no blanks are without end, and seldom come again."""
+    return len(word) <= _LONGEST_KEPT and not _DIGIT.search(word)

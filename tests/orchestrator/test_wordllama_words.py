@@ -48,8 +48,9 @@ def test_what_is_kept_has_bounds(embedder, monkeypatch):
     monkeypatch.setattr("orchestrator.text.wordllama._MOST_KEPT", 50)
     embedder._words = {}
     for n in range(300):
-        embedder.tokenise(f"word{n} {'x' * n}")
-    assert len(embedder._words) <= 50
+        embedder.tokenise(f"word{n} {'x' * n}{n} {'y' * n} {chr(0x4E00 + n)}")
+    assert 0 < len(embedder._words) <= 50
+    assert not any(map(str.isdigit, "".join(embedder._words)))  # numbers are without end
     assert max(map(len, embedder._words)) <= 32
 
 
