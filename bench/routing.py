@@ -16,7 +16,7 @@ from bench.routing_data import add_recorded_argument, read_pools
 from bench.routing_pools import BASELINES, ROUTER, compare_pools
 from warehouse import LeerooError
 
-PARTS = ("pools", "streams", "shift", "batch", "latency", "probes", "limits", "bounds", "asking")
+PARTS = ("pools", "streams", "plans", "shift", "batch", "latency", "probes", "limits", "bounds", "asking")
 
 
 def main() -> None:
@@ -49,6 +49,11 @@ def main() -> None:
         from bench.routing_streams import print_streams
 
         print_streams(arguments.recorded, pools, arguments.cache, console)
+    if "plans" in parts:
+        from bench.routing_plans import print_plans
+
+        chosen = [pools[name] for name in arguments.pools]
+        print_plans(arguments.recorded, chosen, arguments.embedder, arguments.cache, console)
     if "shift" in parts:
         from bench.routing_shift import print_shift
 

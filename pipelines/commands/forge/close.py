@@ -95,6 +95,7 @@ def close(
     loses more than 0.03 elsewhere, and than the universe if that does not take it at its price. Exit code 1
     then.
     """
+    from orchestrator.versions.mlflow_registry import load_champion
     from pipelines.commands.terminal.console import print_line
     from pipelines.forge.closing.cap import Cap
     from pipelines.forge.closing.close import close_gap
@@ -134,4 +135,7 @@ def close(
         print_line(f"not closed: {closed.refused or 'the router with it is not promoted'}")
         raise typer.Exit(1)
     assert closed.forged is not None
-    print_line(f"closed: {closed.forged.specialist.name} is in the champion's pool")
+    made = closed.forged.specialist
+    named = " ".join(f"--expert {name}" for name in load_champion(place.mlflow_uri)[0].experts)
+    print_line(f"closed: {made.name} is in the champion's pool. `leeroo serve` starts it too with:")
+    print_line(f"  leeroo serve --home {place.path} --catalogue {made.catalogue} {named}")
