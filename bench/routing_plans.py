@@ -15,7 +15,7 @@ from bench.routing_bounds import Learned, Questions, learn
 from bench.routing_data import Pool, load_pool, load_readings
 from orchestrator import load_embedder, read_queries
 from orchestrator.asking.learn import asking_multipliers
-from orchestrator.asking.pacing import PlanPacer, PlanSpend
+from orchestrator.asking.pacing import PlanPacer
 from orchestrator.asking.policy import Ask, AskingPolicy
 from orchestrator.asking.readings import UNREADABLE, Reading, Readings
 from orchestrator.asking.replay import replay
@@ -27,7 +27,6 @@ from orchestrator.text.splits import split_by_text
 SHARES = (0.3, 0.5, 1.0, 1.5, 2.0)  # of the best single expert's price, for each query
 LENGTH, STREAMS = 400, 5
 SAMPLE = 384  # forecasts that set the first price
-SPEND = 800  # questions that the spend of plans is learned on
 SETTINGS = 24  # fixed multipliers compared with in hindsight
 
 Floats = NDArray[np.float64]
@@ -77,30 +76,25 @@ def stream_plans(examples: Examples, readings: Readings) -> Iterator[tuple[float
     whole = np.isfinite(outcomes.score + outcomes.cost_usd).all(axis=1)
     test = split.test[whole[split.test]]
     learned = learn(examples, readings, seen, split.validation, test, 0)
-    known = np.flatnonzero(whole[seen])[:SPEND]
-    forecast = take(learned.of_seen, known)
-    spend = PlanSpend.learn(
-        learned.habits, forecast, outcomes.cost_usd[seen[known]], readings.take(seen[known])
-    )
+    known = np.flatnonzero(whole[seen])[:SAMPLE]
     best = int(np.nanmean(outcomes.score[seen], axis=0).argmax())
     price_usd = float(np.nanmean(outcomes.cost_usd[seen, best]))
     for stream in range(STREAMS):
         rows = np.random.default_rng(stream).choice(len(test), min(LENGTH, len(test)), replace=False)
         asked = Questions(outcomes.take(test[rows]), readings.take(test[rows]))
-        own = Learned(take(learned.of_seen, known[:SAMPLE]), take(learned.of_test, rows), learned.habits)
+        own = Learned(take(learned.of_seen, known), take(learned.of_test, rows), learned.habits)
         for share in SHARES:
             budget_usd = share * price_usd * len(rows)
-            yield share, "plans", pace_plans(own, asked, budget_usd, spend)
-            yield share, "plans, spend unknown", pace_plans(own, asked, budget_usd, None)
+            yield share, "plans", pace_plans(own, asked, budget_usd)
             yield share, "one answer", pace_answers(own, asked, budget_usd)
             yield share, "plans, hindsight", best_fixed(own, asked, budget_usd)
 
 
-def pace_plans(learned: Learned, asked: Questions, budget_usd: float, spend: PlanSpend | None) -> Streamed:
+def pace_plans(learned: Learned, asked: Questions, budget_usd: float) -> Streamed:
     """Ask a stream by plans under a budget."""
     outcomes, of_test = asked.outcomes, learned.of_test
     policy = AskingPolicy(learned.habits)
-    pacer = PlanPacer(policy, budget_usd, len(outcomes), sample=learned.of_seen, spend=spend)
+    pacer = PlanPacer(policy, budget_usd, len(outcomes), sample=learned.of_seen)
     score, asks = 0.0, 0
     for i, paid_usd in enumerate(outcomes.cost_usd):
         plan = pacer.begin(

@@ -3,7 +3,7 @@
 A plan is one choice with an expected cost and a worst case. Before its first ask the worst case is reserved,
 cut down to what the budget can spare, and the plan keeps to it; what it turns out not to need is free for
 other plans at once. The price on cost follows :mod:`orchestrator.selection.budget_pacer`, with plans in the
-place of single answers: at a low price they cost more than one answer, by a ratio that is learned.
+place of single answers: at a low price they cost more than one answer, by a ratio that the stream shows.
 """
 
 from __future__ import annotations
@@ -14,12 +14,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.asking.habits import Habits
-from orchestrator.asking.learn import asking_multipliers
 from orchestrator.asking.plans import MAX_ASKS, Limits
 from orchestrator.asking.policy import Ask, AskingPolicy, PlanState, Stop
-from orchestrator.asking.readings import Reading, Readings
-from orchestrator.asking.replay import replay
+from orchestrator.asking.readings import Reading
 from orchestrator.predictors.base import Prediction
 from orchestrator.selection.budget_pacer import RESOLVE_EVERY, SHORTEST_WINDOW, WINDOW
 from orchestrator.selection.frontier import Frontier, find_frontier
@@ -27,45 +24,9 @@ from orchestrator.selection.overruns import RATIO_MEMORY
 from orchestrator.selection.value import COST_ALONE
 from warehouse import InputError
 
-SETTINGS = 16  # multipliers at which the spend of plans is learned
 ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PlanSpend:
-    """What plans cost, as a ratio to what the router's one answer is expected to cost at the same price."""
-
-    multipliers: Floats  # [k] rising, from 0
-    ratio: Floats  # [k]
-
-    @classmethod
-    def unknown(cls) -> PlanSpend:
-        """Return that of one ask: a stream corrects it as it goes."""
-        return cls(np.zeros(1), np.ones(1))
-
-    @classmethod
-    def learn(cls, habits: Habits, forecast: Prediction, cost_usd: Floats, readings: Readings) -> PlanSpend:
-        """Learn it from recorded answers.
-
-        Args:
-            habits: of the experts.
-            forecast: of ``n`` questions, by routers that have not learned from them.
-            cost_usd: [n, m] of the answers.
-            readings: of the answers.
-        """
-        multipliers = asking_multipliers(forecast, SETTINGS)
-        multipliers = multipliers[np.isfinite(multipliers)]
-        paid = [one.paid_usd.mean() for one in replay(habits, forecast, cost_usd, readings, multipliers)]
-        alone = _costs_at(find_frontier(forecast.success, forecast.cost_usd), multipliers)
-        return cls(multipliers, np.array(paid) / np.maximum(alone, 1e-300))
-
-    def at(self, multiplier: NDArray[np.floating] | float) -> Floats:
-        """Return the ratio at some multipliers."""
-        place = np.log(np.maximum(self.multipliers, 1e-12))
-        found: Floats = np.interp(np.log(np.maximum(multiplier, 1e-12)), place, self.ratio)
-        return found
 
 
 @dataclass(frozen=True)
@@ -74,7 +35,7 @@ class PacedPlan:
 
     state: PlanState
     reserved_usd: float
-    expected_usd: float  # of the whole plan, when it began
+    expected_usd: float  # of one answer at the price of that moment
 
 
 class PlanPacer:
@@ -87,7 +48,6 @@ class PlanPacer:
         budget_usd: total budget.
         horizon: number of queries that the budget is for. If more come, they share what is left.
         sample: forecasts for earlier queries, which set the first price.
-        spend: what plans cost beside one answer.
 
     Raises:
         InputError: the budget or the horizon is not positive.
@@ -100,7 +60,6 @@ class PlanPacer:
         horizon: int,
         *,
         sample: Prediction,
-        spend: PlanSpend | None = None,
     ) -> None:
         if not budget_usd > 0 or horizon < 1:
             raise InputError(
@@ -109,7 +68,6 @@ class PlanPacer:
         self.policy, self.budget_usd, self.horizon = policy, float(budget_usd), horizon
         self.spent_usd = self.reserved_usd = self.multiplier = 0.0
         self.seen = 0
-        self._spend = spend or PlanSpend.unknown()
         self._window: deque[tuple[Floats, Floats]] = deque(maxlen=WINDOW)
         for success, cost_usd in zip(sample.success[-WINDOW:], sample.cost_usd[-WINDOW:], strict=True):
             self._window.append((np.asarray(success, float), np.asarray(cost_usd, float)))
@@ -195,10 +153,10 @@ class PlanPacer:
 
     def _expected_of(self, success: NDArray[np.floating], cost_usd: Floats) -> float:
         frontier = find_frontier(np.asarray(success)[None], np.asarray(cost_usd)[None])
-        return float(_costs_at(frontier, np.array([self.multiplier]))[0] * self._spend.at(self.multiplier))
+        return float(_costs_at(frontier, np.array([self.multiplier]))[0])
 
     def _ratio(self) -> float:
-        """What plans have cost over what was expected of them, drawn to 1 while there are few."""
+        """What plans have cost over what one answer was expected to, drawn to 1 while there are few."""
         trust = RATIO_MEMORY * max(self._cheapest_usd, 1e-300)
         if self.seen > 1 and self._expected:
             trust = RATIO_MEMORY * self._expected / self.seen
@@ -210,8 +168,8 @@ class PlanPacer:
         target = max(self.left_usd - max(self._slack, default=0.0), 0.0) / to_come / self._ratio()
         recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
         frontier = find_frontier(np.array([s for s, _ in recent]), np.array([c for _, c in recent]))
-        prices = np.union1d(frontier.multipliers * (1 + ROUNDING), self._spend.multipliers)
-        within = _costs_at(frontier, prices) * self._spend.at(prices) <= target
+        prices = np.append(0.0, frontier.multipliers * (1 + ROUNDING))
+        within = _costs_at(frontier, prices) <= target
         return float(prices[within.argmax()]) if within.any() else COST_ALONE
 
 
