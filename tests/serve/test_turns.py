@@ -25,7 +25,7 @@ from serve.experts.direct import DirectClient
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import Caller, hash_secret
 from serve.request.gateway import Gateway
-from serve.request.turns.lately import LATELY_S
+from serve.request.turns.lately import LATELY_S, Lately
 from serve.request.turns.places import KEPT_S, QueueFullError, Turns
 from serve.wire.api_errors import ApiError
 from serve.wire.protocol import ChatRequest
@@ -178,6 +178,23 @@ def test_a_crowd_waits_for_the_request_of_a_caller_with_one_but_never_for_long(p
         await asyncio.gather(*many, return_exceptions=True)
 
     asyncio.run(go())
+
+
+@given(st.lists(st.tuples(st.sampled_from("ab"), st.floats(0.0, 0.02), st.booleans()), max_size=20))
+@settings(deadline=None, max_examples=100)
+def test_nobody_looks_again_for_what_is_past(visits):
+    clock = Clock()
+    lately = Lately(clock)
+    for caller, wait_s, is_answered in visits:
+        lately.let_in(caller)
+        if is_answered:
+            assert lately.finish(caller)
+        clock.now += wait_s
+        end = lately.ends_at()
+        assert end is None or clock.now <= end + 1e-9
+        assert end is None or end <= clock.now + LATELY_S
+    clock.now += 2 * LATELY_S
+    assert lately.ends_at() is None
 
 
 def test_where_the_queue_is_full_who_has_most_in_it_gives_way():

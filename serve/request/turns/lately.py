@@ -59,6 +59,7 @@ class Lately:
 
     def ends_at(self) -> float | None:
         """Return when the oldest of them counts no more, in seconds of the clock; None if there is none."""
+        self._forget()
         return self._requests[0].at_s + LATELY_S if self._requests else None
 
     def _forget(self) -> None:
