@@ -48,7 +48,7 @@ def close(
     weights: Weights = None,
     questions: Questions = 8_000,
     validation: Validation = 90,
-    steps: Steps = 100,
+    steps: Steps = 256,
     batch: Batch = 48,
     rank: Rank = 16,
     learning_rate: Rate = 2e-3,
@@ -69,7 +69,7 @@ def close(
     plan: Annotated[bool, typer.Option(help="Stop after a probe if closing the gap does not pay.")] = True,
     probe_steps: Annotated[
         int, typer.Option(min=4, help="Steps after which the plan is made; training goes on from there.")
-    ] = 24,
+    ] = 32,
     budget_usd: Annotated[
         float | None,
         typer.Option(min=0, help="Cap on all of it: the machine's hours and answers, earlier runs included."),

@@ -31,7 +31,7 @@ def plan(
     base: Annotated[
         str | None, typer.Option(help="Expert whose model is tuned; the cheapest by default.")
     ] = None,
-    steps: Annotated[int, typer.Option(min=1, help="Steps of the whole training.")] = 100,
+    steps: Annotated[int, typer.Option(min=1, help="Steps of the whole training.")] = 256,
     batch: Annotated[int, typer.Option(min=1, help="Questions of a step.")] = 48,
     probe_steps: Annotated[int, typer.Option(min=4, help="Steps of the probe.")] = 24,
     validation: Annotated[int, typer.Option(min=10, help="Questions that the probe is measured on.")] = 60,

@@ -68,7 +68,7 @@ def run(
     weights: Weights = None,
     questions: Questions = 8_000,
     validation: Validation = 90,
-    steps: Steps = 100,
+    steps: Steps = 256,
     batch: Batch = 48,
     rank: Rank = 16,
     learning_rate: Rate = 2e-3,
