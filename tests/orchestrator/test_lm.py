@@ -75,16 +75,14 @@ def test_the_state_before_an_answer_whatever_comes_with_the_text(whole_model, em
         np.testing.assert_allclose(vector, states[-1] / states[-1].norm(), atol=1e-5)
 
 
-def test_the_threads_of_torch_stay_as_they_were(embedder):
+def test_the_threads_of_torch_stay_as_they_were(embedder, monkeypatch):
     import torch
 
-    before = torch.get_num_threads()
-    torch.set_num_threads(before + 1)
-    try:
-        embedder.embed(["one"])
-        assert torch.get_num_threads() == before + 1
-    finally:
-        torch.set_num_threads(before)
+    threads = [3]  # an engine that ran in this process may have put functions of its own there
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads[-1])
+    monkeypatch.setattr(torch, "set_num_threads", threads.append)
+    embedder.embed(["one"])
+    assert threads == [3, 1, 3]
 
 
 def test_a_router_that_reads_a_language_model_is_trained_saved_and_loaded(model, tmp_path):

@@ -48,21 +48,26 @@ def wait_for(what, within_s=10.0):
         time.sleep(0.01)
 
 
+def _reserve_one(ledger, key_id, request_id, heard):
+    heard.append(ledger.reserve(key_id, request_id, [0.25], lifetime_s=900))
+
+
 def test_the_lock_is_given_back_before_the_disk_is_waited_for_and_the_caller_hears_after(place, server):
     """A copy that is not there stands for a disk that takes its time."""
     writer, other = Ledger(place), Ledger(place)
-    key_id, _ = writer.create_key("ann", budget_usd=1.0)
-    heard = []
-    reserving = threading.Thread(
-        target=lambda: heard.append(writer.reserve(key_id, "r1", [0.25], lifetime_s=900))
-    )
+    key_id, _ = writer.create_key("ann", budget_usd=100.0)
     server.execute("alter system set synchronous_standby_names = 'nobody'")
     server.execute("select pg_reload_conf()")
     try:
-        reserving.start()
-        wait_for(lambda: other.list_keys()[0].reserved_usd == 0.25)
-        assert not server.execute("select 1 from pg_locks where locktype = 'advisory'").fetchall()
-        time.sleep(0.2)
+        for number in range(1, 50):
+            heard = []
+            reserving = threading.Thread(target=_reserve_one, args=(writer, key_id, f"r{number}", heard))
+            reserving.start()
+            wait_for(lambda: other.list_keys()[0].reserved_usd == 0.25 * number)  # noqa: B023
+            assert not server.execute("select 1 from pg_locks where locktype = 'advisory'").fetchall()
+            time.sleep(0.2)
+            if not heard:
+                break  # else the server's processes have not all read their settings yet
         assert not heard
         assert reserving.is_alive()
     finally:
