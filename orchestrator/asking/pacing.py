@@ -19,12 +19,10 @@ from orchestrator.asking.policy import Ask, AskingPolicy, PlanState, Stop
 from orchestrator.asking.readings import Reading
 from orchestrator.predictors.base import Prediction
 from orchestrator.selection.budget_pacer import RESOLVE_EVERY, SHORTEST_WINDOW, WINDOW
-from orchestrator.selection.frontier import Frontier, find_frontier
-from orchestrator.selection.overruns import RATIO_MEMORY
-from orchestrator.selection.value import COST_ALONE
+from orchestrator.selection.frontier import find_frontier
+from orchestrator.selection.overruns import price_ratio
+from orchestrator.selection.value import net_value
 from warehouse import InputError
-
-ROUNDING = 1e-9
 
 Floats = NDArray[np.float64]
 
@@ -124,7 +122,8 @@ class PlanPacer:
         )  # fmt: skip
         reserved = self.policy.worst_case_usd(state)
         self.reserved_usd += reserved
-        return PacedPlan(state, reserved, self._expected_of(success, cost_usd))
+        alone = int(net_value(success, cost_usd, self.multiplier).argmax())
+        return PacedPlan(state, reserved, float(cost_usd[alone]))
 
     def next_action(self, plan: PacedPlan) -> Ask | Stop:
         """Return the expert to ask next, or the answer to return."""
@@ -151,16 +150,12 @@ class PlanPacer:
         self.reserved_usd += left - plan.reserved_usd
         return replace(plan, state=state, reserved_usd=left)
 
-    def _expected_of(self, success: NDArray[np.floating], cost_usd: Floats) -> float:
-        frontier = find_frontier(np.asarray(success)[None], np.asarray(cost_usd)[None])
-        return float(_costs_at(frontier, np.array([self.multiplier]))[0])
-
     def _ratio(self) -> float:
         """What plans have cost over what one answer was expected to, drawn to 1 while there are few."""
-        trust = RATIO_MEMORY * max(self._cheapest_usd, 1e-300)
-        if self.seen > 1 and self._expected:
-            trust = RATIO_MEMORY * self._expected / self.seen
-        return (self._paid + trust) / (self._expected + trust)
+        is_known = self.seen > 1 and self._expected > 0
+        mean_usd = self._expected / self.seen if is_known else max(self._cheapest_usd, 1e-300)
+        (ratio,) = price_ratio(np.array([self._paid]), np.array([self._expected]), np.array([mean_usd]))
+        return float(ratio)
 
     def _resolve(self) -> float:
         """The least multiplier at which plans on the window cost at most what is left for each query."""
@@ -168,12 +163,4 @@ class PlanPacer:
         target = max(self.left_usd - max(self._slack, default=0.0), 0.0) / to_come / self._ratio()
         recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
         frontier = find_frontier(np.array([s for s, _ in recent]), np.array([c for _, c in recent]))
-        prices = np.append(0.0, frontier.multipliers * (1 + ROUNDING))
-        within = _costs_at(frontier, prices) <= target
-        return float(prices[within.argmax()]) if within.any() else COST_ALONE
-
-
-def _costs_at(frontier: Frontier, multipliers: Floats) -> Floats:
-    """Expected mean costs of one answer at some multipliers."""
-    costs: Floats = frontier.cost_usd[np.searchsorted(frontier.multipliers, multipliers, side="right") - 1]
-    return costs
+        return frontier.multiplier_at_spend(target)

@@ -79,12 +79,12 @@ def propose_plan(
         NotReadyError: there are no outcomes to value it by.
     """
     base = known.get(settings.base)
-    if not begins:  # whoever begins sees to that, and knows what workers have
+    if not begins:  # the training itself sees to that before any work, and knows what workers have
         check_base(base, settings.recipe, forge_folder(home, gap), licence=settings.licence)
     outcomes, in_gap = _outcomes_of(home, gap, base.name)
-    expected = expected_success(outcomes, cache_dir=home.embeddings)
     probe = partial(_begin, connect=connect) if begins else _probe
     curve, seconds = probe(home, gap, known, settings, probe_steps, tell, on_measured)
+    expected = expected_success(outcomes, cache_dir=home.embeddings)
     wanted = settings.recipe.steps * settings.recipe.batch_size
     reach = expect_accuracy(curve, settings.validation, wanted)
     best = float(np.nanmax(np.nanmean(outcomes.score[in_gap], axis=0)))
