@@ -5,7 +5,8 @@ written to the warehouse and flushed to the device. Bare is one call of ``LLM.ge
 prompts in a process that has never heard of Ray. They take turns, each on the same questions and with an
 engine of its own that has just started; the start is left out on both sides and reported. Ray runs its
 workers at niceness 15, and so runs bare. Ray's own vLLM processor (``ray.data.llm``) is measured beside
-them, from its first request to its last answer, neither grading nor writing.
+them, from its first request to its last answer, neither grading nor writing. ``--plain`` also starts bare
+vLLM without the libraries that our engines load first, in the same turns: what those are worth.
 """
 
 from __future__ import annotations
@@ -76,12 +77,15 @@ def generate_bare(connection: Connection, spec: ExpertSpec, prompts: list[str]) 
     connection.send((seconds, ready - began, sum(len(o.outputs[0].token_ids) for o in outputs)))
 
 
-def run_bare(spec: ExpertSpec, questions: pa.Table) -> tuple[float, float, int]:
-    """Bare vLLM on the rendered prompts: seconds without the engine's start, the start, and tokens."""
+def run_bare(spec: ExpertSpec, questions: pa.Table, *, plain: bool = False) -> tuple[float, float, int]:
+    """Bare vLLM on the rendered prompts: seconds without the engine's start, the start, and tokens.
+
+    A plain one loads nothing ahead of itself, where the others load what our engines do.
+    """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
     process = context.Process(target=generate_bare, args=(there, spec, prompts_of(questions)), daemon=True)
-    with preloaded(spec):  # too late once the process runs
+    with contextlib.nullcontext() if plain else preloaded(spec):  # too late once the process runs
         process.start()
     there.close()
     found: tuple[float, float, int] = here.recv()
@@ -165,8 +169,11 @@ def run_processor(spec: ExpertSpec, prompts: list[str]) -> tuple[float, float, i
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5, help="turns of ours and bare")
-    parser.add_argument("--questions", type=int, default=384, help="per run")
+    parser.add_argument("--questions", type=int, default=1_536, help="per run")
     parser.add_argument("--max-tokens", type=int, default=16)
+    parser.add_argument(
+        "--plain", action="store_true", help="also bare vLLM without the libraries loaded first"
+    )
     parser.add_argument("--processor-runs", type=int, default=1, help="of ray.data.llm; 0 leaves it out")
     arguments = parser.parse_args()
     spec = bench_spec(arguments.max_tokens)
@@ -174,6 +181,7 @@ def main() -> None:
     table = Table("run", "bare, s", "tokens/s", "start, s", "ours, s", "tokens/s", "start, s", "ratio")
     ratios: list[float] = []
     rates: list[float] = []
+    gains: list[float] = []
     with ray_session(), tempfile.TemporaryDirectory() as folder:
         for run in range(arguments.runs):
             questions = make_sums(arguments.questions, seed=run)
@@ -192,11 +200,20 @@ def main() -> None:
             cells = (bare_s, rates[-1], bare_start_s, ours_s, our_tokens / ours_s, ours_start_s)
             console.print(f"run {run + 1}: bare {bare_s:.1f} s, ours {ours_s:.1f} s, ratio {ratios[-1]:.3f}")
             table.add_row(str(run + 1), *(f"{cell:.1f}" for cell in cells), f"{ratios[-1]:.3f}")
+            if arguments.plain:
+                plain_s, _, plain_tokens = run_bare(spec, questions, plain=True)
+                gains.append(rates[-1] * plain_s / plain_tokens)
+                console.print(f"       plain {plain_s:.1f} s, {plain_tokens / plain_s:.1f} tokens a second")
         console.print(table)
         console.print(
             f"ours / bare vLLM, tokens per second, median of {len(ratios)}: [bold]{np.median(ratios):.3f}[/]"
             f" (from {min(ratios):.3f} to {max(ratios):.3f}); the bar is 0.95"
         )
+        if gains:
+            console.print(
+                f"bare vLLM with the libraries loaded first / without, tokens/s, median of {len(gains)}:"
+                f" [bold]{np.median(gains):.3f}[/] ({min(gains):.3f} to {max(gains):.3f}); the bar is 1.1"
+            )
         for run in range(arguments.processor_runs):
             prompts = prompts_of(make_sums(arguments.questions, seed=20_000 + run))
             seconds, start_s, tokens = run_processor(spec, prompts)
