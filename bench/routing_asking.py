@@ -10,6 +10,7 @@ from rich.table import Table
 
 from orchestrator.asking.beliefs import AnswerModel
 from orchestrator.asking.habits import Habits
+from orchestrator.asking.lengths import AnswerLengths
 from orchestrator.asking.policy import Ask, AskingPolicy
 from orchestrator.asking.readings import Reading
 
@@ -26,6 +27,7 @@ def print_asking(console: Console) -> None:
         unreadable=np.full(EXPERTS, 0.03),
         model=AnswerModel(rng.uniform(2, 3, EXPERTS), np.full(EXPERTS, 0.6), 0.4),
         trust=np.ones(3),
+        lengths=AnswerLengths.silent(EXPERTS),
     )
     policy = AskingPolicy(habits)
     taken_ms: dict[str, list[tuple[float, float]]] = {}  # by the clock, and of computing

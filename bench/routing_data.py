@@ -112,7 +112,9 @@ def load_readings(directory: Path, pool: Pool, outcomes: Outcomes) -> Readings:
     """What the answers say: the letters, where they were recorded."""
     letters = load_letters(directory, pool, outcomes)
     letters[~np.isin(letters.astype(str), list(LETTERS))] = None  # the first word of a sentence is no option
-    return Readings.from_keys(letters, np.isfinite(outcomes.score), outcomes.chance)
+    return Readings.from_keys(
+        letters, np.isfinite(outcomes.score), outcomes.chance, outcomes.completion_tokens
+    )
 
 
 def load_letters(directory: Path, pool: Pool, outcomes: Outcomes) -> np.ndarray:

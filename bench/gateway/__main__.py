@@ -45,6 +45,9 @@ def main() -> None:
         "--seconds", type=float, help="of each gateway in each cell (2, or 6 without --quick)"
     )
     parser.add_argument("--rounds", type=int, help="turns that these seconds are split into (1, or 3)")
+    parser.add_argument(
+        "--clients", type=int, nargs="+", help="only cells with so many clients (1, 8, 32, 128)"
+    )
     parser.add_argument("--only", nargs="+", choices=NAMES, default=NAMES, help="gateways to compare")
     parser.add_argument("--no-cells", action="store_true", help="leave the comparison out")
     parser.add_argument(
@@ -120,7 +123,11 @@ async def _measure(
     if not options.no_cells:
         found = await compare(
             compared,
-            QUICK if options.quick else FULL,
+            [
+                cell
+                for cell in (QUICK if options.quick else FULL)
+                if not options.clients or cell.clients in options.clients
+            ],
             seconds=options.seconds or (2.0 if options.quick else 6.0),
             rounds=options.rounds or (1 if options.quick else 3),
             tell=console.print,

@@ -106,16 +106,26 @@ class Evidence:
     inverted: Floats  # [n]
 
     @classmethod
-    def of(cls, beliefs: Beliefs, given: NDArray[np.integer], count: int) -> Evidence:
+    def of(
+        cls,
+        beliefs: Beliefs,
+        given: NDArray[np.integer],
+        count: int,
+        told: Floats | None = None,
+    ) -> Evidence:
         """Weigh the answers given.
 
         Args:
             beliefs: of the queries.
             given: [n, m] class of each expert's answer, below 0 where there is none to compare.
             count: of classes given, the same for all queries.
+            told: [n, m] by how much the length of an answer that cannot be compared multiplies the odds that
+                it is right; 1 otherwise, which is the default.
         """
         seen = (given >= 0)[:, :, None]
         base = WEIGHT * np.where(seen, beliefs.wrong, 1.0).prod(axis=1)
+        if told is not None:
+            base = base * (1 + beliefs.right * (told - 1)[:, :, None]).prod(axis=1)
         moments, pull = [], []
         odds = beliefs.right / beliefs.wrong
         for k in range(count):

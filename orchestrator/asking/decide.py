@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.asking.beliefs import Evidence
+from orchestrator.asking.beliefs import Beliefs, Evidence
 from orchestrator.asking.first_ask import FirstCandidates, gains_after_first
 from orchestrator.asking.habits import DEPTHS, Habits
 from orchestrator.asking.lookahead import Candidates, Gains, gains_of_asking
@@ -76,6 +76,7 @@ def begin_plans(
         beliefs=habits.model.beliefs(np.minimum(forecast / (1 - habits.unreadable), 1.0), options),
         given=np.full(forecast.shape, NOT_ASKED, np.int16),
         paid_usd=np.zeros(len(success)),
+        told=np.ones(forecast.shape),
     )
 
 
@@ -83,7 +84,8 @@ def next_actions(habits: Habits, plans: Plans) -> NextActions:
     """Return the next action of each plan: the ask of greatest net value, or to stop if no ask gains.
 
     As long as a plan has no usable answer it asks another expert at any price, within its limits. After an
-    answer that cannot be compared it stops: no other answer could show whether that one is right.
+    answer that cannot be compared it stops, since no other answer could show whether that one is right;
+    unless its length makes it so doubtful that another expert is better by more than its price.
     """
     ask, gain = np.full(len(plans), STOP, np.intp), np.zeros(len(plans))
     possible = plans.open.any(axis=1)
@@ -94,6 +96,8 @@ def next_actions(habits: Habits, plans: Plans) -> NextActions:
         ask[rows], gain[rows] = _first_ask(habits, plans.take(rows))
     for rows in _groups(possible & ~empty & ~incomparable, classes, plans.asks):
         ask[rows], gain[rows] = _further_ask(habits, plans.take(rows), int(classes[rows[0]]))
+    for rows in _groups(possible & incomparable & (classes <= 0) & (plans.told != 1).any(axis=1), plans.asks):
+        ask[rows], gain[rows] = _ask_instead(habits, plans.take(rows))
     return NextActions(ask, gain)
 
 
@@ -107,14 +111,44 @@ def final_answers(plans: Plans) -> tuple[Columns, Floats]:
     classes = np.maximum(plans.given.max(axis=1).astype(np.intp) + 1, 0)
     for rows in _groups(np.ones(len(plans), bool), classes):
         own, beliefs, count = plans.given[rows], plans.beliefs.take(rows), int(classes[rows[0]])
-        evidence = Evidence.of(beliefs, own, count)
-        if (own == INCOMPARABLE).any():
-            worth[rows] = np.where(own == INCOMPARABLE, evidence.success_of(beliefs), worth[rows])
+        odds = plans.told[rows]
+        evidence = Evidence.of(beliefs, own, count, odds)
+        alone = own == INCOMPARABLE
+        for e in np.flatnonzero(alone.any(axis=0)):
+            success = _success_alone(beliefs, own, count, odds, e)
+            worth[rows, e] = np.where(alone[:, e], success, worth[rows, e])
         told = np.take_along_axis(evidence.posterior(), np.where(own >= 0, own, 0), axis=1)
         worth[rows] = np.where(own >= 0, told, worth[rows])
     best = np.lexsort((-plans.success, -worth), axis=1)[:, 0]
     value = worth[np.arange(len(plans)), best]
     return np.where(value < -1, -1, best), np.maximum(value, 0.0)
+
+
+def _success_alone(
+    beliefs: Beliefs, given: NDArray[np.int16], count: int, told: Floats, expert: int
+) -> Floats:
+    """Return how likely the expert's answer is right [n], which cannot be compared, by all that was told."""
+    by_others = told.copy()
+    by_others[:, expert] = 1.0
+    forecast = Evidence.of(beliefs, given, count, by_others).success_of(beliefs)[:, expert]
+    right = forecast * told[:, expert]
+    success: Floats = right / (right + 1 - forecast)
+    return success
+
+
+def _ask_instead(habits: Habits, plans: Plans) -> tuple[Columns, Floats]:
+    """Whom to ask where the answers at hand cannot be compared, and by how much it is better than those.
+
+    The new answer is taken to be returned, whatever its length: what that will tell is not foreseen.
+    """
+    standing = final_answers(plans)[1]
+    evidence = Evidence.of(plans.beliefs, plans.given, 0, plans.told)
+    readable = evidence.success_of(plans.beliefs) * (1 - habits.unreadable)
+    gain = habits.lengths.trust * (readable - standing[:, None])
+    net = np.where(plans.open, net_value(gain, plans.cost_usd, plans.multiplier), -np.inf)
+    rows, best = np.arange(len(plans)), net.argmax(axis=1)
+    pays = net[rows, best] > 0
+    return np.where(pays, best, STOP), np.where(pays, readable[rows, best] - standing, 0.0)
 
 
 def _first_ask(habits: Habits, plans: Plans) -> tuple[Columns, Floats]:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.asking.beliefs import AnswerModel
+from orchestrator.asking.lengths import AnswerLengths
 from orchestrator.predictors.states import State
 from warehouse import InputError
 
@@ -30,6 +31,7 @@ class Habits:
     unreadable: Floats  # [m] share of answers that cannot be used, below 1
     model: AnswerModel
     trust: Floats  # [DEPTHS] share of a gain foreseen of a further answer that comes true
+    lengths: AnswerLengths
     foresight: float = 1.0  # share that comes true of what asking on is said to net, before the first ask
 
     @classmethod
@@ -37,23 +39,35 @@ class Habits:
         """Return what is known where no answers can be compared: one ask, and the next if it is of no use."""
         m = len(experts)
         model = AnswerModel(np.ones(m), np.full(m, 0.5), 0.05)
-        return cls(experts, np.zeros(m, bool), np.zeros(m), model, np.ones(DEPTHS))
+        return cls(experts, np.zeros(m, bool), np.zeros(m), model, np.ones(DEPTHS), AnswerLengths.silent(m))
+
+    def without_comparison(self) -> Self:
+        """Return the habits for questions whose answers cannot be compared, whoever gives them."""
+        return replace(self, comparable=np.zeros_like(self.comparable))
 
     def of_pool(self, experts: tuple[str, ...]) -> Self:
         """Return the habits of another pool; a new expert is assumed to equal the mean of the others.
 
-        Its answers can be compared if those of any other expert can.
+        Its answers can be compared if those of any other expert can; their lengths say nothing.
         """
-        place = [self.experts.index(name) if name in self.experts else -1 for name in experts]
+        place = np.array(
+            [self.experts.index(name) if name in self.experts else -1 for name in experts], np.intp
+        )
 
         def joined(values: NDArray[Any]) -> Floats:
             typical = values[self.comparable].mean() if self.comparable.any() else values.mean()
-            return np.append(values, typical)[place]
+            own: Floats = np.append(values, typical)[place]
+            return own
 
         model = AnswerModel(joined(self.model.slopes), joined(self.model.popular), self.model.inverted)
         comparable = np.append(self.comparable, self.comparable.any())[place]
         return replace(
-            self, experts=experts, comparable=comparable, unreadable=joined(self.unreadable), model=model
+            self,
+            experts=experts,
+            comparable=comparable,
+            unreadable=joined(self.unreadable),
+            model=model,
+            lengths=self.lengths.take(place),
         )
 
     def state(self) -> State:
@@ -66,6 +80,10 @@ class Habits:
             "inverted": np.array([self.model.inverted]),
             "trust": self.trust,
             "foresight": np.array([self.foresight]),
+            "length_mean": self.lengths.mean,
+            "length_deviation": self.lengths.deviation,
+            "length_weights": self.lengths.weights,
+            "length_trust": np.array([self.lengths.trust]),
         }
         return State(KIND, {"experts": list(self.experts)}, arrays, VERSION)
 
@@ -73,18 +91,29 @@ class Habits:
     def from_state(cls, state: State) -> Self:
         """Rebuild what was saved; of habits saved before there was a foresight it is taken to hold.
 
+        Those saved before there were lengths say nothing of them.
+
         Raises:
             InputError: something is missing, or they were saved by a later version.
         """
         state.refuse_newer(VERSION)
         arrays = state.arrays
         model = AnswerModel(arrays["slopes"], arrays["popular"], float(arrays["inverted"][0]))
+        lengths = AnswerLengths.silent(len(arrays["unreadable"]))
+        if "length_weights" in arrays:
+            lengths = AnswerLengths(
+                arrays["length_mean"],
+                arrays["length_deviation"],
+                arrays["length_weights"],
+                float(arrays["length_trust"][0]),
+            )
         return cls(
             tuple(state.config["experts"]),
             arrays["comparable"],
             arrays["unreadable"],
             model,
             arrays["trust"],
+            lengths,
             float(arrays.get("foresight", np.ones(1))[0]),
         )
 

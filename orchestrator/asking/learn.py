@@ -1,4 +1,6 @@
-"""Learn how the experts' answers depend on each other, from compared answers and cross-fitted forecasts."""
+"""Learn how the experts' answers depend on each other, and what their lengths tell, from answers that were
+compared or graded and cross-fitted forecasts.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator.asking.beliefs import AnswerModel, Evidence
+from orchestrator.asking.calibrate import calibrate, without_idle_lengths
 from orchestrator.asking.decide import CANDIDATES
-from orchestrator.asking.habits import DEPTHS, Habits
-from orchestrator.asking.readings import NOT_ASKED, UNREADABLE, Readings
-from orchestrator.asking.replay import Replayed, Step, replay
+from orchestrator.asking.habits import Habits
+from orchestrator.asking.lengths import AnswerLengths, learn_lengths
+from orchestrator.asking.readings import INCOMPARABLE, NOT_ASKED, UNREADABLE, Readings
 from orchestrator.predictors.base import Prediction
 from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.value import net_value
@@ -25,9 +28,6 @@ PASSES = 1
 LEAST_GAIN = 2e-4  # success for which the dearest expert is asked at the lowest price above none
 STEP = 0.25  # of a finite difference
 MULTIPLIERS = 40  # prices that sets are drawn at
-TRUST_PRIOR = 2.0  # in questions decided by a further answer
-TRUST_ROUNDS = 2
-TRUST_MULTIPLIERS = 6
 PER_MULTIPLIER = 1_500  # questions that the policy is tried on
 
 Floats = NDArray[np.float64]
@@ -62,19 +62,29 @@ def learn_habits(
         seed: of the questions and sets that are drawn.
     """
     habits = replace(Habits.unknown(forecast.experts), unreadable=_unreadable(readings))
+    if readings.tokens is not None:
+        alone = np.where(readings.classes == INCOMPARABLE, score, np.nan)
+        usable = forecast.success / (1 - habits.unreadable)
+        habits = replace(habits, lengths=learn_lengths(usable, readings.tokens, alone, seed=seed))
     comparable = _comparable(readings, score)
-    if comparable.sum() < 2:
-        return habits
     rng = np.random.default_rng(seed)
     multipliers = asking_multipliers(forecast, MULTIPLIERS)
-    sets = _draw_sets(forecast, readings, score, habits.unreadable, comparable, multipliers, rng)
-    if len(sets.key) < 50:
+    if comparable.sum() >= 2:
+        sets = _draw_sets(forecast, readings, score, habits.unreadable, comparable, multipliers, rng)
+        if len(sets.key) >= 50:
+            habits = replace(habits, comparable=comparable, model=_fit_model(sets, len(comparable)))
+    if not habits.comparable.any() and not habits.lengths.tell:
         return habits
-    habits = replace(habits, comparable=comparable, model=_fit_model(sets, len(comparable)))
     complete = np.flatnonzero(np.isfinite(score + cost_usd).all(axis=1))
+    if not len(complete):  # nothing that a plan could be tried on
+        return replace(habits, lengths=AnswerLengths.silent(len(comparable)))
     rows = rng.permutation(complete)[:PER_MULTIPLIER]
-    some = Prediction(forecast.experts, forecast.success[rows], forecast.cost_usd[rows])
-    return _calibrate(habits, some, cost_usd[rows], readings.take(rows), score[rows], multipliers)
+    habits = calibrate(
+        habits, _take(forecast, rows), cost_usd[rows], readings.take(rows), score[rows], multipliers
+    )
+    return without_idle_lengths(
+        habits, _take(forecast, complete), cost_usd[complete], readings.take(complete), score[complete]
+    )
 
 
 def asking_multipliers(forecast: Prediction, count: int) -> Floats:
@@ -92,6 +102,10 @@ def asking_multipliers(forecast: Prediction, count: int) -> Floats:
     low = LEAST_GAIN / dearest
     below = np.geomspace(low, max(high, 2 * low), count - count // 2)
     return np.unique(np.concatenate([usual, below]))
+
+
+def _take(forecast: Prediction, rows: NDArray[np.intp]) -> Prediction:
+    return Prediction(forecast.experts, forecast.success[rows], forecast.cost_usd[rows])
 
 
 def _unreadable(readings: Readings) -> Floats:
@@ -211,64 +225,3 @@ def _losses(sets: _Sets, rows: NDArray[np.intp], slopes: Floats, popular: Floats
     own = np.take_along_axis(posterior, sets.key[rows, None], axis=1)[:, 0]
     losses: Floats = -np.log(np.maximum(own, 1e-6))
     return losses
-
-
-def _calibrate(
-    habits: Habits,
-    forecast: Prediction,
-    cost_usd: Floats,
-    readings: Readings,
-    score: NDArray[np.floating],
-    multipliers: Floats,
-) -> Habits:
-    """Learn what share of the gains foreseen comes true where the policy goes.
-
-    A search for the greatest gain finds the luckiest of many uncertain ones, so what it finds is less than it
-    foresees. Least squares through the origin, drawn to 1 where there is little to learn from; repeated, as
-    the policy does otherwise once it trusts less.
-    """
-    finite = multipliers[np.isfinite(multipliers)]
-    chosen = finite[np.linspace(0, len(finite) - 1, min(TRUST_MULTIPLIERS, len(finite))).astype(int)]
-    prior = TRUST_PRIOR * len(chosen)
-    for _ in range(TRUST_ROUNDS):
-        replayed = replay(habits, forecast, cost_usd, readings, chosen, follow=True)
-        steps = [step for one in replayed for step in one.steps]
-        habits = replace(
-            habits,
-            trust=_trust_of_answers(steps, score, prior),
-            foresight=_trust_before(replayed, chosen, readings, score, cost_usd, prior),
-        )
-    return habits
-
-
-def _trust_of_answers(steps: list[Step], score: NDArray[np.floating], prior: float) -> Floats:
-    """Share of the success expected of one more answer that it brought, by how many were there."""
-    trust = np.ones(DEPTHS)
-    if steps:
-        told = np.concatenate([step.gain for step in steps])
-        depth = np.concatenate([np.minimum(step.compared, DEPTHS) for step in steps])
-        came = np.concatenate([score[s.rows, s.after] - score[s.rows, s.before] for s in steps])
-        for d in range(1, DEPTHS + 1):
-            own = depth == d
-            trust[d - 1] = (told[own] @ came[own] + prior) / (told[own] @ told[own] + prior)
-    return np.clip(trust, 0.0, 1.0)
-
-
-def _trust_before(
-    replayed: list[Replayed],
-    multipliers: Floats,
-    readings: Readings,
-    score: NDArray[np.floating],
-    cost_usd: Floats,
-    prior: float,
-) -> float:
-    """Share of what asking on was foreseen to net that it did net, where the first answer could be read."""
-    told, came = prior, prior
-    rows = np.arange(len(score))
-    for one, multiplier in zip(replayed, multipliers, strict=True):
-        read = readings.classes[rows, one.first] >= 0
-        success = score[rows, one.answered] - score[rows, one.first]
-        netted = net_value(success, one.paid_usd - cost_usd[rows, one.first], multiplier)
-        told += float(one.foreseen[read] @ one.foreseen[read])
-        came += float(one.foreseen[read] @ netted[read])
-    return float(np.clip(came / told, 0.0, 1.0))

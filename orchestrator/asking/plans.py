@@ -38,6 +38,7 @@ class Plans:
     beliefs: Beliefs
     given: NDArray[np.int16]  # [n, m] class of each answer, or a code of `readings`
     paid_usd: Floats  # [n]
+    told: Floats  # [n, m] by how much an incomparable answer's length multiplies the odds that it is right
 
     def __len__(self) -> int:
         return len(self.paid_usd)
@@ -63,23 +64,25 @@ class Plans:
             beliefs=self.beliefs.take(rows),
             **{
                 name: getattr(self, name)[rows]
-                for name in ("success", "cost_usd", "allowed", "worst_usd", "given", "paid_usd")
+                for name in ("success", "cost_usd", "allowed", "worst_usd", "given", "paid_usd", "told")
             },
         )
 
-    def observe(self, experts: NDArray[np.integer], classes: NDArray[np.integer], paid_usd: Floats) -> Plans:
-        """Note what an expert of each query [n] answered, and what it cost."""
-        given, rows = self.given.copy(), np.arange(len(self))
-        given[rows, experts] = classes
-        return self.updated(given, self.paid_usd + paid_usd)
+    def observe(
+        self, experts: NDArray[np.integer], classes: NDArray[np.integer], paid_usd: Floats, told: Floats
+    ) -> Plans:
+        """Note what an expert of each query [n] answered, what it cost and what its length told."""
+        given, odds, rows = self.given.copy(), self.told.copy(), np.arange(len(self))
+        given[rows, experts], odds[rows, experts] = classes, told
+        return self.updated(given, self.paid_usd + paid_usd, odds)
 
     def at(self, multiplier: float) -> Plans:
         """Return the plans at another multiplier."""
         return replace(self, multiplier=multiplier)
 
-    def updated(self, given: NDArray[np.int16], paid_usd: Floats) -> Plans:
-        """Return the plans with other answers and payments."""
-        return replace(self, given=given, paid_usd=paid_usd)
+    def updated(self, given: NDArray[np.int16], paid_usd: Floats, told: Floats) -> Plans:
+        """Return the plans with other answers, payments and lengths."""
+        return replace(self, given=given, paid_usd=paid_usd, told=told)
 
     def worst_case_usd(self) -> Floats:
         """Return the highest total cost of each plan [n]: the amount paid, and the dearest remaining asks."""

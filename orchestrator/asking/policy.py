@@ -142,7 +142,10 @@ class AskingPolicy:
         else:
             keys = keys if reading.key in keys else (*keys, reading.key)
             own = keys.index(reading.key)
-        plans = state.plans.observe(np.array([column]), np.array([own]), np.array([paid_usd], float))
+        told = self.habits.lengths.odds_of(column, reading.tokens) if own == INCOMPARABLE else 1.0
+        plans = state.plans.observe(
+            np.array([column]), np.array([own]), np.array([paid_usd], float), np.array([told])
+        )
         return PlanState(plans, keys)
 
     def exclude(self, state: PlanState, expert: str, paid_usd: float = 0.0) -> PlanState:

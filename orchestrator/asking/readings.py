@@ -21,6 +21,7 @@ class Reading:
 
     key: str | None = None
     readable: bool = True
+    tokens: int | None = None  # how long the answer is, where that is known
 
 
 @dataclass(frozen=True)
@@ -29,10 +30,15 @@ class Readings:
 
     classes: NDArray[np.int16]  # [n, m] equal within a row where answers say the same; else a code below 0
     options: NDArray[np.intp]  # [n] how many answers a question offers; 0: any
+    tokens: NDArray[np.float32] | None = None  # [n, m] how long each answer is; NaN, or None: not known
 
     @classmethod
     def from_keys(
-        cls, keys: NDArray[np.object_], answered: NDArray[np.bool_], chance: NDArray[np.floating]
+        cls,
+        keys: NDArray[np.object_],
+        answered: NDArray[np.bool_],
+        chance: NDArray[np.floating],
+        tokens: NDArray[np.float32] | None = None,
     ) -> Readings:
         """Compare keys row by row.
 
@@ -41,6 +47,7 @@ class Readings:
             answered: [n, m] where an expert was asked and answered. Without a key its answer is unreadable;
                 if nobody's answer to the question has one, or few of the expert's, it cannot be compared.
             chance: [n] of a guess being right: 1 over the number of options, 0 where there are none.
+            tokens: [n, m] how long each answer is, where that is known.
         """
         known = np.array([[bool(key) and key == key for key in row] for row in keys], bool) & answered
         keyless = ~known.any(axis=1)
@@ -54,14 +61,20 @@ class Readings:
             for column in np.flatnonzero(own):
                 classes[row, column] = names.setdefault(keys[row, column], len(names))
         options = np.round(1 / np.where(chance > 0, chance, np.inf)).astype(np.intp)
-        return cls(classes, options)
+        return cls(classes, options, tokens)
 
     @classmethod
-    def incomparable(cls, answered: NDArray[np.bool_]) -> Readings:
+    def incomparable(cls, answered: NDArray[np.bool_], tokens: NDArray[np.float32] | None = None) -> Readings:
         """Return readings of answers that cannot be compared at all."""
         classes = np.where(answered, INCOMPARABLE, NOT_ASKED).astype(np.int16)
-        return cls(classes, np.zeros(len(answered), np.intp))
+        return cls(classes, np.zeros(len(answered), np.intp), tokens)
 
     def take(self, rows: NDArray[np.intp]) -> Readings:
         """Return the readings of some questions."""
-        return Readings(self.classes[rows], self.options[rows])
+        tokens = None if self.tokens is None else self.tokens[rows]
+        return Readings(self.classes[rows], self.options[rows], tokens)
+
+    def columns(self, experts: NDArray[np.intp]) -> Readings:
+        """Return the readings of some experts."""
+        tokens = None if self.tokens is None else self.tokens[:, experts]
+        return Readings(self.classes[:, experts], self.options, tokens)

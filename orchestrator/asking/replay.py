@@ -39,7 +39,7 @@ class Step:
     """Further asks of some plans: what was expected of them and whose answer stood before and after."""
 
     rows: NDArray[np.intp]
-    compared: NDArray[np.intp]  # answers at hand that were compared
+    compared: NDArray[np.intp]  # answers at hand that were compared; 0: one was that cannot be
     gain: Floats  # in success, as the model expected it of this answer
     before: NDArray[np.intp]  # column of the expert whose answer stood
     after: NDArray[np.intp]
@@ -75,6 +75,7 @@ def replay(
     # an expert whose answers are never compared may have keys all the same
     kept = habits.comparable | (readings.classes < 0)
     classes = np.where(kept, readings.classes, INCOMPARABLE).astype(np.int16)
+    told = np.where(classes == INCOMPARABLE, habits.lengths.odds(readings.tokens, classes.shape), 1.0)
     parts: list[list[Replayed]] = [[] for _ in multipliers]
     for start in range(0, len(cost_usd), CHUNK):
         rows = np.arange(start, min(start + CHUNK, len(cost_usd)))
@@ -89,7 +90,7 @@ def replay(
         )
         for part, multiplier in zip(parts, multipliers, strict=True):
             priced = plans.at(float(multiplier))  # what is believed of the answers is the same at every price
-            recorded = _Recorded(rows, cost_usd[rows], classes[rows], took_s[rows])
+            recorded = _Recorded(rows, cost_usd[rows], classes[rows], took_s[rows], told[rows])
             part.append(_run(habits, priced, recorded, follow=follow, side_by_side=side_by_side))
     return [_joined(part) for part in parts]
 
@@ -116,6 +117,7 @@ class _Recorded:
     cost_usd: Floats  # [n, m]
     classes: NDArray[np.int16]  # [n, m]
     took_s: Floats  # [n, m]
+    told: Floats  # [n, m] by how much an incomparable answer's length multiplies the odds that it is right
 
 
 def _run(habits: Habits, plans: Plans, recorded: _Recorded, *, follow: bool, side_by_side: bool) -> Replayed:
@@ -142,12 +144,12 @@ def _run(habits: Habits, plans: Plans, recorded: _Recorded, *, follow: bool, sid
         waits[rows] += 1
         latency_s[rows] += took_s
         if follow and len(rows):
-            at_hand = (before.given >= 0).sum(axis=1)
-            further = np.flatnonzero(at_hand > 0)
+            compared = (before.given >= 0).sum(axis=1)
+            further = np.flatnonzero((compared > 0) | (before.given == INCOMPARABLE).any(axis=1))
             steps.append(
                 Step(
                     recorded.names[rows[further]],
-                    at_hand[further],
+                    compared[further],
                     actions.gain[going][further],
                     final_answers(before.take(further))[0],
                     final_answers(given.plans.take(rows[further]))[0],
@@ -163,7 +165,8 @@ def _second(habits: Habits, plans: Plans, first: NDArray[np.intp]) -> NDArray[np
     """Whom plans ask after these experts [n]; STOP where nobody, or where an answer is at hand already."""
     expected = plans.cost_usd[np.arange(len(plans)), first]
     own = np.where(habits.comparable[first], 0, INCOMPARABLE)
-    asked = next_actions(habits, plans.observe(first, own, expected)).ask
+    told = np.ones(len(plans))
+    asked = next_actions(habits, plans.observe(first, own, expected, told)).ask
     without: NDArray[np.intp] = np.where((plans.given < 0).all(axis=1), asked, STOP)
     return without
 
@@ -180,7 +183,7 @@ class _Given:
 
     def note(self, rows: NDArray[np.intp], expert: NDArray[np.intp]) -> None:
         """Note the answers of an expert to each of some queries."""
-        given, paid = self.plans.given.copy(), self.plans.paid_usd.copy()
+        given, paid, told = self.plans.given.copy(), self.plans.paid_usd.copy(), self.plans.told.copy()
         own = self._recorded.classes[rows, expert].astype(np.intp)
         comparable, place = own >= 0, np.maximum(own, 0)
         fresh = comparable & (self._renamed[rows, place] < 0)
@@ -188,7 +191,8 @@ class _Given:
         self._numbers[rows[fresh]] += 1
         given[rows, expert] = np.where(comparable, self._renamed[rows, place], own)
         paid[rows] += self._recorded.cost_usd[rows, expert]
-        self.plans = self.plans.updated(given, paid)
+        told[rows, expert] = self._recorded.told[rows, expert]
+        self.plans = self.plans.updated(given, paid, told)
 
 
 def answers_of_sets(
@@ -203,5 +207,5 @@ def answers_of_sets(
             habits, success[part], np.zeros(asked[part].shape), 0.0, options=readings.options[part]
         )
         given = np.where(asked[part], readings.classes[part], NOT_ASKED).astype(np.int16)
-        answered.append(final_answers(plans.updated(given, plans.paid_usd))[0])
+        answered.append(final_answers(plans.updated(given, plans.paid_usd, plans.told))[0])
     return np.concatenate(answered)

@@ -56,7 +56,7 @@ class Answered:
         """Return the answers of some of the experts."""
         columns = [self.outcomes.experts.index(name) for name in experts]
         expected = Expected(self.expected.score[:, columns], self.expected.cost_usd[:, columns])
-        readings = Readings(self.readings.classes[:, columns], self.readings.options)
+        readings = self.readings.columns(np.array(columns, np.intp))
         return Answered(self.outcomes.only(experts), expected, readings)
 
     @property

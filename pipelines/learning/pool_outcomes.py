@@ -39,7 +39,9 @@ def load_readings(place: Home, outcomes: Outcomes) -> Readings:
     from experts.grading.replies import load_replies
 
     replies = load_replies(place.warehouse(), outcomes.question_ids.tolist(), outcomes.experts)
-    return Readings.from_keys(replies.answer, np.isfinite(outcomes.score), outcomes.chance)
+    return Readings.from_keys(
+        replies.answer, np.isfinite(outcomes.score), outcomes.chance, outcomes.completion_tokens
+    )
 
 
 def find_pool(pool: str) -> PoolFile:

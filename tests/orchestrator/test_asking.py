@@ -14,6 +14,7 @@ from orchestrator.asking.beliefs import EASE, WEIGHT, AnswerModel, Evidence
 from orchestrator.asking.decide import STOP, begin_plans, final_answers, next_actions
 from orchestrator.asking.first_ask import FirstCandidates, gains_after_first
 from orchestrator.asking.habits import Habits
+from orchestrator.asking.lengths import AnswerLengths
 from orchestrator.asking.lookahead import Candidates, gains_of_asking
 from orchestrator.asking.plans import Limits
 from orchestrator.asking.policy import Ask, AskingPolicy, Stop
@@ -35,6 +36,9 @@ def draw_habits(rng: np.random.Generator, m: int, *, comparable: float = 0.8) ->
         unreadable=rng.uniform(0, 0.2, m),
         model=AnswerModel(rng.uniform(0.3, 4, m), rng.uniform(0.05, 0.9, m), float(rng.uniform(0, 0.1))),
         trust=rng.uniform(0.2, 1.2, 3),
+        lengths=AnswerLengths(
+            rng.uniform(2, 6, m), rng.uniform(0.3, 2, m), rng.uniform(-1.5, 0.7, (m, 3)), rng.uniform(0.2, 1)
+        ),
         foresight=float(rng.uniform(0.2, 1)),
     )
 
@@ -50,7 +54,9 @@ def draw_readings(rng: np.random.Generator, habits: Habits, n: int, options: int
     classes = rng.integers(0, options or 6, shape)
     classes[rng.random(shape) < 0.15] = UNREADABLE
     classes[:, ~habits.comparable] = np.where(classes[:, ~habits.comparable] < 0, UNREADABLE, INCOMPARABLE)
-    return Readings(classes.astype(np.int16), np.full(n, options))
+    tokens = rng.integers(0, 3_000, shape).astype(np.float32)
+    tokens[rng.random(shape) < 0.1] = np.nan
+    return Readings(classes.astype(np.int16), np.full(n, options), tokens)
 
 
 @settings(deadline=None, max_examples=40)
@@ -66,7 +72,8 @@ def test_one_ask_is_the_router(seed: int, m: int, options: int) -> None:
     )  # fmt: skip
     chosen = next_actions(habits, plans).ask
     assert np.array_equal(chosen, select_at_multiplier(forecast.success, forecast.cost_usd, multiplier))
-    after = plans.observe(chosen, np.where(habits.comparable[chosen], 0, INCOMPARABLE), np.ones(30))
+    own = np.where(habits.comparable[chosen], 0, INCOMPARABLE)
+    after = plans.observe(chosen, own, np.ones(30), np.ones(30))
     answered, probability = final_answers(after)
     assert np.array_equal(answered, chosen)
     rows = np.arange(30)
@@ -253,7 +260,7 @@ def test_it_asks_on_where_that_is_worth_more_than_stopping_and_only_there(
     gain = next_actions(habits, plans).gain
     own = plain[np.arange(n), first] + habits.foresight * gain
     assert (own >= plain.max(axis=1) - 1e-12).all()
-    plans = plans.observe(first, np.zeros(n, int), np.ones(n))
+    plans = plans.observe(first, np.zeros(n, int), np.ones(n), np.ones(n))
     open_ = plans.open
     net = gains_of_asking(
         Evidence.of(plans.beliefs, plans.given, 1),
@@ -293,7 +300,8 @@ def test_a_replay_does_what_the_endpoint_would_to_the_cent(
         while isinstance(action := policy.next_action(state), Ask):
             column = habits.experts.index(action.expert)
             own = int(readings.classes[row, column])
-            reading = Reading(str(own)) if own >= 0 else Reading(None, own != UNREADABLE)
+            tokens = None if np.isnan(long := readings.tokens[row, column]) else int(long)
+            reading = Reading(str(own) if own >= 0 else None, own != UNREADABLE, tokens)
             state = policy.observe(state, action.expert, reading, paid[row, column])
         assert isinstance(action, Stop)
         assert habits.experts[replayed.answered[row]] == action.expert

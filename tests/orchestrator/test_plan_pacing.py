@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from orchestrator.asking.beliefs import AnswerModel
 from orchestrator.asking.habits import Habits
+from orchestrator.asking.lengths import AnswerLengths
 from orchestrator.asking.pacing import PacedPlan, PlanPacer
 from orchestrator.asking.policy import Ask, AskingPolicy
 from orchestrator.asking.readings import UNREADABLE, Reading, Readings
@@ -21,7 +22,14 @@ def draw_world(seed: int, n: int, m: int) -> tuple[Habits, Prediction, np.ndarra
     """Experts of four options, forecasts, and what they say (-1: nothing readable)."""
     rng = np.random.default_rng(seed)
     model = AnswerModel(rng.uniform(0.5, 3, m), rng.uniform(0.1, 0.7, m), 0.02)
-    habits = Habits(tuple(f"e{j}" for j in range(m)), np.ones(m, bool), np.full(m, 0.1), model, np.ones(3))
+    habits = Habits(
+        tuple(f"e{j}" for j in range(m)),
+        np.ones(m, bool),
+        np.full(m, 0.1),
+        model,
+        np.ones(3),
+        AnswerLengths.silent(m),
+    )
     success = rng.uniform(0.3, 0.85, (n, m)).astype(np.float32)
     cost_usd = np.geomspace(1e-4, 1e-2, m) * rng.uniform(0.7, 1.3, (n, 1))
     said = np.where(rng.random((n, m)) < success, 0, rng.integers(1, 4, (n, m)))

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save_file
 from orchestrator import Orchestrator, policy
 from orchestrator.asking.beliefs import AnswerModel
 from orchestrator.asking.habits import Habits
+from orchestrator.asking.lengths import AnswerLengths
 from warehouse import InputError, LeerooError
 
 EXTENDED = Path(__file__).parent / "saved" / "stack"  # a stack with an expert added, by an earlier version
@@ -28,7 +29,10 @@ def saved(orchestrator, tmp_path_factory) -> Path:
     directory = tmp_path_factory.mktemp("saved")
     m = len(orchestrator.experts)
     model = AnswerModel(np.full(m, 2.0), np.full(m, 0.6), 0.3)
-    habits = Habits(orchestrator.experts, np.ones(m, bool), np.full(m, 0.1), model, np.full(3, 0.9), 0.8)
+    lengths = AnswerLengths(np.full(m, 4.0), np.ones(m), np.full((m, 3), -0.5), 0.7)
+    habits = Habits(
+        orchestrator.experts, np.ones(m, bool), np.full(m, 0.1), model, np.full(3, 0.9), lengths, 0.8
+    )
     replace(orchestrator, habits=habits).save(directory)
     return directory
 

@@ -10,6 +10,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -25,10 +26,12 @@ from test_falling_through import SlowToExtend, asked, text, whole
 from test_money import WatchedLedger, finish, spec_of
 
 from experts import ExpertSpec
+from experts.forms import LongText, OptionLetter
 from experts.upstream import Usage
 from orchestrator import Decision
 from orchestrator.asking.beliefs import AnswerModel
 from orchestrator.asking.habits import Habits
+from orchestrator.asking.lengths import AnswerLengths
 from orchestrator.asking.readings import Readings
 from orchestrator.asking.replay import replay
 from orchestrator.predictors.base import Prediction
@@ -39,6 +42,7 @@ from serve.experts.client import WholeAnswer
 from serve.experts.direct import DirectClient
 from serve.ledger.ledger import LEDGER_FILE, Ledger
 from serve.ledger.messages import hash_secret
+from serve.request.asking.by_plan import asks_several
 from serve.request.cost_bounds import asks_of
 from serve.request.gateway import Gateway
 from serve.router.messages import Ruling
@@ -54,7 +58,9 @@ def habits_of(names):
     """Experts whose answers hang together a little, and of whose further answers much is expected."""
     m = len(names)
     model = AnswerModel(np.full(m, 1.3), np.full(m, 0.4), 0.03)
-    return Habits(tuple(names), np.ones(m, bool), np.full(m, 0.02), model, np.ones(3))
+    return Habits(
+        tuple(names), np.ones(m, bool), np.full(m, 0.02), model, np.ones(3), AnswerLengths.silent(m)
+    )
 
 
 class Forecasts:
@@ -166,6 +172,77 @@ def test_the_endpoint_does_what_the_replay_of_the_evaluation_does(tmp_path, mult
     assert told == pytest.approx(said.probability[usable].tolist(), abs=1e-4)
     if multiplier == 0:
         assert said.asked.sum() > 1.5 * n  # it does ask several
+
+
+class Wordy(Recorded):
+    """An expert that writes at length; how long its answer is, is told in its usage."""
+
+    async def answer(self, ask, timeout_s):
+        answer = await super().answer(ask, timeout_s)
+        usage = Usage(answer.usage.prompt_tokens, int(self.letters[self.asked[-1]].split()[0]))
+        return WholeAnswer(answer.body | {"usage": usage.to_openai()}, usage)
+
+
+@pytest.mark.parametrize("multiplier", [0.0, 300.0])
+def test_answers_that_cannot_be_compared_are_doubted_by_their_length_as_in_the_replay(tmp_path, multiplier):
+    rng, n, m = np.random.default_rng(5), 60, len(NAMES)
+    success, written = rng.uniform(0.3, 0.9, (n, m)), rng.integers(20, 3_000, (n, m))
+    read = rng.integers(20, 40, (n, m))
+    cost_usd = (read + written) * 1e-6
+    expected = np.tile(cost_usd.mean(axis=0), (n, 1))
+    lengths = AnswerLengths(np.full(m, 6.0), np.ones(m), np.tile([0.0, -1.0, 0.0], (m, 1)), 0.8)
+    habits = replace(habits_of(NAMES), lengths=lengths)
+    readings = Readings.incomparable(np.ones((n, m), bool), written.astype(np.float32))
+    alone = habits.without_comparison()
+    (said,) = replay(alone, Prediction(NAMES, success, expected), cost_usd, readings, [multiplier])
+
+    config = ServeConfig(home=tmp_path, access="open")
+    texts = np.array([[f"{long} words of prose." for long in row] for row in written], object)
+    experts = {name: Wordy(name, texts[:, j], read[:, j]) for j, name in enumerate(NAMES)}
+    gateway = Gateway(
+        config, Forecasts(NAMES, success, expected, multiplier, habits), LocalLedger(config), experts
+    )
+
+    async def go():
+        caller = await gateway.ledger.identify("")
+        answers = []
+        for row in range(n):
+            messages = [{"role": "user", "content": f"{row} is its number. Write an essay about the sea."}]
+            request = ChatRequest(model="leeroo:ensemble", messages=messages)
+            answers.append(await gateway.answer(request, caller))
+        await gateway.drain(10)
+        return answers
+
+    answers = asyncio.run(go())
+    assert [a["leeroo"]["expert"] for a in answers] == [NAMES[j] for j in said.answered]
+    assert [a["leeroo"]["cost_usd"] for a in answers] == pytest.approx(said.paid_usd.tolist(), abs=1e-12)
+    for j, name in enumerate(NAMES):
+        assert sorted(experts[name].asked) == np.flatnonzero(said.asked[:, j]).tolist()
+    if multiplier == 0:
+        assert 1.2 * n < said.asked.sum() < 2.5 * n  # some answers are doubted
+
+
+def test_who_streams_a_long_text_does_not_wait_for_its_length():
+    habits = replace(
+        habits_of(NAMES),
+        lengths=AnswerLengths(np.full(4, 6.0), np.ones(4), np.tile([0.0, -1.0, 0.0], (4, 1))),
+    )
+
+    def several(form, habits, stream):
+        ruling = SimpleNamespace(habits=habits)
+        request = SimpleNamespace(n=1, stream=stream)
+        return asks_several(
+            SimpleNamespace(
+                plan=SimpleNamespace(ruling=ruling), form=form, request=request, most_answers=4, order=NAMES
+            )
+        )
+
+    text, letter = LongText(), OptionLetter(("Peru", "Lima"))
+    assert several(text, habits, False)
+    assert not several(text, habits, True)
+    assert not several(text, habits_of(NAMES), False)  # nothing is told by lengths
+    assert several(letter, habits, True)
+    assert several(letter, habits_of(NAMES), True)
 
 
 @pytest.mark.parametrize("multiplier", [0.0, 300.0])

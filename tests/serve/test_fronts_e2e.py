@@ -23,6 +23,7 @@ from experts import load_catalogue
 from orchestrator import train_router
 from orchestrator.asking.beliefs import AnswerModel
 from orchestrator.asking.habits import Habits
+from orchestrator.asking.lengths import AnswerLengths
 from orchestrator.selection.presets import Preset
 from orchestrator.versions.mlflow_registry import log_version, set_champion
 from serve.front.haproxy import find_haproxy
@@ -138,7 +139,9 @@ def unsure():
     """A router that knows nothing of who is right, and much of how answers hang together."""
     router = train_router(coin_flips(), embedder="wordllama", predictor="subject").orchestrator
     model = AnswerModel(np.full(4, 1.3), np.full(4, 0.4), 0.03)
-    habits = Habits(router.experts, np.ones(4, bool), np.full(4, 0.02), model, np.ones(3))
+    habits = Habits(
+        router.experts, np.ones(4, bool), np.full(4, 0.02), model, np.ones(3), AnswerLengths.silent(4)
+    )
     return replace(router, habits=habits, multiplier=0.0, presets={"quality": Preset(0.0)})
 
 

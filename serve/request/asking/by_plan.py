@@ -33,12 +33,17 @@ logger = logging.getLogger("ray.serve")
 
 
 def asks_several(job: InFlight) -> bool:
-    """Tell whether several experts may be asked for one answer, and what they say compared."""
+    """Tell whether several experts may be asked for one answer, and what they say weighed.
+
+    Answers are compared; those that cannot be are doubted by their length, where that tells something. Nobody
+    who streams waits for that.
+    """
     habits = None if job.plan.ruling is None else job.plan.ruling.habits
+    if habits is None:
+        return False
+    compares = bool(habits.comparable.any()) and is_comparable(job.form)
     return (
-        habits is not None
-        and bool(habits.comparable.any())
-        and is_comparable(job.form)
+        (compares or (habits.lengths.tell and not job.request.stream))
         and (job.request.n or 1) == 1
         and job.most_answers > 1
         and len(job.order) > 1
@@ -64,7 +69,7 @@ def time_left_of(job: InFlight, latencies: Latencies) -> TimeLeft | None:
 class ByPlan:
     """The course that the policy over asking takes; see :mod:`orchestrator.asking.policy`.
 
-    Routing is its special case of one ask: without an answer to compare, it asks the router's choice.
+    Routing is its special case of one ask: with nothing to compare or to doubt, it asks the router's choice.
 
     If time is too short for a second answer after the first, both experts are asked at once: the policy's
     second expert does not depend on the content of the first answer, as long as that can be read.
@@ -74,7 +79,8 @@ class ByPlan:
         most_usd = job.request.max_cost_usd
         self._form: AnswerForm = job.form
         self._clients = {client.spec.name: client for client in job.order}
-        self._policy = AskingPolicy(habits.of_pool(tuple(decision.success)))
+        own = habits.of_pool(tuple(decision.success))
+        self._policy = AskingPolicy(own if is_comparable(job.form) else own.without_comparison())
         self._time_left = time_left_of(job, latencies)
         self._most_asks = min(job.most_answers, MAX_ASKS)
         self._at_work: dict[str, float] = {}  # by expert: since when
@@ -171,11 +177,13 @@ class ByPlan:
         if answered.unusable is not None:
             return Reading(readable=False)
         (choice, *_) = answered.value.body["choices"]
+        usage = answered.value.usage
+        tokens = None if usage.is_estimated else usage.completion_tokens
         try:
-            return Reading(comparable_key(self._form, Said.of_choice(choice)))
+            return Reading(comparable_key(self._form, Said.of_choice(choice)), tokens=tokens)
         except Exception:  # it is paid: it is not lost because nobody can compare it
             logger.exception("an answer cannot be compared")
-            return Reading(None)
+            return Reading(None, tokens=tokens)
 
     @property
     def _has_none(self) -> bool:
