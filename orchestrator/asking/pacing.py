@@ -2,13 +2,12 @@
 
 A plan is one choice with an expected cost and a worst case. Before its first ask the worst case is reserved,
 cut down to what the budget can spare, and the plan keeps to it; what it turns out not to need is free for
-other plans at once. The price on cost follows :mod:`orchestrator.selection.budget_pacer`, with plans in the
-place of single answers: at a low price they cost more than one answer, by a ratio that the stream shows.
+other plans at once. The price on cost follows what is left (:mod:`orchestrator.selection.stream_price`): at a
+low price plans cost more than one answer, by a ratio that the stream shows.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,11 +17,9 @@ from orchestrator.asking.plans import MAX_ASKS, Limits
 from orchestrator.asking.policy import Ask, AskingPolicy, PlanState, Stop
 from orchestrator.asking.readings import Reading
 from orchestrator.predictors.base import Prediction
-from orchestrator.selection.budget_pacer import RESOLVE_EVERY, SHORTEST_WINDOW, WINDOW
-from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.overruns import price_ratio
+from orchestrator.selection.stream_price import StreamPrice
 from orchestrator.selection.value import net_value
-from warehouse import InputError
 
 Floats = NDArray[np.float64]
 
@@ -59,20 +56,16 @@ class PlanPacer:
         *,
         sample: Prediction,
     ) -> None:
-        if not budget_usd > 0 or horizon < 1:
-            raise InputError(
-                f"a budget of ${budget_usd} for {horizon} queries cannot be held", fix="both must be above 0"
-            )
-        self.policy, self.budget_usd, self.horizon = policy, float(budget_usd), horizon
-        self.spent_usd = self.reserved_usd = self.multiplier = 0.0
-        self.seen = 0
-        self._window: deque[tuple[Floats, Floats]] = deque(maxlen=WINDOW)
-        for success, cost_usd in zip(sample.success[-WINDOW:], sample.cost_usd[-WINDOW:], strict=True):
-            self._window.append((np.asarray(success, float), np.asarray(cost_usd, float)))
+        self._price = StreamPrice(budget_usd, horizon, sample.success, sample.cost_usd)
+        self.policy, self.budget_usd = policy, float(budget_usd)
+        self.spent_usd = self.reserved_usd = 0.0
         self._cheapest_usd = float(np.asarray(sample.cost_usd, float).mean(axis=0).min())
-        self._slack: deque[float] = deque(maxlen=SHORTEST_WINDOW)  # cheapest ceilings above their forecasts
         self._paid = self._expected = 0.0
-        self._since_resolve = RESOLVE_EVERY
+
+    @property
+    def multiplier(self) -> float:
+        """The price of the moment."""
+        return self._price.multiplier
 
     @property
     def left_usd(self) -> float:
@@ -103,18 +96,15 @@ class PlanPacer:
         usable = ceiling_usd <= self.left_usd
         if allowed is not None:
             usable = usable & allowed
-        self.seen += 1
-        self._window.append((np.asarray(success, float), np.asarray(cost_usd, float)))
+        self._price.see(success, cost_usd)
         if not usable.any():
             return None
-        self._since_resolve += 1
-        if self._since_resolve >= RESOLVE_EVERY:
-            self._since_resolve, self.multiplier = 0, self._resolve()
+        ratio = self._ratio()
+        self._price.follow(self.left_usd, 1.0, ratio)
         least = int(np.where(usable, ceiling_usd, np.inf).argmin())
-        self._slack.append(max(float(ceiling_usd[least] - cost_usd[least]), 0.0))
-        # enough is kept for the cheapest answer to every query still to come, and for the ceiling of the last
-        after = max(self.horizon - self.seen, 0)
-        kept = after * self._cheapest_usd * max(self._ratio(), 1.0) + min(after, 1) * max(self._slack)
+        kept = self._price.keep_back(
+            float(ceiling_usd[least]), float(cost_usd[least]), self._cheapest_usd * max(ratio, 1.0)
+        )
         spare = max(self.left_usd - kept, float(ceiling_usd[least]))
         state = self.policy.plan(
             success, cost_usd, self.multiplier, allowed=usable, options=options,
@@ -152,15 +142,8 @@ class PlanPacer:
 
     def _ratio(self) -> float:
         """What plans have cost over what one answer was expected to, drawn to 1 while there are few."""
-        is_known = self.seen > 1 and self._expected > 0
-        mean_usd = self._expected / self.seen if is_known else max(self._cheapest_usd, 1e-300)
+        seen = self._price.seen
+        is_known = seen > 1 and self._expected > 0
+        mean_usd = self._expected / seen if is_known else max(self._cheapest_usd, 1e-300)
         (ratio,) = price_ratio(np.array([self._paid]), np.array([self._expected]), np.array([mean_usd]))
         return float(ratio)
-
-    def _resolve(self) -> float:
-        """The least multiplier at which plans on the window cost at most what is left for each query."""
-        to_come = max(self.horizon - self.seen + 1, 1)
-        target = max(self.left_usd - max(self._slack, default=0.0), 0.0) / to_come / self._ratio()
-        recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
-        frontier = find_frontier(np.array([s for s, _ in recent]), np.array([c for _, c in recent]))
-        return frontier.multiplier_at_spend(target)

@@ -1,31 +1,23 @@
 """Hold a budget over a stream of queries that are not known in advance.
 
-Every few queries the price on cost (the multiplier) is set so that the expected spending on recent queries
-matches the budget left per remaining query. This is re-solving of the dual, after Agrawal, Wang and Ye, *A
-dynamic near-optimal algorithm for online linear programming* (2014); the idea of pacing is that of
-Balseiro, Lu and Mirrokni's *Dual mirror descent* (2020). Before each answer its ceiling, the maximum that
-it may cost, is reserved. Spending never exceeds the budget as long as no answer exceeds its ceiling. If the
-caller can bound an answer (the price of the prompt and of ``max_tokens``), that bound is the ceiling, and
-the cap is hard. If not, the ceiling is twice the forecast times the largest overrun seen, in training and
-in the stream itself.
+The price on cost follows what is left (:mod:`orchestrator.selection.stream_price`). Before each answer its
+ceiling, the maximum that it may cost, is reserved. Spending never exceeds the budget as long as no answer
+exceeds its ceiling. If the caller can bound an answer (the price of the prompt and of ``max_tokens``), that
+bound is the ceiling, and the cap is hard. If not, the ceiling is twice the forecast times the largest overrun
+seen, in training and in the stream itself.
 """
 
 from __future__ import annotations
 
-from collections import deque
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.selection.frontier import find_frontier
 from orchestrator.selection.overruns import UNLEARNED_OVERRUN, price_ratio
+from orchestrator.selection.stream_price import StreamPrice
 from orchestrator.selection.value import net_value
-from warehouse import InputError
 
-WINDOW = 384  # recent queries the price is set on, at most; towards the end as many as are still to come
-SHORTEST_WINDOW = 64
-RESOLVE_EVERY = 16  # queries between two settings of the price
 MARGIN = 2.0  # a derived ceiling is so many times the largest overrun seen: no record is the last
 
 Floats = NDArray[np.float64]
@@ -67,27 +59,26 @@ class BudgetPacer:
         sample_cost_usd: Floats,
         overrun: Floats | None = None,
     ) -> None:
-        if not budget_usd > 0 or horizon < 1:
-            raise InputError(
-                f"a budget of ${budget_usd} for {horizon} queries cannot be held", fix="both must be above 0"
-            )
+        self._price = StreamPrice(budget_usd, horizon, sample_success, sample_cost_usd)
         self.budget_usd = float(budget_usd)
-        self.horizon = horizon
         self.spent_usd = 0.0
         self.reserved_usd = 0.0
-        self.seen = 0
-        self.multiplier = 0.0
-        self._window: deque[tuple[Floats, Floats]] = deque(maxlen=WINDOW)
-        for success, cost in zip(sample_success[-WINDOW:], sample_cost_usd[-WINDOW:], strict=True):
-            self._window.append((np.asarray(success, float), np.asarray(cost, float)))
         experts = sample_cost_usd.shape[1]
         self._paid, self._expected = np.zeros(experts), np.zeros(experts)
         known = np.full(experts, np.nan) if overrun is None else overrun
         self._overrun = np.where(np.isfinite(known), np.maximum(known, 1.0), UNLEARNED_OVERRUN)
         self._surprise = 1.0  # by which answers of this stream have exceeded the overruns known before
-        self._slack: deque[float] = deque(maxlen=SHORTEST_WINDOW)  # cheapest ceilings above their forecasts
         self._mean_cost = np.maximum(np.asarray(sample_cost_usd, float).mean(axis=0), 1e-300)
-        self._since_resolve = RESOLVE_EVERY
+
+    @property
+    def seen(self) -> int:
+        """The queries that came."""
+        return self._price.seen
+
+    @property
+    def multiplier(self) -> float:
+        """The price of the moment."""
+        return self._price.multiplier
 
     @property
     def left_usd(self) -> float:
@@ -117,22 +108,14 @@ class BudgetPacer:
         usable = ceiling <= self.left_usd
         if allowed is not None:
             usable &= allowed
-        self.seen += 1
-        self._window.append((np.asarray(success, float), np.asarray(cost_usd, float)))
+        self._price.see(success, cost_usd)
         if not usable.any():
             return None
-        self._since_resolve += 1
-        if self._since_resolve >= RESOLVE_EVERY:
-            self._since_resolve = 0
-            self.multiplier = self._resolve()
-        # Keep enough for the cheapest answer to every query still to come, and for the ceiling of the last.
+        ratio = price_ratio(self._paid, self._expected, self._mean_cost)  # as far as answers have shown it
+        self._price.follow(self.left_usd, ratio)
         cheapest = int(np.where(usable, ceiling, np.inf).argmin())
-        self._slack.append(max(float(ceiling[cheapest] - cost_usd[cheapest]), 0.0))
-        ratio = self._price_ratio()
-        queries_after = max(self.horizon - self.seen, 0)
-        kept = (
-            queries_after * float((ratio * self._mean_cost).min())
-            + min(queries_after, 1) * self._last_slack()
+        kept = self._price.keep_back(
+            float(ceiling[cheapest]), float(cost_usd[cheapest]), float((ratio * self._mean_cost).min())
         )
         affordable = usable & (ceiling <= max(self.left_usd - kept, float(ceiling[cheapest])))
         value = net_value(success, cost_usd * ratio, self.multiplier)
@@ -149,21 +132,3 @@ class BudgetPacer:
         foreseen = self._overrun[reservation.expert] * expected_usd
         if foreseen > 0:
             self._surprise = max(self._surprise, paid_usd / foreseen)
-
-    def _price_ratio(self) -> Floats:
-        """Actual over predicted price [m] of each expert, as far as answers have shown it."""
-        return price_ratio(self._paid, self._expected, self._mean_cost)
-
-    def _last_slack(self) -> float:
-        """What the last answer's ceiling takes beyond its forecast, and will leave unspent."""
-        return max(self._slack, default=0.0)
-
-    def _resolve(self) -> float:
-        """The least multiplier at which spending on the window stays within what is left per query."""
-        to_come = max(self.horizon - self.seen + 1, 1)
-        target = max(self.left_usd - self._last_slack(), 0.0) / to_come
-        # A shift seen through a long window shows late, and late in the stream nothing makes up for it.
-        recent = list(self._window)[-max(to_come, SHORTEST_WINDOW) :]
-        success = np.array([s for s, _ in recent])
-        cost = np.array([c for _, c in recent]) * self._price_ratio()
-        return find_frontier(success, cost).multiplier_at_spend(target)

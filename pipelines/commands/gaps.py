@@ -18,9 +18,10 @@ from pipelines.commands.options import (
     JsonOption,
     SourcesLists,
     TrackOption,
+    split_lists,
 )
-from pipelines.commands.universe import load_named
 from pipelines.learning.cross_fitted import expected_success
+from pipelines.learning.pool_outcomes import load_named
 from warehouse.home import Home
 
 #: Recorded requests from which on regions are weighted by them; shares of fewer are chance.
@@ -63,7 +64,7 @@ def gaps(
 
     console = Terminal()
     here = Home.open(home)
-    outcomes = load_named(here, experts or _pool_in_use(here), source)
+    outcomes = load_named(here, split_lists(experts) or _pool_in_use(here), split_lists(source))
     size = f"{len(outcomes):,} questions x {len(outcomes.experts)} experts"
     with working(f"looking for gaps in {size}") as tell:
         expected = expected_success(

@@ -65,3 +65,10 @@ CatalogueOption = Annotated[
 AddressOption = Annotated[
     str | None, typer.Option(help="Ray cluster to join; starts a small one by default.")
 ]
+
+
+def split_lists(listed: Lists) -> tuple[str, ...]:
+    """Return the names of a repeated, comma-separated option."""
+    from warehouse import split_names
+
+    return tuple(split_names(listed))

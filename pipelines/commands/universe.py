@@ -20,15 +20,16 @@ from pipelines.commands.options import (
     Lists,
     SourcesLists,
     TrackOption,
+    split_lists,
 )
 from pipelines.learning.cross_fitted import expected_success, held_out
+from pipelines.learning.pool_outcomes import load_named
 from warehouse.home import Home
 
 if TYPE_CHECKING:
     from universe.analysis.alternatives import SetByPolicy
     from universe.analysis.frontier import Budget
     from universe.analysis.held_out import HeldOutValue
-    from warehouse import Outcomes
 
 
 SETS_BY_POLICY = 6  # that are valued where one is chosen by it, if no number is given
@@ -181,7 +182,7 @@ def choose(
         min_score=floors,
         queries_per_s=queries_per_s,
     )
-    outcomes = load_named(here, experts, source)
+    outcomes = load_named(here, split_lists(experts), split_lists(source))
     if agreement is not None:
         alike = near_identical(outcomes.experts, outcomes.score, agreement=agreement)
         limits = replace(limits, exclusive=alike)
@@ -315,14 +316,6 @@ def apply(home: HomeOption = DEFAULT_HOME) -> None:
     typer.echo(f"{path}: {', '.join(experts)}")
 
 
-def load_named(home: Home, experts: Lists, source: Lists) -> Outcomes:
-    """Load the outcomes of the experts and sources that options name."""
-    from warehouse import load_outcomes
-
-    names, sources = split_lists(experts) or None, split_lists(source) or None
-    return load_outcomes(home.warehouse(), experts=names, sources=sources).answered()
-
-
 def _cost_limit(usd_per_1k: float | None, usd: float | None) -> float | None:
     from warehouse import InputError
 
@@ -331,13 +324,6 @@ def _cost_limit(usd_per_1k: float | None, usd: float | None) -> float | None:
     if usd is not None:
         raise InputError("--max-usd-per-1k and --max-cost-usd are one limit", fix="give one of them")
     return usd_per_1k / 1000
-
-
-def split_lists(listed: Lists) -> tuple[str, ...]:
-    """Return the names of a repeated, comma-separated option."""
-    from warehouse import split_names
-
-    return tuple(split_names(listed))
 
 
 def _floor(text: str) -> tuple[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,12 @@ def load_pool_outcomes(place: Home, pool: str | None, experts: str | None, sourc
         wanted = list(found.experts)
         sources = sources or ([found.benchmark] if found.benchmark else None)
     return load_outcomes(place.warehouse(), experts=wanted, sources=sources)
+
+
+def load_named(place: Home, experts: Sequence[str], sources: Sequence[str]) -> Outcomes:
+    """Load what these experts made of these sources' questions; of none named, all; answered ones alone."""
+    named, asked = list(experts) or None, list(sources) or None
+    return load_outcomes(place.warehouse(), experts=named, sources=asked).answered()
 
 
 def load_readings(place: Home, outcomes: Outcomes) -> Readings:

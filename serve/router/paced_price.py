@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from orchestrator import Decision, Orchestrator
-from orchestrator.selection.budget_pacer import WINDOW
 from orchestrator.selection.frontier import find_frontier
+from orchestrator.selection.stream_price import WINDOW
 from serve.router.messages import Query
 from warehouse import InputError
 
