@@ -59,7 +59,7 @@ def answer_report(job: InFlight, answered: Answered[Any], visible: Container[str
     if job.plan.ruling is None:
         return report
     if job.plan.ruling.habits is not None and answered.agreement is None:
-        report["reason"] += "; one expert alone: there is nothing to weigh several answers by"
+        report["reason"] += "; one expert alone: there is nothing to compare answers by"
     decision = job.plan.ruling.decision
     return report | {
         "router_version": job.plan.ruling.version,
