@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 NODES = 9  # of the quadrature over ease
 OPEN_CLASSES = 50  # different answers that a question without options is taken to have
 NEWTON_STEPS = 4
+NEVER = 1e-12  # nobody is surer than this to be right or wrong at any ease, or odds are without end
 SURE = 1e-3  # forecasts stay this far from 0 and 1
 
 Floats = NDArray[np.float64]
@@ -66,7 +67,7 @@ class AnswerModel:
             mean = right @ WEIGHT
             slope = (right * (1 - right)) @ WEIGHT / (mean * (1 - mean))
             intercept = intercept - (np.log(mean / (1 - mean)) - target) / slope
-        success: Floats = 1 / (1 + np.exp(-(intercept[:, :, None] + shift)))
+        success: Floats = np.clip(1 / (1 + np.exp(-(intercept[:, :, None] + shift))), NEVER, 1 - NEVER)
         return success
 
 

@@ -64,16 +64,21 @@ def without_idle_lengths(
     """Return the habits; lengths say nothing in them unless they clearly gain with no pressure on costs.
 
     What they tell of each expert may be true and still of no use: a long answer may tell that a question is
-    hard for the others too. Arguments as in :func:`calibrate`.
+    hard for the others too. They are judged where they are heard, on questions whose answers cannot be
+    compared, against the same policy that does not hear them. Arguments as in :func:`calibrate`.
     """
-    if not habits.lengths.tell:
-        return habits
-    (replayed,) = replay(habits, forecast, cost_usd, readings, [0.0])
-    rows = np.arange(len(score))
-    gain = score[rows, replayed.answered] - score[rows, replayed.first]
-    if gain.mean() > CLEAR * gain.std() / max(len(gain), 1) ** 0.5:
-        return habits
-    return replace(habits, lengths=AnswerLengths.silent(len(habits.experts)))
+    silent = replace(habits, lengths=AnswerLengths.silent(len(habits.experts)))
+    alone = np.flatnonzero((readings.classes < 0).all(axis=1))
+    if not habits.lengths.tell or not len(alone):
+        return silent
+    own = Prediction(forecast.experts, forecast.success[alone], forecast.cost_usd[alone])
+    rows = np.arange(len(alone))
+    heard, unheard = (
+        score[alone][rows, replay(one, own, cost_usd[alone], readings.take(alone), [0.0])[0].answered]
+        for one in (habits, silent)
+    )
+    gain = heard - unheard
+    return habits if gain.mean() > CLEAR * gain.std() / len(gain) ** 0.5 else silent
 
 
 def _trust_of_answers(steps: list[Step], score: NDArray[np.floating], prior: float) -> Floats:

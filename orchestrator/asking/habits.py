@@ -80,7 +80,7 @@ class Habits:
             "inverted": np.array([self.model.inverted]),
             "trust": self.trust,
             "foresight": np.array([self.foresight]),
-            "length_mean": self.lengths.mean,
+            "length_centre": self.lengths.centre,
             "length_deviation": self.lengths.deviation,
             "length_weights": self.lengths.weights,
             "length_trust": np.array([self.lengths.trust]),
@@ -102,7 +102,7 @@ class Habits:
         lengths = AnswerLengths.silent(len(arrays["unreadable"]))
         if "length_weights" in arrays:
             lengths = AnswerLengths(
-                arrays["length_mean"],
+                arrays["length_centre"],
                 arrays["length_deviation"],
                 arrays["length_weights"],
                 float(arrays["length_trust"][0]),

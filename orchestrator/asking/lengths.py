@@ -15,10 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 FOLDS = 2
+QUARTILES_APART = 1.349  # deviations of a normal distribution
 LEAST_ANSWERS = 100  # of an expert; of fewer nothing is learned
 CLEAR = 2.0  # standard errors by which answers must be foretold better
-FARTHEST = 3.0  # deviations from the mean; beyond, a length says no more
-PENALTY = 1.0  # of the squares of slope and bend, in answers
+LEAST_GAIN = 1e-3  # in log likelihood for each answer
+FARTHEST = 3.0  # deviations from the centre; beyond, a length says no more
+STRONGEST = 3.0  # of the log odds that a length adds
+PENALTY = 1.0  # of the squares of all weights, in answers
 NEWTON_STEPS = 12
 
 Floats = NDArray[np.float64]
@@ -28,8 +31,8 @@ Floats = NDArray[np.float64]
 class AnswerLengths:
     """What the lengths of the answers of ``m`` experts tell."""
 
-    mean: Floats  # [m] of the logarithm of an answer's tokens
-    deviation: Floats  # [m] above 0
+    centre: Floats  # [m] median of the logarithm of an answer's tokens
+    deviation: Floats  # [m] of its middle half, as of a normal distribution; above 0
     weights: Floats  # [m, 3] constant, slope and bend of the log odds added; 0: its length says nothing
     trust: float = 1.0  # share that comes true of what another expert was expected to gain
 
@@ -52,14 +55,15 @@ class AnswerLengths:
         """
         if tokens is None or not self.weights.any():
             return np.ones(shape)
-        standard, known = _standardise(tokens, self.mean, self.deviation)
+        standard, known = _standardise(tokens, self.centre, self.deviation)
         constant, slope, bend = self.weights.T
-        odds: Floats = np.where(known, np.exp(constant + slope * standard + bend * standard**2), 1.0)
+        added = np.clip(constant + slope * standard + bend * standard**2, -STRONGEST, STRONGEST)
+        odds: Floats = np.where(known, np.exp(added), 1.0)
         return odds
 
     def odds_of(self, expert: int, tokens: float | None) -> float:
         """Return the same for one answer of the expert in this column."""
-        row = np.full((1, len(self.mean)), np.nan)
+        row = np.full((1, len(self.centre)), np.nan)
         row[0, expert] = np.nan if tokens is None else tokens
         return float(self.odds(row, row.shape)[0, expert])
 
@@ -70,7 +74,7 @@ class AnswerLengths:
             self,
             **{
                 name: np.concatenate([getattr(self, name), getattr(silent, name)])[place]
-                for name in ("mean", "deviation", "weights")
+                for name in ("centre", "deviation", "weights")
             },
         )
 
@@ -93,12 +97,13 @@ def learn_lengths(
     n, m = score.shape
     logs = np.log(np.where(tokens > 0, tokens, np.nan).astype(float))
     known = np.isfinite(logs) & np.isfinite(score)
-    count = np.maximum(known.sum(axis=0), 1)
-    mean = np.where(known, logs, 0.0).sum(axis=0) / count
-    deviation = np.sqrt(np.where(known, (logs - mean) ** 2, 0.0).sum(axis=0) / count)
+    centre, deviation = np.zeros(m), np.ones(m)
+    for e in np.flatnonzero(known.any(axis=0)):  # by quartiles: a few absurd counts move them little
+        low, centre[e], high = np.quantile(logs[known[:, e], e], (0.25, 0.5, 0.75))
+        deviation[e] = (high - low) / QUARTILES_APART
     varied = deviation > 1e-3
     deviation = np.where(varied, deviation, 1.0)
-    standard, _ = _standardise(tokens, mean, deviation)
+    standard, _ = _standardise(tokens, centre, deviation)
     clipped = np.clip(np.asarray(success, float), 1e-3, 1 - 1e-3)
     given = np.log(clipped / (1 - clipped))
     fold = np.random.default_rng(seed).permutation(n) % FOLDS
@@ -117,27 +122,27 @@ def learn_lengths(
             )
             before = _losses(own[other] + without, right[other])
             gained[other] = before - _losses(own[other] + features[other] @ fitted, right[other])
-        if gained.mean() > CLEAR * gained.std() / len(rows) ** 0.5:
+        if gained.mean() > max(CLEAR * gained.std() / len(rows) ** 0.5, LEAST_GAIN):
             weights[e] = _fit(features, own, right)
-    return AnswerLengths(mean, deviation, weights)
+    return AnswerLengths(centre, deviation, weights)
 
 
-def _standardise(tokens: NDArray[Any], mean: Floats, deviation: Floats) -> tuple[Floats, NDArray[np.bool_]]:
-    """Return lengths in deviations from the mean, and where they are known."""
+def _standardise(tokens: NDArray[Any], centre: Floats, deviation: Floats) -> tuple[Floats, NDArray[np.bool_]]:
+    """Return lengths in deviations from the centre, and where they are known."""
     values = np.asarray(tokens, float)
     known = np.isfinite(values) & (values > 0)
     logs = np.log(np.where(known, values, 1.0))
-    return np.where(known, np.clip((logs - mean) / deviation, -FARTHEST, FARTHEST), 0.0), known
+    return np.where(known, np.clip((logs - centre) / deviation, -FARTHEST, FARTHEST), 0.0), known
 
 
 def _fit(features: Floats, given: Floats, right: Floats) -> Floats:
-    """Return the weights of greatest penalised likelihood, by Newton's method; the constant is free."""
+    """Return the weights of greatest penalised likelihood, by Newton's method."""
     weights = np.zeros(features.shape[1])
-    penalty = PENALTY * (np.arange(features.shape[1]) > 0)
+    penalty = np.full(features.shape[1], PENALTY)
     for _ in range(NEWTON_STEPS):
         p = 1 / (1 + np.exp(-(given + features @ weights)))
         slope = features.T @ (right - p) - penalty * weights
-        bend = (features * (p * (1 - p))[:, None]).T @ features + np.diag(penalty + 1e-6)
+        bend = (features * (p * (1 - p))[:, None]).T @ features + np.diag(penalty)
         weights = weights + np.clip(np.linalg.solve(bend, slope), -2.0, 2.0)
     return weights
 

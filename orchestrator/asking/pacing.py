@@ -20,6 +20,7 @@ from orchestrator.predictors.base import Prediction
 from orchestrator.selection.overruns import price_ratio
 from orchestrator.selection.stream_price import StreamPrice
 from orchestrator.selection.value import net_value
+from warehouse import InputError
 
 Floats = NDArray[np.float64]
 
@@ -45,7 +46,7 @@ class PlanPacer:
         sample: forecasts for earlier queries, which set the first price.
 
     Raises:
-        InputError: the budget or the horizon is not positive.
+        InputError: the budget or the horizon is not positive, or the sample is empty.
     """
 
     def __init__(
@@ -56,6 +57,10 @@ class PlanPacer:
         *,
         sample: Prediction,
     ) -> None:
+        if not len(sample.success):
+            raise InputError(
+                "no forecasts to set the first price by", fix="pass those of some earlier queries"
+            )
         self._price = StreamPrice(budget_usd, horizon, sample.success, sample.cost_usd)
         self.policy, self.budget_usd = policy, float(budget_usd)
         self.spent_usd = self.reserved_usd = 0.0

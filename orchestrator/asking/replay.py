@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -77,10 +77,10 @@ def replay(
     classes = np.where(kept, readings.classes, INCOMPARABLE).astype(np.int16)
     told = np.where(classes == INCOMPARABLE, habits.lengths.odds(readings.tokens, classes.shape), 1.0)
     parts: list[list[Replayed]] = [[] for _ in multipliers]
-    for start in range(0, len(cost_usd), CHUNK):
-        rows = np.arange(start, min(start + CHUNK, len(cost_usd)))
+    chunks = list(_chunks(habits, classes))
+    for own, rows in chunks:
         plans = begin_plans(
-            habits,
+            own,
             forecast.success[rows],
             forecast.cost_usd[rows],
             0.0,
@@ -91,20 +91,35 @@ def replay(
         for part, multiplier in zip(parts, multipliers, strict=True):
             priced = plans.at(float(multiplier))  # what is believed of the answers is the same at every price
             recorded = _Recorded(rows, cost_usd[rows], classes[rows], took_s[rows], told[rows])
-            part.append(_run(habits, priced, recorded, follow=follow, side_by_side=side_by_side))
-    return [_joined(part) for part in parts]
+            part.append(_run(own, priced, recorded, follow=follow, side_by_side=side_by_side))
+    place = np.argsort(np.concatenate([rows for _, rows in chunks]))
+    return [_joined(part, place) for part in parts]
 
 
-def _joined(parts: list[Replayed]) -> Replayed:
+def _chunks(habits: Habits, classes: NDArray[np.int16]) -> Iterator[tuple[Habits, NDArray[np.intp]]]:
+    """Yield the rows of each chunk, with the habits that hold for them.
+
+    A question to which nobody's answer can be compared is of a form that is known beforehand: its plan looks
+    forward to no comparison.
+    """
+    alone = (classes < 0).all(axis=1) & (classes == INCOMPARABLE).any(axis=1)
+    for own, its in ((habits, ~alone), (habits.without_comparison(), alone)):
+        rows = np.flatnonzero(its)
+        for start in range(0, len(rows), CHUNK):
+            yield own, rows[start : start + CHUNK]
+
+
+def _joined(parts: list[Replayed], place: NDArray[np.intp]) -> Replayed:
+    """Join the parts, and bring their rows into order."""
     return Replayed(
-        answered=np.concatenate([part.answered for part in parts]),
-        asked=np.concatenate([part.asked for part in parts]),
-        paid_usd=np.concatenate([part.paid_usd for part in parts]),
-        probability=np.concatenate([part.probability for part in parts]),
-        first=np.concatenate([part.first for part in parts]),
-        foreseen=np.concatenate([part.foreseen for part in parts]),
-        waits=np.concatenate([part.waits for part in parts]),
-        latency_s=np.concatenate([part.latency_s for part in parts]),
+        answered=np.concatenate([part.answered for part in parts])[place],
+        asked=np.concatenate([part.asked for part in parts])[place],
+        paid_usd=np.concatenate([part.paid_usd for part in parts])[place],
+        probability=np.concatenate([part.probability for part in parts])[place],
+        first=np.concatenate([part.first for part in parts])[place],
+        foreseen=np.concatenate([part.foreseen for part in parts])[place],
+        waits=np.concatenate([part.waits for part in parts])[place],
+        latency_s=np.concatenate([part.latency_s for part in parts])[place],
         steps=tuple(step for part in parts for step in part.steps),
     )
 

@@ -9,7 +9,7 @@ from typing import Any
 from experts.upstream import Failure, Usage
 from orchestrator import Decision
 from serve.ledger.messages import Figures
-from serve.request.asking.course import Agreement, Answered, Attempt
+from serve.request.asking.course import Agreement, Answered, Attempt, count_agreeing
 from serve.request.conversations import with_answer
 from serve.request.in_flight import InFlight
 from serve.router.messages import Ruling
@@ -116,8 +116,15 @@ def _agreement_told(agreement: Agreement) -> dict[str, Any]:
     return {
         "asked": [{"expert": one.expert, "cost_usd": one.cost_usd, "agrees": one.agrees} for one in opinions],
         "probability": round(agreement.probability, 4),
-        "reason": f"{sum(one.agrees for one in opinions)} of {len(opinions)} experts asked say this",
+        "reason": _agreement_reason(agreement),
     }
+
+
+def _agreement_reason(agreement: Agreement) -> str:
+    agreeing, count = count_agreeing(agreement), len(agreement.opinions)
+    if agreeing is None:
+        return f"the likeliest of {count} answers by their lengths: they cannot be compared"
+    return f"{agreeing} of {count} experts asked say this"
 
 
 def _forecasts(decision: Decision) -> list[dict[str, Any]]:

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from orchestrator.asking.beliefs import AnswerModel
 from orchestrator.asking.habits import Habits
 from orchestrator.asking.learn import learn_habits
 from orchestrator.asking.lengths import AnswerLengths, learn_lengths
 from orchestrator.asking.policy import Ask, AskingPolicy, Stop
-from orchestrator.asking.readings import Reading, Readings
+from orchestrator.asking.readings import INCOMPARABLE, UNREADABLE, Reading, Readings
 from orchestrator.asking.replay import replay
 from orchestrator.predictors.base import Prediction
 
@@ -71,6 +72,82 @@ def test_lengths_that_tell_nothing_of_whom_to_ask_say_nothing(longer_where: str)
         assert not habits.lengths.tell
 
 
+@pytest.mark.parametrize("share", [0.03, 0.1])
+@pytest.mark.parametrize("compared", [False, True])
+def test_what_unreadable_answers_and_agreement_gain_is_not_put_down_to_lengths(
+    share: float, compared: bool
+) -> None:
+    """Lengths tell of the question alone; what gives way or is compared gains by itself."""
+    for seed in range(2):
+        prediction, tokens, score = draw_answers(seed, longer_where="hard")
+        rng = np.random.default_rng(seed)
+        classes = np.full(score.shape, INCOMPARABLE, np.int16)
+        if compared:  # every second question has answers to compare
+            wrong = rng.integers(1, 4, score.shape)
+            classes[::2] = np.where(score > 0.5, 0, wrong)[::2]
+        lost = rng.random(score.shape) < share
+        classes[lost], score[lost] = UNREADABLE, 0.0
+        readings = Readings(classes, np.zeros(len(score), np.intp), tokens)
+        habits = learn_habits(prediction, readings, score, prediction.cost_usd)
+        assert habits.comparable.any() == compared
+        assert not habits.lengths.tell
+
+
+def test_a_table_plans_for_texts_as_the_endpoint_does_in_a_pool_that_has_both() -> None:
+    rng = np.random.default_rng(3)
+    prediction, tokens, score = draw_answers(3, n=300)
+    classes = np.full(score.shape, INCOMPARABLE, np.int16)
+    classes[::2] = np.where(score > 0.5, 0, rng.integers(1, 4, score.shape))[::2]
+    readings = Readings(classes, np.zeros(300, np.intp), tokens)
+    habits = learn_habits(prediction, readings, score, prediction.cost_usd)
+    assert habits.comparable.all()
+    (done,) = replay(habits, prediction, prediction.cost_usd, readings, [5.0])
+    of_texts, of_letters = AskingPolicy(habits.without_comparison()), AskingPolicy(habits)
+    for row in range(60):
+        policy = of_letters if row % 2 == 0 else of_texts
+        state = policy.plan(prediction.success[row], prediction.cost_usd[row], 5.0)
+        while isinstance(action := policy.next_action(state), Ask):
+            j = EXPERTS.index(action.expert)
+            own = int(classes[row, j])
+            reading = Reading(str(own) if own >= 0 else None, tokens=int(tokens[row, j]))
+            state = policy.observe(state, action.expert, reading, float(COST_USD[j]))
+        assert EXPERTS[done.answered[row]] == action.expert
+        assert done.paid_usd[row] == pytest.approx(state.paid_usd)
+
+
+def test_absurd_counts_and_lopsided_answers_do_not_carry_lengths_away() -> None:
+    prediction, tokens, score = draw_answers(0)
+    rng = np.random.default_rng(0)
+    spoilt = np.where(rng.random(tokens.shape) < 0.05, 3e38, tokens).astype(np.float32)
+    lengths = learn_lengths(prediction.success, spoilt, score)
+    usual = learn_lengths(prediction.success, tokens, score)
+    assert lengths.tell
+    for e in range(3):
+        assert lengths.odds_of(e, 1_000) == pytest.approx(usual.odds_of(e, 1_000), rel=0.5)
+    only_right = np.where((score[:, 2] > 0.5) & (np.arange(len(score)) < 300), tokens[:, 2], np.nan)
+    lengths = learn_lengths(
+        prediction.success, np.column_stack([tokens[:, :2], only_right]).astype(np.float32), score
+    )
+    for long in (1, 100, 10_000):
+        assert 0.04 < lengths.odds_of(2, long) < 21
+
+
+@given(success=st.lists(st.floats(0, 1), min_size=2, max_size=4), slope=st.floats(0.2, 5.0))
+def test_the_surest_forecasts_stay_probabilities(success: list[float], slope: float) -> None:
+    m = len(success)
+    model = AnswerModel(np.full(m, slope), np.full(m, 0.5), 0.05)
+    names = tuple(f"e{j}" for j in range(m))
+    policy = AskingPolicy(
+        Habits(names, np.ones(m, bool), np.zeros(m), model, np.ones(3), AnswerLengths.silent(m))
+    )
+    state = policy.plan(np.array(success), np.full(m, 1e-3), 0.0)
+    for j, name in enumerate(names):
+        state = policy.observe(state, name, Reading(str(j % 2)), 1e-3)
+        stop = policy.answer_now(state)
+        assert stop.expert is not None
+        assert 0 <= stop.success <= 1
+
+
 @given(
     st.lists(
         st.one_of(st.none(), st.sampled_from([-1, 0, 1, 2**31, 10**18]), st.floats(allow_nan=True)),
@@ -115,7 +192,7 @@ def test_a_plan_ends_and_returns_the_likeliest_of_its_answers(seed: int, price: 
 
 def test_evidence_from_others_agrees_with_plain_bayes() -> None:
     """Two answers with lengths: the sum over ease, written out."""
-    from orchestrator.asking.beliefs import EASE, WEIGHT, AnswerModel
+    from orchestrator.asking.beliefs import EASE, WEIGHT
     from orchestrator.asking.decide import begin_plans, final_answers
 
     model = AnswerModel(np.full(3, 1.0), np.full(3, 0.5), 0.0)

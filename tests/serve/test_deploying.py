@@ -112,9 +112,9 @@ def test_what_is_described_comes_up_with_two_ingresses(
         ingress_replicas=2,
     )
     described = ServeDeploySchema.model_validate(deploy_config(config))
-    ray_serve.start(http_options={"host": config.host, "port": config.port})
-    _get_global_client().deploy_apps(described)  # as `serve run FILE` and Serve's REST interface do
-    try:
+    try:  # what starts half on a busy machine must not stay in the other tests' way
+        ray_serve.start(http_options={"host": config.host, "port": config.port})
+        _get_global_client().deploy_apps(described)  # as `serve run FILE` and Serve's REST interface do
         deadline = time.monotonic() + 120
         while ray_serve.status().applications[APP_NAME].status != "RUNNING":
             assert time.monotonic() < deadline, ray_serve.status()

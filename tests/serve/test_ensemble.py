@@ -177,10 +177,14 @@ def test_the_endpoint_does_what_the_replay_of_the_evaluation_does(tmp_path, mult
 class Wordy(Recorded):
     """An expert that writes at length; how long its answer is, is told in its usage."""
 
+    finish = "stop"
+
     async def answer(self, ask, timeout_s):
         answer = await super().answer(ask, timeout_s)
         usage = Usage(answer.usage.prompt_tokens, int(self.letters[self.asked[-1]].split()[0]))
-        return WholeAnswer(answer.body | {"usage": usage.to_openai()}, usage)
+        (choice,) = answer.body["choices"]
+        choices = [choice | {"finish_reason": self.finish}]
+        return WholeAnswer(answer.body | {"usage": usage.to_openai(), "choices": choices}, usage)
 
 
 @pytest.mark.parametrize("multiplier", [0.0, 300.0])
@@ -220,6 +224,20 @@ def test_answers_that_cannot_be_compared_are_doubted_by_their_length_as_in_the_r
         assert sorted(experts[name].asked) == np.flatnonzero(said.asked[:, j]).tolist()
     if multiplier == 0:
         assert 1.2 * n < said.asked.sum() < 2.5 * n  # some answers are doubted
+    for row, answer in enumerate(answers):
+        told = answer["leeroo"]
+        if said.asked[row].sum() == 1:
+            assert "one expert alone" in told["reason"]
+            assert "asked" not in told
+        else:
+            assert "by their lengths" in told["reason"]
+            assert [one["agrees"] for one in told["asked"]] == [None] * said.asked[row].sum()
+
+    for expert in experts.values():
+        expert.asked.clear()
+        expert.finish = "length"  # cut off: how long it would have been, nobody knows
+    asyncio.run(go())
+    assert sum(len(expert.asked) for expert in experts.values()) == n
 
 
 def test_who_streams_a_long_text_does_not_wait_for_its_length():

@@ -80,7 +80,8 @@ class ByPlan:
         self._form: AnswerForm = job.form
         self._clients = {client.spec.name: client for client in job.order}
         own = habits.of_pool(tuple(decision.success))
-        self._policy = AskingPolicy(own if is_comparable(job.form) else own.without_comparison())
+        self._compares = is_comparable(job.form) and bool(own.comparable.any())
+        self._policy = AskingPolicy(own if self._compares else own.without_comparison())
         self._time_left = time_left_of(job, latencies)
         self._most_asks = min(job.most_answers, MAX_ASKS)
         self._at_work: dict[str, float] = {}  # by expert: since when
@@ -167,8 +168,14 @@ class ByPlan:
         return self._with_agreement(given, verdict)
 
     def _with_agreement(self, given: Answered[WholeAnswer], verdict: Stop) -> Answered[WholeAnswer]:
+        if not self._compares and len(self._answers) < 2:
+            return given
         opinions = tuple(
-            Opinion(one.expert.spec.name, one.cost_usd, one.expert.spec.name in verdict.agreed)
+            Opinion(
+                one.expert.spec.name,
+                one.cost_usd,
+                one.expert.spec.name in verdict.agreed if self._compares else None,
+            )
             for one in self._answers
         )
         return replace(given, agreement=Agreement(opinions, verdict.success))
@@ -178,7 +185,8 @@ class ByPlan:
             return Reading(readable=False)
         (choice, *_) = answered.value.body["choices"]
         usage = answered.value.usage
-        tokens = None if usage.is_estimated else usage.completion_tokens
+        was_cut = choice.get("finish_reason") == "length"  # how long it would have been, nobody knows
+        tokens = None if usage.is_estimated or was_cut else usage.completion_tokens
         try:
             return Reading(comparable_key(self._form, Said.of_choice(choice)), tokens=tokens)
         except Exception:  # it is paid: it is not lost because nobody can compare it

@@ -47,7 +47,7 @@ class Opinion:
 
     expert: str
     cost_usd: float
-    agrees: bool  # whether it says what was given back
+    agrees: bool | None  # whether it says what was given back; None where answers cannot be compared
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,12 @@ class Agreement:
 
     opinions: tuple[Opinion, ...]
     probability: float  # that the answer given back is right
+
+
+def count_agreeing(agreement: Agreement) -> int | None:
+    """Return how many experts say what was given back; None where answers cannot be compared."""
+    said = [one.agrees for one in agreement.opinions]
+    return None if None in said else sum(map(bool, said))
 
 
 class Course(Protocol[T]):

@@ -9,6 +9,7 @@ from experts.upstream import Failure
 from orchestrator.selection.value import COST_ALONE
 from orchestrator.text.queries import take_ends
 from serve.ledger.messages import Caller, Refusal, Reserved
+from serve.request.asking.course import count_agreeing
 from serve.request.in_flight import CompletionRequest, InFlight
 from serve.request.recording.records import Ending
 from serve.request.tracing.about_experts import EXPERT, Told
@@ -118,7 +119,8 @@ def _about_answer(ending: Ending) -> Told:
     if answered.agreement is not None:
         opinions = answered.agreement.opinions
         told["leeroo.asked"] = tuple(one.expert for one in opinions)
-        told["leeroo.agreeing"] = sum(one.agrees for one in opinions)
+        if (agreeing := count_agreeing(answered.agreement)) is not None:
+            told["leeroo.agreeing"] = agreeing
         told["leeroo.probability"] = float(answered.agreement.probability)
     if ending.finish_reason is not None:
         told["leeroo.finish_reason"] = str(ending.finish_reason)[:40]
