@@ -75,7 +75,7 @@ def replay(
     # an expert whose answers are never compared may have keys all the same
     kept = habits.comparable | (readings.classes < 0)
     classes = np.where(kept, readings.classes, INCOMPARABLE).astype(np.int16)
-    told = np.where(classes == INCOMPARABLE, habits.lengths.odds(readings.tokens, classes.shape), 1.0)
+    told = _told(habits, readings, classes)
     parts: list[list[Replayed]] = [[] for _ in multipliers]
     chunks = list(_chunks(habits, classes))
     for own, rows in chunks:
@@ -94,6 +94,12 @@ def replay(
             part.append(_run(own, priced, recorded, follow=follow, side_by_side=side_by_side))
     place = np.argsort(np.concatenate([rows for _, rows in chunks]))
     return [_joined(part, place) for part in parts]
+
+
+def _told(habits: Habits, readings: Readings, classes: NDArray[np.int16]) -> Floats:
+    """By how much the length of each answer [n, m] that is not compared multiplies the odds that it is right."""
+    odds = habits.lengths.odds(readings.tokens, classes.shape)
+    return np.where(classes == INCOMPARABLE, odds, 1.0)
 
 
 def _chunks(habits: Habits, classes: NDArray[np.int16]) -> Iterator[tuple[Habits, NDArray[np.intp]]]:
@@ -215,6 +221,7 @@ def answers_of_sets(
 ) -> NDArray[np.intp]:
     """Return whose answer stands [n] where these experts [n, m] were asked, without a look at the query."""
     success = np.broadcast_to(mean_success, asked.shape)
+    told = np.where(asked, _told(habits, readings, readings.classes), 1.0)
     answered = []
     for start in range(0, len(asked), CHUNK):
         part = slice(start, start + CHUNK)
@@ -222,5 +229,5 @@ def answers_of_sets(
             habits, success[part], np.zeros(asked[part].shape), 0.0, options=readings.options[part]
         )
         given = np.where(asked[part], readings.classes[part], NOT_ASKED).astype(np.int16)
-        answered.append(final_answers(plans.updated(given, plans.paid_usd, plans.told))[0])
+        answered.append(final_answers(plans.updated(given, plans.paid_usd, told[part]))[0])
     return np.concatenate(answered)

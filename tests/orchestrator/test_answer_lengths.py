@@ -16,7 +16,7 @@ from orchestrator.asking.learn import learn_habits
 from orchestrator.asking.lengths import AnswerLengths, learn_lengths
 from orchestrator.asking.policy import Ask, AskingPolicy, Stop
 from orchestrator.asking.readings import INCOMPARABLE, UNREADABLE, Reading, Readings
-from orchestrator.asking.replay import replay
+from orchestrator.asking.replay import answers_of_sets, replay
 from orchestrator.predictors.base import Prediction
 
 EXPERTS = ("careful", "hasty", "cheap")
@@ -214,6 +214,18 @@ def test_evidence_from_others_agrees_with_plain_bayes() -> None:
     best, probability = final_answers(plans)
     assert int(best[0]) == int(np.argmax(by_hand))
     assert probability[0] == pytest.approx(max(by_hand), abs=1e-9)
+
+
+def test_dealt_to_other_questions_plans_hear_lengths_too() -> None:
+    """Or what lengths tell of answers, whoever was chosen, would count as the router's choice."""
+    habits, readings, prediction, score = learn(0)
+    asked = np.ones(score.shape, bool)
+    mean = prediction.success.mean(axis=0).astype(float)
+    heard = answers_of_sets(habits, mean, readings, asked)
+    unheard = answers_of_sets(habits, mean, replace(readings, tokens=None), asked)
+    assert (unheard == mean.argmax()).all()
+    rows = np.arange(len(score))
+    assert score[rows, heard].mean() > score[rows, unheard].mean() + 0.05
 
 
 def test_a_pool_that_changes_knows_nothing_of_a_new_experts_lengths() -> None:
