@@ -97,7 +97,7 @@ def replay(
 
 
 def _told(habits: Habits, readings: Readings, classes: NDArray[np.int16]) -> Floats:
-    """By how much the length of each answer [n, m] that is not compared multiplies the odds that it is right."""
+    """Return by how much the length of each answer [n, m] that is not compared multiplies its odds."""
     odds = habits.lengths.odds(readings.tokens, classes.shape)
     return np.where(classes == INCOMPARABLE, odds, 1.0)
 
