@@ -28,10 +28,9 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
     """Return the environment variables that vLLM must find when it is first imported.
 
     On the CPU: one process (it starts in seconds instead of a minute), 1 GiB of KV cache, threads not
-    bound to cores (beside Ray, binding piles the engines onto the same ones). They sleep while they wait for
-    each other, at once or, with Intel's OpenMP, after a fifth of a millisecond: waking up takes longer than
-    most waits, and spinning for longer takes the cores from whatever else runs. On a GPU vLLM's own defaults
-    stand.
+    bound to cores (beside Ray, binding piles the engines onto the same ones) and asleep while they wait for
+    each other (spinning, they take the cores from whatever else runs; on a machine that does nothing else
+    ``KMP_BLOCKTIME=200us`` is faster with Intel's OpenMP). On a GPU vLLM's own defaults stand.
     A variable that is set already keeps its value; LD_PRELOAD gets the libraries of
     :mod:`experts.backends.on_cpu.preloading` beside what it holds. They count where a process starts with
     this: Ray actors get it as ``runtime_env``'s ``env_vars``.
@@ -46,7 +45,7 @@ def backend_env(spec: ExpertSpec) -> dict[str, str]:
             "VLLM_CPU_KVCACHE_SPACE": "1",
             "VLLM_CPU_OMP_THREADS_BIND": "nobind",
             "OMP_WAIT_POLICY": "passive",
-            "KMP_BLOCKTIME": "200us",
+            "KMP_BLOCKTIME": "0",
             "OMP_NUM_THREADS": str(declared if declared > 1 else probe_hardware().cpu_count),
         }
     preloads = preload_env() if spec.resources.num_gpus == 0 else {}
