@@ -128,3 +128,10 @@ def test_a_budget_that_cannot_be_held_is_refused_before_any_ask() -> None:
     nobody = pacer.begin(forecast.success[0], forecast.cost_usd[0], ceiling_usd=forecast.cost_usd[0])
     assert nobody is None
     assert pacer.reserved_usd == 0
+
+
+def test_without_earlier_queries_there_is_no_first_price() -> None:
+    habits = Habits.unknown(("a", "b"))
+    nothing = Prediction(("a", "b"), np.empty((0, 2), np.float32), np.empty((0, 2)))
+    with pytest.raises(InputError, match="no forecasts to set the first price by"):
+        PlanPacer(AskingPolicy(habits), 1.0, 10, sample=nothing)
