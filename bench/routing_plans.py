@@ -19,7 +19,6 @@ from orchestrator.asking.pacing import PlanPacer
 from orchestrator.asking.policy import Ask, AskingPolicy
 from orchestrator.asking.readings import UNREADABLE, Reading, Readings
 from orchestrator.asking.replay import replay
-from orchestrator.predictors.base import Prediction
 from orchestrator.selection.budget_pacer import BudgetPacer
 from orchestrator.text.queries import Examples
 from orchestrator.text.splits import split_by_text
@@ -82,7 +81,7 @@ def stream_plans(examples: Examples, readings: Readings) -> Iterator[tuple[float
     for stream in range(STREAMS):
         rows = np.random.default_rng(stream).choice(len(test), min(LENGTH, len(test)), replace=False)
         asked = Questions(outcomes.take(test[rows]), readings.take(test[rows]))
-        own = Learned(take(learned.of_seen, known), take(learned.of_test, rows), learned.habits)
+        own = Learned(learned.of_seen.take(known), learned.of_test.take(rows), learned.habits)
         for share in SHARES:
             budget_usd = share * price_usd * len(rows)
             yield share, "plans", pace_plans(own, asked, budget_usd)
@@ -145,8 +144,3 @@ def best_fixed(learned: Learned, asked: Questions, budget_usd: float) -> Streame
     ]
     within = [one for one in found if one.used <= 1]
     return max(within, key=lambda one: one.score) if within else Streamed(float("nan"), 0.0, 0.0)
-
-
-def take(forecast: Prediction, rows: NDArray[np.intp]) -> Prediction:
-    """Return the forecasts of some questions."""
-    return Prediction(forecast.experts, forecast.success[rows], forecast.cost_usd[rows])

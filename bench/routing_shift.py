@@ -145,7 +145,7 @@ def add_preset_rows(table: Table, pool: str, learned: Learned, resamplings: int)
         rows = np.concatenate([groups[i] for i in drawn])
         labels = np.repeat(np.arange(len(drawn)), [len(groups[i]) for i in drawn])
         seen = learned.seen
-        prediction = Prediction(seen.experts, seen.success[rows], seen.cost_usd[rows])
+        prediction = seen.take(rows)
         presets = choose_presets(
             prediction, learned.seen_score[rows], learned.seen_cost_usd[rows], groups=labels
         )

@@ -71,11 +71,11 @@ def without_idle_lengths(
     alone = np.flatnonzero((readings.classes < 0).all(axis=1))
     if not habits.lengths.tell or not len(alone):
         return silent
-    own = Prediction(forecast.experts, forecast.success[alone], forecast.cost_usd[alone])
-    rows = np.arange(len(alone))
     heard, unheard = (
-        score[alone][rows, replay(one, own, cost_usd[alone], readings.take(alone), [0.0])[0].answered]
-        for one in (habits, silent)
+        score[
+            alone, replay(own, forecast.take(alone), cost_usd[alone], readings.take(alone), [0.0])[0].answered
+        ]
+        for own in (habits, silent)
     )
     gain = heard - unheard
     return habits if gain.mean() > CLEAR * gain.std() / len(gain) ** 0.5 else silent

@@ -80,10 +80,10 @@ def learn_habits(
         return replace(habits, lengths=AnswerLengths.silent(len(comparable)))
     rows = rng.permutation(complete)[:PER_MULTIPLIER]
     habits = calibrate(
-        habits, _take(forecast, rows), cost_usd[rows], readings.take(rows), score[rows], multipliers
+        habits, forecast.take(rows), cost_usd[rows], readings.take(rows), score[rows], multipliers
     )
     return without_idle_lengths(
-        habits, _take(forecast, complete), cost_usd[complete], readings.take(complete), score[complete]
+        habits, forecast.take(complete), cost_usd[complete], readings.take(complete), score[complete]
     )
 
 
@@ -102,10 +102,6 @@ def asking_multipliers(forecast: Prediction, count: int) -> Floats:
     low = LEAST_GAIN / dearest
     below = np.geomspace(low, max(high, 2 * low), count - count // 2)
     return np.unique(np.concatenate([usual, below]))
-
-
-def _take(forecast: Prediction, rows: NDArray[np.intp]) -> Prediction:
-    return Prediction(forecast.experts, forecast.success[rows], forecast.cost_usd[rows])
 
 
 def _unreadable(readings: Readings) -> Floats:

@@ -65,7 +65,7 @@ def add_asking_rows(
     place = place[np.linspace(0, len(place) - 1, min(TRIED, len(place))).astype(int)]
     for rows, forecast, points in (
         (test, forecasts.of_test, result.test),
-        (seen[place], _rows_of(forecasts.of_seen, place), result.validation),
+        (seen[place], forecasts.of_seen.take(place), result.validation),
     ):
         some, own = outcomes.take(rows), readings.take(rows)
         replayed = replay(habits, forecast, some.cost_usd, own, multipliers, latency_s=some.latency_s)
@@ -108,10 +108,6 @@ def add_matched_random(
         order = np.random.default_rng(seed).permutation(len(rows))
         dealt = points_of(points[name].choice[:, order], outcomes.score[rows], outcomes.cost_usd[rows])
         points[MATCHED] = replace(dealt, cost_usd=dealt.cost_usd + decision_usd)
-
-
-def _rows_of(forecast: Prediction, rows: Rows) -> Prediction:
-    return Prediction(forecast.experts, forecast.success[rows], forecast.cost_usd[rows])
 
 
 def _add(

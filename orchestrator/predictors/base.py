@@ -21,6 +21,10 @@ class Prediction:
     success: NDArray[np.float32]  # [n, m] expected score in [0, 1]
     cost_usd: NDArray[np.float64]  # [n, m] expected price of the answer
 
+    def take(self, rows: NDArray[np.intp]) -> Prediction:
+        """Return those of some queries."""
+        return Prediction(self.experts, self.success[rows], self.cost_usd[rows])
+
 
 class Predictor(Protocol):
     """Expected success of every expert on every query, in one pass.

@@ -71,11 +71,6 @@ class BudgetPacer:
         self._mean_cost = np.maximum(np.asarray(sample_cost_usd, float).mean(axis=0), 1e-300)
 
     @property
-    def seen(self) -> int:
-        """The queries that came."""
-        return self._price.seen
-
-    @property
     def multiplier(self) -> float:
         """The price of the moment."""
         return self._price.multiplier

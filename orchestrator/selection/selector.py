@@ -149,7 +149,7 @@ def _guess(prediction: Prediction, budget_usd: float) -> list[float]:
     if n <= 2 * SAMPLE:
         return []
     rows = np.linspace(0, n - 1, SAMPLE).astype(np.intp)
-    sample = Prediction(prediction.experts, prediction.success[rows], prediction.cost_usd[rows])
+    sample = prediction.take(rows)
     cheapest = float(sample.cost_usd.min(axis=1).sum())
     multiplier = select_batch(sample, max(budget_usd * SAMPLE / n, cheapest * (1 + 1e-9))).multiplier
     return [multiplier * 0.98, multiplier * 1.02]

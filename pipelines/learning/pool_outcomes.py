@@ -37,8 +37,7 @@ def load_pool_outcomes(place: Home, pool: str | None, experts: str | None, sourc
 
 def load_named(place: Home, experts: Sequence[str], sources: Sequence[str]) -> Outcomes:
     """Load what these experts made of these sources' questions; of none named, all; answered ones alone."""
-    named, asked = list(experts) or None, list(sources) or None
-    return load_outcomes(place.warehouse(), experts=named, sources=asked).answered()
+    return load_outcomes(place.warehouse(), experts=experts or None, sources=sources or None).answered()
 
 
 def load_readings(place: Home, outcomes: Outcomes) -> Readings:

@@ -9,7 +9,7 @@ from typing import Any
 from experts.upstream import Failure, Usage
 from orchestrator import Decision
 from serve.ledger.messages import Figures
-from serve.request.asking.course import Agreement, Answered, Attempt, count_agreeing
+from serve.request.asking.course import Agreement, Answered, Attempt
 from serve.request.conversations import with_answer
 from serve.request.in_flight import InFlight
 from serve.router.messages import Ruling
@@ -121,10 +121,10 @@ def _agreement_told(agreement: Agreement) -> dict[str, Any]:
 
 
 def _agreement_reason(agreement: Agreement) -> str:
-    agreeing, count = count_agreeing(agreement), len(agreement.opinions)
-    if agreeing is None:
+    count = len(agreement.opinions)
+    if agreement.agreeing is None:
         return f"the likeliest of {count} answers by their lengths: they cannot be compared"
-    return f"{agreeing} of {count} experts asked say this"
+    return f"{agreement.agreeing} of {count} experts asked say this"
 
 
 def _forecasts(decision: Decision) -> list[dict[str, Any]]:

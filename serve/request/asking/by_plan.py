@@ -41,13 +41,17 @@ def asks_several(job: InFlight) -> bool:
     habits = None if job.plan.ruling is None else job.plan.ruling.habits
     if habits is None:
         return False
-    compares = bool(habits.comparable.any()) and is_comparable(job.form)
     return (
-        (compares or (habits.lengths.tell and not job.request.stream))
+        (_compares(habits, job.form) or (habits.lengths.tell and not job.request.stream))
         and (job.request.n or 1) == 1
         and job.most_answers > 1
         and len(job.order) > 1
     )
+
+
+def _compares(habits: Habits, form: AnswerForm) -> bool:
+    """Tell whether answers of this form are compared with each other."""
+    return bool(habits.comparable.any()) and is_comparable(form)
 
 
 def course_of(job: InFlight, latencies: Latencies) -> Course[WholeAnswer]:
@@ -80,7 +84,7 @@ class ByPlan:
         self._form: AnswerForm = job.form
         self._clients = {client.spec.name: client for client in job.order}
         own = habits.of_pool(tuple(decision.success))
-        self._compares = is_comparable(job.form) and bool(own.comparable.any())
+        self._compares = _compares(own, job.form)
         self._policy = AskingPolicy(own if self._compares else own.without_comparison())
         self._time_left = time_left_of(job, latencies)
         self._most_asks = min(job.most_answers, MAX_ASKS)

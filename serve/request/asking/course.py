@@ -57,11 +57,11 @@ class Agreement:
     opinions: tuple[Opinion, ...]
     probability: float  # that the answer given back is right
 
-
-def count_agreeing(agreement: Agreement) -> int | None:
-    """Return how many experts say what was given back; None where answers cannot be compared."""
-    said = [one.agrees for one in agreement.opinions]
-    return None if None in said else sum(map(bool, said))
+    @property
+    def agreeing(self) -> int | None:
+        """How many experts say what was given back; None where answers cannot be compared."""
+        said = [one.agrees for one in self.opinions]
+        return None if None in said else sum(map(bool, said))
 
 
 class Course(Protocol[T]):

@@ -9,7 +9,6 @@ from experts.upstream import Failure
 from orchestrator.selection.value import COST_ALONE
 from orchestrator.text.queries import take_ends
 from serve.ledger.messages import Caller, Refusal, Reserved
-from serve.request.asking.course import count_agreeing
 from serve.request.in_flight import CompletionRequest, InFlight
 from serve.request.recording.records import Ending
 from serve.request.tracing.about_experts import EXPERT, Told
@@ -119,7 +118,7 @@ def _about_answer(ending: Ending) -> Told:
     if answered.agreement is not None:
         opinions = answered.agreement.opinions
         told["leeroo.asked"] = tuple(one.expert for one in opinions)
-        if (agreeing := count_agreeing(answered.agreement)) is not None:
+        if (agreeing := answered.agreement.agreeing) is not None:
             told["leeroo.agreeing"] = agreeing
         told["leeroo.probability"] = float(answered.agreement.probability)
     if ending.finish_reason is not None:
