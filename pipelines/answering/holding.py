@@ -79,15 +79,7 @@ class NodeWatch:
         if now < self._looks_at:
             return
         self._looks_at = now + _LOOK_EVERY_S
-        cluster = self._look()
-        alive = {node.node_id: node for node in cluster.nodes}
-        for node_id in self._known.keys() - alive.keys() - _told:
-            _told.add(node_id)
-            _log.warning(
-                "node %s was lost: its work goes on elsewhere, and what was in flight there is asked again",
-                self._known[node_id],
-            )
-        self._known |= alive
+        cluster = self._look_and_tell()
         why = cluster.why_never(self._spec.resources)
         if why is None:
             self._since = None
@@ -104,7 +96,21 @@ class NodeWatch:
         """Ray Data calls this."""
 
     def after_execution_succeeds(self, _executor: Any) -> None:
-        """Ray Data calls this."""
+        """Tell of nodes lost since the last look: what is left after a loss may be done before the next."""
+        self._look_and_tell()
 
     def after_execution_fails(self, _executor: Any, _error: Exception) -> None:
         """Ray Data calls this."""
+
+    def _look_and_tell(self) -> Cluster:
+        """Look at the cluster, and tell of the nodes that it has lost since this run's first look."""
+        cluster = self._look()
+        alive = {node.node_id: node for node in cluster.nodes}
+        for node_id in self._known.keys() - alive.keys() - _told:
+            _told.add(node_id)
+            _log.warning(
+                "node %s was lost: its work goes on elsewhere, and what was in flight there is asked again",
+                self._known[node_id],
+            )
+        self._known |= alive
+        return cluster

@@ -111,3 +111,21 @@ def test_the_loss_of_a_node_is_told_once_by_all_experts_together(caplog: pytest.
         "node 10.0.0.2",
         "node 10.0.0.3",
     ]
+
+
+@given(lost_at=st.floats(0, 20, exclude_min=True), left_s=st.floats(0, 20), step_s=st.floats(0.05, 5))
+@settings(max_examples=60, deadline=None)
+def test_a_loss_is_told_however_soon_after_it_the_run_ends(
+    lost_at: float, left_s: float, step_s: float
+) -> None:
+    holding._told.clear()
+    world, told = World(node("1"), node("2")), []
+    watch = world.watch(expert())
+    watch.on_execution_step(None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(holding._log, "warning", lambda text, *values: told.append(text % values))
+        assert step_until(world, watch, lost_at, step_s) is None
+        world.nodes = (node("1"), node("3"))  # its successor is there at once
+        assert step_until(world, watch, world.now + left_s, step_s) is None
+        watch.after_execution_succeeds(None)
+    assert [text.split(" (")[0] for text in told] == ["node 10.0.0.2"]
