@@ -6,7 +6,8 @@ prompts in a process that has never heard of Ray. They take turns, each on the s
 engine of its own that has just started; the start is left out on both sides and reported. Ray runs its
 workers at niceness 15, and so runs bare. Ray's own vLLM processor (``ray.data.llm``) is measured beside
 them, from its first request to its last answer, neither grading nor writing. ``--plain`` also starts bare
-vLLM without the libraries that our engines load first, in the same turns: what those are worth.
+vLLM without the libraries that our engines load first and without the kernels that they choose, in the same
+turns: what those are worth.
 """
 
 from __future__ import annotations
@@ -62,9 +63,9 @@ def make_sums(count: int, seed: int) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=QUESTIONS)
 
 
-def generate_bare(connection: Connection, spec: ExpertSpec, prompts: list[str]) -> None:
+def generate_bare(connection: Connection, spec: ExpertSpec, prompts: list[str], plain: bool) -> None:
     """In a process of its own: generate, and send back seconds, the seconds of the start, and tokens."""
-    os.environ.update(backend_env(spec))
+    os.environ.update(backend_env(spec) | ({"VLLM_PLUGINS": ""} if plain else {}))
     os.nice(RAY_NICENESS)
     began = time.perf_counter()
     from vllm import LLM, SamplingParams
@@ -80,11 +81,13 @@ def generate_bare(connection: Connection, spec: ExpertSpec, prompts: list[str]) 
 def run_bare(spec: ExpertSpec, questions: pa.Table, *, plain: bool = False) -> tuple[float, float, int]:
     """Bare vLLM on the rendered prompts: seconds without the engine's start, the start, and tokens.
 
-    A plain one loads nothing ahead of itself, where the others load what our engines do.
+    A plain one is vLLM as it comes; the others load ahead what our engines load, and take the same kernels.
     """
     context = multiprocessing.get_context("spawn")
     here, there = context.Pipe()
-    process = context.Process(target=generate_bare, args=(there, spec, prompts_of(questions)), daemon=True)
+    process = context.Process(
+        target=generate_bare, args=(there, spec, prompts_of(questions), plain), daemon=True
+    )
     with contextlib.nullcontext() if plain else preloaded(spec):  # too late once the process runs
         process.start()
     there.close()
@@ -172,7 +175,7 @@ def main() -> None:
     parser.add_argument("--questions", type=int, default=1_536, help="per run")
     parser.add_argument("--max-tokens", type=int, default=16)
     parser.add_argument(
-        "--plain", action="store_true", help="also bare vLLM without the libraries loaded first"
+        "--plain", action="store_true", help="also vLLM as it comes, without our libraries and kernels"
     )
     parser.add_argument("--processor-runs", type=int, default=1, help="of ray.data.llm; 0 leaves it out")
     arguments = parser.parse_args()
@@ -211,7 +214,7 @@ def main() -> None:
         )
         if gains:
             console.print(
-                f"bare vLLM with the libraries loaded first / without, tokens/s, median of {len(gains)}:"
+                f"bare vLLM with our libraries and kernels / as it comes, tokens/s, median of {len(gains)}:"
                 f" [bold]{np.median(gains):.3f}[/] ({min(gains):.3f} to {max(gains):.3f}); the bar is 1.1"
             )
         for run in range(arguments.processor_runs):

@@ -20,6 +20,7 @@ from experts.backends.vllm_engine import (
     engine_options,
     prepare_process,
     shared_engine_key,
+    shared_engine_options,
 )
 from experts.catalogue.bundled_models import BUNDLED_MODELS
 from experts.catalogue.pricing import Price
@@ -75,4 +76,5 @@ __all__ = [
     "resolve_model",
     "rubric_questions",
     "shared_engine_key",
+    "shared_engine_options",
 ]

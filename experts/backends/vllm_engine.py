@@ -13,8 +13,8 @@ from typing import Any
 from experts.backends.bundled import default_cache_dir, resolve_model
 from experts.backends.engine_loop import EngineLoop
 from experts.backends.hardware import probe_hardware
-from experts.backends.on_cpu.adapters import use_grouped_products
 from experts.backends.on_cpu.neighbours import look_past_what_raises
+from experts.backends.on_cpu.plugin import prepare_engine
 from experts.backends.on_cpu.preloading import preload_env
 from experts.catalogue.bundled_models import BUNDLED_PREFIX
 from experts.catalogue.spec import ExpertSpec
@@ -165,7 +165,7 @@ class SharedEngine:
             ) from error
         if specs[0].resources.num_gpus == 0:
             look_past_what_raises()
-            use_grouped_products()
+            prepare_engine()  # also where the project is not installed, and vLLM does not find it
         llm = LLM(**shared_engine_options(specs, cache_dir=cache_dir), disable_log_stats=True)
         self.tokenizer: Any = llm.get_tokenizer()
         self.context_tokens = int(llm.llm_engine.model_config.max_model_len)

@@ -94,6 +94,8 @@ def stream_receipts(
             max_restarts=ACTOR_RESTARTS,
             **actor_options,
         )
+    # Or each block that waits for the engine has a thread that looks at the memory every second.
+    receipts.context.memory_usage_poll_interval_s = None
     receipts.context.custom_execution_callback_classes = [partial(NodeWatch, specs[0])]
     yield from receipts.iter_rows()
 

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from experts import ExpertSpec, engine_options, prepare_process
+from experts import ExpertSpec, prepare_process, shared_engine_options
 from experts.catalogue.prompts import DEFAULT_TEMPLATES, render_prompt
 from experts.upstream import Failure, FailureKind, Piece, StreamReader, TokenCounter, ask_of, read_reply
 from experts.upstream.dialect import fill_defaults
@@ -46,15 +46,20 @@ class VllmExpert:
         from vllm.engine.arg_utils import AsyncEngineArgs
         from vllm.entrypoints.launchers.api_server.app_state import init_app_state
         from vllm.entrypoints.launchers.cli_args import FrontendArgs
+        from vllm.entrypoints.openai.models.protocol import LoRAModulePath
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._spec = spec
         self._counter = TokenCounter(spec)
-        engine_args = AsyncEngineArgs(**engine_options(spec), served_model_name=[spec.name])
+        # An adapter is asked by the expert's name; its base, which nobody asks here, has another.
+        base_name = f"base of {spec.name}" if spec.lora else spec.name
+        engine_args = AsyncEngineArgs(**shared_engine_options([spec]), served_model_name=[base_name])
         self._engine = AsyncLLM.from_engine_args(engine_args)
         tokenizer: Any = self._engine.get_tokenizer()
         self._has_chat_template = bool(getattr(tokenizer, "chat_template", None))
         front = FrontendArgs()
+        if spec.lora:
+            front.lora_modules = [LoRAModulePath(spec.name, spec.lora, base_name)]
         if not self._has_chat_template:
             front.chat_template = conversation_template(spec.prompt or DEFAULT_TEMPLATES["free"])
         front.enable_auto_tool_choice = spec.tool_parser is not None

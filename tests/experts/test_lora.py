@@ -10,32 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from experts import Resources, build_backends, load_catalogue, shared_engine_key
-from experts.backends.vllm_engine import shared_engine_options
+from experts import Resources, build_backends, load_catalogue, shared_engine_key, shared_engine_options
+from tests.adapter_files import write_adapter
 from warehouse import InputError
-
-
-def write_adapter(folder: Path, seed: int = 0, rank: int = 8) -> None:
-    """A random adapter on the query projections of SmolLM2-135M."""
-    import torch
-    from safetensors.torch import save_file
-
-    folder.mkdir()
-    weights = {}
-    generator = torch.Generator().manual_seed(seed)
-    for layer in range(30):
-        name = f"base_model.model.model.layers.{layer}.self_attn.q_proj"
-        weights[f"{name}.lora_A.weight"] = torch.randn(rank, 576, generator=generator) * 0.1
-        weights[f"{name}.lora_B.weight"] = torch.randn(576, rank, generator=generator) * 0.1
-    save_file(weights, folder / "adapter_model.safetensors")
-    settings = {
-        "peft_type": "LORA",
-        "r": rank,
-        "lora_alpha": 16,
-        "target_modules": ["q_proj"],
-        "bias": "none",
-    }
-    (folder / "adapter_config.json").write_text(json.dumps(settings))
 
 
 @pytest.mark.e2e
