@@ -11,6 +11,7 @@ from orchestrator.asking.habits import DEPTHS, Habits
 from orchestrator.asking.lengths import CLEAR, AnswerLengths
 from orchestrator.asking.readings import Readings
 from orchestrator.asking.replay import Replayed, Step, replay
+from orchestrator.asking.sureness import Sureness, learn_sureness
 from orchestrator.predictors.base import Prediction
 from orchestrator.selection.value import net_value
 
@@ -33,7 +34,7 @@ def calibrate(
 
     A search for the greatest gain finds the luckiest of many uncertain ones, so what it finds is less than it
     foresees. Least squares through the origin, drawn to 1 where there is little to learn from; repeated, as
-    the policy does otherwise once it trusts less.
+    the policy does otherwise once it trusts less. At the end, how sure one may be of the answers returned.
 
     Args:
         habits: of the experts.
@@ -55,7 +56,7 @@ def calibrate(
             lengths=replace(habits.lengths, trust=_trust_of_lengths(steps, score, prior)),
             foresight=_trust_before(replayed, chosen, readings, score, cost_usd, prior),
         )
-    return habits
+    return replace(habits, sureness=_sureness_of(replayed, readings, score))
 
 
 def without_idle_lengths(
@@ -79,6 +80,23 @@ def without_idle_lengths(
     )
     gain = heard - unheard
     return habits if gain.mean() > CLEAR * gain.std() / len(gain) ** 0.5 else silent
+
+
+def _sureness_of(replayed: list[Replayed], readings: Readings, score: NDArray[np.floating]) -> Sureness:
+    """How often the answers returned were right, by how sure the beliefs were of them."""
+    rows = np.arange(len(score))
+    compared = [
+        np.where(
+            readings.classes[rows, one.answered] >= 0, (one.asked & (readings.classes >= 0)).sum(axis=1), 0
+        )
+        for one in replayed
+    ]
+    return learn_sureness(
+        np.concatenate([one.probability for one in replayed]),
+        np.concatenate(compared),
+        np.concatenate([score[rows, one.answered] for one in replayed]),
+        weight=1 / len(replayed),
+    )
 
 
 def _trust_of_answers(steps: list[Step], score: NDArray[np.floating], prior: float) -> Floats:

@@ -101,11 +101,12 @@ def next_actions(habits: Habits, plans: Plans) -> NextActions:
     return NextActions(ask, gain)
 
 
-def final_answers(plans: Plans) -> tuple[Columns, Floats]:
+def final_answers(habits: Habits, plans: Plans) -> tuple[Columns, Floats]:
     """Return the expert whose answer each plan returns [n], -1 if none was asked, and its probability.
 
     Of the answer that is most likely right, the version of its most reliable expert is returned. An unusable
-    answer is returned only if there is no other.
+    answer is returned only if there is no other. The probability is what the beliefs say, corrected by what
+    came of such beliefs; the choice is the same either way.
     """
     worth = np.where(plans.given == UNREADABLE, -1.0, -2.0)
     classes = np.maximum(plans.given.max(axis=1).astype(np.intp) + 1, 0)
@@ -120,8 +121,11 @@ def final_answers(plans: Plans) -> tuple[Columns, Floats]:
         told = np.take_along_axis(evidence.posterior(), np.where(own >= 0, own, 0), axis=1)
         worth[rows] = np.where(own >= 0, told, worth[rows])
     best = np.lexsort((-plans.success, -worth), axis=1)[:, 0]
-    value = worth[np.arange(len(plans)), best]
-    return np.where(value < -1, -1, best), np.maximum(value, 0.0)
+    rows = np.arange(len(plans))
+    value, is_compared = worth[rows, best], plans.given[rows, best] >= 0
+    compared = np.where(is_compared, (plans.given >= 0).sum(axis=1), 0)
+    probability = habits.sureness.correct(np.maximum(value, 0.0), compared)
+    return np.where(value < -1, -1, best), probability
 
 
 def _success_alone(
@@ -141,7 +145,7 @@ def _ask_instead(habits: Habits, plans: Plans) -> tuple[Columns, Floats]:
 
     The new answer is taken to be returned, whatever its length: what that will tell is not foreseen.
     """
-    standing = final_answers(plans)[1]
+    standing = final_answers(habits, plans)[1]
     evidence = Evidence.of(plans.beliefs, plans.given, 0, plans.told)
     readable = evidence.success_of(plans.beliefs) * (1 - habits.unreadable)
     gain = habits.lengths.trust * (readable - standing[:, None])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Self
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from orchestrator.asking.beliefs import AnswerModel
 from orchestrator.asking.lengths import AnswerLengths
+from orchestrator.asking.sureness import Sureness
 from orchestrator.predictors.states import State
 from warehouse import InputError
 
@@ -33,6 +34,7 @@ class Habits:
     trust: Floats  # [DEPTHS] share of a gain foreseen of a further answer that comes true
     lengths: AnswerLengths
     foresight: float = 1.0  # share that comes true of what asking on is said to net, before the first ask
+    sureness: Sureness = field(default_factory=Sureness.as_believed)
 
     @classmethod
     def unknown(cls, experts: tuple[str, ...]) -> Self:
@@ -84,6 +86,8 @@ class Habits:
             "length_deviation": self.lengths.deviation,
             "length_weights": self.lengths.weights,
             "length_trust": np.array([self.lengths.trust]),
+            "sure_slope": self.sureness.slope,
+            "sure_offset": self.sureness.offset,
         }
         return State(KIND, {"experts": list(self.experts)}, arrays, VERSION)
 
@@ -91,7 +95,8 @@ class Habits:
     def from_state(cls, state: State) -> Self:
         """Rebuild what was saved; of habits saved before there was a foresight it is taken to hold.
 
-        Those saved before there were lengths say nothing of them.
+        Those saved before there were lengths say nothing of them; what is believed is not corrected in those
+        saved before there was a correction.
 
         Raises:
             InputError: something is missing, or they were saved by a later version.
@@ -107,6 +112,9 @@ class Habits:
                 arrays["length_weights"],
                 float(arrays["length_trust"][0]),
             )
+        sureness = Sureness.as_believed()
+        if "sure_slope" in arrays:
+            sureness = Sureness(arrays["sure_slope"], arrays["sure_offset"])
         return cls(
             tuple(state.config["experts"]),
             arrays["comparable"],
@@ -115,6 +123,7 @@ class Habits:
             arrays["trust"],
             lengths,
             float(arrays.get("foresight", np.ones(1))[0]),
+            sureness,
         )
 
 

@@ -113,7 +113,7 @@ class AskingPolicy:
     def answer_now(self, state: PlanState) -> Stop:
         """Return the answer that the plan would return if it stopped now."""
         experts = self.habits.experts
-        best, success = final_answers(state.plans)
+        best, success = final_answers(self.habits, state.plans)
         if best[0] < 0:
             return Stop(None, (), 0.0)
         given = state.plans.given[0]

@@ -172,11 +172,11 @@ def _run(habits: Habits, plans: Plans, recorded: _Recorded, *, follow: bool, sid
                     recorded.names[rows[further]],
                     compared[further],
                     actions.gain[going][further],
-                    final_answers(before.take(further))[0],
-                    final_answers(given.plans.take(rows[further]))[0],
+                    final_answers(habits, before.take(further))[0],
+                    final_answers(habits, given.plans.take(rows[further]))[0],
                 )
             )
-    answered, probability = final_answers(given.plans)
+    answered, probability = final_answers(habits, given.plans)
     asked = given.plans.given != NOT_ASKED
     paid = given.plans.paid_usd
     return Replayed(answered, asked, paid, probability, first, foreseen, waits, latency_s, tuple(steps))
@@ -229,5 +229,5 @@ def answers_of_sets(
             habits, success[part], np.zeros(asked[part].shape), 0.0, options=readings.options[part]
         )
         given = np.where(asked[part], readings.classes[part], NOT_ASKED).astype(np.int16)
-        answered.append(final_answers(plans.updated(given, plans.paid_usd, told[part]))[0])
+        answered.append(final_answers(habits, plans.updated(given, plans.paid_usd, told[part]))[0])
     return np.concatenate(answered)

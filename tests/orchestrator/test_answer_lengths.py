@@ -211,7 +211,7 @@ def test_evidence_from_others_agrees_with_plain_bayes() -> None:
     mixed = [1 + right[e] * (odds[e] - 1) for e in (0, 1)]
     whole = (WEIGHT * mixed[0] * mixed[1]).sum()
     by_hand = [(WEIGHT * right[e] * odds[e] * mixed[1 - e]).sum() / whole for e in (0, 1)]
-    best, probability = final_answers(plans)
+    best, probability = final_answers(habits, plans)
     assert int(best[0]) == int(np.argmax(by_hand))
     assert probability[0] == pytest.approx(max(by_hand), abs=1e-9)
 

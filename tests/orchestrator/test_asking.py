@@ -74,7 +74,7 @@ def test_one_ask_is_the_router(seed: int, m: int, options: int) -> None:
     assert np.array_equal(chosen, select_at_multiplier(forecast.success, forecast.cost_usd, multiplier))
     own = np.where(habits.comparable[chosen], 0, INCOMPARABLE)
     after = plans.observe(chosen, own, np.ones(30), np.ones(30))
-    answered, probability = final_answers(after)
+    answered, probability = final_answers(habits, after)
     assert np.array_equal(answered, chosen)
     rows = np.arange(30)
     known = (forecast.success / (1 - habits.unreadable))[rows, chosen]
