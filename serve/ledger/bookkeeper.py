@@ -56,7 +56,8 @@ from serve.ledger.traffic.carrying import carry_traffic
 from serve.ledger.traffic.drift_figures import DriftFigures
 from serve.ledger.traffic.feedback import FeedbackDesk
 from serve.ledger.traffic.upkeep import Upkeep
-from serve.transport.local_call import Address, LocalServer
+from serve.transport.local_call import LocalServer
+from serve.transport.local_socket import Address
 from serve.transport.own_port import keep_port_on_this_machine
 from warehouse import LedgerAwayError
 from warehouse.traffic.hashing import read_hash_key

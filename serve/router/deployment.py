@@ -13,7 +13,8 @@ from serve.router.champion import find_challenger, find_directory, find_version
 from serve.router.deciding import Decider, Loaded, load, versions_of
 from serve.router.messages import Lineup, Query, Refused, Ruling
 from serve.router.nearby import lineup_of
-from serve.transport.local_call import Address, LocalServer
+from serve.transport.local_call import LocalServer
+from serve.transport.local_socket import Address
 from serve.transport.own_port import keep_port_on_this_machine
 
 logger = logging.getLogger("ray.serve")

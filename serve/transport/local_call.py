@@ -1,28 +1,27 @@
 """Calls between replicas on one node over a Unix socket, at a tenth of the cost of Ray Serve's handle.
 
 A replica offers one method this way. A caller asks it for the address by its handle, and uses the handle
-itself if the replica is on another node or the socket breaks. The socket lies in a directory that only this
-user may enter, so data that is unpickled here was pickled by one of our own processes.
+itself if the replica is on another node or the socket breaks.
 """
 
 from __future__ import annotations
 
 import asyncio
-import pickle
-import tempfile
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
-import ray
+from serve.transport.local_socket import (
+    BROKEN,
+    ELSEWHERE_S,
+    Address,
+    PrivateListener,
+    frame,
+    own_node,
+    receive,
+)
 
-_HEADER_BYTES = 4
 TIMEOUT_S = 20.0
-ELSEWHERE_S = 30.0  # between looks at where a replica of another node runs now
-BROKEN = (OSError, EOFError, TimeoutError)
-
-Address = tuple[str, str]  # node id, path of the socket
 
 
 class LocalServer:
@@ -30,23 +29,19 @@ class LocalServer:
 
     def __init__(self, method: Callable[[Any], Awaitable[Any]]) -> None:
         self._method = method
-        self._server: asyncio.Server | None = None
-        self._directory: tempfile.TemporaryDirectory[str] | None = None
-        self._path = ""
+        self._listener = PrivateListener(
+            lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._answer)
+        )
 
     async def address(self) -> Address:
         """Return the address; listens from the first call on."""
-        if self._server is None:
-            self._directory = tempfile.TemporaryDirectory(prefix="leeroo-")  # mode 0700
-            self._path = str(Path(self._directory.name, "calls"))
-            self._server = await asyncio.start_unix_server(self._answer, self._path)
-        return str(ray.get_runtime_context().get_node_id()), self._path
+        return await self._listener.address()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         # An exception closes the connection; the caller then asks by the handle, and learns it from there.
         with suppress(*BROKEN):
             while True:
-                await _send(writer, await self._method(await _receive(reader)))
+                await _send(writer, await self._method(await receive(reader)))
         writer.close()
 
 
@@ -54,7 +49,7 @@ class LocalCaller:
     """Calls one method of a deployment, by socket where that is possible."""
 
     def __init__(
-        self, find: Callable[[], Awaitable[Address]], fall_back: Callable[[Any], Awaitable[Any]]
+        self, find: Callable[[], Awaitable[Address | None]], fall_back: Callable[[Any], Awaitable[Any]]
     ) -> None:
         """``find`` asks a replica for its address; ``fall_back`` calls the method by the handle."""
         self._find = find
@@ -72,7 +67,7 @@ class LocalCaller:
                     if self._connection is not None:
                         reader, writer = self._connection
                         await _send(writer, argument)
-                        return await _receive(reader)
+                        return await receive(reader)
             except BROKEN:
                 if self._connection is not None:
                     self._connection[1].close()
@@ -80,19 +75,13 @@ class LocalCaller:
         return await self._fall_back(argument)
 
     async def _connect(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter] | None:
-        node, path = await self._find()
-        if node != ray.get_runtime_context().get_node_id():
+        address = await self._find()
+        if address is None or address[0] != own_node():
             self._look_again_at = asyncio.get_running_loop().time() + ELSEWHERE_S
             return None
-        return await asyncio.open_unix_connection(path)
+        return await asyncio.open_unix_connection(address[1])
 
 
 async def _send(writer: asyncio.StreamWriter, content: Any) -> None:
-    data = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
-    writer.write(len(data).to_bytes(_HEADER_BYTES, "big") + data)
+    writer.write(frame(content))
     await writer.drain()
-
-
-async def _receive(reader: asyncio.StreamReader) -> Any:
-    size = int.from_bytes(await reader.readexactly(_HEADER_BYTES), "big")
-    return pickle.loads(await reader.readexactly(size))

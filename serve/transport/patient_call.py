@@ -11,7 +11,8 @@ from ray.exceptions import RayError, RayTaskError
 from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from serve.transport.local_call import Address, LocalCaller
+from serve.transport.local_call import LocalCaller
+from serve.transport.local_socket import Address
 from serve.wire.api_errors import ApiError
 
 PATIENCE_S = 20.0  # how long a request waits for a router or bookkeeper that is starting again
@@ -39,15 +40,17 @@ async def call(method: Any, *args: Any) -> Any:
             await asyncio.sleep(0.2)
 
 
-async def locate(method: Any) -> Address:
+async def locate(method: Any) -> Address | None:
     """Ask a deployment once where its socket is: who waits for a replica waits by its handle, and once.
+
+    None if the replica is not to be asked by a socket.
 
     Raises:
         ConnectionError: nobody told it at once.
     """
     try:
         async with asyncio.timeout(_LOCATE_S):
-            address: Address = await method.remote()
+            address: Address | None = await method.remote()
             return address
     except (RayError, RayServeException, TimeoutError) as error:
         raise ConnectionError(f"no replica tells its address ({type(error).__name__})") from error

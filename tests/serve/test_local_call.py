@@ -4,7 +4,7 @@ import stat
 
 import pytest
 
-from serve.transport import local_call
+from serve.transport import local_socket
 from serve.transport.local_call import LocalCaller, LocalServer
 
 
@@ -17,7 +17,7 @@ class Context:
 
 @pytest.fixture(autouse=True)
 def node(monkeypatch):
-    monkeypatch.setattr(local_call.ray, "get_runtime_context", Context)
+    monkeypatch.setattr(local_socket.ray, "get_runtime_context", Context)
 
 
 class Replica:
@@ -64,7 +64,7 @@ def test_a_replica_that_died_is_asked_by_its_handle_and_then_at_its_new_address(
         call = LocalCaller(find, handle)
         await call([1])
         died = replicas.pop(0)
-        died.local._server.close()
+        died.local._listener.server.close()
         call._connection[1].transport.abort()
         second, third = await call([2]), await call([3])
         return second, third, replicas[0]

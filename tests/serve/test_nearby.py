@@ -28,7 +28,7 @@ from serve.router.deployment import Router
 from serve.router.handle import RouterHandle
 from serve.router.messages import Lineup, Query
 from serve.router.nearby import NearbyDecider, lineup_of
-from serve.transport import local_call
+from serve.transport import local_socket
 
 TEXTS = st.text(max_size=40) | st.sampled_from([f"What is {n} + {n * 7}?" for n in range(40)])
 QUERIES = st.builds(
@@ -264,7 +264,7 @@ class Context:
 
 
 def test_the_deployment_decides_until_an_ingress_can(router_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(local_call.ray, "get_runtime_context", Context)
+    monkeypatch.setattr(local_socket.ray, "get_runtime_context", Context)
     monkeypatch.setattr(nearby_module, "LOOK_S", 0.05)
     config = config_of(tmp_path, router_dir=router_dir)
     names = ("address", "decide", "lineup_address", "lineup", "version", "presets")
@@ -307,7 +307,7 @@ def test_the_deployment_decides_until_an_ingress_can(router_dir, tmp_path, monke
 
 
 def test_what_comes_at_once_is_decided_together_in_small_groups(router_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(local_call.ray, "get_runtime_context", Context)
+    monkeypatch.setattr(local_socket.ray, "get_runtime_context", Context)
     config = config_of(tmp_path, router_dir=router_dir)
     loaded, groups = Decider(config, load("v1", router_dir)), []
 

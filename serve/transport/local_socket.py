@@ -1,0 +1,68 @@
+"""Unix sockets between processes of one user on one node: where one listens, and the frames that pass.
+
+A socket lies in a directory that only this user may enter, so data that is unpickled here was pickled by
+one of our own processes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pickle
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+
+_HEADER_BYTES = 4
+_BACKLOG = 1024  # connections at once that nobody has taken yet; a burst of requests opens as many
+ELSEWHERE_S = 30.0  # between looks at where a replica runs now
+BROKEN = (OSError, EOFError, TimeoutError)
+
+Address = tuple[str, str]  # node id, path of the socket
+
+
+class PrivateListener:
+    """Listens on a socket of its own, from the first question for its address on."""
+
+    def __init__(self, make_protocol: Callable[[], asyncio.BaseProtocol]) -> None:
+        """``make_protocol`` makes what serves one connection."""
+        self._make_protocol = make_protocol
+        self._listening: asyncio.Task[str] | None = None
+        self._directory: tempfile.TemporaryDirectory[str] | None = None
+        self.server: asyncio.Server | None = None
+
+    async def address(self) -> Address:
+        """Return the address."""
+        if self._listening is None:  # two may ask at once
+            self._listening = asyncio.get_running_loop().create_task(self._listen())
+        return own_node(), await asyncio.shield(self._listening)
+
+    async def _listen(self) -> str:
+        self._directory = tempfile.TemporaryDirectory(prefix="leeroo-")  # mode 0700
+        path = str(Path(self._directory.name, "calls"))
+        loop = asyncio.get_running_loop()
+        self.server = await loop.create_unix_server(self._make_protocol, path, backlog=_BACKLOG)
+        return path
+
+
+def own_node() -> str:
+    """Return the id of the node that this process runs on."""
+    return str(ray.get_runtime_context().get_node_id())
+
+
+def frame(content: Any) -> bytes:
+    """Return what is written to send a value."""
+    data = pickle.dumps(content, protocol=pickle.HIGHEST_PROTOCOL)
+    return len(data).to_bytes(_HEADER_BYTES, "big") + data
+
+
+async def receive(reader: asyncio.StreamReader) -> Any:
+    """Return the next value.
+
+    Raises:
+        EOFError: the connection ended before it had come whole.
+    """
+    size = int.from_bytes(await reader.readexactly(_HEADER_BYTES), "big")
+    return pickle.loads(await reader.readexactly(size))
