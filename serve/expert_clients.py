@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 
 from ray.serve.handle import DeploymentHandle
 
@@ -10,8 +11,9 @@ from experts import ExpertSpec
 from experts.upstream import ConnectionPool
 from serve.config import ServeConfig, served_experts
 from serve.experts.client import ExpertClient
-from serve.experts.deployments import called
-from serve.experts.handle import HandleClient
+from serve.experts.deployments import called, hosted_client
+from serve.transport.local_stream_caller import StreamCaller
+from serve.transport.patient_call import locate
 from warehouse import CannotRunError
 
 #: What an engine need not be started anew for.
@@ -32,6 +34,8 @@ class ExpertClients:
     def __init__(self, config: ServeConfig, handles: Mapping[str, DeploymentHandle]) -> None:
         self._config, self._handles = config, handles
         self._pool = ConnectionPool()
+        # An expert whose prices change has another client, and the same engine.
+        self._calls = {name: StreamCaller(partial(locate, one.address)) for name, one in handles.items()}
 
     def make(self, spec: ExpertSpec) -> ExpertClient:
         """Return the client of an expert.
@@ -40,7 +44,7 @@ class ExpertClients:
             LeerooError: it cannot be asked from here.
         """
         if (handle := self._handles.get(spec.name)) is not None:
-            return HandleClient(spec, handle)
+            return hosted_client(spec, handle, self._calls[spec.name])
         row = called(spec)
         if row is None:
             raise CannotRunError(

@@ -7,24 +7,25 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ray import serve as ray_serve
+from ray.serve.handle import DeploymentHandle
 
 from experts import ExpertSpec, backend_env
 from experts.upstream import ConnectionPool
 from serve.experts.client import ExpertClient
 from serve.experts.direct import DirectClient
+from serve.experts.handle import HandleClient
+from serve.experts.limits import MAX_ONGOING, MAX_QUEUED
+from serve.experts.local import LocalClient
 from serve.experts.vllm_expert import VllmExpert
+from serve.transport.local_stream_caller import StreamCaller
 from warehouse import InputError
-
-#: Conversations that one CPU or GPU replica works on at once; further ones wait in the queue of their sender.
-MAX_ONGOING = 64
-MAX_QUEUED = 256
 
 
 class Hosted(NamedTuple):
     """An expert in a deployment of its own.
 
     Attributes:
-        answers: what its replicas are.
+        answers: what its replicas are. With a method ``address`` an only replica is asked by a socket, too.
         at_once: how many requests one of them works on at once.
         actor: what its process holds.
     """
@@ -76,6 +77,23 @@ def bind_expert(spec: ExpertSpec) -> Any:
     if isinstance(row, Called):
         return None
     return ray_serve.deployment(row[0], **deployment_options(spec)).bind(spec)
+
+
+def hosted_client(spec: ExpertSpec, handle: DeploymentHandle, calls: StreamCaller) -> ExpertClient:
+    """Return the client of an expert with a deployment.
+
+    Args:
+        spec: the expert.
+        handle: of its deployment.
+        calls: sends requests to the socket of a replica; serves as long as the deployment does.
+    """
+    by_handle = HandleClient(spec, handle)
+    row = DEPLOYMENTS[spec.backend]
+    # Several replicas share the work, and are added and taken away by what goes through their handle.
+    has_one = spec.resources.replicas_min == spec.resources.replicas_max == 1
+    if isinstance(row, Hosted) and hasattr(row.answers, "address") and has_one:
+        return LocalClient(spec, calls, by_handle)
+    return by_handle
 
 
 def cpus_of(spec: ExpertSpec) -> float:

@@ -14,9 +14,10 @@ from ray.serve.handle import DeploymentHandle
 from experts import ExpertSpec
 from experts.upstream import Ask, Failure, FailureKind
 from serve.experts.client import Body, OpenStream, StreamPiece, WholeAnswer, read_opening
+from serve.transport.local_stream_caller import FullError, LostError, RaisedError
 
 #: The replica keeps the time, and says what came in it; this is for one that does not.
-_GRACE_S = 0.5
+GRACE_S = 0.5
 
 
 class HandleClient:
@@ -38,7 +39,7 @@ class HandleClient:
     async def answer(self, ask: Ask, timeout_s: float) -> WholeAnswer | Failure:
         """See :class:`ExpertClient`. When time runs out the replica is told to stop."""
         try:
-            async with asyncio.timeout(timeout_s + _GRACE_S):
+            async with asyncio.timeout(timeout_s + GRACE_S):
                 answer: WholeAnswer | Failure = await self._handle.answer.remote(ask.body, timeout_s)
                 return answer
         except Exception as error:
@@ -47,7 +48,7 @@ class HandleClient:
     async def open_stream(self, ask: Ask, timeout_s: float) -> OpenStream | Failure:
         """See :class:`ExpertClient`."""
         try:
-            async with asyncio.timeout(timeout_s + _GRACE_S):
+            async with asyncio.timeout(timeout_s + GRACE_S):
                 return await read_opening(self._pieces(ask.body, timeout_s))
         except Exception as error:
             return failure_of(error, timeout_s)
@@ -70,10 +71,11 @@ def failure_of(error: Exception, timeout_s: float) -> Failure:
     """
     if isinstance(error, TimeoutError):
         return Failure(FailureKind.TIMEOUT, f"it did not answer within {timeout_s:.3g} s")
-    if isinstance(error, BackPressureError):
+    if isinstance(error, BackPressureError | FullError):
         return Failure(FailureKind.BUSY, "it has too many requests waiting")
-    if isinstance(error, DeploymentUnavailableError | RayActorError):
+    if isinstance(error, DeploymentUnavailableError | RayActorError | LostError):
         return Failure(FailureKind.NOT_RUNNING, "it is not running")
     if isinstance(error, TaskCancelledError | RequestCancelledError):
         return Failure(FailureKind.NOT_RUNNING, "it was told to stop")
-    return Failure(FailureKind.SERVER_ERROR, f"it failed ({type(error).__name__})")
+    name = error.name if isinstance(error, RaisedError) else type(error).__name__
+    return Failure(FailureKind.SERVER_ERROR, f"it failed ({name})")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Coroutine
 from typing import Any
 
 from experts import ExpertSpec, prepare_process, shared_engine_options
@@ -13,6 +13,10 @@ from experts.catalogue.prompts import DEFAULT_TEMPLATES, render_prompt
 from experts.upstream import Failure, FailureKind, Piece, StreamReader, TokenCounter, ask_of, read_reply
 from experts.upstream.dialect import fill_defaults
 from serve.experts.client import StreamPiece, WholeAnswer
+from serve.experts.limits import MAX_ONGOING, MAX_QUEUED
+from serve.transport.alone import is_alone
+from serve.transport.local_socket import Address
+from serve.transport.local_stream import StreamServer
 from serve.transport.own_port import keep_port_on_this_machine
 
 _MARK = "\x00"
@@ -50,6 +54,7 @@ class VllmExpert:
         from vllm.v1.engine.async_llm import AsyncLLM
 
         self._spec = spec
+        self._local = StreamServer(self.answer, self.stream, at_once=MAX_ONGOING, most_waiting=MAX_QUEUED)
         self._counter = TokenCounter(spec)
         # An adapter is asked by the expert's name; its base, which nobody asks here, has another.
         base_name = f"base of {spec.name}" if spec.lora else spec.name
@@ -108,9 +113,18 @@ class VllmExpert:
             yield _worded(piece, reader)
         yield StreamPiece({}, False, reader.usage)
 
+    async def address(self) -> Address | None:
+        """Return where callers on this node reach it; None while it is not the only replica."""
+        return await self._local.address() if await is_alone() else None
+
     async def check_health(self) -> None:
         """Raise when the engine is dead, upon which Ray Serve starts another replica."""
         await self._engine.check_health()
+
+    def __del__(self) -> Coroutine[Any, Any, None] | None:
+        """Return what Ray Serve awaits before it ends the replica: calls by the socket it does not count."""
+        local: StreamServer | None = getattr(self, "_local", None)  # it may not have come that far
+        return None if local is None else local.leave()
 
     async def _create(self, body: dict[str, Any], *, stream: bool) -> Any:
         """Return what vLLM's front answers, or a failure where it cannot word the request."""

@@ -9,6 +9,8 @@ from experts.upstream import Usage
 from pipelines.cli import main
 from serve.experts.client import StreamPiece, WholeAnswer
 from serve.experts.deployments import DEPLOYMENTS, Hosted, cpus_of
+from serve.transport.alone import is_alone
+from serve.transport.local_stream import StreamServer
 
 USAGE = Usage(10, 2)
 
@@ -16,6 +18,10 @@ USAGE = Usage(10, 2)
 class Scripted:
     def __init__(self, spec):
         self._spec = spec
+        self._local = StreamServer(self.answer, self.stream, at_once=64, most_waiting=256)
+
+    async def address(self):
+        return await self._local.address() if await is_alone() else None
 
     async def answer(self, body, timeout_s):
         await asyncio.sleep(0.05)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import httpx
 import openai
+import psutil
 import pytest
 
 from experts.catalogue_file import DEFAULT_CATALOGUE
@@ -34,6 +35,7 @@ select cost from calls join keys using (key_id) where name = 'traffic' and state
 """
 
 CANARY_SHARE = 0.3  # ASKED is not among these
+EXPERTS_REPLICA = "ServeReplica:leeroo:expert:smollm2-135m"
 ASKED = [{"role": "user", "content": "What is the capital of Peru?"}]
 
 
@@ -105,6 +107,24 @@ def test_a_question_is_answered_by_a_real_model(client):
     assert answer.usage.completion_tokens > 0
     assert answer.leeroo["router_version"] == "1"
     assert answer.leeroo["cost_usd"] == pytest.approx(answer.usage.total_tokens * 0.01e-6)
+
+
+def test_the_engine_is_asked_by_its_socket(client):
+    ends = time.monotonic() + 20
+    replicas = [p for p in psutil.process_iter() if EXPERTS_REPLICA in "".join(cmdline_of(p)[:1])]
+    while True:  # the first request has it looked for
+        client.chat.completions.create(model="smollm2-135m", messages=ASKED, max_tokens=1)
+        opened = [one.laddr for replica in replicas for one in replica.net_connections("unix")]
+        if sum(path.endswith("/calls") for path in opened) > 1:  # where it listens, and a connection
+            return
+        assert time.monotonic() < ends, opened
+
+
+def cmdline_of(process):
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
 
 
 def test_a_stream_gives_the_same_words(client):
