@@ -1,7 +1,7 @@
 """What the endpoint costs: the same real expert asked through the orchestrator, and without it.
 
-Run by ``make bench-serve``. Both ways go through one front to one engine with the same requests,
-half of them streamed: *direct* by a deployment that does nothing but pass on, *routed* by ours, with
+Run by ``make bench-serve``. Both ways go through one front to one engine with the same requests, half of them
+streamed: *direct* by a deployment that does nothing but pass on, by Serve's handle; *routed* by ours, with
 keys, a router (the default embedder and predictor), budgets and books. At the end the books must agree with
 what the answers said, to the last picodollar, and no key may be over its budget.
 """
