@@ -97,7 +97,7 @@ class Bookkeeper:
         self._alerting: asyncio.Task[None] | None = None
         self._local = LocalServer(self.write)
 
-    async def address(self) -> Address:
+    async def address(self) -> Address | None:
         """Return where :meth:`write` can be called on this node."""
         self._carry_on()
         return await self._local.address()

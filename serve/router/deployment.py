@@ -43,7 +43,7 @@ class Router:
         self._local = LocalServer(self.decide)
         self._lineup_local = LocalServer(self.lineup)
 
-    async def address(self) -> Address:
+    async def address(self) -> Address | None:
         """Return where :meth:`decide` can be called on this node."""
         return await self._local.address()
 
@@ -52,7 +52,7 @@ class Router:
         self._watch()
         return self._decider.decide(queries)
 
-    async def lineup_address(self) -> Address:
+    async def lineup_address(self) -> Address | None:
         """Return where :meth:`lineup` can be called on this node."""
         return await self._lineup_local.address()
 

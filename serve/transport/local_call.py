@@ -33,7 +33,7 @@ class LocalServer:
             lambda: asyncio.StreamReaderProtocol(asyncio.StreamReader(), self._answer)
         )
 
-    async def address(self) -> Address:
+    async def address(self) -> Address | None:
         """Return the address; listens from the first call on."""
         return await self._listener.address()
 

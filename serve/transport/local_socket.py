@@ -7,6 +7,7 @@ one of our own processes.
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
 import tempfile
 from collections.abc import Callable
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import ray
+
+logger = logging.getLogger("ray.serve")
 
 _HEADER_BYTES = 4
 _BACKLOG = 1024  # connections at once that nobody has taken yet; a burst of requests opens as many
@@ -29,21 +32,26 @@ class PrivateListener:
     def __init__(self, make_protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         """``make_protocol`` makes what serves one connection."""
         self._make_protocol = make_protocol
-        self._listening: asyncio.Task[str] | None = None
+        self._listening: asyncio.Task[str | None] | None = None
         self._directory: tempfile.TemporaryDirectory[str] | None = None
         self.server: asyncio.Server | None = None
 
-    async def address(self) -> Address:
-        """Return the address."""
+    async def address(self) -> Address | None:
+        """Return the address; None where no socket can be had, upon which callers use the handle."""
         if self._listening is None:  # two may ask at once
             self._listening = asyncio.get_running_loop().create_task(self._listen())
-        return own_node(), await asyncio.shield(self._listening)
+        path = await asyncio.shield(self._listening)
+        return None if path is None else (own_node(), path)
 
-    async def _listen(self) -> str:
-        self._directory = tempfile.TemporaryDirectory(prefix="leeroo-")  # mode 0700
-        path = str(Path(self._directory.name, "calls"))
+    async def _listen(self) -> str | None:
         loop = asyncio.get_running_loop()
-        self.server = await loop.create_unix_server(self._make_protocol, path, backlog=_BACKLOG)
+        try:
+            self._directory = tempfile.TemporaryDirectory(prefix="leeroo-")  # mode 0700
+            path = str(Path(self._directory.name, "calls"))
+            self.server = await loop.create_unix_server(self._make_protocol, path, backlog=_BACKLOG)
+        except OSError as error:  # such as a TMPDIR longer than the 107 bytes that a socket's path may have
+            logger.warning("no socket in %s (%s): requests cost more", tempfile.gettempdir(), error)
+            return None
         return path
 
 

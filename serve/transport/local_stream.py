@@ -66,7 +66,7 @@ class StreamServer:
         self._is_leaving = False
         self._listener = PrivateListener(lambda: asyncio.StreamReaderProtocol(_WatchedReader(), self._serve))
 
-    async def address(self) -> Address:
+    async def address(self) -> Address | None:
         """Return the address; listens from the first call on.
 
         Raises:

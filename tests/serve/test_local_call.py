@@ -94,3 +94,23 @@ def test_what_the_method_raises_comes_by_the_handle():
 
     with pytest.raises(KeyError):
         asyncio.run(go())
+
+
+def test_where_no_socket_can_be_had_callers_are_told_so_once_and_use_the_handle(monkeypatch, tmp_path):
+    too_long = tmp_path / ("x" * 120)
+    too_long.mkdir()
+    monkeypatch.setattr(local_socket.tempfile, "tempdir", str(too_long))
+
+    async def go():
+        replica = Replica()
+        looks = 0
+
+        async def find():
+            nonlocal looks
+            looks += 1
+            return await replica.local.address()
+
+        call = LocalCaller(find, replica.handle)
+        return [await call([1]), await call([2])], replica.by_handle, looks
+
+    assert asyncio.run(go()) == ([[2], [4]], 2, 1)
