@@ -21,6 +21,7 @@ NODES = 9  # of the quadrature over ease
 OPEN_CLASSES = 50  # different answers that a question without options is taken to have
 NEWTON_STEPS = 4
 NEVER = 1e-12  # nobody is surer than this to be right or wrong at any ease, or odds are without end
+GREATEST_PULL = 1e8  # from which on rounding takes more than the eighth digit of what differences weigh
 SURE = 1e-3  # forecasts stay this far from 0 and 1
 
 Floats = NDArray[np.float64]
@@ -123,18 +124,17 @@ class Evidence:
             told: [n, m] by how much the length of an answer that cannot be compared multiplies the odds that
                 it is right; 1 otherwise, which is the default.
         """
-        seen = (given >= 0)[:, :, None]
-        base = WEIGHT * np.where(seen, beliefs.wrong, 1.0).prod(axis=1)
+        wrong = np.where((given >= 0)[:, :, None], beliefs.wrong, 1.0)
+        before: Floats = WEIGHT
         if told is not None:
-            base = base * (1 + beliefs.right * (told - 1)[:, :, None]).prod(axis=1)
+            before = before * (1 + beliefs.right * (told - 1)[:, :, None]).prod(axis=1)
         moments, pull = [], []
-        odds = beliefs.right / beliefs.wrong
         for k in range(count):
             own = given == k
-            moments.append(base * np.where(own[:, :, None], odds, 1.0).prod(axis=1))
+            moments.append(before * np.where(own[:, :, None], beliefs.right, wrong).prod(axis=1))
             pull.append(np.where(own, beliefs.pull, 1.0).prod(axis=1))
         return cls(
-            np.stack([*moments, base], axis=1),
+            np.stack([*moments, before * wrong.prod(axis=1)], axis=1),
             np.stack([*pull, np.ones(len(given))], axis=1),
             np.maximum(beliefs.classes - count, 0),
             beliefs.inverted,
@@ -143,13 +143,8 @@ class Evidence:
     def posterior(self) -> Floats:
         """Return the probability [n, k + 1] that each answer given is right; last, that none of them is."""
         mass = self.moments.sum(axis=2)
-        own = np.column_stack([np.ones((len(mass), mass.shape[1] - 1)), self.others])
-        masses = own * class_mass(
-            mass,
-            self.pull,
-            (own * mass).sum(axis=1, keepdims=True),
-            (own * self.pull).sum(axis=1, keepdims=True),
-            self.inverted[:, None],
+        masses = self._count * class_mass_beside(
+            mass, self.pull, self._of_others(mass), self._of_others(self.pull), self.inverted[:, None]
         )
         probability: Floats = masses / masses.sum(axis=1, keepdims=True)
         return probability
@@ -160,33 +155,71 @@ class Evidence:
         It is the forecast as the answers of others have changed it; for experts whose own answer is not among
         them.
         """
-        count = self.moments.shape[1] - 1
-        own = np.column_stack([np.ones((len(self.others), count)), self.others])
+        own = self._count
         mass = self.moments.sum(axis=2)
-        popular = (own * self.pull).sum(axis=1, keepdims=True)
-        rest = popular - self.pull
+        rest = self._of_others(self.pull)
         # upright: the expert says the right answer; inverted: it says the popular one, which is the right one
         key = np.einsum("na,naz,nmz->nm", own * rest, self.moments, beliefs.right)
         total = (own * mass * rest).sum(axis=1, keepdims=True)
-        told = (own * mass).sum(axis=1, keepdims=True)
         swapped = own * self.pull
         draw = beliefs.wrong * beliefs.pull[:, :, None]
-        other = np.einsum("na,naz->nz", own, self.moments)
-        inverse = np.einsum("na,nmz,naz->nm", swapped, draw, other[:, None, :] - self.moments)
-        inverse_total = (swapped * (told - mass)).sum(axis=1, keepdims=True)
+        inverse = np.einsum("na,nmz,naz->nm", swapped, draw, self._of_others(self.moments))
+        inverse_total = (swapped * self._of_others(mass)).sum(axis=1, keepdims=True)
         e = self.inverted[:, None]
         success: Floats = ((1 - e) * key + e * inverse) / ((1 - e) * total + e * inverse_total)
         return success
 
+    @property
+    def _count(self) -> Floats:
+        """How many answers each class [n, k + 1] stands for: one, and all that nobody gave."""
+        count: Floats = np.column_stack([np.ones((len(self.others), self.moments.shape[1] - 1)), self.others])
+        return count
 
-def class_mass(mass: Floats, pull: Floats, told: Floats, popular: Floats, inverted: Floats) -> Floats:
+    def _of_others(self, values: Floats) -> Floats:
+        """Return the sum [n, k + 1, ...] of a value over all answers but one of each class."""
+        shape = (*self.moments.shape[:2],) + (1,) * (values.ndim - 2)
+        count = self._count.reshape(shape)
+        others: Floats = sum_of_others(count * values, axis=1) + np.maximum(count - 1, 0) * values
+        return others
+
+
+def sum_of_others(values: Floats, axis: int) -> Floats:
+    """Return for each place the sum of all other places along an axis.
+
+    Not as the sum of all less its own: beside many answers that agree, what the few others weigh would be
+    lost in rounding.
+    """
+    rising = np.moveaxis(values, axis, 0)
+    others = np.zeros_like(rising)
+    np.cumsum(rising[:-1], axis=0, out=others[1:])
+    others[:-1] += np.cumsum(rising[:0:-1], axis=0)[::-1]
+    return np.moveaxis(others, 0, axis)
+
+
+def class_mass_beside(
+    mass: Floats, pull: Floats, other_mass: Floats, other_pull: Floats, inverted: Floats
+) -> Floats:
     """Return how likely the answers are together with a class being the right one, up to a common factor.
 
     Args:
         mass: likelihood if it is right, whatever is popular.
         pull: how much likelier if it is the popular wrong one.
-        told: sum of ``mass`` over all classes.
-        popular: sum of ``pull`` over all classes.
+        other_mass: sum of ``mass`` over all other answers.
+        other_pull: sum of ``pull`` over all other answers.
+        inverted: share of inverted questions.
+    """
+    value: Floats = (1 - inverted) * other_pull * mass + inverted * other_mass * pull
+    return value
+
+
+def class_mass(mass: Floats, pull: Floats, told: Floats, popular: Floats, inverted: Floats) -> Floats:
+    """Return what :func:`class_mass_beside` does, faster, where no pull is greater than ``GREATEST_PULL``.
+
+    Args:
+        mass: likelihood if it is right, whatever is popular.
+        pull: how much likelier if it is the popular wrong one.
+        told: sum of ``mass`` over all answers.
+        popular: sum of ``pull`` over all answers.
         inverted: share of inverted questions.
     """
     # (1 - inverted) mass (popular - pull) + inverted pull (told - mass), in place: the largest arrays of all

@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.asking.beliefs import Beliefs, Evidence, class_mass
+from orchestrator.asking.beliefs import (
+    GREATEST_PULL,
+    Beliefs,
+    Evidence,
+    class_mass,
+    class_mass_beside,
+    sum_of_others,
+)
 from orchestrator.asking.patterns import Patterns, patterns, ways
 
 Floats = NDArray[np.float64]
@@ -126,13 +133,25 @@ def _masses(
     )
     own_mass, own_pull = mass[:, ahead.entry], pull[:, ahead.entry]  # [n, c, classes, ...]
     rest_mass = mass[:, ahead.rest][:, None]
+    inverted = evidence.inverted.reshape(shape)
+    one = np.ones(1)
+    if own_pull.max(initial=0.0) > GREATEST_PULL:  # after many answers that agree
+        masses = class_mass_beside(
+            own_mass,
+            own_pull,
+            sum_of_others(own_mass, axis=2) + (free * rest_mass)[:, :, None],
+            sum_of_others(own_pull, axis=2) + free[:, :, None],
+            inverted[:, :, None],
+        )
+        beside = np.maximum(free - 1, 0)
+        others = own_mass.sum(axis=2) + beside * rest_mass, own_pull.sum(axis=2) + beside
+        return masses, class_mass_beside(rest_mass, one, *others, inverted)
     told = own_mass.sum(axis=2) + free * rest_mass
     popular = own_pull.sum(axis=2) + free
-    inverted = evidence.inverted.reshape(shape)
     masses = class_mass(own_mass, own_pull, told[:, :, None], popular[:, :, None], inverted[:, :, None])
     if not remainder:
         return masses, masses
-    return masses, class_mass(rest_mass, np.ones(1), told, popular, inverted)
+    return masses, class_mass(rest_mass, one, told, popular, inverted)
 
 
 def _with_absent(table: Floats, leading: int) -> Floats:

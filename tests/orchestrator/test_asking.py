@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from fractions import Fraction
 from itertools import product
+from math import prod
 
 import numpy as np
 import pytest
@@ -79,6 +81,48 @@ def test_one_ask_is_the_router(seed: int, m: int, options: int) -> None:
     rows = np.arange(30)
     known = (forecast.success / (1 - habits.unreadable))[rows, chosen]
     assert probability == pytest.approx(np.clip(known, 1e-3, 1 - 1e-3), abs=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(SEEDS, st.integers(2, 100), st.sampled_from([0, 3, 10]), st.sampled_from([0.0, 0.1, 0.5]))
+def test_many_answers_are_weighed_to_the_last_digit(
+    seed: int, m: int, options: int, dissenting: float
+) -> None:
+    """However many agree, what the few others weigh is not lost: exact fractions give the same."""
+    rng = np.random.default_rng(seed)
+    model = AnswerModel(rng.uniform(0.2, 5, m), rng.uniform(0.02, 0.98, m), float(rng.uniform(0, 0.95)))
+    beliefs = model.beliefs(rng.uniform(0.2, 0.98, (1, m)), np.array([options]))
+    said = (rng.random(m) < dissenting).astype(int)
+    count = int(said.max()) + 1
+    posterior = Evidence.of(beliefs, said[None], count).posterior()[0]
+    free = int(beliefs.classes[0]) - count
+    names = [*range(count), *(-1 - x for x in range(free))]  # of all answers: those given, and the others
+    right, wrong = (
+        [[Fraction(x) for x in row] for row in part[0]] for part in (beliefs.right, beliefs.wrong)
+    )
+    mass = {
+        name: sum(
+            Fraction(weight) * prod(right[e][z] if said[e] == name else wrong[e][z] for e in range(m))
+            for z, weight in enumerate(WEIGHT)
+        )
+        for name in {*names[: count + 1]}
+    }
+    pull = {
+        name: prod(Fraction(beliefs.pull[0, e]) for e in range(m) if said[e] == name)
+        for name in {*names[: count + 1]}
+    }
+    of = {name: name if name >= 0 else -1 for name in names}
+    e = Fraction(beliefs.inverted[0])
+    all_mass, all_pull = (sum(part[of[name]] for name in names) for part in (mass, pull))
+    own = {
+        name: (1 - e) * mass[of[name]] * (all_pull - pull[of[name]])
+        + e * pull[of[name]] * (all_mass - mass[of[name]])
+        for name in names
+    }
+    total = sum(own.values())
+    exact = [float(own[k] / total) for k in range(count)]
+    assert posterior[:count] == pytest.approx(exact, abs=1e-9)
+    assert ((posterior >= 0) & (posterior <= 1)).all()
 
 
 def enumerate_posterior(model: AnswerModel, success: np.ndarray, said: list[int], options: int) -> np.ndarray:
